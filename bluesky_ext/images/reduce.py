@@ -1,0 +1,157 @@
+"""A stack of frames reduced to one image: averaged, and the background taken away, in one pass.
+
+numpy averages 16-bit frames by converting every pixel to float64 and adding it to an image in memory, and
+passes over that image twice more for the background. Here a few thousand pixels at a time are summed in
+the cache, over all frames, in the narrowest integer that cannot overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from bluesky_ext.images.kernel import as_input, kernel
+
+CHUNK = 16384
+"""Pixels that are summed at a time: their sums stay in the second cache, and each frame is read in long pieces."""
+
+
+def _sum_dtype(dtype: np.dtype, n_frames: int) -> np.dtype | None:
+    """Dtype in which so many frames can be summed as numpy sums them in float64; None if none is known.
+
+    Integers are summed exactly, which numpy's sums are up to 2**53.
+    """
+    if dtype in (np.float32, np.float64):
+        return np.dtype(np.float64)
+    if dtype.kind not in "iu":
+        return None
+    limits = np.iinfo(dtype)
+    largest = n_frames * max(int(limits.max), -int(limits.min))
+    if dtype.kind == "u" and largest <= np.iinfo(np.uint32).max:
+        return np.dtype(np.uint32)
+    if dtype.kind == "i" and largest <= np.iinfo(np.int32).max:
+        return np.dtype(np.int32)
+    return np.dtype(np.int64) if largest <= 2**53 else None
+
+
+@kernel
+def _add(sums: np.ndarray, frame: np.ndarray) -> None:
+    for i in range(sums.size):
+        sums[i] += frame[i]
+
+
+@kernel
+def _add_four(sums: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> None:
+    """Four frames for one reading and writing of the sums; one after the other, as floats need it."""
+    for i in range(sums.size):
+        sums[i] = sums[i] + a[i] + b[i] + c[i] + d[i]
+
+
+@kernel
+def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: float, out: np.ndarray) -> None:
+    for i in range(out.size):
+        value = sums[i] / divisor - background[i]
+        # NaN is not below anything, and stays
+        out[i] = lowest if value < lowest else value
+
+
+@kernel
+def _reduce(frames: np.ndarray, background: np.ndarray, lowest: float, sums: np.ndarray, out: np.ndarray) -> None:
+    """Mean of the frames (k, n) minus the background (n,), at least `lowest`, into `out` (n,) float64."""
+    n_frames, n = frames.shape
+    for start in range(0, n, sums.size):
+        stop = min(start + sums.size, n)
+        part = sums[: stop - start]
+        part[:] = 0
+        whole = n_frames - n_frames % 4
+        for k in range(0, whole, 4):
+            _add_four(
+                part,
+                frames[k, start:stop],
+                frames[k + 1, start:stop],
+                frames[k + 2, start:stop],
+                frames[k + 3, start:stop],
+            )
+        for k in range(whole, n_frames):
+            _add(part, frames[k, start:stop])
+        _mean(part, float(n_frames), background[start:stop], lowest, out[start:stop])
+
+
+def _reduced(frames: npt.ArrayLike, background: np.ndarray | None, lowest: float, out: np.ndarray | None) -> np.ndarray:
+    stack = np.asarray(frames)
+    if stack.ndim < 2:
+        raise ValueError(f"frames of shape {stack.shape} have {stack.ndim} dimensions: an image has at least two")
+    if stack.dtype.kind not in "biuf":
+        raise ValueError(f"frames of dtype {stack.dtype} cannot be averaged: give real numbers")
+    shape = stack.shape[-2:]
+    stack = stack.reshape(-1, *shape) if stack.size else stack
+    if stack.size == 0:
+        raise ValueError(f"frames of shape {stack.shape} have no pixels: there is nothing to average")
+    if background is None:
+        background = np.zeros(shape)
+    if background.shape != shape:
+        raise ValueError(f"the background has shape {background.shape}, the frames {shape}: they must be equal")
+    if out is None:
+        out = np.empty(shape)
+    elif out.shape != shape or out.dtype != np.float64 or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a contiguous float64 array of shape {shape}, not {out.dtype} {out.shape}")
+    sum_dtype = _sum_dtype(stack.dtype, len(stack))
+    if sum_dtype is None:
+        np.subtract(stack.mean(axis=0, dtype=np.float64), background, out=out)
+        return np.maximum(out, lowest, out=out)
+    sums = np.empty(min(CHUNK, out.size), sum_dtype)
+    _reduce(as_input(stack).reshape(len(stack), -1), as_input(background).reshape(-1), lowest, sums, out.reshape(-1))
+    return out
+
+
+def mean_frame(frames: npt.ArrayLike) -> np.ndarray:
+    """Average over all axes but the last two, (ny, nx) float64.
+
+    Parameters
+    ----------
+    frames : (..., ny, nx) array of real numbers
+        Any number of frames; a single one is only converted.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two dimensions, or no frames.
+    """
+    return _reduced(frames, None, -np.inf, None)
+
+
+def reduce_frames(
+    frames: npt.ArrayLike, background: npt.ArrayLike | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Average of the frames minus a background, negative values made zero, (ny, nx) float64.
+
+    In one pass over the frames, without the GIL. For integer frames equal to the last bit to
+    ``np.clip(frames.reshape(-1, ny, nx).mean(axis=0) - background, 0, None)``; float32 frames are summed
+    in double precision. NaN stays NaN.
+
+    Parameters
+    ----------
+    frames : (..., ny, nx) array of real numbers
+        Any number of frames.
+    background : (ny, nx) array, optional
+        What is taken away; nothing by default.
+    out : (ny, nx) float64 array, optional
+        Where to put the result: contiguous, and not shared with another thread.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two dimensions or no frames, or another array has another shape.
+    """
+    return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, out)
+
+
+def warm_up(dtypes: Iterable[npt.DTypeLike] = ("uint16",)) -> None:
+    """Compile `mean_frame` and `reduce_frames` for frames of these dtypes, or load them from the cache on disk.
+
+    Call it before the first frame, which otherwise waits for a second.
+    """
+    for dtype in dtypes:
+        reduce_frames(np.ones((5, 2, 2), dtype))

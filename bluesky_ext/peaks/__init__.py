@@ -1,0 +1,22 @@
+"""Peaks: images in, tables of peaks, tracks and crystal maps out."""
+
+from bluesky_ext.peaks.buffers import release_buffers
+from bluesky_ext.peaks.crystal_map import crystal_maps, scan_indices
+from bluesky_ext.peaks.linker import warm_up_linking
+from bluesky_ext.peaks.locate import locate, peak_columns
+from bluesky_ext.peaks.parameters import LocateParameters
+from bluesky_ext.peaks.tracks import StreamLinker, link
+from bluesky_ext.peaks.warmup import warm_up
+
+__all__ = [
+    "LocateParameters",
+    "StreamLinker",
+    "crystal_maps",
+    "link",
+    "locate",
+    "peak_columns",
+    "release_buffers",
+    "scan_indices",
+    "warm_up",
+    "warm_up_linking",
+]
