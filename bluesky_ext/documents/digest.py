@@ -1,0 +1,122 @@
+"""The sha256 of what an analysis said: the same numbers give the same digest, live or replayed, on any executor.
+
+Content is canonical when it does not depend on how it travelled: numpy and Python scalars of one value are equal, and
+so are lists and tuples; uids, times and the order of arrival do not count, and of a repeated event the last one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import msgpack
+import numpy as np
+
+_BLOCK = 4096
+_SIZE = hashlib.sha256().digest_size
+
+
+def _plain(value: Any) -> Any:
+    """What msgpack does not know, in a form that it does."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, list(value.shape), np.ascontiguousarray(value).tobytes()]
+    if isinstance(value, int | complex | PurePath):  # an int beyond 64 bits
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"a {type(value).__name__} has no canonical form: give numbers, strings, arrays or lists of them")
+
+
+def canonical(value: Any) -> bytes:
+    """The bytes by which numbers, strings, arrays and lists of them are known, whatever container they came in."""
+    return msgpack.packb(value, default=_plain)  # pyright: ignore[reportReturnType]
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """The sha256 of an array's dtype, shape and content, as hex digits."""
+    digest = hashlib.sha256(canonical([array.dtype.str, list(array.shape)]))
+    if array.size:
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def describe(value: Any) -> Any:
+    """A parameter of a stage as its provenance holds it: plain data, arrays by hash.
+
+    Examples
+    --------
+    >>> describe({"diameter": 15, "axes": (0, 1)})
+    {'diameter': 15, 'axes': [0, 1]}
+    """
+    if isinstance(value, np.ndarray):
+        return {"sha256": array_sha256(value), "shape": list(value.shape), "dtype": value.dtype.str}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [describe(item) for item in value]
+    if callable(value):
+        owner = value if hasattr(value, "__qualname__") else type(value)
+        return f"{owner.__module__}:{owner.__qualname__}"
+    return str(value)
+
+
+def arrays_of(value: Any, name: str = "") -> dict[str, np.ndarray]:
+    """The arrays among a stage's parameters, by a name that a data key may have.
+
+    Examples
+    --------
+    >>> list(arrays_of({"data_key": "image", "subtrahend": np.eye(2), "more": [np.eye(3)]}))
+    ['subtrahend', 'more_0']
+    """
+    if isinstance(value, np.ndarray):
+        return {name: value}
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {}
+    return {
+        at: array for key, item in items for at, array in arrays_of(item, f"{name}_{key}" if name else str(key)).items()
+    }
+
+
+class RunDigest:
+    """The sha256 of a run's scalar and table output, of which the last word on each ``seq_num`` counts.
+
+    A digest is kept for each event (32 bytes), since a resumed scan says some of them again; they lie in blocks, so
+    that a hundred thousand events take 3 MB.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, dict[int, bytearray]] = {}
+
+    def add(self, stream: str, seq_num: int, content: Any) -> None:
+        """Take note of an event's content (anything canonical); it replaces an earlier one of this ``seq_num``."""
+        block, at = divmod(seq_num, _BLOCK)
+        blocks = self._blocks.get(stream)
+        if blocks is None:
+            blocks = self._blocks[stream] = {}
+        digests = blocks.get(block)
+        if digests is None:
+            digests = blocks[block] = bytearray(_BLOCK * _SIZE)
+        at *= _SIZE
+        digests[at : at + _SIZE] = hashlib.sha256(canonical(content)).digest()
+
+    def hexdigest(self) -> str:
+        """The digest of all that was said, as hex digits."""
+        whole = hashlib.sha256()
+        for stream, blocks in sorted(self._blocks.items()):
+            whole.update(canonical(stream))
+            for block, digests in sorted(blocks.items()):
+                whole.update(canonical(block))
+                whole.update(digests)
+        return whole.hexdigest()

@@ -1,0 +1,95 @@
+"""The framing of a document: its msgpack, then the bytes of its arrays, each in a ``bin`` of msgpack.
+
+So a frame is a sequence of msgpack objects, which any msgpack library can take apart. The arrays are kept out of the
+document so that reading them copies nothing; nils before each make it start at a multiple of 16 bytes, because numpy
+and numba are slower on arrays that are not aligned. The frame of a document without arrays is its plain msgpack.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import msgpack
+
+__all__ = ["MAX_DEPTH", "Buffer", "DecodeError", "parts", "split", "unpack"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+MAX_DEPTH = 100
+"""Levels of containers that a document may have, and of fields within fields that a dtype may have. Real documents
+have about ten; the limit is on both sides, so that a document which no one could read is refused where it is made."""
+
+_ALIGNMENT = 16
+_CHUNK = 65536
+_MAX_BIN = 2**32 - 1
+_NIL = b"\xc0"
+_BIN = 0xC6
+_BIN_HEADER = struct.Struct(">BI")
+
+
+class DecodeError(ValueError):
+    """The bytes are no frame of this codec, or one beyond the limits given."""
+
+
+def parts(head: bytes, buffers: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield the pieces that make a frame when they are joined: the document, and the bytes of its arrays."""
+    yield head
+    offset = len(head)
+    for data in buffers:
+        size = len(data)
+        if size > _MAX_BIN:
+            raise ValueError(f"an array of {size} bytes: a frame holds arrays of up to {_MAX_BIN} bytes")
+        padding = -(offset + _BIN_HEADER.size) % _ALIGNMENT
+        yield _NIL * padding + _BIN_HEADER.pack(_BIN, size)
+        yield data
+        offset += padding + _BIN_HEADER.size + size
+
+
+def split(buffer: Buffer) -> tuple[memoryview, Iterator[memoryview]]:
+    """Return the document of a frame as msgpack, and an iterator over the bytes of its arrays; copies neither.
+
+    Raises `DecodeError` if the document is not whole; the iterator does so at what is no array.
+    """
+    frame = memoryview(buffer).cast("B")
+    # Skipping makes no objects: it finds the end of the document, and that it is all there, before anything is
+    # allocated for the lengths that it claims.
+    unpacker = msgpack.Unpacker(read_size=_CHUNK, max_buffer_size=max(len(frame), _CHUNK))
+    for offset in range(0, len(frame), _CHUNK):
+        unpacker.feed(frame[offset : offset + _CHUNK])
+        try:
+            unpacker.skip()
+        except msgpack.OutOfData:
+            continue
+        except (ValueError, msgpack.UnpackException) as error:
+            raise DecodeError("not msgpack") from error
+        end = unpacker.tell()
+        return frame[:end], _bins(frame, end)
+    raise DecodeError("a frame that ends within its document")
+
+
+def unpack(packed: Buffer, extension: Callable[[int, bytes], object]) -> Any:
+    """Return the one object that some msgpack holds; ``extension(code, payload)`` makes those of extension types.
+
+    Raises `DecodeError`, or one of the errors of msgpack and of `extension`.
+    """
+    head, rest = split(packed)
+    if next(rest, None) is not None:
+        raise DecodeError("more than one document")
+    # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
+    return msgpack.unpackb(head, ext_hook=extension, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3)
+
+
+def _bins(frame: memoryview, offset: int) -> Iterator[memoryview]:
+    while offset < len(frame):
+        padding = bytes(frame[offset : offset + _ALIGNMENT - 1])
+        start = offset + len(padding) - len(padding.lstrip(_NIL))
+        if len(frame) - start < _BIN_HEADER.size or frame[start] != _BIN:
+            raise DecodeError(f"no array at byte {offset} of the frame")
+        _, size = _BIN_HEADER.unpack_from(frame, start)
+        offset = start + _BIN_HEADER.size
+        if size > len(frame) - offset:
+            raise DecodeError(f"an array that claims {size} bytes: the frame has {len(frame) - offset} left")
+        yield frame[offset : offset + size]
+        offset += size

@@ -1,0 +1,126 @@
+"""HDF5: the frames of an event in a dataset, which may still be growing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def read_hdf5(
+    path: str,
+    dataset: str,
+    shape: Sequence[int | None],
+    index: int,
+    *,
+    cut: Sequence[Any] = (...,),
+    squeeze: bool = False,
+    swmr: bool = True,
+) -> np.ndarray:
+    """Return event `index` of a dataset whose first axis counts events, or the frames of events.
+
+    Which of the two is told by the number of axes: with as many as `shape`, every event has
+    ``shape[0]`` rows; with one more, one row. The parameter `join_method` is not asked, because Tiled replays
+    "stack" for both.
+    """
+    try:
+        with _open(path, swmr) as file:
+            return _rows(_dataset(file, dataset), shape, index, cut, squeeze)
+    except RuntimeError as error:  # what h5py makes of metadata that is being written at this moment
+        raise OSError(f"dataset {dataset!r} cannot be read: {error}") from error
+
+
+def _rows(data: h5py.Dataset, shape: Sequence[int | None], index: int, cut: Sequence[Any], squeeze: bool) -> np.ndarray:
+    first, *rest = _expand(cut, data.ndim)
+    lengths = (len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice))
+    frame = [n for n in lengths if not (squeeze and n == 1)]
+    one_row = len(frame) == len(shape)
+    count = 1 if one_row else shape[0] if len(frame) + 1 == len(shape) else None
+    if count is None:
+        raise ValueError(
+            f"dataset {data.name!r} of shape {data.shape} does not hold events of shape {tuple(shape)}: "
+            "correct the shape in the device's describe()"
+        )
+    rows = range(data.shape[0])[first]
+    start, stop = index * count, (index + 1) * count
+    if len(rows) < stop:
+        raise OSError(f"dataset {data.name!r} has {len(rows)} rows, rows {start} to {stop - 1} are asked for")
+    wanted = rows[start:stop]
+    array = np.asarray(data[(slice(wanted.start, wanted.stop, wanted.step), *rest)])
+    array = array.reshape((count, *frame))
+    return array[0] if one_row else array
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    import h5py
+
+    try:
+        data = file[name]
+    except KeyError as error:
+        raise OSError(f"dataset {name!r} cannot be opened: {error}") from error
+    if not isinstance(data, h5py.Dataset) or not data.ndim:
+        raise ValueError(f"{name!r} is {data} and not a dataset with rows: correct it in the stream_resource")
+    filters = data.id.get_create_plist()
+    for number in range(filters.get_nfilters()):
+        code, _, _, label = filters.get_filter(number)
+        if h5py.h5z.filter_avail(code):
+            continue
+        try:
+            import hdf5plugin  # noqa: F401 - importing it is what makes the filters known
+        except ImportError as error:
+            raise ValueError(
+                f"dataset {name!r} is compressed with {label.decode()!r}, which HDF5 does not have: "
+                "pip install hdf5plugin"
+            ) from error
+    return data
+
+
+def _open(path: str, swmr: bool) -> h5py.File:
+    """Return the file opened for reading, whether its writer is done, in SWMR mode or holds a plain lock."""
+    import h5py
+
+    failure: Exception | None = None
+    # The order matters: a writer in this process needs the lock that it has itself, one in another process is
+    # passed by `locking=False`, and SWMR reading fails on files that a plain writer has open with libver latest.
+    for locking in (None, False):
+        for mode in (swmr, not swmr):
+            try:
+                return h5py.File(path, "r", swmr=mode, locking=locking)
+            except FileNotFoundError:
+                raise
+            except (OSError, RuntimeError) as error:  # RuntimeError: a superblock that is half written
+                failure = failure or error
+    raise OSError(f"cannot be opened: {failure}") from failure
+
+
+def parse_slice(text: str | Sequence[str]) -> tuple[Any, ...]:
+    """Return the index that a string like ``"(:, 0, 10:20)"`` stands for."""
+    if not isinstance(text, str):
+        text = ",".join(map(str, text))
+    items: list[Any] = []
+    for part in filter(None, text.strip("([])").replace(" ", "").split(",")):
+        if part == "...":
+            items.append(...)
+        elif re.fullmatch(r"-?\d+", part):
+            items.append(int(part))
+        elif re.fullmatch(r"(-?\d*)(:-?\d*){1,2}", part):
+            items.append(slice(*(int(number) if number else None for number in part.split(":"))))
+        else:
+            raise ValueError(f"slice {text!r} of a stream_resource is not understood at {part!r}")
+    if items and isinstance(items[0], int):
+        raise ValueError(f"slice {text!r} of a stream_resource takes one row only; it must keep the first axis")
+    if any(isinstance(item, slice) and (item.step or 1) < 0 for item in items):
+        raise ValueError(f"slice {text!r} of a stream_resource goes backwards, which HDF5 cannot do")
+    return tuple(items) if ... in items else (*items, ...)
+
+
+def _expand(cut: Sequence[Any], ndim: int) -> list[Any]:
+    if len(cut) > ndim + 1:
+        raise ValueError(f"the slice of the stream_resource is for more than the {ndim} axes of the dataset")
+    at = list(cut).index(...)
+    return [*cut[:at], *[slice(None)] * (ndim - len(cut) + 1), *cut[at + 1 :]]

@@ -1,0 +1,82 @@
+"""Those who are called with the documents of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from event_model import DocumentNames, unpack_event_page
+
+from bluesky_ext.documents.guard import Complaints, Stats
+
+Subscriber = Callable[[str, dict[str, Any]], Any]
+
+
+class Subscribers:
+    """The subscribers of one stage, in the order in which they came.
+
+    Parameters
+    ----------
+    owner : str
+        The name of the stage.
+    stats, complaints
+        Where failures of subscribers are counted and reported.
+    """
+
+    def __init__(self, owner: str, stats: Stats, complaints: Complaints) -> None:
+        self._owner = owner
+        self._stats = stats
+        self._complaints = complaints
+        self._tokens = 0
+        self._all: dict[int, tuple[str, Subscriber]] = {}
+        self._of: dict[str, list[Subscriber]] = {name.name: [] for name in DocumentNames}
+
+    def add(self, callback: Subscriber, name: str | DocumentNames) -> int:
+        """Have a callback called; return its token."""
+        kind = name.name if isinstance(name, DocumentNames) else name
+        if kind != "all" and kind not in self._of:
+            raise ValueError(f"there are no documents named {kind!r}: give 'all' or one of {sorted(self._of)}")
+        self._tokens += 1
+        self._all[self._tokens] = (kind, callback)
+        self._sort()
+        return self._tokens
+
+    def remove(self, token: int) -> None:
+        """Stop calling the callback with this token."""
+        if token not in self._all:
+            raise ValueError(f"no subscription has the token {token!r}: give what subscribe() returned")
+        del self._all[token]
+        self._sort()
+
+    def emit(self, name: str, doc: dict[str, Any]) -> Exception | None:
+        """Call all whom a document concerns, also when one of them fails; the first failure."""
+        first = None
+        for callback in self._of[name]:
+            try:
+                callback(name, doc)
+            except Exception as error:
+                first = first or error
+                self._stats.subscriber_failures += 1
+                self._complaints(
+                    f"subscriber {callback!r}",
+                    "%s: its subscriber %r failed on a document %r: %s: %s",
+                    *(self._owner, callback, name, type(error).__name__, error),
+                    exc_info=error,
+                )
+        return first
+
+    def _sort(self) -> None:
+        for kind, callbacks in self._of.items():
+            callbacks[:] = [
+                _by_rows(callback) if (wanted, kind) == ("event", "event_page") else callback
+                for wanted, callback in self._all.values()
+                if wanted in ("all", kind) or (wanted, kind) == ("event", "event_page")
+            ]
+
+
+def _by_rows(callback: Subscriber) -> Subscriber:
+    def each_row(name: str, doc: dict[str, Any]) -> None:
+        for event in unpack_event_page(doc):  # pyright: ignore[reportArgumentType]
+            callback("event", event)
+
+    return each_row

@@ -1,0 +1,71 @@
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bluesky_ext.documents.guard import LISTED, Complaints, Losses, SeqNums
+
+
+def spread(ranges):
+    return [seq_num for first, last in ranges for seq_num in range(first, last)]
+
+
+@given(st.lists(st.integers(1, 40)), st.integers(0, 45))
+def test_seq_nums_agree_with_a_set(numbers, expected):
+    seen, known = SeqNums(), set()
+    for number in numbers:
+        assert seen.add(number) == (number not in known)
+        known.add(number)
+    top = max([*known, expected], default=0)
+    assert spread(seen.missing(expected)) == sorted(set(range(1, top + 1)) - known)
+    assert len(seen) == len(known)
+    assert seen.repeated == len(numbers) - len(known)
+    assert all((number in seen) == (number in known) for number in range(50))
+
+
+def test_a_run_without_gaps_costs_no_memory():
+    seen = SeqNums()
+    for number in range(1, 10_001):
+        seen.add(number)
+    assert seen.missing(10_000) == []
+    assert seen.missing(10_003) == [(10_001, 10_004)]
+
+
+def test_losses_that_overlap_count_once():
+    losses = Losses()
+    losses.add("primary", [(3, 5), (8, 9)])
+    losses.add_one_by_one({"primary": [4, 5], "dark": [1]})
+    assert losses.documents("lost") == {
+        "lost": {"primary": [3, 4, 5, 8], "dark": [1]},
+        "lost_counts": {"primary": 4, "dark": 1},
+    }
+    assert Losses().documents("lost") == {}
+
+
+def test_a_stop_that_claims_a_billion_events_fills_no_memory():
+    losses = Losses()
+    losses.add("primary", SeqNums().missing(10**9))
+    said = losses.documents("lost")
+    assert said["lost_counts"] == {"primary": 10**9}
+    assert said["lost"]["primary"] == list(range(1, LISTED + 1))
+
+
+def test_the_second_complaint_of_a_kind_is_whispered(caplog):
+    complain = Complaints(logging.getLogger("complaints"))
+    with caplog.at_level(logging.DEBUG, "complaints"):
+        for number in range(3):
+            complain("one kind", "number %d", number)
+        complain("another", "else")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "number 0"),
+        ("DEBUG", "number 1"),
+        ("DEBUG", "number 2"),
+        ("WARNING", "else"),
+    ]
+    assert complain.counts == {"one kind": 3, "another": 1}
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_numbers_below_one_are_not_seen(number):
+    assert number not in SeqNums()
