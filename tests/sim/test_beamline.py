@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import bluesky_ext.sim
+from bluesky_ext.sim import Crystal, beamline
+
+
+def test_everything_exported_is_there():
+    assert len(set(bluesky_ext.sim.__all__)) == len(bluesky_ext.sim.__all__)
+    for name in bluesky_ext.sim.__all__:
+        assert hasattr(bluesky_ext.sim, name)
+
+
+def test_names_and_places():
+    b = beamline(seed=2, shape=(48, 64), n_grains=1, extents=((0.0, 1.0), (10.0, 14.0)))
+    assert (b.detector.name, b.shutter.name, b.y.name, b.x.name) == ("dexela", "shutter", "sample_y", "sample_x")
+    assert b.crystal == Crystal(2, (48, 64), n_grains=1, extents=((0.0, 1.0), (10.0, 14.0)))
+    assert b.detector.crystal is b.crystal
+    assert (b.y.position, b.x.position) == (0.5, 12.0)
+    # The whole sample can be scanned, with room to spare.
+    assert (b.y.limits, b.x.limits) == ((-10.0, 11.0), (0.0, 24.0))
+    assert b.shutter.is_open
+
+
+def test_the_name_is_that_of_the_images():
+    b = beamline(shape=(48, 64), n_grains=0, name="pilatus")
+    assert list(b.detector.describe()) == ["pilatus_image", "pilatus_stats_total"]
+
+
+def test_a_beamline_is_frozen():
+    b = beamline(shape=(48, 64), n_grains=0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        b.shutter = None  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_wrong_parameters_of_the_crystal():
+    with pytest.raises(ValueError, match="n_grains is -1"):
+        beamline(n_grains=-1)
+    with pytest.raises(TypeError, match="n_grain"):
+        beamline(n_grain=1)
