@@ -1,0 +1,32 @@
+"""Live analysis for Bluesky beamlines, as callbacks."""
+
+from typing import TYPE_CHECKING
+
+from bluesky_ext._lazy import lazy
+from bluesky_ext._version import __version__
+
+if TYPE_CHECKING:
+    from bluesky_ext.callbacks import ImageProcessor, PeakTracker, TrackLinker
+    from bluesky_ext.documents import Lanes, Recorder, Recording, as_sink, as_source, compose
+
+__all__ = [  # noqa: RUF022 - grouped by what belongs together
+    # stages
+    "ImageProcessor",
+    "PeakTracker",
+    "TrackLinker",
+    # putting them together
+    "Lanes",
+    "compose",
+    # sources and sinks
+    "Recorder",
+    "Recording",
+    "as_sink",
+    "as_source",
+    "__version__",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    dict.fromkeys(("ImageProcessor", "PeakTracker", "TrackLinker"), "bluesky_ext.callbacks")
+    | dict.fromkeys(("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose"), "bluesky_ext.documents"),
+)

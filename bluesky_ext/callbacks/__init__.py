@@ -1,0 +1,21 @@
+"""The stages that users subscribe."""
+
+from typing import TYPE_CHECKING
+
+from bluesky_ext._lazy import lazy
+
+if TYPE_CHECKING:
+    from bluesky_ext.callbacks.image_processor import ImageProcessor
+    from bluesky_ext.callbacks.peak_tracker import PeakTracker
+    from bluesky_ext.callbacks.track_linker import TrackLinker
+
+__all__ = ["ImageProcessor", "PeakTracker", "TrackLinker"]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "ImageProcessor": "bluesky_ext.callbacks.image_processor",
+        "PeakTracker": "bluesky_ext.callbacks.peak_tracker",
+        "TrackLinker": "bluesky_ext.callbacks.track_linker",
+    },
+)

@@ -1,0 +1,249 @@
+"""The stages under contract, and runs to try them on.
+
+A new stage of the package is added to `CASES`, and with that to every test of this folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import event_model
+import numpy as np
+
+from bluesky_ext import ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext.documents import Stage, compose
+
+Docs = list[tuple[str, dict[str, Any]]]
+
+KEY = "det_image"
+SHAPE = (64, 64)
+N_EVENTS = 6
+
+
+def spots(number: int) -> list[tuple[float, float]]:
+    """Where the peaks of frame ``number`` (from 1) are: one that stays, one that wanders; frame 4 has none."""
+    return [] if number == 4 else [(20.0, 20.0), (40.0, 30.0 + number)]
+
+
+def frames(number: int, *, dark: bool = False) -> np.ndarray:
+    """Two exposures, (2, 64, 64) uint16: an offset of 100 with, unless dark, gaussian spots of height 500."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    image = np.full(SHAPE, 100.0)
+    for cy, cx in [] if dark else spots(number):
+        image += 500 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 1.5**2))
+    return np.stack([image, image + 2]).astype(np.uint16)
+
+
+def raw_run(
+    *,
+    n: int = N_EVENTS,
+    seq_nums: Iterable[int] | None = None,
+    dark: bool = True,
+    image: Callable[[int], Any] = frames,
+    pages: bool = False,
+    exit_status: str = "success",
+    reason: str = "",
+    **metadata: Any,
+) -> Docs:
+    """A run as a RunEngine emits it: a grid scan of 2 x 3 points, a dark first, images inline."""
+    metadata = {"scan_id": 7, "plan_name": "grid_scan", "shape": [2, 3], "extents": [[0, 1], [0, 2]]} | metadata
+    metadata |= {"motors": ["my", "mx"], "snaking": [False, False], "hints": {"dimensions": [[["mx"], "primary"]]}}
+    bundle = event_model.compose_run(metadata=metadata, validate=False)
+    docs: Docs = [("start", bundle.start_doc)]
+    array = {"source": "sim:det", "dtype": "array", "shape": [2, *SHAPE], "dtype_numpy": "<u2", "units": "counts"}
+    number = {"source": "sim:motor", "dtype": "number", "shape": [], "units": "mm"}
+    configuration = {
+        "det": {"data": {"exposure": 0.5}, "timestamps": {"exposure": 1.0}, "data_keys": {"exposure": number}}
+    }
+    if dark:
+        stream = bundle.compose_descriptor(
+            name="dark", data_keys={KEY: array}, object_keys={"det": [KEY]}, configuration=configuration, validate=False
+        )
+        docs.append(("descriptor", stream.descriptor_doc))
+        data = {KEY: frames(0, dark=True)}
+        docs.append(("event", stream.compose_event(data=data, timestamps={KEY: 1.0}, time=1.0, validate=False)))
+    keys = {KEY: array, "mx": number, "my": number, "counts": {"source": "sim:det", "dtype": "integer", "shape": []}}
+    stream = bundle.compose_descriptor(
+        name="primary",
+        data_keys=keys,
+        object_keys={"det": [KEY, "counts"], "mx": ["mx"], "my": ["my"]},
+        configuration=configuration,
+        hints={"det": {"fields": ["counts"]}, "mx": {"fields": ["mx"]}, "my": {"fields": ["my"]}},
+        validate=False,
+    )
+    docs.append(("descriptor", stream.descriptor_doc))
+    events = []
+    for seq_num in range(1, n + 1) if seq_nums is None else seq_nums:
+        data = {KEY: image(seq_num), "mx": float((seq_num - 1) % 3), "my": float((seq_num - 1) // 3), "counts": seq_num}
+        at = 10.0 + seq_num
+        stamps = dict.fromkeys(data, at)
+        events.append(stream.compose_event(data=data, timestamps=stamps, seq_num=seq_num, time=at, validate=False))
+    if pages:
+        docs.append(("event_page", event_model.pack_event_page(*events)))
+    else:
+        docs.extend(("event", event) for event in events)
+    stop = bundle.compose_stop(exit_status=exit_status, reason=reason, validate=False)
+    stop["num_events"] = {"primary": n} | ({"dark": 1} if dark else {})
+    docs.append(("stop", stop))
+    return docs
+
+
+def feed(stage: Callable[[str, dict[str, Any]], Any], docs: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    for name, doc in docs:
+        stage(name, doc)
+
+
+class Collector(list):
+    """A sink: the documents that came, in order."""
+
+    __hash__ = object.__hash__  # the RunEngine keeps its callbacks in a dictionary
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        self.append((name, doc))
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [doc for kind, doc in self if kind == name]
+
+    @property
+    def stop(self) -> dict[str, Any]:
+        (stop,) = self.named("stop")
+        return stop
+
+
+def run_through(stage: Stage, docs: Docs) -> Collector:
+    """What a stage makes of documents."""
+    sink = Collector()
+    token = stage.subscribe(sink)
+    feed(stage, docs)
+    stage.unsubscribe(token)
+    return sink
+
+
+@dataclass(frozen=True)
+class Case:
+    """A stage under contract.
+
+    Parameters
+    ----------
+    name
+        For the test report.
+    make
+        Makes the stage; it passes keyword arguments on.
+    upstream
+        Makes the stages whose output this one takes; none for a stage that takes raw runs.
+    """
+
+    name: str
+    make: Callable[..., Stage]
+    upstream: tuple[Callable[[], Stage], ...] = ()
+
+    def given(self, docs: Docs) -> Docs:
+        """A raw run as this stage gets to see it."""
+        for make in self.upstream:
+            docs = list(run_through(make(), docs))
+        return docs
+
+    @property
+    def is_map(self) -> bool:
+        return hasattr(self.make(), "executor")
+
+    @property
+    def keeps_seq_num(self) -> bool:
+        return self.is_map and not self.make().makes_rows
+
+
+LOCATE = {"diameter": 7, "minmass": 200}
+
+CASES = [
+    Case("ImageProcessor", lambda **kw: ImageProcessor(KEY, **kw)),
+    Case("ImageProcessor-array", lambda **kw: ImageProcessor(KEY, np.full(SHAPE, 100.0), **kw)),
+    Case("ImageProcessor-dark", lambda **kw: ImageProcessor(KEY, "dark", **kw)),
+    Case("PeakTracker", lambda **kw: PeakTracker(KEY, **LOCATE, **kw)),
+    Case(
+        "compose",
+        lambda **kw: compose(ImageProcessor(KEY, "dark"), PeakTracker(KEY, **LOCATE), **kw),
+    ),
+    Case(
+        "TrackLinker",
+        lambda **kw: TrackLinker(search_range=5, **kw),
+        upstream=(lambda: PeakTracker(KEY, **LOCATE),),
+    ),
+]
+MAPS = [case for case in CASES if case.is_map]
+
+
+def content(docs: Docs) -> dict[str, Any]:
+    """What a derived run says, without uids and times: its last word on every event, and its stop."""
+    names: dict[str, str] = {}
+    said: dict[str, dict[int, Any]] = defaultdict(dict)
+    stop: dict[str, Any] = {}
+    for name, doc in unpacked(docs):
+        if name == "descriptor":
+            names[doc["uid"]] = doc["name"]
+        elif name == "event":
+            data = {key: value for key, value in doc["data"].items() if not key.endswith("_uid")}
+            said[names[doc["descriptor"]]][doc["seq_num"]] = data
+        elif name == "stop":
+            stop = {key: value for key, value in doc.items() if key not in ("uid", "time", "run_start")}
+    return {"events": dict(said), "stop": stop}
+
+
+def valid_rows(docs: Docs) -> dict[int, list[dict[str, Any]]]:
+    """The rows of every frame, those of its last page only, by the frame's number."""
+    events = content(docs)["events"]
+    rows = events.get("primary", {})
+    return {
+        frame: [rows[seq_num] for seq_num in range(about["first_row"], about["first_row"] + about["n_rows"])]
+        for frame, about in events["frames"].items()
+    }
+
+
+def unpacked(docs: Docs) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, doc in docs:
+        if name == "event_page":
+            for event in event_model.unpack_event_page(doc):
+                yield "event", event
+        else:
+            yield name, doc
+
+
+def same(one: Any, other: Any) -> bool:
+    """Deep equality, arrays by value and dtype, NaN equal to NaN."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return (
+            isinstance(one, np.ndarray)
+            and isinstance(other, np.ndarray)
+            and one.dtype == other.dtype
+            and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+        )
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(same, one, other))
+    return one == other or (one != one and other != other)
+
+
+def snapshot(docs: Docs) -> Docs:
+    return copy.deepcopy(docs)
+
+
+def reuid(docs: Docs) -> Docs:
+    """The same run again under other uids, as a second scan would have."""
+    uids: dict[str, str] = {}
+
+    def fresh(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: fresh(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [fresh(item) for item in value]
+        return uids.get(value, value) if isinstance(value, str) else value
+
+    for _name, doc in docs:
+        for uid in doc["uid"] if isinstance(doc["uid"], list) else [doc["uid"]]:
+            uids[uid] = f"again-{time.monotonic_ns()}-{len(uids)}"
+    return [(name, fresh(doc)) for name, doc in docs]

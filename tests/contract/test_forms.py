@@ -1,0 +1,191 @@
+"""An image is an image, in whatever form the documents bring it and in whatever order they come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import h5py
+import numpy as np
+import pytest
+from cases import CASES, KEY, N_EVENTS, content, frames, raw_run, run_through, same, snapshot, valid_rows
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+every_map_of_raw_runs = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.is_map], ids=lambda case: case.name
+)
+
+
+def streamed(docs, directory, *, spans=1):
+    """A raw run whose images are in one HDF5 file a stream, behind stream documents; and these documents apart.
+
+    Returns the run without them, and ``{stream name: [stream_resource, stream_datum, ...]}``.
+    """
+    names, images, run, apart = {}, defaultdict(list), [], {}
+    for name, doc in snapshot(docs):
+        if name == "descriptor":
+            names[doc["uid"]] = doc["name"]
+            doc["data_keys"][KEY]["external"] = "STREAM:"
+        elif name == "event":
+            images[doc["descriptor"]].append((doc["seq_num"], doc["data"].pop(KEY)))
+            doc["timestamps"].pop(KEY)
+        run.append((name, doc))
+    for descriptor, numbered in images.items():
+        path = directory / f"{names[descriptor]}.h5"
+        with h5py.File(path, "w") as file:
+            file["entry/data"] = np.concatenate([image for _, image in numbered])
+        resource = {
+            "uid": f"res-{descriptor}",
+            "data_key": KEY,
+            "mimetype": "application/x-hdf5",
+            "uri": f"file://localhost{path}",
+            "parameters": {"dataset": "entry/data", "chunk_shape": (1, *numbered[0][1].shape[-2:])},
+            "run_start": docs[0][1]["uid"],
+        }
+        documents = [("stream_resource", resource)]
+        for at in range(0, len(numbered), spans):
+            stop = min(at + spans, len(numbered))
+            datum = {
+                "uid": f"{resource['uid']}/{at}",
+                "stream_resource": resource["uid"],
+                "descriptor": descriptor,
+                "indices": {"start": at, "stop": stop},
+                "seq_nums": {"start": numbered[at][0], "stop": numbered[stop - 1][0] + 1},
+            }
+            documents.append(("stream_datum", datum))
+        apart[names[descriptor]] = documents
+    return run, apart
+
+
+def woven(run, apart, *, before):
+    """The stream documents among the others: as a step scan emits them, or as a replay does."""
+    names = {doc["uid"]: doc["name"] for name, doc in run if name == "descriptor"}
+    out, waiting = [], {stream: list(documents) for stream, documents in apart.items()}
+    for name, doc in run:
+        if before and name == "event":
+            queue = waiting[names[doc["descriptor"]]]
+            while queue and (queue[0][0] == "stream_resource" or queue[0][1]["seq_nums"]["start"] <= doc["seq_num"]):
+                out.append(queue.pop(0))
+        if name == "stop" or (not before and name == "descriptor" and doc["name"] == "primary"):
+            # A replay gives a stream's events first, then its stream documents; the darks of this run are needed first.
+            for stream in ["dark"] if name == "descriptor" else list(waiting):
+                out.extend(waiting.pop(stream, ()))
+        out.append((name, doc))
+    return out
+
+
+@every_map_of_raw_runs
+@pytest.mark.parametrize("before", [True, False], ids=["frames-first", "events-first"])
+@pytest.mark.parametrize("spans", [1, 4, 100])
+def test_stream_documents(case, before, spans, tmp_path):
+    raw = raw_run()
+    run, apart = streamed(raw, tmp_path, spans=spans)
+    docs = woven(run, apart, before=before)
+    unchanged = snapshot(docs)
+    got = content(run_through(case.make(), docs))
+    assert same(got, content(run_through(case.make(), raw)))
+    assert same(docs, unchanged)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[3]], ids=lambda case: case.name)
+def test_a_fly_scan_has_frames_and_no_events(case, tmp_path):
+    run, apart = streamed(raw_run(dark=False), tmp_path, spans=4)
+    for name, doc in run:
+        if name == "descriptor":
+            doc["data_keys"] = {KEY: doc["data_keys"][KEY]}
+            doc["object_keys"], doc["hints"] = {"det": [KEY]}, {}
+    run = [(name, doc) for name, doc in run if name != "event"]
+    got = content(run_through(case.make(), [*run[:-1], *apart["primary"], run[-1]]))
+    expected = content(run_through(case.make(), raw_run(dark=False)))
+    name = "primary" if case.keeps_seq_num else "frames"
+    assert got["events"][name].keys() == expected["events"][name].keys() == set(range(1, N_EVENTS + 1))
+    assert got["stop"]["num_events"] == expected["stop"]["num_events"]
+    for number, data in got["events"]["primary"].items():
+        for key in data:
+            assert same(data[key], expected["events"]["primary"][number][key])
+
+
+@every_map_of_raw_runs
+def test_a_missing_file_costs_its_events_and_is_named(case, tmp_path, caplog):
+    run, apart = streamed(raw_run(), tmp_path)
+    (tmp_path / "primary.h5").rename(tmp_path / "elsewhere.h5")
+    stage = case.make()
+    stop = run_through(stage, woven(run, apart, before=True)).stop
+    assert stop["failed"] == {"primary": list(range(1, N_EVENTS + 1))}
+    assert stop["num_events"].get("dark", stop["num_events"].get("dark_frames")) == 1
+    (line,) = [r.getMessage() for r in caplog.records if "failed on run" in r.getMessage() and r.levelname == "WARNING"]
+    assert "primary.h5" in line
+    assert "event 1" in line
+
+
+@every_map_of_raw_runs
+def test_frames_that_never_came_are_failures(case, tmp_path, caplog):
+    run, apart = streamed(raw_run(), tmp_path)
+    apart["primary"] = apart["primary"][:-1]
+    stop = run_through(case.make(), woven(run, apart, before=True)).stop
+    assert stop["failed"] == {"primary": [N_EVENTS]}
+    assert f"event {N_EVENTS}" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    raw = raw_run()
+    # The frames of a false start lie in the file too; their seq_nums come again with later indices.
+    run, apart = streamed(raw, tmp_path_factory.mktemp("streams"))
+    return raw, run, apart
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=lambda case: case.name)
+def test_any_order_of_frames_and_events_gives_one_result(case, files, data):
+    raw, run, apart = files
+    events = [item for item in run if item[0] == "event"]
+    resources = [documents[0] for documents in apart.values()]
+    mixed = data.draw(st.permutations(events + [item for documents in apart.values() for item in documents[1:]]))
+    others = [item for item in run if item[0] in ("start", "descriptor")]
+    got = run_through(case.make(), [*others, *resources, *mixed, run[-1]])
+    expected = run_through(case.make(), raw)
+    assert "failed" not in got.stop
+    assert got.stop["sha256"] == expected.stop["sha256"]
+    if case.keeps_seq_num:
+        assert same(content(got)["events"], content(expected)["events"])
+    else:
+        assert same(valid_rows(got), valid_rows(expected))
+
+
+def test_resource_and_datum(tmp_path):
+    docs = []
+    for name, doc in snapshot(raw_run(dark=False)):
+        if name == "descriptor":
+            doc["data_keys"][KEY]["external"] = "FILESTORE"
+            docs.append((name, doc))
+            resource = {"uid": "r", "spec": "NPY_SEQ", "root": str(tmp_path), "resource_path": "f"}
+            docs.append(("resource", resource | {"resource_kwargs": {}, "path_semantics": "posix"}))
+        elif name == "event":
+            np.save(tmp_path / f"f_{doc['seq_num']}.npy", doc["data"][KEY])
+            docs.append(
+                (
+                    "datum",
+                    {"datum_id": f"r/{doc['seq_num']}", "resource": "r", "datum_kwargs": {"index": doc["seq_num"]}},
+                )
+            )
+            doc["data"][KEY], doc["filled"] = f"r/{doc['seq_num']}", {KEY: False}
+            docs.append((name, doc))
+        else:
+            docs.append((name, doc))
+    docs[2][1]["run_start"] = docs[0][1]["uid"]
+    for case in CASES[0], CASES[3]:
+        got = content(run_through(case.make(), docs))
+        assert same(got, content(run_through(case.make(), raw_run(dark=False))))
+        unlabelled = [
+            (name, {k: v for k, v in doc.items() if name != "resource" or k != "run_start"}) for name, doc in docs
+        ]
+        assert same(content(run_through(case.make(), unlabelled)), got)
+
+
+def test_the_files_hold_what_the_documents_said(files, tmp_path):
+    _raw, _run, apart = files
+    path = apart["primary"][0][1]["uri"].removeprefix("file://localhost")
+    with h5py.File(path) as file:
+        assert np.array_equal(file["entry/data"][2:4], frames(2))

@@ -1,0 +1,601 @@
+"""The promises that every stage of the package makes, one test for each; DESIGN is what they are taken from."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from itertools import chain
+
+import event_model
+import numpy as np
+import pytest
+from cases import (
+    CASES,
+    KEY,
+    MAPS,
+    N_EVENTS,
+    SHAPE,
+    Collector,
+    content,
+    feed,
+    frames,
+    raw_run,
+    reuid,
+    run_through,
+    same,
+    snapshot,
+    spots,
+    unpacked,
+    valid_rows,
+)
+from event_model import DocumentNames, schema_validators
+
+every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_map = pytest.mark.parametrize("case", MAPS, ids=lambda case: case.name)
+
+
+# 1. It never changes the documents that it is given.
+
+
+@every_stage
+@pytest.mark.parametrize("pages", [False, True], ids=["events", "pages"])
+def test_documents_are_left_as_they_are(case, pages):
+    docs = case.given(raw_run(pages=pages))
+    before = snapshot(docs)
+    run_through(case.make(), docs)
+    assert same(docs, before)
+
+
+@every_stage
+def test_what_a_subscriber_does_to_a_document_does_not_reach_the_input(case):
+    docs = case.given(raw_run())
+    before = snapshot(docs)
+    stage = case.make()
+
+    def vandal(name, doc):
+        for value in doc.values():
+            if isinstance(value, dict | list):
+                value.clear()
+
+    stage.subscribe(vandal)
+    feed(stage, docs)
+    assert same(docs, before)
+
+
+# 2. It is safe with several runs at once, and forgets them.
+
+
+@every_stage
+def test_interleaved_runs_do_not_meet(case):
+    one, other = case.given(raw_run()), case.given(raw_run(image=lambda number: frames(number + 4)))
+    alone = [content(run_through(case.make(), docs)) for docs in (one, other)]
+    stage = case.make()
+    sink = Collector()
+    stage.subscribe(sink)
+    one, other = reuid(one), reuid(other)
+    for at in range(max(len(one), len(other))):
+        feed(stage, one[at : at + 1] + other[at : at + 1])
+    assert stage.open_runs == []
+    runs = split(sink)
+    assert len(runs) == 2
+    for run, expected in zip(runs, alone, strict=True):
+        assert same(content(run), expected)
+
+
+@every_stage
+def test_a_run_within_a_run(case):
+    outer, inner = case.given(raw_run()), reuid(case.given(raw_run()))
+    alone = content(run_through(case.make(), outer))
+    sink = run_through(case.make(), [*outer[:5], *inner, *outer[5:]])
+    assert [same(content(run), alone) for run in split(sink)] == [True, True]
+
+
+@every_map
+def test_a_run_leaves_nothing_behind(case):
+    docs = case.given(raw_run())
+    stage = case.make()
+    feed(stage, docs)
+    images = [weakref.ref(doc["data"][KEY]) for name, doc in docs if name == "event"]
+    assert images
+    del docs
+    gc.collect()
+    assert [image() for image in images] == [None] * len(images)
+
+
+@every_stage
+def test_more_open_runs_than_allowed_close_the_oldest(case, caplog):
+    stage = case.make(max_open_runs=2)
+    sink = Collector()
+    stage.subscribe(sink)
+    for _ in range(3):
+        feed(stage, reuid(case.given(raw_run()))[:-1])
+    assert len(stage.open_runs) == 2
+    assert "more than 2 runs are open" in sink.stop["incomplete"]
+    assert "incomplete" in caplog.text
+    stage.close()
+    assert stage.open_runs == []
+    assert stage.stats.incomplete == 3
+
+
+# 3. A derived run is valid, and says what it comes from.
+
+
+@every_stage
+def test_documents_are_valid_and_refer_to_each_other(case):
+    sink = run_through(case.make(), case.given(raw_run()))
+    for name, doc in sink:
+        schema_validators[DocumentNames[name]].validate(doc)
+    assert (sink[0][0], sink[-1][0]) == ("start", "stop")
+    (start,) = sink.named("start")
+    descriptors = {doc["uid"]: doc for doc in sink.named("descriptor")}
+    assert {doc["run_start"] for doc in [*descriptors.values(), sink.stop]} == {start["uid"]}
+    uids = [doc["uid"] for _, doc in unpacked(sink)]
+    assert len(set(uids)) == len(uids)
+    for name, doc in unpacked(sink):
+        if name == "event":
+            assert doc["data"].keys() == doc["timestamps"].keys() == descriptors[doc["descriptor"]]["data_keys"].keys()
+
+
+@every_stage
+def test_descriptors_describe_the_data(case):
+    sink = run_through(case.make(), case.given(raw_run()))
+    descriptors = {doc["uid"]: doc for doc in sink.named("descriptor")}
+    kinds = {"number": (int, float), "integer": (int,), "boolean": (bool,), "string": (str,)}
+    for name, doc in unpacked(sink):
+        if name != "event":
+            continue
+        for key, value in doc["data"].items():
+            said = descriptors[doc["descriptor"]]["data_keys"][key]
+            assert "external" not in said
+            if said["dtype"] == "array":
+                assert isinstance(value, np.ndarray)
+                assert said["shape"] == list(value.shape)
+                assert said["dtype_numpy"] == value.dtype.str
+            else:
+                assert said["shape"] == []
+                assert type(value) in kinds[said["dtype"]], (key, said, value)
+
+
+@every_stage
+def test_every_key_belongs_to_an_object(case):
+    sink = run_through(case.make(), case.given(raw_run()))
+    (start,) = sink.named("start")
+    descriptors = sink.named("descriptor")
+    for doc in descriptors:
+        assert sorted(chain.from_iterable(doc["object_keys"].values())) == sorted(doc["data_keys"])
+        for name, hint in doc["hints"].items():
+            assert set(hint.get("fields", ())) <= set(doc["object_keys"][name])
+        assert set(doc["configuration"]) <= set(doc["object_keys"])
+    # BestEffortCallback looks up the motors of the start among the objects of the descriptors.
+    primary = next(doc for doc in descriptors if doc["name"] == "primary")
+    assert set(start.get("motors", ())) <= set(primary["object_keys"])
+    assert "hints" not in start or start["motors"]
+
+
+@every_stage
+def test_the_start_says_where_the_run_comes_from(case):
+    raw = raw_run(sample="quartz")
+    given = case.given(raw)
+    stage = case.make()
+    (start,) = run_through(stage, given).named("start")
+    parent = given[0][1]
+    assert start["uid"] != parent["uid"]
+    assert start["original_run_uid"] == raw[0][1]["uid"]
+    assert start["analysis"]["parent_run_uid"] == parent["uid"]
+    assert start["sample"] == "quartz"
+    assert start["scan_id"] == 7
+    assert start["analysis_stage"] == start["analysis"]["stage"] == stage.name
+    assert start["analysis"]["version"]
+    assert [step["stage"] for step in start["analysis"].get("upstream", ())] == [make().name for make in case.upstream]
+
+
+@every_stage
+def test_num_events_are_counted(case):
+    sink = run_through(case.make(), case.given(raw_run()))
+    names = {doc["uid"]: doc["name"] for doc in sink.named("descriptor")}
+    counted: dict[str, int] = {}
+    for name, doc in unpacked(sink):
+        if name == "event":
+            stream = names[doc["descriptor"]]
+            counted[stream] = counted.get(stream, 0) + 1
+            assert doc["seq_num"] == counted[stream]
+    assert sink.stop["num_events"] == counted
+    assert sum(counted.values()) > 0
+
+
+@every_stage
+@pytest.mark.parametrize(("status", "reason"), [("success", ""), ("abort", "beam dump"), ("fail", "motor stalled")])
+def test_the_exit_status_is_carried_over(case, status, reason):
+    stop = run_through(case.make(), case.given(raw_run(exit_status=status, reason=reason))).stop
+    assert (stop["exit_status"], stop["reason"]) == (status, reason)
+
+
+@every_stage
+def test_the_sha256_is_that_of_the_content(case):
+    runs = [
+        raw_run(),
+        raw_run(pages=True),
+        raw_run(image=lambda number: frames(number + 1)),
+        raw_run(seq_nums=[2, 1, 2, *range(3, 7)]),
+    ]
+    first, paged, other, repeated = (run_through(case.make(), case.given(run)).stop["sha256"] for run in runs)
+    assert len(first) == 64
+    assert first == paged == repeated
+    # An averaged image is not part of it; a table and scalars are.
+    assert (first == other) == case.keeps_seq_num
+
+
+@pytest.mark.parametrize("case", [case for case in MAPS if case.keeps_seq_num], ids=lambda case: case.name)
+def test_images_count_in_the_sha256_on_request(case):
+    one, other = (
+        run_through(case.make(hash_images=True), raw_run(image=image)).stop["sha256"]
+        for image in (frames, lambda number: frames(number + 1))
+    )
+    assert one != other
+
+
+# 4. It takes events and pages, images in any form (the forms are tried in test_forms).
+
+
+@every_stage
+def test_a_page_is_as_good_as_its_events(case):
+    events, pages = (content(run_through(case.make(), case.given(raw_run(pages=pages)))) for pages in (False, True))
+    assert same(events, pages)
+
+
+@every_stage
+def test_nested_lists_are_as_good_as_arrays(case):
+    arrays, lists = (
+        content(run_through(case.make(), case.given(raw_run(image=image))))
+        for image in (lambda number: frames(number).astype(np.int64), lambda number: frames(number).tolist())
+    )
+    assert same(arrays, lists)
+
+
+# 5. A repeated event replaces the earlier one.
+
+
+@every_stage
+def test_the_last_word_on_an_event_counts(case):
+    false_start = case.given(raw_run(seq_nums=[1, 2, 1, 2, 3, 4, 5, 6], image=Changing()))
+    straight = case.given(raw_run())
+    got, expected = (run_through(case.make(), docs) for docs in (false_start, straight))
+    if case.is_map and case.make().makes_rows:
+        assert same(without_numbers(valid_rows(got)), without_numbers(valid_rows(expected)))
+        assert got.stop["num_events"]["frames"] == N_EVENTS
+    else:
+        assert same(content(got)["events"], content(expected)["events"])
+        assert got.stop["num_events"] == expected.stop["num_events"]
+    assert "lost" not in got.stop
+
+
+# 6. Loss is loud.
+
+
+@every_stage
+def test_events_that_never_came_are_named(case, caplog):
+    docs = case.given(raw_run())
+    streams = {doc["uid"]: doc["name"] for name, doc in docs if name == "descriptor"}
+    target = "frames" if "frames" in streams.values() else "primary"
+    numbers = {3, N_EVENTS}
+    kept = [
+        (name, doc)
+        for name, doc in docs
+        if not (name == "event" and streams[doc["descriptor"]] == target and doc["seq_num"] in numbers)
+    ]
+    stage = case.make()
+    stop = run_through(stage, kept).stop
+    assert stop["lost"] == {target: sorted(numbers)}
+    assert stop["lost_counts"] == {target: 2}
+    assert stage.stats.lost == 2
+    assert (
+        sum("never came" in record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING) == 1
+    )
+
+
+@every_stage
+def test_a_stream_of_which_nothing_came_is_lost(case):
+    docs = [(name, doc) for name, doc in case.given(raw_run()) if name not in ("event", "event_page", "descriptor")]
+    stop = run_through(case.make(), docs).stop
+    assert stop["lost_counts"] == docs[-1][1]["num_events"]
+
+
+@every_stage
+def test_what_was_lost_upstream_is_not_forgotten(case):
+    docs = case.given(raw_run())
+    docs[-1] = ("stop", docs[-1][1] | {"lost": {"primary": [2]}, "failed": {"other": [5]}})
+    assert run_through(case.make(), docs).stop["lost"] == {"primary": [2], "other": [5]}
+
+
+@every_stage
+def test_a_run_without_a_start_is_worked_on_and_flagged(case, caplog):
+    docs = case.given(raw_run())
+    stage = case.make()
+    sink = run_through(stage, docs[1:])
+    assert sink.named("start")[0]["original_run_uid"] == docs[0][1]["uid"]
+    assert "start document never came" in sink.stop["incomplete"]
+    assert "joined in the middle" in caplog.text
+    assert (stage.stats.runs, stage.stats.incomplete) == (1, 1)
+    assert stage.open_runs == []
+
+
+@every_stage
+def test_a_run_without_a_stop_is_closed_in_time(case, caplog):
+    stage = case.make(stale_after=5.0)
+    sink = Collector()
+    stage.subscribe(sink)
+    feed(stage, case.given(raw_run())[:-1])
+    stage.close_stale()
+    assert sink.named("stop") == []
+    stage.close_stale(idle=0.0)
+    assert "no document came" in sink.stop["incomplete"]
+    assert sink.stop["exit_status"] == "abort"
+    assert stage.stats.incomplete == 1
+    assert sum("as incomplete" in record.getMessage() for record in caplog.records) == 1
+    assert stage.open_runs == []
+
+
+@every_stage
+def test_events_of_unknown_runs_are_counted_and_reported_once(case, caplog):
+    docs = case.given(raw_run())
+    stage = case.make()
+    sink = run_through(stage, [(name, doc) for name, doc in docs if name in ("event", "event_page")])
+    assert list(sink) == []
+    assert stage.stats.orphaned == sum(name == "event" for name, _ in unpacked(docs))
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    unknown = {doc["descriptor"] for name, doc in unpacked(docs) if name == "event"}
+    assert sum("not announced" in message for message in warnings) == len(unknown)
+
+
+@every_stage
+def test_a_second_start_and_stop_change_nothing(case, caplog):
+    docs = case.given(raw_run())
+    stage = case.make()
+    sink = run_through(stage, [docs[0], *docs, docs[-1]])
+    assert same(content(sink), content(run_through(case.make(), docs)))
+    assert stage.stats.duplicate_runs == 1
+    assert "started already" in caplog.text
+    assert "unknown" in caplog.text
+
+
+@every_map
+def test_a_run_that_cannot_begin_fails_its_events_and_ends(case, caplog):
+    class Unwilling:
+        def open(self, kernel):
+            raise ValueError("no workers today")
+
+    stage = case.make(executor=Unwilling())
+    stop = run_through(stage, case.given(raw_run())).stop
+    assert stop["incomplete"] == "ValueError: no workers today"
+    assert stop["failed"]["primary"] == list(range(1, N_EVENTS + 1))
+    assert "no workers today" in caplog.text
+    assert stage.open_runs == []
+
+
+@every_stage
+def test_a_document_of_unknown_kind_is_reported(case, caplog):
+    stage = case.make()
+    stage("bulk_events", {})
+    assert stage.stats.failed == 1
+    assert "'bulk_events'" in caplog.text
+
+
+# 7. A failure stays with its event.
+
+BAD_IMAGES = {
+    "no image": np.zeros(3, np.uint16),
+    "another shape": np.full((2, 8, 8), 7, np.uint16),
+    "another dtype": np.full((2, *SHAPE), 1 + 1j),
+    "strings": np.full((2, *SHAPE), "x"),
+    "empty": np.zeros((0, 64, 64), np.uint16),
+    "ragged": [[1, 2], [3]],
+    "none": None,
+}
+ODD_IMAGES = {
+    "nan": np.full((2, *SHAPE), np.nan),
+    "inf": np.full((2, *SHAPE), np.inf),
+    "zero": np.zeros((2, *SHAPE)),
+    "constant": np.full((2, *SHAPE), 1000.0),
+    "one pixel": np.ones((1, 1, 1), np.uint16),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_IMAGES, *ODD_IMAGES])
+@every_map
+def test_a_bad_image_costs_its_event_and_no_other(case, kind, caplog):
+    bad = (BAD_IMAGES | ODD_IMAGES)[kind]
+    docs = case.given(raw_run(image=lambda number: bad if number == 3 else frames(number)))
+    stage = case.make()
+    got = content(run_through(stage, docs))
+    expected = content(run_through(case.make(), case.given(raw_run())))
+    name = "primary" if case.keeps_seq_num else "frames"
+    others = {number for number in range(1, N_EVENTS + 1) if number != 3}
+    assert others <= got["events"][name].keys()
+    if case.keeps_seq_num:
+        for number in others:
+            assert same(got["events"][name][number], expected["events"][name][number])
+    failed = 3 not in got["events"][name]
+    assert got["stop"].get("failed") == ({"primary": [3]} if failed else None)
+    assert stage.stats.failed == failed
+    if failed:
+        (line,) = [r.getMessage() for r in caplog.records if "event 3" in r.getMessage()]
+        assert "primary" in line
+        assert "\n" not in line
+
+
+@every_map
+def test_many_failures_are_one_warning(case, caplog):
+    docs = case.given(raw_run(image=lambda number: np.zeros(3, np.uint16)))
+    stage = case.make()
+    stop = run_through(stage, docs).stop
+    assert stop["failed_counts"] == {"primary": N_EVENTS}
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum("failed on run" in message for message in warnings) == 1
+
+
+@every_map
+def test_an_error_is_raised_on_request_when_the_document_is_through(case):
+    docs = case.given(raw_run(image=lambda number: np.zeros(3, np.uint16)))
+    stage = case.make(on_error="raise")
+    sink = Collector()
+    stage.subscribe(sink)
+    with pytest.raises(ValueError, match="no image"):
+        feed(stage, docs)
+    at = next(
+        i for i, (name, doc) in enumerate(docs) if name == "event" and doc["seq_num"] == 1 and len(doc["data"]) > 1
+    )
+    for name, doc in docs[at + 1 : -1]:
+        with pytest.raises(ValueError, match="no image"):
+            stage(name, doc)
+    stage(*docs[-1])
+    assert sink.stop["failed_counts"] == {"primary": N_EVENTS}
+
+
+@every_stage
+def test_a_failing_subscriber_does_not_starve_its_siblings(case):
+    docs = case.given(raw_run())
+    expected = content(run_through(case.make(), docs))
+    stage = case.make()
+    before, after = Collector(), Collector()
+    stage.subscribe(before)
+    stage.subscribe(lambda name, doc: 1 / 0)
+    stage.subscribe(after)
+    feed(stage, docs)
+    assert same(content(before), expected)
+    assert same(content(after), expected)
+    assert stage.stats.subscriber_failures == len(after)
+
+
+@every_stage
+def test_a_failing_subscriber_raises_on_request_after_its_siblings(case):
+    docs = case.given(raw_run())
+    stage = case.make(on_error="raise")
+    after = Collector()
+    stage.subscribe(lambda name, doc: 1 / 0, "stop")
+    stage.subscribe(after)
+    feed(stage, docs[:-1])
+    with pytest.raises(ZeroDivisionError):
+        stage(*docs[-1])
+    assert after.stop["exit_status"] == "success"
+    assert stage.open_runs == []
+
+
+@every_map
+def test_a_key_that_no_stream_has_is_named(case, caplog):
+    docs = [(name, rename(doc, KEY, "other_image") if name != "start" else doc) for name, doc in case.given(raw_run())]
+    run_through(case.make(), docs)
+    (line,) = [record.getMessage() for record in caplog.records if "no stream" in record.getMessage()]
+    assert KEY in line
+    assert "other_image" in line
+
+
+# 8. Images travel as arrays.
+
+
+@every_stage
+def test_images_are_arrays(case):
+    sink = run_through(case.make(), case.given(raw_run(image=lambda number: frames(number).tolist())))
+    for name, doc in sink:
+        if name == "event":
+            assert not any(isinstance(value, list) for value in doc["data"].values())
+
+
+# Subscribing, as on the RunEngine.
+
+
+@every_stage
+def test_subscribers_choose_their_documents(case):
+    docs = case.given(raw_run())
+    stage = case.make()
+    everything, events, stops, by_enum = (Collector() for _ in range(4))
+    stage.subscribe(everything)
+    stage.subscribe(events, "event")
+    token = stage.subscribe(stops, "stop")
+    stage.subscribe(by_enum, DocumentNames.descriptor)
+    feed(stage, docs)
+    assert same([doc for name, doc in unpacked(everything) if name == "event"], events.named("event"))
+    assert [name for name, _ in stops] == ["stop"]
+    assert by_enum.named("descriptor") == everything.named("descriptor")
+    stage.unsubscribe(token)
+    feed(stage, reuid(docs))
+    assert len(stops) == 1
+    with pytest.raises(ValueError, match="'evnt'"):
+        stage.subscribe(events, "evnt")
+    with pytest.raises(ValueError, match=str(token)):
+        stage.unsubscribe(token)
+
+
+@every_stage
+def test_it_serves_under_a_run_router(case):
+    docs = case.given(raw_run())
+    expected = content(run_through(case.make(), docs))
+    sink = Collector()
+
+    def factory(name, doc):
+        stage = case.make()
+        stage.subscribe(sink)
+        return [stage], []
+
+    feed(event_model.RunRouter([factory]), docs)
+    assert same(content(sink), expected)
+
+
+@every_stage
+def test_wrong_options_are_refused_at_once(case):
+    with pytest.raises(ValueError, match="on_error='ignore'"):
+        case.make(on_error="ignore")
+    with pytest.raises(ValueError, match="stale_after=-1"):
+        case.make(stale_after=-1)
+    with pytest.raises(ValueError, match="max_open_runs=0"):
+        case.make(max_open_runs=0)
+
+
+# The numbers themselves, by hand.
+
+
+def test_the_runs_of_this_suite_have_the_peaks_they_should():
+    case = next(case for case in CASES if case.name == "compose")
+    rows = valid_rows(run_through(case.make(), raw_run()))
+    for number in range(1, N_EVENTS + 1):
+        found = sorted((row["y"], row["x"]) for row in rows[number])
+        assert np.shape(found) == np.shape(spots(number))
+        assert np.allclose(found, spots(number), atol=0.05)
+
+
+class Changing:
+    """Frames that say nonsense the first time that they are asked for."""
+
+    def __init__(self):
+        self.asked = set()
+
+    def __call__(self, number):
+        first = number not in self.asked
+        self.asked.add(number)
+        return frames(number + 20 if first and number < 3 else number)
+
+
+def split(docs):
+    """The runs among documents, in the order of their starts."""
+    runs, owner = {}, {}
+    for name, doc in docs:
+        if name == "start":
+            uid = doc["uid"]
+        elif name == "descriptor":
+            uid = owner[doc["uid"]] = doc["run_start"]
+        else:
+            uid = doc["run_start"] if name == "stop" else owner[doc["descriptor"]]
+        runs.setdefault(uid, []).append((name, doc))
+    return list(runs.values())
+
+
+def without_numbers(rows):
+    return {frame: [list(row.values()) for row in rows_of_it] for frame, rows_of_it in rows.items()}
+
+
+def rename(value, old, new):
+    if isinstance(value, dict):
+        return {new if key == old else key: rename(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rename(item, old, new) for item in value]
+    return new if isinstance(value, str) and value == old else value

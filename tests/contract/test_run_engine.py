@@ -1,0 +1,236 @@
+"""Stages on a real RunEngine: pause and resume, every way to end a run, and a scan that outlives its analysis."""
+
+from __future__ import annotations
+
+import itertools
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import bluesky.preprocessors as bpp
+import matplotlib
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.callbacks.best_effort import BestEffortCallback
+from bluesky.utils import RunEngineInterrupted
+from cases import CASES, KEY, SHAPE, Collector, content, frames, run_through, same, unpacked, valid_rows
+from ophyd.sim import SynAxis, SynSignal
+
+matplotlib.use("Agg")
+
+every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+class Camera(SynSignal):
+    """Frame ``number`` of the suite at position ``number`` of its motor."""
+
+    def __init__(self, motor):
+        self.asked = []
+        self.motor = motor
+        super().__init__(name=KEY, func=self._expose)
+
+    def _expose(self):
+        number = round(self.motor.position)
+        self.asked.append(number)
+        return frames(number, dark=number == 0)
+
+
+@pytest.fixture
+def RE():
+    engine = RunEngine({}, during_task=None, call_returns_result=False)
+    yield engine
+    if engine.state != "idle":
+        engine.halt()
+
+
+@pytest.fixture
+def motor():
+    return SynAxis(name="mx", delay=0)
+
+
+@pytest.fixture
+def camera(motor):
+    return Camera(motor)
+
+
+def with_darks(plan, camera):
+    """A dark first, in the stream of that name."""
+
+    @bpp.run_decorator(md={"motors": ["mx"], "hints": {"dimensions": [[["mx"], "primary"]]}, "plan_name": "test"})
+    def inner():
+        yield from bps.mv(camera.motor, 0)
+        yield from bps.trigger_and_read([camera], name="dark")
+        yield from plan
+
+    return inner()
+
+
+def points(camera, motor, numbers=range(1, 7), *, before=lambda number: iter(())):
+    for number in numbers:
+        yield from bps.mv(motor, number)
+        yield from before(number)
+        yield from bps.trigger_and_read([camera, motor])
+
+
+def attached(RE, case):
+    """A stage behind those that it needs, subscribed to the RunEngine, and its sink."""
+    chain = [make() for make in case.upstream] + [case.make()]
+    for one, following in itertools.pairwise(chain):
+        one.subscribe(following)
+    sink = Collector()
+    chain[-1].subscribe(sink)
+    RE.unsubscribe(getattr(RE, "token_of_the_last_chain", -1))
+    RE.token_of_the_last_chain = RE.subscribe(chain[0])
+    return chain[-1], sink
+
+
+@every_stage
+def test_a_scan_paused_and_resumed_gives_what_an_unbroken_one_gives(RE, case, camera, motor):
+    stage, sink = attached(RE, case)
+    raw = Collector()
+    RE.subscribe(raw)
+    pauses = iter([True])
+
+    def before(number):
+        if number == 3 and next(pauses, False):
+            # No checkpoint since the run was opened: the RunEngine takes all of it again.
+            yield from bps.pause()
+
+    with pytest.raises(RunEngineInterrupted):
+        RE(with_darks(points(camera, motor, before=before), camera))
+    RE.resume()
+    numbers = [doc["seq_num"] for name, doc in raw if name == "event" and len(doc["data"]) > 1]
+    assert numbers == [1, 2, 1, 2, 3, 4, 5, 6]
+    motor.set(0)
+    _, expected = attached(RE, case)
+    RE(with_darks(points(camera, motor), camera))
+    rowed = case.is_map and case.make().makes_rows
+    said = valid_rows if rowed else lambda docs: content(docs)["events"]
+    got, want = (clean(said(docs)) for docs in (sink, expected))
+    assert same(got, want)
+    assert "lost" not in sink.stop
+    assert "failed" not in sink.stop
+    assert sink.stop["exit_status"] == "success"
+    assert stage.stats.repeated >= 2
+
+
+def clean(said):
+    """Without the numbers of rows, which count on when a frame is repeated."""
+    if isinstance(said, dict):
+        return {key: clean(value) for key, value in said.items() if key not in ("first_row",)}
+    return [clean(value) for value in said] if isinstance(said, list) else said
+
+
+@every_stage
+@pytest.mark.parametrize("way", ["abort", "stop", "halt", "raise"])
+def test_however_a_run_ends_its_derived_run_ends_alike(RE, case, camera, motor, way):
+    stage, sink = attached(RE, case)
+    raw = Collector()
+    RE.subscribe(raw)
+
+    def before(number):
+        if number == 4:
+            if way == "raise":
+                raise OSError("motor stalled")
+            yield from bps.pause()
+
+    with pytest.raises(OSError if way == "raise" else RunEngineInterrupted):
+        RE(with_darks(points(camera, motor, before=before), camera))
+    if way != "raise":
+        getattr(RE, way)()
+    assert sink.stop["exit_status"] == raw.stop["exit_status"] == {"raise": "fail", "stop": "success"}.get(way, "abort")
+    assert sink.stop["reason"] == raw.stop["reason"]
+    assert stage.open_runs == []
+    if case.is_map:
+        assert sink.stop["num_events"].get("frames", sink.stop["num_events"]["primary"]) == 3
+
+
+@every_stage
+def test_the_scan_outlives_its_analysis(RE, case, motor, caplog):
+    bad = SynSignal(name=KEY, func=lambda: np.zeros(3))
+    _, sink = attached(RE, case)
+    raw = Collector()
+    RE.subscribe(raw)
+    RE(bp.scan([bad], motor, 1, 3, 3))
+    assert raw.stop["exit_status"] == "success"
+    assert raw.stop["num_events"] == {"primary": 3}
+    assert sink.stop["exit_status"] == "success"
+    # What failed upstream is lost to those behind.
+    assert sink.stop["failed" if case.is_map else "lost"]["primary"] == [1, 2, 3]
+
+
+def test_who_wants_the_scan_to_stop_gets_that(RE, motor):
+    bad = SynSignal(name=KEY, func=lambda: np.zeros(3))
+    stage = CASES[0].make(on_error="raise")
+    RE.subscribe(stage)
+    raw = Collector()
+    RE.subscribe(raw)
+    with pytest.raises(ValueError, match="no image"):
+        RE(bp.scan([bad], motor, 1, 3, 3))
+    assert raw.stop["exit_status"] == "fail"
+
+
+@every_stage
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_best_effort_callback_follows_a_derived_run(RE, case, camera, motor, first, capsys):
+    import matplotlib.pyplot as plt
+
+    best = BestEffortCallback()
+    seen = BestEffortCallback()
+    if first:
+        RE.subscribe(best)
+    stage, _ = attached(RE, case)
+    stage.subscribe(seen)
+    if not first:
+        RE.subscribe(best)
+    stage.on_error = "raise"
+    RE(with_darks(points(camera, motor), camera))
+    plt.close("all")
+    assert stage.stats.subscriber_failures == 0
+
+
+def test_a_chain_says_its_whole_history(RE, camera, motor):
+    first, second = CASES[0].make(), CASES[3].make()
+    sink = Collector()
+    first.subscribe(second)
+    second.subscribe(sink)
+    RE.subscribe(first)
+    raw = Collector()
+    RE.subscribe(raw)
+    RE(bp.scan([camera], motor, 1, 3, 3))
+    (start,) = sink.named("start")
+    assert start["original_run_uid"] == raw.named("start")[0]["uid"]
+    assert [step["stage"] for step in start["analysis"]["upstream"]] == ["ImageProcessor"]
+    assert [doc["data"]["frame"] for name, doc in unpacked(sink) if name == "event" and "y" in doc["data"]]
+
+
+def test_the_dark_used_is_recorded(RE, camera, motor):
+    case = next(case for case in CASES if case.name == "ImageProcessor-dark")
+    _, sink = attached(RE, case)
+
+    def plan():
+        yield from points(camera, motor, [1])
+        yield from bps.mv(motor, 0)
+        yield from bps.trigger_and_read([camera], name="dark")
+        yield from points(camera, motor, [2])
+
+    RE(with_darks(plan(), camera))
+    events = content(sink)["events"]["primary"]
+    assert [events[number][f"{KEY}_dark"] for number in (1, 2)] == [1, 2]
+    expected = np.clip(frames(1).mean(0) - frames(0, dark=True).mean(0), 0, None)
+    assert np.array_equal(events[1][KEY], expected)
+    assert events[1][KEY].shape == SHAPE
+
+
+def test_a_subtrahend_is_stored_once_a_run_and_named_by_its_hash(RE, camera, motor):
+    case = next(case for case in CASES if case.name == "ImageProcessor-array")
+    _, sink = attached(RE, case)
+    RE(bp.scan([camera], motor, 1, 3, 3))
+    (start,) = sink.named("start")
+    sha256 = start["analysis"]["sha256"]["subtrahend"]
+    assert start["analysis"]["parameters"]["subtrahend"] == {"sha256": sha256, "shape": [64, 64], "dtype": "<f8"}
+    events = content(sink)["events"]
+    assert np.array_equal(events["inputs"][1]["subtrahend"], np.full(SHAPE, 100.0))
+    assert sink.stop["num_events"] == {"inputs": 1, "primary": 3}
+    again = run_through(CASES[0].make(), list(sink))
+    assert again.stop["num_events"] == {"primary": 3}
