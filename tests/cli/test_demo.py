@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bluesky_ext import Recording
+from bluesky_ext.cli import main
+from bluesky_ext.sim import beamline
+
+
+def test_the_demo_finds_the_grains_and_writes_what_it_says(tmp_path, capsys):
+    assert main(["demo", "--directory", str(tmp_path / "out"), "--points", "9x7", "--seed", "3"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "grains with all their spots tracked: 8 of 8" in said
+    paths = [Path(line) for line in said if line.startswith(str(tmp_path))]
+    assert all(path.stat().st_size > 0 for path in paths)
+    tracks = pd.read_csv(tmp_path / "out" / "tracks.csv")
+    assert set(tracks["frame"]) <= set(range(1, 64))
+    # Each track stays on one spot of the truth: 8 grains of 6 spots.
+    spots = np.concatenate([grain.spots for grain in beamline(3).crystal.grains])
+    means = tracks.groupby("particle")[["y", "x"]].mean().to_numpy()
+    nearest = np.argmin(np.hypot(*(means[:, None] - spots[None]).transpose(2, 0, 1)), axis=1)
+    assert sorted(nearest) == list(range(48))
+    stages = [Recording(path).start["analysis_stage"] for path in paths if path.suffix == ".bsrec"]
+    assert sorted(stages) == ["PeakTracker", "TrackLinker"]
+
+
+def test_it_is_a_command():
+    answer = subprocess.run(
+        [sys.executable, "-m", "bluesky_ext", "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.startswith("bluesky-ext ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [([], "COMMAND"), (["demo", "--points", "3"], "'3' is no grid"), (["demo", "--size", "12"], "'12' is no detector")],
+)
+def test_a_command_that_makes_no_sense_is_an_error_of_usage(arguments, word, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert word in capsys.readouterr().err
+
+
+def test_a_failure_is_one_line_and_exit_code_1(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["demo", "--points", "2x2", "--size", "128", "-d", str(tmp_path / "file" / "out")]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bluesky-ext demo:")]
+    assert str(tmp_path / "file") in line
