@@ -9,7 +9,8 @@ from bluesky_ext.documents.frames import FrameNotAvailable, as_image
 from bluesky_ext.documents.guard import Stats
 from bluesky_ext.documents.lanes import Lanes
 from bluesky_ext.documents.map import Composed, Map, Rows, compose, frames_of
-from bluesky_ext.documents.recording import Recorder, Recording
+from bluesky_ext.documents.recorder import Recorder
+from bluesky_ext.documents.recording import Recording
 from bluesky_ext.documents.reduce import Reduce
 from bluesky_ext.documents.stage import Stage
 

@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from bluesky_ext.documents.recording import Recorder, Recording
+from bluesky_ext.documents.recorder import Recorder
+from bluesky_ext.documents.recording import Recording
 
 __all__ = ["Pair", "Sink", "as_sink", "as_source"]
 

@@ -1,50 +1,41 @@
 """The bytes of a document, and the document again: msgpack with exact arrays and scalars, and without pickle.
 
-A frame is a sequence of msgpack objects, so that any msgpack library can take it apart: first the document, then
-one ``bin`` for each of its arrays, in the order in which they stand in it. The arrays are kept out of the document so
-that reading them copies nothing; nils before each make it start at a multiple of 16 bytes, because numpy and numba
-are slower on arrays that are not aligned. The frame of a document without arrays is its plain msgpack.
-
-What msgpack does not know by itself are extension types:
+The frame of a document is its msgpack, and the bytes of its arrays in the order in which they stand in it, put together
+as `bluesky_ext.documents.framing` describes it. What msgpack does not know by itself are extension types:
 
 =====  =========================================================================================================
 code   payload
 =====  =========================================================================================================
-1      array: number of dimensions (1 byte), their lengths (8 bytes each), dtype; its values are the next ``bin``
-2      numpy scalar: length of the dtype (2 bytes), dtype, value
+1, 2   array, numpy scalar: as `bluesky_ext.documents.arrays` describes them
 3      tuple: msgpack of the list of its items
 4      int beyond 64 bits: two's complement
 5      complex: two float64
 6-8    datetime and date (ISO 8601), timedelta (days, seconds, microseconds: 4 bytes each)
 =====  =========================================================================================================
 
-All of these numbers are little endian. A dtype is numpy's string for it (``<u2``, ``>f8``, ``<M8[ns]``), or ``str``
-or ``bytes`` for the scalars `numpy.str_` and `numpy.bytes_`, or, if it has fields, msgpack of
-``[itemsize, [[name, dtype, shape, offset, title], ...]]``.
+All of these numbers are little endian.
 """
 
 from __future__ import annotations
 
-import math
-import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 from enum import IntEnum
-from functools import lru_cache
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_DEPTH", "Buffer", "DecodeError", "decode", "dumps", "encode", "loads", "parts", "raw", "split"]
+from bluesky_ext.documents.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
+from bluesky_ext.documents.framing import MAX_DEPTH, Buffer, DecodeError, parts, split, unpack
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+__all__ = ["MAX_DEPTH", "Buffer", "DecodeError", "decode", "dumps", "encode", "loads"]
 
-MAX_DEPTH = 100
-"""Levels of containers that a document may have. Real ones have about ten; the limit is on both sides, so that a
-document which no one could read is refused where it is made."""
+_TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
+
+_LEAVES = frozenset({str, float, int, bool, type(None), bytes, np.ndarray, np.float64, np.int64})
 
 
 class _Type(IntEnum):
@@ -56,22 +47,6 @@ class _Type(IntEnum):
     DATETIME = 6
     DATE = 7
     TIMEDELTA = 8
-
-
-_ALIGNMENT = 16
-_CHUNK = 65536
-_MAX_BIN = 2**32 - 1
-_MAX_DTYPE = 2**16 - 1
-
-# dtypes that numpy reads by their string. A whitelist by kind, so that the text from a frame never reaches numpy's
-# parser of structured dtypes, and no object ('O') or foreign dtype can be named. M8[0s] is left out: it divides by 0.
-_PLAIN_DTYPE = re.compile(rb"[<>|=](?:[biufcSUV]\d{1,10}|[mM]8(?:\[(?:[1-9]\d{0,9})?[A-Za-z]{1,2}\])?)")
-
-_LEAVES = frozenset({str, float, int, bool, type(None), bytes, np.ndarray, np.float64, np.int64})
-
-
-class DecodeError(ValueError):
-    """The bytes are no frame of this codec, or one beyond the limits given."""
 
 
 def dumps(document: object) -> bytes:
@@ -155,8 +130,8 @@ def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
     encoder = _Encoder()
     try:
         head = encoder.pack(document)
-    except _RefusedError as refused:
-        raise TypeError(f"document{_path(document, refused.value) or ''}: {refused}") from None
+    except TypeError as error:
+        raise TypeError(f"document{_path(document, encoder.value) or ''}: {error}") from error
     if _deeper_than(MAX_DEPTH, document):
         raise ValueError(_TOO_DEEP)
     return head, encoder.arrays
@@ -179,76 +154,11 @@ def decode(head: Buffer, take: Callable[[int], Buffer], *, max_depth: int = MAX_
     return document
 
 
-def parts(head: bytes, buffers: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield the pieces that make a frame when they are joined: the document, and the bytes of its arrays."""
-    yield head
-    offset = len(head)
-    for data in buffers:
-        size = len(data)
-        if size > _MAX_BIN:
-            raise ValueError(f"an array of {size} bytes: a frame holds arrays of up to {_MAX_BIN} bytes")
-        padding = -(offset + 5) % _ALIGNMENT
-        yield b"\xc0" * padding + struct.pack(">BI", 0xC6, size)
-        yield data
-        offset += padding + 5 + size
-
-
-def split(buffer: Buffer) -> tuple[memoryview, Iterator[memoryview]]:
-    """Return the document of a frame as msgpack, and an iterator over the bytes of its arrays; copies neither."""
-    frame = memoryview(buffer).cast("B")
-    # Skipping makes no objects: it finds the end of the document, and that it is all there, before anything is
-    # allocated for the lengths that it claims.
-    unpacker = msgpack.Unpacker(read_size=_CHUNK, max_buffer_size=max(len(frame), _CHUNK))
-    for offset in range(0, len(frame), _CHUNK):
-        unpacker.feed(frame[offset : offset + _CHUNK])
-        try:
-            unpacker.skip()
-        except msgpack.OutOfData:
-            continue
-        except (ValueError, msgpack.UnpackException) as error:
-            raise DecodeError("not msgpack") from error
-        end = unpacker.tell()
-        return frame[:end], _bins(frame, end)
-    raise DecodeError("a frame that ends within its document")
-
-
-def raw(array: NDArray[Any]) -> memoryview:
-    """Return the bytes of a C-contiguous array, without a copy."""
-    if not array.nbytes:
-        return memoryview(b"")
-    # By way of uint8, because datetime64 has no buffer protocol of its own.
-    return array.reshape(-1).view(np.uint8).data
-
-
-def _bins(frame: memoryview, offset: int) -> Iterator[memoryview]:
-    while offset < len(frame):
-        start = offset
-        while offset < len(frame) and frame[offset] == 0xC0:
-            offset += 1
-        if offset - start >= _ALIGNMENT or len(frame) - offset < 5 or frame[offset] != 0xC6:
-            raise DecodeError(f"no array at byte {start} of the frame")
-        (size,) = struct.unpack_from(">I", frame, offset + 1)
-        offset += 5
-        if size > len(frame) - offset:
-            raise DecodeError(f"an array that claims {size} bytes: the frame has {len(frame) - offset} left")
-        yield frame[offset : offset + size]
-        offset += size
-
-
-_TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
-
-
-class _RefusedError(TypeError):
-    """A value of the document that does not come back as it was."""
-
-    def __init__(self, value: object, reason: str) -> None:
-        super().__init__(reason)
-        self.value = value
-
-
 class _Encoder:
     def __init__(self) -> None:
         self.arrays: list[NDArray[Any]] = []
+        self.value: object = None
+        """What `extend` was given last: what it refused, if it did."""
         self._depth = 0
 
     def pack(self, value: object) -> bytes:
@@ -260,16 +170,21 @@ class _Encoder:
         try:
             packed = packer.pack(value)
         except ValueError as error:
-            raise ValueError(_TOO_DEEP if "recursion" in str(error) else str(error)) from error
+            if "recursion" not in str(error):
+                raise
+            raise ValueError(_TOO_DEEP) from error
         self._depth -= 1
         return packed
 
     def extend(self, value: Any) -> object:
         """Return what msgpack does not know as something that it does."""
+        self.value = value
         if isinstance(value, np.generic):
-            return msgpack.ExtType(_Type.SCALAR, _scalar_payload(value))
+            return msgpack.ExtType(_Type.SCALAR, scalar_payload(value))
         if isinstance(value, np.ndarray):
-            return self._array(value)
+            payload = array_payload(value)
+            self.arrays.append(np.ascontiguousarray(value))
+            return msgpack.ExtType(_Type.ARRAY, payload)
         if isinstance(value, int):
             if -(2**63) <= value < 2**64:
                 return int(value)
@@ -297,17 +212,9 @@ class _Encoder:
         if isinstance(value, Sequence):
             return list(value)
         if isinstance(value, Set):
-            raise _RefusedError(value, f"a {type(value).__name__} has no order: give a sorted list")
+            raise TypeError(f"a {type(value).__name__} has no order: give a sorted list")
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise _RefusedError(value, f"cannot encode {kind}: give numbers, str, lists, dicts or arrays")
-
-    def _array(self, value: NDArray[Any]) -> object:
-        # A subclass can mean more than its numbers, as the mask of a masked array or a unit.
-        if type(value) not in (np.ndarray, np.memmap, np.recarray):
-            raise _RefusedError(value, f"cannot encode {type(value).__name__}: give plain arrays, numpy.asarray(...)")
-        code = _code_of(value)
-        self.arrays.append(np.ascontiguousarray(value))
-        return msgpack.ExtType(_Type.ARRAY, struct.pack(f"<B{value.ndim}Q", value.ndim, *value.shape) + code)
+        raise TypeError(f"cannot encode {kind}: give numbers, str, lists, dicts or arrays")
 
 
 class _Decoder:
@@ -319,7 +226,7 @@ class _Decoder:
         if not self._levels:
             raise DecodeError("a document of too many levels")
         self._levels -= 1
-        value = _unpack(packed, self.extension)
+        value = unpack(packed, self.extension)
         self._levels += 1
         return value
 
@@ -327,11 +234,9 @@ class _Decoder:
         """Return the object that an extension type stands for."""
         match code:
             case _Type.ARRAY:
-                ndim = data[0] if data else 0
-                shape = struct.unpack_from(f"<{ndim}Q", data, 1)
-                return _window(shape, _dtype(data[1 + 8 * ndim :]), self._take)
+                return array_of(data, self._take)
             case _Type.SCALAR:
-                return _scalar(data)
+                return scalar_of(data)
             case _Type.TUPLE:
                 items = self.unpack(data)
                 if type(items) is not list:
@@ -348,106 +253,6 @@ class _Decoder:
             case _Type.TIMEDELTA:
                 return timedelta(*struct.unpack("<iii", data))
         raise DecodeError(f"extension type {code} is unknown: made by a newer bluesky-ext, or by another program")
-
-
-def _unpack(packed: Buffer, extension: Callable[[int, bytes], object]) -> Any:
-    head, rest = split(packed)
-    if next(rest, None) is not None:
-        raise DecodeError("more than one document")
-    # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
-    return msgpack.unpackb(head, ext_hook=extension, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3)
-
-
-def _window(shape: tuple[int, ...], dtype: np.dtype[Any], take: Callable[[int], Buffer]) -> NDArray[Any]:
-    """Return the next array, on the memory that `take` gives for it."""
-    nbytes = math.prod(shape) * dtype.itemsize
-    data = take(nbytes)
-    if len(data) != nbytes:
-        raise DecodeError(f"an array of {nbytes} bytes with {len(data)} bytes of values")
-    array: NDArray[Any] = np.ndarray(shape, dtype, buffer=data)
-    if not array.flags.aligned:
-        array = array.copy()
-    array.flags.writeable = False
-    _check_text(array)
-    return array
-
-
-def _check_text(array: NDArray[Any]) -> None:
-    """Refuse text that numpy would hold, but fail to read."""
-    for name in array.dtype.names or ():
-        _check_text(array[name])
-    if array.dtype.kind == "U" and array.size:
-        codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
-        if codes.max() > 0x10FFFF:
-            raise DecodeError("an array of text with characters that do not exist")
-
-
-def _scalar_payload(value: np.generic) -> bytes:
-    # Not by their dtypes: S strips the zeros at the end, and there is no U of no characters.
-    if isinstance(value, np.str_):
-        code, data = b"str", value.encode("utf-8", "surrogatepass")
-    elif isinstance(value, np.bytes_):
-        code, data = b"bytes", bytes(value)
-    else:
-        code, data = _code_of(value), value.tobytes()
-    return struct.pack("<H", len(code)) + code + data
-
-
-def _scalar(payload: bytes) -> Any:
-    (length,) = struct.unpack_from("<H", payload)
-    code, data = payload[2 : 2 + length], payload[2 + length :]
-    if code == b"str":
-        return np.str_(data.decode("utf-8", "surrogatepass"))
-    if code == b"bytes":
-        return np.bytes_(data)
-    return _window((), _dtype(code), lambda _: data)[()]
-
-
-def _code_of(value: NDArray[Any] | np.generic) -> bytes:
-    try:
-        return _dtype_code(value.dtype)
-    except TypeError as error:
-        raise _RefusedError(value, str(error)) from None
-
-
-@lru_cache(maxsize=256)
-def _dtype_code(dtype: np.dtype[Any]) -> bytes:
-    if dtype.names is not None:
-        fields = []
-        for name in dtype.names:
-            # Its type in numpy's stubs is a mapping of literal strings, which the names are not.
-            field, offset, *title = cast("Mapping[str, Any]", dtype.fields)[name]
-            base, shape = field.subdtype or (field, ())
-            fields.append([name, _dtype_code(base), list(shape), offset, title[0] if title else None])
-        code: bytes = msgpack.Packer().pack([dtype.itemsize, fields])
-        if len(code) > _MAX_DTYPE:
-            raise TypeError(f"cannot encode a dtype of {len(fields)} fields: give one array a field")
-        return code
-    code = dtype.str.encode()
-    # Compared, because a dtype from elsewhere (bfloat16) may call itself plain bytes.
-    if not _PLAIN_DTYPE.fullmatch(code) or np.dtype(dtype.str) != dtype or not dtype.itemsize:
-        raise TypeError(f"cannot encode dtype {dtype}: convert it to numbers, bool, bytes ('S') or str ('U')")
-    return code
-
-
-@lru_cache(maxsize=256)
-def _dtype(code: bytes, level: int = 0) -> np.dtype[Any]:
-    if _PLAIN_DTYPE.fullmatch(code):
-        dtype = np.dtype(code.decode())
-    elif len(code) > _MAX_DTYPE or level > MAX_DEPTH:
-        raise DecodeError("a dtype of too many fields")
-    else:
-        itemsize, fields = _unpack(code, msgpack.ExtType)
-        names, codes, shapes, offsets, titles = zip(*fields, strict=True)
-        if not all(title is None or isinstance(title, str) for title in titles):
-            raise DecodeError("a dtype with a field whose title is no text")
-        formats = [(_dtype(base, level + 1), tuple(shape)) for base, shape in zip(codes, shapes, strict=True)]
-        dtype = np.dtype(
-            {"names": names, "formats": formats, "offsets": offsets, "titles": titles, "itemsize": itemsize}
-        )
-    if not dtype.itemsize:
-        raise DecodeError("a dtype of no bytes")
-    return dtype
 
 
 def _deeper_than(limit: int, value: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,98 +10,21 @@ from typing import Any
 import numpy as np
 from event_model import DocumentNames, schema_validators
 
-from bluesky_ext._version import __version__
-from bluesky_ext.documents.digest import RunDigest, array_sha256, arrays_of, describe
+from bluesky_ext.documents.descriptors import described
+from bluesky_ext.documents.digest import RunDigest, arrays_of
 from bluesky_ext.documents.guard import SeqNums
+from bluesky_ext.documents.provenance import derived_start, new_uid
 
 Emit = Callable[[str, dict[str, Any]], None]
 
 #: The stream of a derived run whose one event holds the arrays that its stage was given.
 INPUTS = "inputs"
 
-# What a parent's start says of itself only.
-_OWN = ("uid", "time", "analysis", "analysis_stage")
-# BestEffortCallback looks up the objects that these name in the descriptors, and fails where they are not.
-_ABOUT_OBJECTS = ("motors", "hints", "detectors")
-# What a data key says of a value, rather than of where it comes from.
-_ABOUT_VALUE = ("dtype", "dtype_numpy", "shape", "external", "dims", "precision", "choices", "limits")
-
-
-def new_uid() -> str:
-    """A random UUID (version 4) as a string, five times faster than ``str(uuid.uuid4())``."""
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
 
 def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
     """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
     schema_validators[DocumentNames[name]].validate(doc)
     return doc
-
-
-def derived_start(
-    parent: Mapping[str, Any], stage: str, parameters: Mapping[str, Any], *, keep_objects: bool
-) -> dict[str, Any]:
-    """The start document of what a stage makes of a run, with its provenance.
-
-    Parameters
-    ----------
-    parent : dict
-        The start document of the run that the stage is given; that may be a derived run itself.
-    stage : str
-        The name of the stage; it becomes ``analysis_stage``.
-    parameters : dict
-        What the stage was given. Arrays are recorded by their sha256.
-    keep_objects : bool
-        Whether the derived descriptors carry the devices of the parent, so that its ``motors`` and ``hints`` hold.
-    """
-    skipped = _OWN if keep_objects else _OWN + _ABOUT_OBJECTS
-    analysis: dict[str, Any] = {
-        "stage": stage,
-        "parameters": describe(parameters),
-        "package": "bluesky_ext",
-        "version": __version__,
-        "sha256": {name: array_sha256(array) for name, array in arrays_of(parameters).items()},
-        "parent_run_uid": parent["uid"],
-    }
-    if "analysis" in parent:
-        earlier = copy.deepcopy(parent["analysis"])
-        analysis["upstream"] = [*earlier.pop("upstream", ()), earlier]
-    # A copy all the way down: what a subscriber does to a derived document stays there.
-    start = copy.deepcopy({key: value for key, value in parent.items() if key not in skipped})
-    return start | {
-        "uid": new_uid(),
-        "time": time.time(),
-        # The raw run, however many stages lie between: what everything derived from a scan is found by.
-        "original_run_uid": parent.get("original_run_uid", parent["uid"]),
-        "analysis_stage": stage,
-        "analysis": analysis,
-    }
-
-
-def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}
-
-
-def data_key(value: Any, source: str, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a descriptor says of a value: its dtype, shape and source, and what ``like`` says beside (units, names).
-
-    Examples
-    --------
-    >>> data_key(np.zeros((2, 3), "u2"), "sim")
-    {'source': 'sim', 'dtype': 'array', 'shape': [2, 3], 'dtype_numpy': '<u2'}
-    """
-    array = np.asarray(value)
-    if array.ndim:
-        dtype = "array"
-    else:
-        dtype = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}.get(array.dtype.kind, "string")
-    key = _without(like or {}, *_ABOUT_VALUE)
-    key |= {"source": source, "dtype": dtype, "shape": list(array.shape)}
-    # A scalar string has no numpy dtype that the next event would share.
-    if array.dtype.kind in "biufcmM" or (array.ndim and array.dtype.kind in "SU"):
-        key["dtype_numpy"] = array.dtype.str
-    return key
 
 
 class _Stream:
@@ -323,49 +245,17 @@ class DerivedRun:
         return content
 
     def _describe(self, out: _Stream, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
-        origin = {} if descriptor is None else descriptor
-        data_keys = {
-            key: self._data_key(value, origin.get("data_keys", {}).get(key, {}), key in changes)
-            for key, value in data.items()
-        }
+        said = described(data, changes, descriptor, self._stage, self._hinted)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
-        for its_origin, earlier in out.descriptors:
-            if its_origin is descriptor and list(earlier["data_keys"].items()) == list(data_keys.items()):
+        for origin, earlier in out.descriptors:
+            if origin is descriptor and list(earlier["data_keys"].items()) == list(said["data_keys"].items()):
                 out.settle(earlier["uid"], data, changes, descriptor)
                 return
-        objects = origin.get("object_keys", {})
-        kept = {name: [key for key in keys if key in data] for name, keys in objects.items()}
-        kept = {name: keys for name, keys in kept.items() if keys}
-        old = {key for keys in kept.values() for key in keys}
-        new = [key for key in data if key not in old]
-        hints = {
-            name: hint | {"fields": [key for key in hint.get("fields", ()) if key in data]}
-            for name, hint in origin.get("hints", {}).items()
-            if name in kept
-        }
-        if new:
-            hints[self._stage] = {"fields": [key for key in self._hinted if key in new]}
-        configuration = origin.get("configuration", {})
-        doc = {
-            "uid": new_uid(),
-            "time": time.time(),
-            "run_start": self.start["uid"],
-            "name": out.name,
-            "data_keys": data_keys,
-            "object_keys": kept | ({self._stage: new} if new else {}),
-            "configuration": {name: configuration[name] for name in kept if name in configuration},
-            "hints": hints,
-        }
-        doc = copy.deepcopy(validated("descriptor", doc))
+        about = {"uid": new_uid(), "time": time.time(), "run_start": self.start["uid"], "name": out.name}
+        doc = copy.deepcopy(validated("descriptor", about | said))
         out.descriptors.append((descriptor, doc))
         out.settle(doc["uid"], data, changes, descriptor)
         self._emit("descriptor", copy.deepcopy(doc))
-
-    def _data_key(self, value: Any, like: Mapping[str, Any], changed: bool) -> dict[str, Any]:
-        if changed or not like:
-            return data_key(value, f"bluesky_ext:{self._stage}", like)
-        # What passes through is what its device says it is, but for arrays: their real shape is often another.
-        return data_key(value, like["source"], like) if isinstance(value, np.ndarray) else dict(like)
 
 
 def _python(value: Any) -> Any:

@@ -19,6 +19,7 @@ from bluesky_ext.documents.framing import MAX_DEPTH, DecodeError, unpack
 __all__ = ["code_of", "dtype_of"]
 
 _MAX_BYTES = 2**16 - 1
+_TOO_LARGE = f"cannot encode a dtype of more than {MAX_DEPTH} levels or {_MAX_BYTES} bytes: give one array a field"
 
 # dtypes that numpy reads by their string. A whitelist by kind, so that the text from a frame never reaches numpy's
 # parser of structured dtypes, and no object ('O') or foreign dtype can be named. M8[0s] is left out: it divides by 0.
@@ -33,24 +34,22 @@ def code_of(dtype: np.dtype[Any], level: int = 0) -> bytes:
     many fields.
     """
     if dtype.names is None:
-        code = dtype.str.encode()
+        plain = dtype.str.encode()
         # Compared, because a dtype from elsewhere (bfloat16) may call itself plain bytes.
-        if not _PLAIN.fullmatch(code) or np.dtype(dtype.str) != dtype or not dtype.itemsize:
+        if not _PLAIN.fullmatch(plain) or np.dtype(dtype.str) != dtype or not dtype.itemsize:
             raise TypeError(f"cannot encode dtype {dtype}: convert it to numbers, bool, bytes ('S') or str ('U')")
-        return code
-    fields: list[list[object]] = []
-    if level <= MAX_DEPTH:
-        for name in dtype.names:
-            # Its type in numpy's stubs is a mapping of literal strings, which the names are not.
-            field, offset, *title = cast("Mapping[str, Any]", dtype.fields)[name]
-            base, shape = field.subdtype or (field, ())
-            fields.append([name, code_of(base, level + 1), shape, offset, title[0] if title else None])
-    code = msgpack.packb([dtype.itemsize, fields])
-    if level > MAX_DEPTH or len(code) > _MAX_BYTES:
-        raise TypeError(
-            f"cannot encode a dtype of {len(dtype.names)} fields, which takes more than {MAX_DEPTH} levels or "
-            f"{_MAX_BYTES} bytes: give one array a field"
-        )
+        return plain
+    if level > MAX_DEPTH:
+        raise TypeError(_TOO_LARGE)
+    fields = []
+    for name in dtype.names:
+        # Its type in numpy's stubs is a mapping of literal strings, which the names are not.
+        field, offset, *title = cast("Mapping[str, Any]", dtype.fields)[name]
+        base, shape = field.subdtype or (field, ())
+        fields.append([name, code_of(base, level + 1), shape, offset, title[0] if title else None])
+    code: bytes = msgpack.Packer().pack([dtype.itemsize, fields])
+    if len(code) > _MAX_BYTES:
+        raise TypeError(_TOO_LARGE)
     return code
 
 

@@ -74,11 +74,11 @@ def unpack(packed: Buffer, extension: Callable[[int, bytes], object]) -> Any:
 
     Raises `DecodeError`, or one of the errors of msgpack and of `extension`.
     """
-    head, rest = split(packed)
-    if next(rest, None) is not None:
-        raise DecodeError("more than one document")
+    split(packed)  # so that it is known to be all there, as it says
     # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
-    return msgpack.unpackb(head, ext_hook=extension, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3)
+    return msgpack.unpackb(
+        packed, ext_hook=extension, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3
+    )
 
 
 def _bins(frame: memoryview, offset: int) -> Iterator[memoryview]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -31,21 +32,35 @@ ATTEMPTS = 3
 _ASK_EVERY = 2.0
 
 _numbers = count()  # every call is different: dask takes equal calls for one
-_homes: dict[str, Kernel] = {}  # in the worker: the kernels that live there, one for each open run
+
+
+class _Resident:
+    """A kernel that lives in a worker, which does one thing at a time, also where the worker has several threads."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.lock = threading.Lock()
+
+
+_homes: dict[str, _Resident] = {}  # in the worker: one for each open run
 
 
 def _settle(home: str, number: int, kernel: Kernel) -> None:
-    _homes[home] = kernel
+    _homes[home] = _Resident(kernel)
 
 
 def _hear(home: str, number: int, name: str, doc: Mapping[str, Any]) -> None:
-    listener = getattr(_homes[home], name, None)
+    resident = _homes[home]
+    listener = getattr(resident.kernel, name, None)
     if listener is not None:
-        listener(doc)
+        with resident.lock:
+            listener(doc)
 
 
 def _work(home: str, number: int, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Any:
-    return perform(_homes[home], data, seq_num, inputs)
+    resident = _homes[home]
+    with resident.lock:
+        return perform(resident.kernel, data, seq_num, inputs)
 
 
 def _leave(home: str, number: int) -> None:
@@ -66,7 +81,8 @@ class Lanes:
     shares_memory : bool
         Whether the workers are threads of this process; each lane then gets a copy of the kernel, not the kernel.
     is_there
-        Tells whether the worker of an executor still exists, where a death does not show as an exception.
+        Tells whether the worker of an executor still exists, where a death does not show as an exception and tasks are
+        not always done in their order, as on a cluster.
 
     See Also
     --------
@@ -154,6 +170,7 @@ class _Worker:
     def __init__(self, hire: Callable[[], Executor], is_there: Callable[[Executor], bool] | None) -> None:
         self._hire = hire
         self._is_there = is_there
+        self.keeps_order = is_there is None
         self.executor = hire()
         self.generation = 0
 
@@ -232,7 +249,10 @@ class _Home:
         self._generation = self._worker.generation
         self._name = f"{id(self):x}-{next(_numbers)}"
         kernel = copy.deepcopy(self._kernel) if self._shares_memory else self._kernel
-        self._prepared = [self._call(_settle, kernel), *(self._call(_hear, *told) for told in self._told)]
+        self._prepared: list[Future] = []
+        self._prepare(_settle, kernel)
+        for told in self._told:
+            self._prepare(_hear, *told)
         for task in self.tasks:
             task.sent = self._call(_work, *task.call)
 
@@ -247,7 +267,18 @@ class _Home:
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         self._follow()
         self._told.append((name, doc))
-        self._prepared.append(self._call(_hear, name, doc))
+        self._prepare(_hear, name, doc)
+
+    def _prepare(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the worker learn something, before it does anything that was sent after this."""
+        said = self._call(function, *args)
+        self._prepared.append(said)
+        while not self._worker.keeps_order and not said.done():
+            try:
+                said.exception(_ASK_EVERY)
+            except (FutureTimeout, CancelledError):
+                if self._worker.is_gone():
+                    return  # the next task finds out, and has the worker replaced
 
     def submit(self, task: _Task) -> None:
         self._follow()

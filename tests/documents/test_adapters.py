@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import warnings
 from collections import deque
@@ -17,7 +18,8 @@ from event_model import DocumentNames, compose_run
 from ophyd.sim import SynSignal, hw
 
 from bluesky_ext.documents.adapters import as_sink, as_source
-from bluesky_ext.documents.recording import Recorder, Recording
+from bluesky_ext.documents.recorder import Recorder
+from bluesky_ext.documents.recording import Recording
 
 IMAGE = np.arange(12, dtype=np.uint16).reshape(3, 4)
 DATA_KEYS = {
@@ -59,6 +61,15 @@ def directory(tmp_path: Path) -> Path:
             for name, document in documents_of(uid, time):
                 recorder(name, document)
     return tmp_path
+
+
+def test_the_plumbing_is_light_to_import() -> None:
+    # Every stage imports it. Databases, images and tables bring their libraries when there are some.
+    program = "import sys, bluesky_ext.documents; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = set(answer.stdout.split())
+    assert {"bluesky_ext.documents.adapters", "bluesky_ext.documents.recorder"} <= imported
+    assert not {"bluesky_tiled_plugins", "databroker", "h5py", "numba", "pandas", "scipy", "tiled"} & imported
 
 
 def test_a_path_of_a_recording_is_a_source(directory) -> None:
@@ -301,7 +312,7 @@ def catalog(tmp_path_factory) -> Iterator[Any]:
     for module in ("tiled.server.app", "tiled.catalog", "bluesky_tiled_plugins"):
         pytest.importorskip(module)
     from bluesky_tiled_plugins.exporters import json_seq_exporter
-    from tiled.catalog import in_memory
+    from tiled.catalog import from_uri
     from tiled.client import Context, from_context
     from tiled.media_type_registration import default_serialization_registry
     from tiled.server.app import build_app
@@ -310,7 +321,8 @@ def catalog(tmp_path_factory) -> Iterator[Any]:
     default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
     directory = tmp_path_factory.mktemp("tiled")
     (directory / "data").mkdir()
-    tree = in_memory(writable_storage=[directory / "data", f"sqlite:///{directory / 'tables.db'}"])
+    # Not `in_memory`: it waits for a process that makes a catalog in its own memory, and ends. The app makes this one.
+    tree = from_uri("sqlite:///:memory:", writable_storage=[directory / "data", f"sqlite:///{directory / 'tables.db'}"])
     with warnings.catch_warnings():
         # starlette's client for tests, which Tiled speaks to its app by, asks for another version of httpx.
         warnings.simplefilter("ignore", UserWarning)

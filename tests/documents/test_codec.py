@@ -1,8 +1,17 @@
+"""The codec and what it stands on (framing, dtypes, arrays), by way of `dumps` and `loads`.
+
+More of the random documents and frames, here 50 times as many::
+
+    EXAMPLES=50 pytest -o timeout=0 tests/documents/test_codec.py
+"""
+
 from __future__ import annotations
 
 import enum
 import math
+import os
 import pickle
+import random
 import struct
 import tracemalloc
 from collections import ChainMap, OrderedDict, deque, namedtuple
@@ -222,6 +231,15 @@ def test_what_would_not_come_back_is_refused_with_its_place(document: object, me
     assert "\n" not in str(error.value)
 
 
+def test_a_mapping_that_fails_is_named_with_its_place() -> None:
+    class Broken(ChainMap):
+        def __getitem__(self, key: str) -> object:
+            raise TypeError("not connected")
+
+    with pytest.raises(TypeError, match=r"^document\['data'\]\[1\]: not connected$"):
+        dumps({"data": [1, Broken({"a": 1})]})
+
+
 def test_the_type_that_is_refused_is_named() -> None:
     with pytest.raises(TypeError, match=r"cannot encode .*test_codec\.Sample: give numbers, str"):
         dumps(Sample())
@@ -371,12 +389,34 @@ def test_a_dtype_that_is_none_of_ours_is_refused(code: bytes) -> None:
         loads(frame_of(code, (1,), bytes(8)))
 
 
+def nested_dtype(levels: int) -> np.dtype:
+    dtype = np.dtype("<u4")
+    for _ in range(levels):
+        dtype = np.dtype([("x", dtype)])
+    return dtype
+
+
+def test_a_dtype_has_the_same_limits_on_both_sides() -> None:
+    # The outermost fields are level 0, as no container is.
+    for dtype in (nested_dtype(MAX_DEPTH + 1), np.dtype([(f"x{n}", "<u4") for n in range(3000)])):
+        assert_same(loads(dumps(np.zeros(1, dtype))), np.zeros(1, dtype))
+    for dtype in (nested_dtype(MAX_DEPTH + 2), np.dtype([(f"x{n}", "<u4") for n in range(6000)])):
+        with pytest.raises(TypeError, match=r"^document\['a'\]: cannot encode a dtype of more than 100 levels"):
+            dumps({"a": np.zeros(1, dtype)})
+
+
 def test_a_dtype_nested_in_itself_for_ever_is_refused() -> None:
     code = b"<u4"
     for _ in range(1000):
         code = fields(["x", code, [], 0, None])
     with pytest.raises(DecodeError):
         loads(frame_of(code, (1,), bytes(8)))
+
+
+@pytest.mark.parametrize("code", [b"<U0", b"|S0", b"|V0", fields(["x", b"|S0", [], 0, None], itemsize=0)])
+def test_an_array_of_nothing_does_not_claim_to_be_long(code: bytes) -> None:
+    with pytest.raises(DecodeError, match="a dtype of no bytes"):
+        loads(frame_of(code, (10**9,), b""))
 
 
 def test_text_that_cannot_be_read_is_refused() -> None:
@@ -431,11 +471,28 @@ def test_arrays_and_document_must_match() -> None:
         loads(claims_five)
 
 
+def test_an_array_follows_up_to_15_nils() -> None:
+    frame = frame_of(b"<u2", (1,), b"\7\0")
+    at = frame.index(struct.pack(">BI", 0xC6, 2))
+    for n_nils in range(16):
+        assert loads(frame[:at] + b"\xc0" * n_nils + frame[at:]).tolist() == [7]
+    for n_nils in (16, 17, 1000):
+        with pytest.raises(DecodeError, match=f"no array at byte {at} of the frame"):
+            loads(frame[:at] + b"\xc0" * n_nils + frame[at:])
+
+
 def test_the_length_of_a_frame_can_be_limited() -> None:
     frame = dumps({"uid": "abc"})
     assert loads(frame, max_bytes=len(frame)) == {"uid": "abc"}
     with pytest.raises(DecodeError, match=f"a frame of {len(frame)} bytes: no more than {len(frame) - 1} are allowed"):
         loads(frame, max_bytes=len(frame) - 1)
+
+
+def test_a_tuple_has_one_list_of_items() -> None:
+    assert loads(msgpack.packb(msgpack.ExtType(3, b"\x91\x07"))) == (7,)
+    for payload in (b"\x91\x07\x91\x07", b"\x91\x07\xc0", b"\x07", b"\x91", b""):
+        with pytest.raises(DecodeError):
+            loads(msgpack.packb(msgpack.ExtType(3, payload)))
 
 
 @pytest.mark.parametrize("document", [{"uid": "x"}, {"image": np.arange(4)}])
@@ -475,38 +532,47 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+MORE = int(os.environ.get("EXAMPLES", "1"))
+
+
+@settings(max_examples=200 * MORE, deadline=None)
 @given(DOCUMENTS)
 def test_any_document_comes_back(document: object) -> None:
     assert_same(loads(dumps(document)), document)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500 * MORE, deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_a_document_or_a_decode_error(frame: bytes) -> None:
     with suppress(DecodeError):
         loads(frame)
 
 
-@settings(max_examples=1000, deadline=None)
-@given(DOCUMENTS, st.data())
-def test_a_damaged_frame_is_a_document_or_a_decode_error(document: object, data: st.DataObject) -> None:
-    frame = bytearray(dumps(document))
-    for _ in range(data.draw(st.integers(1, 4))):
-        if not frame:
-            break
-        at = data.draw(st.integers(0, len(frame) - 1))
-        change = data.draw(st.sampled_from(["set", "delete", "insert", "cut"]))
-        if change == "set":
-            frame[at] = data.draw(st.integers(0, 255))
-        elif change == "delete":
-            del frame[at : at + data.draw(st.integers(1, 8))]
-        elif change == "insert":
-            frame[at:at] = data.draw(st.binary(min_size=1, max_size=8))
-        else:
-            del frame[at:]
-    with suppress(DecodeError):
-        loads(frame)
+def damaged(frame: bytes, rng: random.Random) -> bytes:
+    """The frame with one to four changes: bytes set, taken out, put in, or cut off."""
+    damaged = bytearray(frame)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(damaged) + 1)
+        match rng.choice(["set", "delete", "insert", "cut"]):
+            case "set":
+                damaged[at : at + 1] = rng.randbytes(1)
+            case "delete":
+                del damaged[at : at + rng.randint(1, 8)]
+            case "insert":
+                damaged[at:at] = rng.randbytes(rng.randint(1, 8))
+            case "cut":
+                del damaged[at:]
+    return bytes(damaged)
+
+
+# Many frames of one document: to damage one takes far less time than hypothesis takes to think of another.
+@settings(max_examples=100 * MORE, deadline=None)
+@given(DOCUMENTS, st.integers(0, 2**32))
+def test_a_damaged_frame_is_a_document_or_a_decode_error(document: object, seed: int) -> None:
+    frame, rng = dumps(document), random.Random(seed)
+    for _ in range(30):
+        with suppress(DecodeError):
+            loads(damaged(frame, rng))
 
 
 def test_the_publisher_of_bluesky_takes_it_as_serializer() -> None:

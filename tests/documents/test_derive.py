@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from bluesky_ext.documents.derive import DerivedRun, data_key, derived_start, new_uid
+from bluesky_ext.documents.derive import DerivedRun
+from bluesky_ext.documents.descriptors import data_key
+from bluesky_ext.documents.provenance import derived_start, motors_of, new_uid
 
 
 @pytest.fixture
@@ -49,6 +51,14 @@ def test_objects_that_no_descriptor_will_carry_are_not_promised(parent):
     assert not {"motors", "hints", "detectors"} & dropped.keys()
     assert kept["sample"] == dropped["sample"] == {"a": [1]}
     assert kept["sample"]["a"] is not parent["sample"]["a"]
+
+
+def test_the_motors_of_a_scan_are_known_however_many_stages_later(parent):
+    one = derived_start(parent, "One", {}, keep_objects=True)
+    two = derived_start(one, "Two", {}, keep_objects=False)
+    three = derived_start(two, "Three", {}, keep_objects=False)
+    assert [motors_of(start) for start in (parent, one, two, three)] == [["mx"]] * 4
+    assert motors_of({"uid": "u"}) is None
 
 
 def test_the_history_of_a_run_grows_by_one_step_a_stage(parent):

@@ -15,7 +15,6 @@ import sys
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,8 @@ from bluesky.preprocessors import set_run_key_wrapper
 from event_model import DocumentNames, compose_run
 from ophyd.sim import SynAxis, SynSignal, hw
 
-from bluesky_ext.documents.recording import Recorder, Recording
+from bluesky_ext.documents.recorder import Recorder
+from bluesky_ext.documents.recording import Recording
 
 MAGIC_SIZE = HEADER_SIZE = 16
 
@@ -419,35 +419,6 @@ def test_documents_from_several_threads_stay_whole(tmp_path, monkeypatch) -> Non
         assert [document["uid"] for _, document in orphans if document["uid"] in uids] == uids
 
 
-def images() -> Iterator[tuple[str, np.ndarray, bool]]:
-    rng = np.random.default_rng(1)
-    counts = rng.poisson(100, (200, 300))
-    for dtype in ("<u2", ">u2", "<u4", "<i8"):
-        yield f"counts {dtype}", counts.astype(dtype), True
-    yield "zeros", np.zeros((300, 300)), True
-    yield "mask", counts > 100, True
-    yield "times", np.arange(20_000).astype("<M8[ns]"), True
-    yield "text", np.full(2000, "label", "<U8"), True
-    yield "records", np.zeros(3000, "u1,f8,S3"), True
-    yield "strided", counts.astype("<u4")[::2, ::3], True
-    yield "noise", rng.integers(0, 2**16, (200, 300), np.uint16), False
-    yield "small", np.zeros(1000, np.uint8), False
-
-
-@pytest.mark.parametrize(("image", "pays"), [pytest.param(i, p, id=name) for name, i, p in images()])
-@pytest.mark.parametrize("compression", ["auto", "zlib", None])
-def test_an_array_is_compressed_where_it_pays_and_comes_back(tmp_path, image, pays, compression) -> None:
-    documents = run_documents(n_events=1)
-    documents[2][1]["data"]["image"] = image
-    path = record(tmp_path, documents, compression=compression)
-    assert_holds(path, documents)
-    *_, begin, end, _ = offsets(path)
-    if pays and compression is not None:
-        assert end - begin < image.nbytes / 2
-    else:
-        assert image.nbytes < end - begin < image.nbytes + 400
-
-
 def test_an_image_is_no_copy_of_a_copy(tmp_path) -> None:
     image = np.random.default_rng(0).integers(0, 256, 2**23, np.uint8)
     with Recorder(tmp_path) as recorder:
@@ -480,7 +451,7 @@ from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.sim import SynSignal
 import numpy as np
-from bluesky_ext.documents.recording import Recorder
+from bluesky_ext.documents.recorder import Recorder
 
 image = np.arange(2**18, dtype=np.uint32)
 camera = SynSignal(func=lambda: image, name="camera")
@@ -595,7 +566,7 @@ def test_what_is_not_a_recording_is_refused(tmp_path) -> None:
 
 FULL = """
 import resource, sys
-from bluesky_ext.documents.recording import Recorder
+from bluesky_ext.documents.recorder import Recorder
 import numpy as np
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -1,0 +1,84 @@
+"""What a descriptor of a derived run says: of each key, and of the devices that it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# What a data key says of a value, rather than of where it comes from.
+_ABOUT_VALUE = ("dtype", "dtype_numpy", "shape", "external", "dims", "precision", "choices", "limits")
+
+
+def data_key(value: Any, source: str, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a descriptor says of a value: its dtype, shape and source, and what ``like`` says beside (units, names).
+
+    Examples
+    --------
+    >>> data_key(np.zeros((2, 3), "u2"), "sim")
+    {'source': 'sim', 'dtype': 'array', 'shape': [2, 3], 'dtype_numpy': '<u2'}
+    """
+    array = np.asarray(value)
+    if array.ndim:
+        dtype = "array"
+    else:
+        dtype = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}.get(array.dtype.kind, "string")
+    key = {name: said for name, said in (like or {}).items() if name not in _ABOUT_VALUE}
+    key |= {"source": source, "dtype": dtype, "shape": list(array.shape)}
+    # A scalar string has no numpy dtype that the next event would share.
+    if array.dtype.kind in "biufcmM" or (array.ndim and array.dtype.kind in "SU"):
+        key["dtype_numpy"] = array.dtype.str
+    return key
+
+
+def described(
+    data: Mapping[str, Any],
+    changed: Collection[str],
+    origin: Mapping[str, Any] | None,
+    stage: str,
+    hinted: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The ``data_keys``, ``object_keys``, ``configuration`` and ``hints`` of data that a stage has changed.
+
+    Parameters
+    ----------
+    data : dict
+        What the event says.
+    changed : collection of str
+        Which keys of it the stage has changed or added.
+    origin : dict, optional
+        The descriptor of the event that it comes from: what passes through keeps its devices.
+    stage : str
+        The name of the stage, which becomes the object that has the new keys.
+    hinted : sequence of str
+        Those of the new keys that are worth a plot.
+    """
+    origin = origin or {}
+    known = origin.get("data_keys", {})
+    objects = {name: [key for key in keys if key in data] for name, keys in origin.get("object_keys", {}).items()}
+    objects = {name: keys for name, keys in objects.items() if keys}
+    old = {key for keys in objects.values() for key in keys}
+    new = [key for key in data if key not in old]
+    configuration = origin.get("configuration", {})
+    hints = {
+        name: hint | {"fields": [key for key in hint.get("fields", ()) if key in data]}
+        for name, hint in origin.get("hints", {}).items()
+        if name in objects
+    }
+    return {
+        "data_keys": {
+            key: _data_key(value, known.get(key, {}), key in changed, f"bluesky_ext:{stage}")
+            for key, value in data.items()
+        },
+        "object_keys": objects | ({stage: new} if new else {}),
+        "configuration": {name: configuration[name] for name in objects if name in configuration},
+        "hints": hints | ({stage: {"fields": [key for key in hinted if key in new]}} if new else {}),
+    }
+
+
+def _data_key(value: Any, like: Mapping[str, Any], changed: bool, source: str) -> dict[str, Any]:
+    if changed or not like:
+        return data_key(value, source, like)
+    # What passes through is what its device says it is, but for arrays: their real shape is often another.
+    return data_key(value, like["source"], like) if isinstance(value, np.ndarray) else dict(like)
