@@ -6,7 +6,7 @@ from bluesky_ext._lazy import lazy
 from bluesky_ext._version import __version__
 
 if TYPE_CHECKING:
-    from bluesky_ext.callbacks import ImageProcessor, PeakTracker, TrackLinker
+    from bluesky_ext.callbacks import CrystalMap, DataFrameDumper, ImageProcessor, PeakTracker, TrackLinker
     from bluesky_ext.documents import Lanes, Recorder, Recording, as_sink, as_source, compose
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
@@ -14,10 +14,12 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "ImageProcessor",
     "PeakTracker",
     "TrackLinker",
+    "CrystalMap",
     # putting them together
     "Lanes",
     "compose",
     # sources and sinks
+    "DataFrameDumper",
     "Recorder",
     "Recording",
     "as_sink",
@@ -25,8 +27,10 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "__version__",
 ]
 
+_CALLBACKS = ("CrystalMap", "DataFrameDumper", "ImageProcessor", "PeakTracker", "TrackLinker")
+_DOCUMENTS = ("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose")
+
 __getattr__, __dir__ = lazy(
     __name__,
-    dict.fromkeys(("ImageProcessor", "PeakTracker", "TrackLinker"), "bluesky_ext.callbacks")
-    | dict.fromkeys(("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose"), "bluesky_ext.documents"),
+    dict.fromkeys(_CALLBACKS, "bluesky_ext.callbacks") | dict.fromkeys(_DOCUMENTS, "bluesky_ext.documents"),
 )

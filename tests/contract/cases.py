@@ -15,7 +15,7 @@ from typing import Any
 import event_model
 import numpy as np
 
-from bluesky_ext import ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.documents import Stage, compose
 
 Docs = list[tuple[str, dict[str, Any]]]
@@ -172,6 +172,16 @@ CASES = [
         "TrackLinker",
         lambda **kw: TrackLinker(search_range=5, **kw),
         upstream=(lambda: PeakTracker(KEY, **LOCATE),),
+    ),
+    Case(
+        "CrystalMap",
+        lambda **kw: CrystalMap(search_range=5, **kw),
+        upstream=(lambda: PeakTracker(KEY, **LOCATE),),
+    ),
+    Case(
+        "CrystalMap-linked",
+        lambda **kw: CrystalMap(shape=(2, 3), **kw),
+        upstream=(lambda: PeakTracker(KEY, **LOCATE), lambda: TrackLinker(search_range=5)),
     ),
 ]
 MAPS = [case for case in CASES if case.is_map]

@@ -1,0 +1,166 @@
+"""Crystal maps, current while the scan runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bluesky_ext.callbacks.linking import Linking, TrackReduce
+from bluesky_ext.documents import DerivedRun
+from bluesky_ext.documents.provenance import motors_of
+from bluesky_ext.peaks import StreamLinker, crystal_maps
+
+PARTICLE = "particle"
+
+
+class _Given:
+    """Tracks that are known already: each frame's peaks with their particles."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, pd.DataFrame] = {}
+
+    def add(self, frame_number: int, peaks: pd.DataFrame) -> None:
+        """Keep the peaks of a frame; a frame that comes again is replaced."""
+        self._frames[frame_number] = peaks
+
+    @property
+    def frames(self) -> list[int]:
+        """The numbers of the frames so far."""
+        return sorted(self._frames)
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """A row a peak, in the order of frames."""
+        tables = [self._frames[number] for number in self.frames if len(self._frames[number])]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+class CrystalMap(TrackReduce):
+    """A map of each track: how bright its peak is at each point of the scan, the brightest track first.
+
+    Give it the rows of a `PeakTracker`, and it links them as they come: `dataset` has the maps so far, at any time.
+    Or give it the rows of a `TrackLinker`, which have their tracks already, at the stop. What is kept are the rows;
+    maps are made when they are asked for.
+
+    At the stop it emits the maps, an event each (``map``, and beside it what is known of the track: ``particle``,
+    ``frames``, ``total``, and the means of the peaks' columns), and saves the dataset if there is a directory.
+
+    Parameters
+    ----------
+    search_range : float, or one for each axis; optional
+        How far a peak may move from one frame to the next, in pixels. Without it, the rows must have a ``particle``.
+    shape, extents, snaking : sequences, optional
+        Of the scan, slowest axis first, where the start document does not say them (or says something else).
+    dims : sequence of str, optional
+        Names of the axes; the motors of the scan unless given.
+    value : str
+        The column that is mapped.
+    max_maps : int
+        Maps of so many tracks are made, the brightest.
+    directory : path, optional
+        Where the dataset of each run is saved, as ``<uid of the scan>.nc`` (NetCDF 4, which is HDF5).
+    stream_name, t_column
+        As for `TrackLinker`.
+    **link_kwargs
+        Any keyword of `trackpy.link`, and ``on_error``, ``stale_after``, ``max_open_runs``.
+
+    Examples
+    --------
+    >>> from bluesky_ext import CrystalMap
+    >>> cm = CrystalMap(search_range=50, max_maps=10)
+    """
+
+    def __init__(
+        self,
+        search_range: Any = None,
+        *,
+        shape: Sequence[int] | None = None,
+        extents: Sequence[Sequence[float]] | None = None,
+        snaking: Sequence[bool] | None = None,
+        dims: Sequence[str] | None = None,
+        value: str = "mass",
+        max_maps: int = 100,
+        directory: str | os.PathLike[str] | None = None,
+        stream_name: str = "primary",
+        t_column: str = "frame",
+        **link_kwargs: Any,
+    ) -> None:
+        options = {key: link_kwargs.pop(key) for key in _OPTIONS if key in link_kwargs}
+        if max_maps < 1:
+            raise ValueError(f"max_maps={max_maps!r}: give a number of maps above 0")
+        link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
+        if search_range is not None:
+            StreamLinker(**link)  # refuses a bad keyword now, not at the first frame
+        elif link_kwargs:
+            raise ValueError(f"{sorted(link_kwargs)} are for linking: give search_range as well")
+        self._scan = {"shape": shape, "extents": extents, "snaking": snaking, "dims": dims}
+        self._maps = {"value": value, "max_maps": max_maps, "t_column": t_column}
+        self._directory = None if directory is None else Path(directory)
+        self._start: Mapping[str, Any] = {}
+        super().__init__(
+            link,
+            stream_name=stream_name,
+            parameters={**link, **self._scan, **self._maps, "stream_name": stream_name},
+            **options,
+        )
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The maps of the run that started last, as far as it is; see `bluesky_ext.peaks.crystal_maps`."""
+        return self._dataset(self.tracks, self._start)
+
+    def begin(self, start: Mapping[str, Any]) -> Linking:
+        """No tracks yet."""
+        self._start = start
+        return super().begin(start) if self._link["search_range"] is not None else Linking(_Given())
+
+    def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:
+        """Take the rows of a page."""
+        if self._link["search_range"] is None and stream == self._stream_name and PARTICLE not in page["data"]:
+            raise ValueError("the rows have no column 'particle': give search_range, or subscribe to a TrackLinker")
+        return super().reduce_page(state, stream, page)
+
+    def finish(self, state: Linking, derived: DerivedRun, start: Mapping[str, Any]) -> None:
+        """Emit the maps, and save them."""
+        errors = state.link_the_rest()
+        dataset = self._dataset(state.linker.tracks, start)
+        about = [str(name) for name in dataset.data_vars if dataset[name].dims == ("grain",)]
+        for grain in range(dataset.sizes["grain"]):
+            one = dataset.isel(grain=grain)
+            derived.event("primary", None, {"map": one["maps"].values, **{name: one[name].item() for name in about}})
+        if self._directory is not None:
+            self._save(dataset, start)
+        if errors:  # when all that could be linked is out
+            with self.naming_the_range():
+                raise errors[0]
+
+    def _dataset(self, tracks: pd.DataFrame, start: Mapping[str, Any]) -> xr.Dataset:
+        given = {key: start.get(key) if value is None else value for key, value in self._scan.items()}
+        if given["shape"] is None:
+            raise ValueError("the scan's start document has no 'shape': give shape=, as in shape=(21, 31)")
+        dims = given.pop("dims") or motors_of(start)
+        if dims is not None and len(dims) != len(given["shape"]):
+            dims = None  # of a scan of several motors along one axis
+        if tracks.empty:
+            columns = [self._maps["value"], self._maps["t_column"], PARTICLE]
+            tracks = pd.DataFrame(np.empty((0, 3)), columns=pd.Index(columns))
+        return crystal_maps(tracks, dims=dims, **given, **self._maps)
+
+    def _save(self, dataset: xr.Dataset, start: Mapping[str, Any]) -> None:
+        directory = self._directory or Path()
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{start.get('original_run_uid', start['uid'])}.nc"
+        unfinished = path.with_suffix(".nc.tmp")
+        dataset.assign_attrs(
+            {"original_run_uid": start.get("original_run_uid", start["uid"]), "scan_id": start.get("scan_id", -1)}
+        ).to_netcdf(unfinished, engine="h5netcdf")
+        unfinished.replace(path)  # a file that has this name is whole
+
+
+_OPTIONS = ("on_error", "hash_images", "stale_after", "max_open_runs")

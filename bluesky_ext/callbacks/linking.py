@@ -1,0 +1,177 @@
+"""Rows of peaks gathered to whole frames, whose tracks are kept as the frames arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from trackpy.linking import SubnetOversizeException
+
+from bluesky_ext.documents import Reduce, frames_of
+from bluesky_ext.peaks import StreamLinker
+
+
+class Tracks(Protocol):
+    """What keeps the peaks of each frame with the tracks that they are in."""
+
+    def add(self, frame_number: int, peaks: pd.DataFrame) -> Any:
+        """Take a frame, for the first time or again."""
+
+    @property
+    def frames(self) -> list[int]:
+        """The numbers of the frames so far."""
+        ...
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """A row a peak, in the order of frames."""
+        ...
+
+
+class _Chunk(NamedTuple):
+    """Rows of one frame that came together: their seq_nums, and their columns."""
+
+    seq_nums: np.ndarray
+    columns: dict[str, list[Any]]
+
+
+@dataclass
+class Linking:
+    """The tracks of a run so far, and the rows of frames that may not be whole yet.
+
+    A frame is whole when the stream of frames has told which rows it has, and these are there, whichever came
+    first. Peaks of other makers have no such stream: then the rows of another frame mean that one is whole.
+    """
+
+    linker: Tracks
+    rows: dict[int, list[_Chunk]] = field(default_factory=dict)
+    valid: dict[int, range] = field(default_factory=dict)
+    linked: set[int] = field(default_factory=set)  # of those in ``rows``
+
+    def add_rows(self, frame: int, chunk: _Chunk) -> None:
+        """Take rows of a frame."""
+        if frame in self.linked:  # it was whole: these are not the rest of it, they replace it
+            self.linked.discard(frame)
+            del self.rows[frame]
+        self.rows.setdefault(frame, []).append(chunk)
+        self._link_if_whole(frame)
+        for earlier in self.rows.keys() - self.linked - self.valid.keys() - {frame}:
+            self._link(earlier)
+            self.linked.add(earlier)
+
+    def confirm(self, frame: int, valid: range) -> None:
+        """Learn which rows are those of a frame."""
+        self.valid[frame] = valid
+        self._link_if_whole(frame)
+
+    def link_the_rest(self) -> list[SubnetOversizeException]:
+        """Link what is left, since nothing more will come; what could not be linked, and why."""
+        errors = []
+        for frame in sorted((self.rows.keys() | self.valid.keys()) - self.linked):
+            try:
+                self._link(frame)
+            except SubnetOversizeException as error:
+                errors.append(error)
+        return errors
+
+    def _link_if_whole(self, frame: int) -> None:
+        valid = self.valid.get(frame)
+        if valid is None or sum(_within(chunk, valid).sum() for chunk in self.rows.get(frame, ())) < len(valid):
+            return
+        try:
+            self._link(frame)
+        finally:
+            self.rows.pop(frame, None)
+            self.linked.discard(frame)
+            del self.valid[frame]
+
+    def _link(self, frame: int) -> None:
+        valid = self.valid.get(frame)
+        columns: dict[str, list[Any]] = {}
+        for chunk in self.rows.get(frame, ()):
+            kept = slice(None) if valid is None else np.flatnonzero(_within(chunk, valid))
+            for name, column in chunk.columns.items():
+                columns.setdefault(name, []).append(np.asarray(column)[kept])
+        table = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+        self.linker.add(frame, table)
+
+
+def _within(chunk: _Chunk, valid: range) -> np.ndarray:
+    return (chunk.seq_nums >= valid.start) & (chunk.seq_nums < valid.stop)
+
+
+def _chunks(page: Mapping[str, Any], column: str) -> Iterator[tuple[int, _Chunk]]:
+    """The rows of a page by frame: a store may put several frames on one."""
+    frames = np.asarray(page["data"][column])
+    seq_nums = np.asarray(page["seq_num"])
+    ends = [*(np.flatnonzero(np.diff(frames)) + 1), len(frames)]
+    for first, last in pairwise([0, *ends]):
+        columns = {name: values[first:last] for name, values in page["data"].items()}
+        yield int(frames[first]), _Chunk(seq_nums[first:last], columns)
+
+
+class TrackReduce(Reduce):
+    """The base of reduces that work on tracks: it links the rows of peaks as they come.
+
+    Parameters
+    ----------
+    link : dict
+        The keywords of `bluesky_ext.peaks.StreamLinker`.
+    stream_name : str
+        The stream of the peaks.
+    parameters, on_error, hash_images, stale_after, max_open_runs
+        As for `bluesky_ext.documents.Stage`.
+    """
+
+    def __init__(self, link: Mapping[str, Any], *, stream_name: str, **stage: Any) -> None:
+        self._link = dict(link)
+        self._stream_name = stream_name
+        self._t_column: str = self._link["t_column"]
+        super().__init__(**stage)
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """The peaks of the run that started last with their tracks so far: a row a peak, in the order of frames."""
+        linking: Linking = self.latest or self.begin({})
+        return linking.linker.tracks
+
+    def begin(self, start: Mapping[str, Any]) -> Linking:
+        """No tracks yet."""
+        return Linking(StreamLinker(**self._link))
+
+    def reduce(self, state: Linking, stream: str, event: Mapping[str, Any]) -> None:
+        """Take a row, or learn which rows a frame has."""
+        if stream == frames_of(self._stream_name):
+            about = event["data"]
+            with self.naming_the_range():
+                state.confirm(about["frame"], range(about["first_row"], about["first_row"] + about["n_rows"]))
+        elif stream == self._stream_name:
+            columns = {name: [value] for name, value in event["data"].items()}
+            self.reduce_page(state, stream, {"seq_num": [event["seq_num"]], "data": columns})
+
+    def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:
+        """Take the rows of a page."""
+        if stream != self._stream_name:
+            return False
+        if self._t_column not in page["data"]:
+            raise ValueError(f"the rows have no column {self._t_column!r}, only {[*page['data']]}: give t_column=")
+        for frame, chunk in _chunks(page, self._t_column):
+            with self.naming_the_range():
+                state.add_rows(frame, chunk)
+        return True
+
+    @contextmanager
+    def naming_the_range(self) -> Iterator[None]:
+        """Say of too many peaks which keyword is to blame."""
+        try:
+            yield
+        except SubnetOversizeException as error:
+            raise ValueError(
+                f"search_range={self._link['search_range']!r} puts too many peaks within reach of each other "
+                f"({error}): give a smaller one, or adaptive_stop"
+            ) from error

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import trackpy
+from cases import KEY, LOCATE, Collector, content, feed, frames, raw_run, run_through, unpacked
+from event_model import compose_run, pack_event_page
+
+from bluesky_ext import PeakTracker, Recorder, Recording, TrackLinker
+
+trackpy.quiet()
+
+
+def rng_frames(n_frames=30, n_peaks=12, seed=1, empty=(5, 17)):
+    """A table of peaks that wander and blink; some frames have none."""
+    rng = np.random.default_rng(seed)
+    where = rng.uniform(0, 400, (n_peaks, 2))
+    rows = []
+    for frame in range(1, n_frames + 1):
+        where += rng.normal(0, 1.5, where.shape)
+        seen = where[rng.random(n_peaks) < 0.8] if frame not in empty else where[:0]
+        rows += [{"y": y, "x": x, "mass": 100 + y, "frame": frame} for y, x in rng.permutation(seen)]
+    return pd.DataFrame(rows)
+
+
+def peak_run(table, n_frames, *, told=True, order="live", single=False, per_page=None):
+    """A run of peaks as a PeakTracker emits it, or as a store gives it back."""
+    bundle = compose_run(validate=False)
+    keys = {name: {"source": "t", "dtype": "number", "shape": []} for name in table}
+    about = {name: {"source": "t", "dtype": "integer", "shape": []} for name in ("frame", "first_row", "n_rows")}
+    rows = bundle.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    docs, pages, tellings = [("start", bundle.start_doc), ("descriptor", rows.descriptor_doc)], [], []
+    if told:
+        frames_stream = bundle.compose_descriptor(name="frames", data_keys=about, validate=False)
+        docs.append(("descriptor", frames_stream.descriptor_doc))
+    number = 0
+    for frame in range(1, n_frames + 1):
+        group = table[table["frame"] == frame].to_dict("records")
+        stamps = dict.fromkeys(keys, 1.0)
+        events = [
+            rows.compose_event(data=row, timestamps=stamps, seq_num=number + at + 1, validate=False)
+            for at, row in enumerate(group)
+        ]
+        said = {"frame": frame, "first_row": number + 1, "n_rows": len(group)}
+        number += len(group)
+        pages.append(events)
+        if told:
+            stamps = dict.fromkeys(about, 1.0)
+            tellings.append(("event", frames_stream.compose_event(data=said, timestamps=stamps, validate=False)))
+    if per_page:
+        every = [event for events in pages for event in events]
+        packed = [
+            [("event_page", pack_event_page(*every[at : at + per_page]))] for at in range(0, len(every), per_page)
+        ]
+    else:
+        packed = [
+            [("event", event) for event in events]
+            if single
+            else [("event_page", pack_event_page(*events))]
+            if events
+            else []
+            for events in pages
+        ]
+    flat = [item for page in packed for item in page]
+    if order == "rows-first" or per_page:
+        docs += flat + tellings
+    elif order == "frames-first":
+        docs += tellings + flat
+    else:
+        for at, page in enumerate(packed):
+            docs += page + tellings[at : at + 1]
+    return [*docs, ("stop", bundle.compose_stop(validate=False))]
+
+
+def partition(table, keys=("frame", "y", "x")):
+    """The tracks as sets of peaks, whatever they are called."""
+    return {frozenset(map(tuple, group[list(keys)].to_numpy())) for _, group in table.groupby("particle")}
+
+
+def emitted(sink):
+    return pd.DataFrame([doc["data"] for name, doc in unpacked(sink) if name == "event"])
+
+
+LINKS = [{}, {"memory": 3}, {"adaptive_stop": 1.0, "adaptive_step": 0.9}, {"link_strategy": "nonrecursive"}]
+
+
+@pytest.mark.parametrize("link", LINKS, ids=str)
+def test_tracks_are_those_of_trackpy(link):
+    table = rng_frames()
+    sink = run_through(TrackLinker(search_range=8, **link), peak_run(table, 30))
+    got, expected = emitted(sink), trackpy.link(table, 8, **link)
+    assert partition(got) == partition(expected)
+    assert len(partition(expected)) > 5
+    assert list(got.columns) == ["y", "x", "mass", "frame", "particle"]
+    assert got[["y", "x", "mass", "frame"]].equals(table[["y", "x", "mass", "frame"]].astype(got.dtypes[:4].to_dict()))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"order": "live"},
+        {"single": True},
+        {"order": "rows-first"},
+        {"per_page": 7},
+        {"order": "rows-first", "single": True},
+    ],
+    ids=str,
+)
+def test_however_the_rows_come_the_tracks_are_the_same(told, form):
+    table = rng_frames(seed=2)
+    got = emitted(run_through(TrackLinker(search_range=8, memory=2), peak_run(table, 30, told=told, **form)))
+    assert partition(got) == partition(trackpy.link(table, 8, memory=2))
+    assert len(got) == len(table)
+
+
+def test_what_is_told_before_the_rows_come_is_remembered():
+    table = rng_frames(seed=3)
+    got = emitted(run_through(TrackLinker(search_range=8), peak_run(table, 30, order="frames-first")))
+    assert partition(got) == partition(trackpy.link(table, 8))
+
+
+def test_rows_that_were_replaced_do_not_count():
+    docs = raw_run(seq_nums=[1, 2, 1, 2, 3, 4, 5, 6])
+    stored = list(run_through(PeakTracker(KEY, **LOCATE), docs))
+    # As a store gives them back: all rows, then all that is told of the frames.
+    names = {doc["uid"]: doc["name"] for name, doc in stored if name == "descriptor"}
+    rows = [item for item in stored if item[0] == "event_page"]
+    told = [item for item in stored if item[0] == "event" and names[item[1]["descriptor"]] == "frames"]
+    others = [item for item in stored if item[0] in ("start", "descriptor")]
+    straight = run_through(PeakTracker(KEY, **LOCATE), raw_run())
+    expected = emitted(run_through(TrackLinker(search_range=5), straight))
+    got = emitted(run_through(TrackLinker(search_range=5), [*others, *rows, *told, stored[-1]]))
+    pd.testing.assert_frame_equal(got, expected)
+
+
+def test_tracks_grow_while_the_frames_come():
+    tl = TrackLinker(search_range=5, memory=1)
+    assert len(tl.tracks) == 0
+    pt = PeakTracker(KEY, **LOCATE)
+    pt.subscribe(tl)
+    counts = []
+    for name, doc in raw_run(dark=False):
+        pt(name, doc)
+        if name == "event":
+            counts.append(len(tl.tracks))
+    # Two peaks a frame; frame 4 has none.
+    assert counts == [2, 4, 6, 6, 8, 10]
+    assert tl.tracks["particle"].nunique() == 2
+
+
+def test_a_stored_run_is_linked_when_its_events_did_not_come_by(tmp_path):
+    with Recorder(tmp_path) as recorder:
+        stored = run_through(PeakTracker(KEY, **LOCATE), raw_run())
+        feed(recorder, stored)
+    (path,) = recorder.artifacts
+    asked = []
+
+    class Database:
+        def __getitem__(self, uid):
+            asked.append(uid)
+            return Recording(path)
+
+    expected = emitted(run_through(TrackLinker(search_range=5), list(stored)))
+    tl = TrackLinker(db=Database(), search_range=5)
+    outline = [item for item in stored if item[0] in ("start", "descriptor", "stop")]
+    pd.testing.assert_frame_equal(emitted(run_through(tl, outline)), expected)
+    assert asked == [stored[0][1]["uid"]]
+    # Never twice: with the events at hand, the database is left alone.
+    pd.testing.assert_frame_equal(
+        emitted(run_through(TrackLinker(db=Database(), search_range=5), list(stored))), expected
+    )
+    assert len(asked) == 1
+
+
+def test_too_many_peaks_within_reach_name_the_range_and_cost_their_frame(caplog):
+    rng = np.random.default_rng(0)
+    table = rng_frames(n_frames=4, n_peaks=5, empty=())
+    crowds = [
+        pd.DataFrame({"y": rng.uniform(0, 9, 60), "x": rng.uniform(0, 9, 60), "mass": 1.0, "frame": frame})
+        for frame in (2, 3)
+    ]
+    table = pd.concat([table[~table["frame"].isin([2, 3])], *crowds]).sort_values("frame", kind="stable")
+    stage = TrackLinker(search_range=30)
+    sink = run_through(stage, peak_run(table, 4))
+    (line,) = [message for message in caplog.messages if "failed on run" in message]
+    assert "search_range=30" in line
+    assert "\n" not in line
+    assert set(emitted(sink)["frame"]) == {1, 2, 4}
+    assert sink.stop["failed"] == {"frames": [3]}
+
+
+def test_a_run_without_any_peaks_is_a_run():
+    stop = run_through(
+        TrackLinker(search_range=5), run_through(PeakTracker(KEY, **LOCATE), raw_run(image=no_peaks))
+    ).stop
+    assert stop["num_events"] == {}
+    assert "failed" not in stop
+
+
+def no_peaks(number):
+    return frames(4)
+
+
+def test_darks_are_not_linked():
+    sink = run_through(TrackLinker(search_range=5), run_through(PeakTracker(KEY, **LOCATE), raw_run()))
+    assert set(content(sink)["events"]) == {"primary"}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "word"),
+    [({"search_range": -1}, "-1"), ({"search_range": 5, "memory": -2}, "-2"), ({"search_range": 0}, "0")],
+)
+def test_bad_keywords_are_refused_at_once(keywords, word):
+    with pytest.raises(ValueError, match=word):
+        TrackLinker(**keywords)
+
+
+def test_an_unknown_keyword_is_refused_at_once():
+    with pytest.raises(TypeError, match="memroy"):
+        TrackLinker(search_range=5, memroy=2)
+
+
+def test_rows_without_a_frame_are_an_error_that_says_so(caplog):
+    table = rng_frames(n_frames=2, empty=())
+    stage = TrackLinker(search_range=5, t_column="number")
+    stop = run_through(stage, peak_run(table, 2, told=False)).stop
+    assert stop["failed_counts"] == {"primary": len(table)}
+    assert "no column 'number'" in caplog.text
+    assert Collector
