@@ -7,7 +7,7 @@ import importlib
 import os
 import platform
 
-NAMES = ("startup", "stages")
+NAMES = ("startup", "stages", "peaks")
 
 
 def main() -> int:

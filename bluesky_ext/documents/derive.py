@@ -11,9 +11,9 @@ import numpy as np
 from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.documents.descriptors import described
-from bluesky_ext.documents.digest import RunDigest, arrays_of
+from bluesky_ext.documents.digest import RunDigest
 from bluesky_ext.documents.guard import SeqNums
-from bluesky_ext.documents.provenance import derived_start, new_uid
+from bluesky_ext.documents.provenance import Provenance, new_uid
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -78,8 +78,10 @@ class DerivedRun:
         Called with the name and the document, in order.
     parent : dict
         The start document of the run that the stage is given.
-    stage, parameters, keep_objects
-        As for `derived_start`.
+    provenance : Provenance
+        The stage, and what it was given.
+    keep_objects : bool
+        Whether its descriptors will carry the devices of the parent.
     hinted : sequence of str
         Which of the keys that the stage adds are worth a plot; they become the hints of its descriptors.
     hash_images : bool
@@ -91,24 +93,22 @@ class DerivedRun:
         self,
         emit: Emit,
         parent: Mapping[str, Any],
-        stage: str,
-        parameters: Mapping[str, Any],
+        provenance: Provenance,
         *,
         keep_objects: bool = True,
         hinted: Sequence[str] = (),
         hash_images: bool = False,
     ) -> None:
         self._emit = emit
-        self._stage = stage
+        self._stage = provenance.stage
         self._hinted = tuple(hinted)
         self._rank_hashed = None if hash_images else 1
         self._streams: dict[str, _Stream] = {}
         self._digest = RunDigest()
-        self.start = validated("start", derived_start(parent, stage, parameters, keep_objects=keep_objects))
+        self.start = validated("start", provenance.start(parent, keep_objects=keep_objects))
         emit("start", self.start)
-        arrays = arrays_of(parameters)
-        if arrays:  # the start has their hashes; here they are themselves, once a run
-            self.event(INPUTS, 1, arrays)
+        if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
+            self.event(INPUTS, 1, provenance.arrays)
 
     def event(
         self,

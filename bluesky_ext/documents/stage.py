@@ -13,6 +13,7 @@ from event_model import DocumentNames, unpack_event_page
 from bluesky_ext.documents.derive import INPUTS, DerivedRun
 from bluesky_ext.documents.guard import Complaints, OnError, Stats
 from bluesky_ext.documents.join import Joiner
+from bluesky_ext.documents.provenance import Provenance
 from bluesky_ext.documents.run import OpenRuns, Run, Stream
 from bluesky_ext.documents.subscribers import Subscriber, Subscribers
 
@@ -73,6 +74,7 @@ class Stage:
             raise ValueError(f"max_open_runs={max_open_runs!r}: give a number of runs above 0")
         self.name = name or type(self).__name__
         self.parameters = parameters
+        self._provenance = Provenance.of(self.name, parameters)
         self.data_keys = tuple(data_keys)
         self.on_error: OnError = on_error
         self.stats = Stats()
@@ -189,8 +191,7 @@ class Stage:
         derived = DerivedRun(
             self._emit,
             start,
-            self.name,
-            self.parameters,
+            self._provenance,
             keep_objects=self.keeps_objects,
             hinted=self.hinted,
             hash_images=self._hash_images,

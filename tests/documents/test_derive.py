@@ -8,7 +8,7 @@ from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.documents.derive import DerivedRun
 from bluesky_ext.documents.descriptors import data_key
-from bluesky_ext.documents.provenance import derived_start, motors_of, new_uid
+from bluesky_ext.documents.provenance import Provenance, motors_of, new_uid
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def sink():
 
 @pytest.fixture
 def derived(parent, sink):
-    return DerivedRun(lambda name, doc: sink.append((name, doc)), parent, "Test", {})
+    return DerivedRun(lambda name, doc: sink.append((name, doc)), parent, Provenance.of("Test", {}))
 
 
 def named(sink, kind):
@@ -45,26 +45,26 @@ def test_uids_are_random_uuids_of_version_4():
 
 
 def test_objects_that_no_descriptor_will_carry_are_not_promised(parent):
-    kept = derived_start(parent, "Test", {}, keep_objects=True)
+    kept = Provenance.of("Test", {}).start(parent, keep_objects=True)
     assert (kept["motors"], kept["hints"], kept["detectors"]) == (["mx"], {"dimensions": []}, ["det"])
-    dropped = derived_start(parent, "Test", {}, keep_objects=False)
+    dropped = Provenance.of("Test", {}).start(parent, keep_objects=False)
     assert not {"motors", "hints", "detectors"} & dropped.keys()
     assert kept["sample"] == dropped["sample"] == {"a": [1]}
     assert kept["sample"]["a"] is not parent["sample"]["a"]
 
 
 def test_the_motors_of_a_scan_are_known_however_many_stages_later(parent):
-    one = derived_start(parent, "One", {}, keep_objects=True)
-    two = derived_start(one, "Two", {}, keep_objects=False)
-    three = derived_start(two, "Three", {}, keep_objects=False)
+    one = Provenance.of("One", {}).start(parent, keep_objects=True)
+    two = Provenance.of("Two", {}).start(one, keep_objects=False)
+    three = Provenance.of("Three", {}).start(two, keep_objects=False)
     assert [motors_of(start) for start in (parent, one, two, three)] == [["mx"]] * 4
     assert motors_of({"uid": "u"}) is None
 
 
 def test_the_history_of_a_run_grows_by_one_step_a_stage(parent):
-    one = derived_start(parent, "One", {"a": 1}, keep_objects=True)
-    two = derived_start(one, "Two", {}, keep_objects=True)
-    three = derived_start(two, "Three", {}, keep_objects=True)
+    one = Provenance.of("One", {"a": 1}).start(parent, keep_objects=True)
+    two = Provenance.of("Two", {}).start(one, keep_objects=True)
+    three = Provenance.of("Three", {}).start(two, keep_objects=True)
     assert [step["stage"] for step in three["analysis"]["upstream"]] == ["One", "Two"]
     assert three["analysis"]["upstream"][0]["parameters"] == {"a": 1}
     assert {start["original_run_uid"] for start in (one, two, three)} == {"raw"}
@@ -149,4 +149,4 @@ def test_a_value_that_is_taken_away_is_gone(derived, sink):
 
 def test_a_start_that_is_not_valid_is_refused(parent):
     with pytest.raises(Exception, match="no/good"):
-        DerivedRun(lambda name, doc: None, parent | {"no/good": 1}, "Test", {})
+        DerivedRun(lambda name, doc: None, parent | {"no/good": 1}, Provenance.of("Test", {}))

@@ -1,0 +1,229 @@
+"""Crystal mapping: locating, averaging, linking, and the path from documents to peaks, against what people use."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import event_model
+import numpy as np
+import pandas as pd
+import trackpy
+from bluesky.callbacks.stream import LiveDispatcher
+
+from benchmarks.runner import Pair, run
+from bluesky_ext import ImageProcessor, PeakTracker, compose
+from bluesky_ext.images import reduce_frames
+from bluesky_ext.peaks import StreamLinker, locate, warm_up
+
+SIZES = [(512, 512), (1024, 1024), (2048, 2048), (3072, 3888)]
+WIDE = {"diameter": 15, "percentile": 80, "separation": 100}
+SMALL = {"diameter": 11}
+FRAMES = 10
+
+
+@functools.cache
+def scene(shape, n_frames=FRAMES, seed=0):
+    """Raw frames (k, ny, nx) uint16 as a detector makes them, and their background: offset, noise, spots."""
+    rng = np.random.default_rng(seed)
+    ny, nx = shape
+    y, x = np.mgrid[:ny, :nx]
+    mean = 200 + 300 * np.exp(-(np.hypot(y - ny / 2, x - nx / 2) ** 2) / (ny * nx / 8))
+    background = mean.copy()
+    for cy, cx in rng.uniform(20, [ny - 20, nx - 20], (ny * nx // 10_000, 2)):
+        part = np.s_[int(cy) - 10 : int(cy) + 11, int(cx) - 10 : int(cx) + 11]
+        mean[part] += rng.uniform(500, 5000) * np.exp(-((y[part] - cy) ** 2 + (x[part] - cx) ** 2) / (2 * 2.0**2))
+    frames = rng.normal(mean, np.sqrt(mean), (n_frames, ny, nx)).clip(0, 65535).astype(np.uint16)
+    return frames, background
+
+
+@functools.cache
+def image(shape):
+    """A processed image, float64."""
+    frames, background = scene(shape)
+    return reduce_frames(frames, background)
+
+
+def locating():
+    for shape in SIZES:
+        for keywords in (WIDE, SMALL):
+            given = image(shape)
+            target = 5.0
+            if keywords is WIDE:
+                target = {512: 9.0, 2048: 25.0}.get(shape[0], 5.0)
+            yield Pair(
+                f"locate {shape[0]} x {shape[1]}, diameter {keywords['diameter']}",
+                ours=lambda given=given, keywords=keywords: locate(given, **keywords),
+                theirs=lambda given=given, keywords=keywords: trackpy.locate(given, **keywords),
+                target=target,
+                rounds=5,
+            )
+
+
+class LiveProcessor(LiveDispatcher):
+    """Averaging and subtracting as a user of Bluesky writes it."""
+
+    nested = False
+
+    def __init__(self, data_key, background):
+        super().__init__()
+        self.data_key, self.background = data_key, background
+
+    def event(self, doc):
+        frames = np.asarray(doc["data"][self.data_key])
+        result = np.clip(np.mean(frames, axis=0) - self.background, 0, None)
+        data = {**doc["data"], self.data_key: result.tolist() if self.nested else result}
+        self.process_event({"data": data, "descriptor": doc["descriptor"]})
+
+
+class NestedProcessor(LiveProcessor):
+    """The same with nested lists in the events, as crystalmapping has them."""
+
+    nested = True
+
+
+class LiveTracker(LiveDispatcher):
+    """Peaks as crystalmapping emits them: an event each."""
+
+    def __init__(self, data_key, **keywords):
+        super().__init__()
+        self.data_key, self.keywords = data_key, keywords
+
+    def event(self, doc):
+        table = trackpy.locate(np.asarray(doc["data"][self.data_key]), **self.keywords).assign(frame=doc["seq_num"])
+        for row in table.to_dict("records"):
+            self.process_event({"data": row, "descriptor": doc["descriptor"]})
+
+
+def documents(shape, count, nested=False):
+    bundle = event_model.compose_run(validate=False)
+    frames, background = scene(shape)
+    key = {"source": "sim", "dtype": "array", "shape": [*frames.shape], "dtype_numpy": "<u2"}
+    stream = bundle.compose_descriptor(name="primary", data_keys={"image": key}, validate=False)
+    events = [
+        stream.compose_event(
+            data={"image": frames.tolist() if nested else frames}, timestamps={"image": 1.0}, validate=False
+        )
+        for _ in range(count)
+    ]
+    docs = [("start", bundle.start_doc), ("descriptor", stream.descriptor_doc)]
+    return [*docs, *(("event", event) for event in events), ("stop", bundle.compose_stop(validate=False))], background
+
+
+def our_chain(background, **options):
+    if options:
+        return compose(ImageProcessor("image", background), PeakTracker("image", **WIDE), **options)
+    stage = ImageProcessor("image", background)
+    stage.subscribe(PeakTracker("image", **WIDE))
+    return stage
+
+
+def their_chain(processor, background):
+    stage = processor("image", background)
+    stage.subscribe(LiveTracker("image", **WIDE))
+    return stage
+
+
+def feed(stage, docs):
+    for name, doc in docs:
+        if name == "descriptor":  # LiveDispatcher changes the one that it is given
+            doc = {**doc, "data_keys": {key: dict(said) for key, said in doc["data_keys"].items()}}
+        stage(name, doc)
+
+
+def whole_path():
+    for shape, plain, listed in (((512, 512), 9, 30), ((2048, 2048), 20, 45)):
+        docs, background = documents(shape, 2)
+        for name, processor, target in (("ndarray", LiveProcessor, plain), ("crystalmapping", NestedProcessor, listed)):
+            given, _ = documents(shape, 2, nested=processor.nested) if processor.nested else (docs, None)
+            yield Pair(
+                f"documents to peaks {shape[0]} x {shape[1]}, {FRAMES} frames, against {name}",
+                ours=partial(feed, our_chain(background), docs),
+                theirs=partial(feed, their_chain(processor, background), given),
+                target=target,
+                per_call=2,
+                rounds=3,
+            )
+
+
+def two_threads():
+    """Wall time of the whole path with a pool of two threads, against one."""
+    docs, background = documents((2048, 2048), 12)
+    ratios = []
+    with ThreadPoolExecutor(2) as pool:
+        chains = [our_chain(background, executor=executor) for executor in (None, pool)]
+        for _ in range(6):
+            walls = []
+            for chain in chains:
+                began = time.perf_counter()
+                feed(chain, docs)
+                walls.append(time.perf_counter() - began)
+            ratios.append(walls[0] / walls[1])
+    ratio = statistics.median(ratios[1:])
+    print(f"documents to peaks 2048 x 2048, two threads against one (wall): {ratio:.2f}x (target 1.6)")
+    return ratio >= 1.6
+
+
+def bandwidth():
+    """Seconds a byte to read and to write memory in long runs, the best of several."""
+    source = np.zeros(128 << 20, np.uint8)
+    target = np.zeros_like(source)
+    words = source.view(np.uint64)
+    reads, copies = [], []
+    for _ in range(7):
+        began = time.thread_time()
+        words.max()
+        reads.append(time.thread_time() - began)
+        began = time.thread_time()
+        target[:] = source
+        copies.append(time.thread_time() - began)
+    read = min(reads) / source.nbytes
+    return read, max(min(copies) / source.nbytes - read, read / 2)
+
+
+def reducing():
+    read, write = bandwidth()
+    frames, background = scene((2048, 2048))
+    out = np.empty(background.shape)
+    times = []
+    for _ in range(9):
+        began = time.thread_time()
+        reduce_frames(frames, background, out)
+        times.append(time.thread_time() - began)
+    expected = np.clip(frames.mean(axis=0) - background, 0, None)
+    assert np.array_equal(out, expected)  # noqa: S101
+    limit = (frames.nbytes + background.nbytes) * read + out.nbytes * write
+    ratio = statistics.median(times) / limit
+    print(f"memory: reads {1e-9 / read:.1f} GB/s, writes {1e-9 / write:.1f} GB/s on one thread")
+    took = statistics.median(times) * 1e3
+    print(f"reduce_frames, 10 frames of 2048 x 2048: {took:.1f} ms, {ratio:.2f} times the limit (target 2.2)")
+    return ratio <= 2.2
+
+
+def linking():
+    rng = np.random.default_rng(0)
+    where = rng.uniform(0, 2000, (270, 2))
+    linker = StreamLinker(10, memory=3)
+    times = []
+    for frame in range(1, 5001):
+        where += rng.normal(0, 1, where.shape)
+        table = pd.DataFrame({"y": where[:, 0], "x": where[:, 1], "mass": 1.0})
+        began = time.perf_counter()
+        linker.add(frame, table)
+        times.append(time.perf_counter() - began)
+    mean, worst = statistics.fmean(times) * 1e3, max(times) * 1e3
+    print(f"linking, 5000 frames of 270 peaks: {mean:.2f} ms a frame (target 1), longest {worst:.1f} ms (target 20)")
+    return mean <= 1 and worst <= 20
+
+
+def main() -> bool:
+    trackpy.quiet()
+    warm_up(("float64", "uint16"))
+    good = run(locating())
+    good &= run(whole_path())
+    good &= two_threads()
+    good &= reducing()
+    return linking() & good
