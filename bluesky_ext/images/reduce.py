@@ -58,8 +58,11 @@ def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: floa
 
 
 @kernel
-def _reduce(frames: np.ndarray, background: np.ndarray, lowest: float, sums: np.ndarray, out: np.ndarray) -> None:
-    """Mean of the frames (k, n) minus the background (n,), at least `lowest`, into `out` (n,) float64."""
+def reduce_stack(frames: np.ndarray, background: np.ndarray, lowest: float, sums: np.ndarray, out: np.ndarray) -> None:
+    """Mean of the frames (k, n) minus the background, at least `lowest`, into `out` (n,) float64.
+
+    The background has n pixels, or as many as `sums`, the working memory of a chunk, if it is the same for all.
+    """
     n_frames, n = frames.shape
     for start in range(0, n, sums.size):
         stop = min(start + sums.size, n)
@@ -76,7 +79,8 @@ def _reduce(frames: np.ndarray, background: np.ndarray, lowest: float, sums: np.
             )
         for k in range(whole, n_frames):
             _add(part, frames[k, start:stop])
-        _mean(part, float(n_frames), background[start:stop], lowest, out[start:stop])
+        first = start if background.size == n else 0
+        _mean(part, float(n_frames), background[first : first + part.size], lowest, out[start:stop])
 
 
 def _reduced(frames: npt.ArrayLike, background: np.ndarray | None, lowest: float, out: np.ndarray | None) -> np.ndarray:
@@ -89,9 +93,7 @@ def _reduced(frames: npt.ArrayLike, background: np.ndarray | None, lowest: float
     stack = stack.reshape(-1, *shape) if stack.size else stack
     if stack.size == 0:
         raise ValueError(f"frames of shape {stack.shape} have no pixels: there is nothing to average")
-    if background is None:
-        background = np.zeros(shape)
-    if background.shape != shape:
+    if background is not None and background.shape != shape:
         raise ValueError(f"the background has shape {background.shape}, the frames {shape}: they must be equal")
     if out is None:
         out = np.empty(shape)
@@ -99,10 +101,13 @@ def _reduced(frames: npt.ArrayLike, background: np.ndarray | None, lowest: float
         raise ValueError(f"out must be a contiguous float64 array of shape {shape}, not {out.dtype} {out.shape}")
     sum_dtype = _sum_dtype(stack.dtype, len(stack))
     if sum_dtype is None:
-        np.subtract(stack.mean(axis=0, dtype=np.float64), background, out=out)
+        np.subtract(stack.mean(axis=0, dtype=np.float64), 0.0 if background is None else background, out=out)
         return np.maximum(out, lowest, out=out)
     sums = np.empty(min(CHUNK, out.size), sum_dtype)
-    _reduce(as_input(stack).reshape(len(stack), -1), as_input(background).reshape(-1), lowest, sums, out.reshape(-1))
+    taken_away = np.zeros(sums.size) if background is None else background
+    reduce_stack(
+        as_input(stack).reshape(len(stack), -1), as_input(taken_away).reshape(-1), lowest, sums, out.reshape(-1)
+    )
     return out
 
 

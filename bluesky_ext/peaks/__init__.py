@@ -7,6 +7,7 @@ from bluesky_ext.peaks.locate import locate, peak_columns
 from bluesky_ext.peaks.parameters import LocateParameters
 from bluesky_ext.peaks.tracks import StreamLinker, link
 from bluesky_ext.peaks.warmup import warm_up
+from bluesky_ext.peaks.windows import mean_in_windows, place_windows, warm_up_windows, window_maps, windows_around
 
 __all__ = [
     "LocateParameters",
@@ -14,9 +15,14 @@ __all__ = [
     "crystal_maps",
     "link",
     "locate",
+    "mean_in_windows",
     "peak_columns",
+    "place_windows",
     "release_buffers",
     "scan_indices",
     "warm_up",
     "warm_up_linking",
+    "warm_up_windows",
+    "window_maps",
+    "windows_around",
 ]

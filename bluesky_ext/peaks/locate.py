@@ -71,9 +71,10 @@ def locate(
     trackpy: other dtypes, other numbers of dimensions, ``invert``, ``preprocess=False``,
     ``engine="python"``, ``filter_after``, a negative threshold or separation.
 
-    Three things differ. A non-finite pixel counts as zero, where trackpy would find no peak in the whole
+    Four things differ. A non-finite pixel counts as zero, where trackpy would find no peak in the whole
     image; ``table.attrs["nonfinite"]`` tells how many there were. An image without peaks gives an empty
-    table and no warning. An image smaller than a peak is an error.
+    table and no warning. An image smaller than a peak is an error. An image of float16, or of 64-bit
+    integers whose values allow it, is taken as one of 32 bits: trackpy fails on the one and overflows on the other.
 
     It may be called from several threads at once; the kernels release the GIL. Each thread keeps 9 to 12
     bytes a pixel from one frame to the next (see `release_buffers`).
@@ -150,13 +151,17 @@ def locate(
     if image.ndim != 2:
         if mask is not None or constant_columns:
             raise ValueError(f"mask and constant_columns are for images of two dimensions, not of shape {image.shape}")
-        return trackpy.locate(image, diameter, **keywords)
+        cleaned, nonfinite = without_nonfinite(image)
+        table = trackpy.locate(cleaned, diameter, **keywords)
+        table.attrs["nonfinite"] = nonfinite
+        return table
     parameters = LocateParameters(diameter, **keywords)
     if image.shape[0] < parameters.box[0] or image.shape[1] < parameters.box[1]:
         raise ValueError(f"the image, of shape {image.shape}, is smaller than the diameter {diameter!r}")
     used = None if mask is None else as_mask(mask, image.shape)
+    image = _in_32_bits(image)
     # trackpy warns of a side of three or four pixels (is this a colour image?), so it gets those as well.
-    if parameters.ordinary and image.dtype in FAST_DTYPES and not {3, 4} & set(image.shape):
+    if parameters.ordinary and image.dtype.newbyteorder("=") in FAST_DTYPES and not {3, 4} & set(image.shape):
         found = search(image, parameters, used)
         nonfinite = found.nonfinite
         table = constant_table(found, parameters) if constant_columns else trackpy_table(found, parameters)
@@ -173,6 +178,18 @@ def locate(
             table = table.reindex(columns=columns).reset_index(drop=True).astype(float)
     table.attrs["nonfinite"] = nonfinite
     return table
+
+
+def _in_32_bits(image: np.ndarray) -> np.ndarray:
+    """The image; one of half precision, or of 64-bit integers that allow it, in 32 bits: trackpy fails on both."""
+    if image.dtype == np.float16:
+        return image.astype(np.float32)
+    if image.dtype.kind in "iu" and image.dtype.itemsize == 8:
+        lowest, highest = int(image.min()), int(image.max())
+        for dtype in (np.uint32, np.int32):
+            if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
+                return image.astype(dtype)
+    return image
 
 
 def _by_trackpy(image: np.ndarray, parameters: LocateParameters) -> tuple[pd.DataFrame, int]:

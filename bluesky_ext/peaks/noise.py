@@ -69,6 +69,15 @@ def _background_of_row(row: np.ndarray, near: np.ndarray, hidden: np.ndarray, pi
 
 
 @kernel()
+def _first_background(row: np.ndarray, near: np.ndarray, hidden: np.ndarray) -> float:
+    """First pixel of a row whose bits are not set; zero if there is none."""
+    for x in range(row.size):
+        if ((near[x >> 6] | hidden[x >> 6]) >> np.uint64(x & 63)) & np.uint64(1) == 0:
+            return np.float64(row[x])
+    return 0.0
+
+
+@kernel()
 def _background(
     raw: np.ndarray, bits: np.ndarray, hidden: np.ndarray, half_widths: np.ndarray
 ) -> tuple[int, float, float]:
@@ -84,8 +93,9 @@ def _background(
     deviations = 0.0
     for y in range(raw.shape[0]):
         _near_features(bits, half_widths, y, near, spare)
-        pivot = mean if count else np.float64(raw[y, 0])
-        n, total, squares = _background_of_row(raw[y], near, hidden[min(y, hidden.shape[0] - 1)], pivot)
+        hidden_row = hidden[min(y, hidden.shape[0] - 1)]
+        pivot = mean if count else _first_background(raw[y], near, hidden_row)
+        n, total, squares = _background_of_row(raw[y], near, hidden_row, pivot)
         if n == 0:
             continue
         step = pivot + total / n - mean
@@ -128,7 +138,7 @@ def measure_noise(
     count, mean, deviations = _background(raw, bits, hidden, half_widths)
     if count == 0:
         return np.nan, np.nan
-    return mean, (np.sqrt(deviations / count) if count > 1 else np.nan)
+    return mean, (np.sqrt(max(0.0, deviations) / count) if count > 1 else np.nan)
 
 
 def position_error(

@@ -1,0 +1,73 @@
+"""The plans as bluesky-queueserver sees them."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+import pytest
+from bluesky.utils import MsgGenerator, is_plan
+
+import bluesky_ext.plans
+from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever
+from bluesky_ext.sim import Beamline
+
+PLANS = [grid_scan_nd, fly_scan_nd, configure_area_det, dark_plan, loop_forever]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_plans_are_plans_and_describe_themselves(plan):
+    assert is_plan(plan)
+    hints = typing.get_type_hints(plan)
+    assert typing.get_origin(hints["return"]) is typing.get_origin(MsgGenerator[str])
+    parameters = inspect.signature(plan).parameters
+    assert set(hints) == {*parameters, "return"}
+    # A queueserver cannot resolve strings.
+    assert not [parameter for parameter in parameters.values() if isinstance(parameter.annotation, str)]
+
+
+def test_md_is_last():
+    for plan in (grid_scan_nd, fly_scan_nd):
+        assert list(inspect.signature(plan).parameters)[-1] == "md"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_queueserver_reads_the_plans(plan):
+    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
+    processed = profile_ops._process_plan(plan, existing_devices={}, existing_plans={})  # noqa: SLF001
+    assert processed["name"] == plan.__name__
+    assert processed["description"]
+    described = {parameter["name"] for parameter in processed["parameters"] if parameter.get("description")}
+    assert described == set(inspect.signature(plan).parameters)
+
+
+@pytest.mark.parametrize("name", ["grid_scan_nd", "fly_scan_nd"])
+@pytest.mark.parametrize("single", [True, False])
+def test_queueserver_prepares_a_scan(bench: Beamline, name: str, single: bool):
+    """Names in the queue become devices, wherever a device may stand; all else stays as it was."""
+    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
+    namespace: dict[str, Any] = {name: getattr(bluesky_ext.plans, name)}
+    namespace |= {device.name: device for device in (bench.detector, bench.shutter, bench.y, bench.x)}
+    plans, devices, plans_in, devices_in = profile_ops.existing_plans_and_devices_from_nspace(nspace=namespace)
+    kwargs = {"time_per_point": 0.2, "shutter_open": "open", "shutter_close": 0, "md": {"sample": "LaB6"}}
+    item = {
+        "name": name,
+        "args": ["dexela" if single else ["dexela"], "sample_y", -1, 1, 2, "sample_x", 0.5, 1, 3],
+        "kwargs": {**kwargs, "shutter": "shutter", "snake": single or ["sample_x"]},
+        "user_group": "primary",
+    }
+    assert profile_ops.validate_plan(item, allowed_plans=plans, allowed_devices=devices) == (True, "")
+    prepared = profile_ops.prepare_plan(
+        item,
+        plans_in_nspace=plans_in,
+        devices_in_nspace=devices_in,
+        allowed_plans={"primary": plans},
+        allowed_devices={"primary": devices},
+        nspace=namespace,
+    )
+    detectors = bench.detector if single else [bench.detector]
+    assert prepared["args"] == [detectors, bench.y, -1, 1, 2, bench.x, 0.5, 1, 3]
+    assert prepared["kwargs"] == {**kwargs, "shutter": bench.shutter, "snake": single or [bench.x]}
+    plan = prepared["callable"](*prepared["args"], **prepared["kwargs"])
+    assert "save" in [msg.command for msg in plan]
