@@ -103,11 +103,9 @@ def documents(shape, count, nested=False):
     frames, background = scene(shape)
     key = {"source": "sim", "dtype": "array", "shape": [*frames.shape], "dtype_numpy": "<u2"}
     stream = bundle.compose_descriptor(name="primary", data_keys={"image": key}, validate=False)
+    given = frames.tolist() if nested else frames
     events = [
-        stream.compose_event(
-            data={"image": frames.tolist() if nested else frames}, timestamps={"image": 1.0}, validate=False
-        )
-        for _ in range(count)
+        stream.compose_event(data={"image": given}, timestamps={"image": 1.0}, validate=False) for _ in range(count)
     ]
     docs = [("start", bundle.start_doc), ("descriptor", stream.descriptor_doc)]
     return [*docs, *(("event", event) for event in events), ("stop", bundle.compose_stop(validate=False))], background
@@ -135,16 +133,16 @@ def feed(stage, docs):
 
 
 def whole_path():
-    for shape, plain, listed in (((512, 512), 9, 30), ((2048, 2048), 20, 45)):
-        docs, background = documents(shape, 2)
+    for shape, count, plain, listed in (((512, 512), 20, 9, 30), ((2048, 2048), 4, 20, 45)):
+        docs, background = documents(shape, count)
         for name, processor, target in (("ndarray", LiveProcessor, plain), ("crystalmapping", NestedProcessor, listed)):
-            given, _ = documents(shape, 2, nested=processor.nested) if processor.nested else (docs, None)
+            given, _ = documents(shape, count, nested=processor.nested) if processor.nested else (docs, None)
             yield Pair(
                 f"documents to peaks {shape[0]} x {shape[1]}, {FRAMES} frames, against {name}",
                 ours=partial(feed, our_chain(background), docs),
                 theirs=partial(feed, their_chain(processor, background), given),
                 target=target,
-                per_call=2,
+                per_call=count,
                 rounds=3,
             )
 

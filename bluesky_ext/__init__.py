@@ -6,7 +6,14 @@ from bluesky_ext._lazy import lazy
 from bluesky_ext._version import __version__
 
 if TYPE_CHECKING:
-    from bluesky_ext.callbacks import CrystalMap, DataFrameDumper, ImageProcessor, PeakTracker, TrackLinker
+    from bluesky_ext.callbacks import (
+        CrystalMap,
+        CrystalMapper,
+        DataFrameDumper,
+        ImageProcessor,
+        PeakTracker,
+        TrackLinker,
+    )
     from bluesky_ext.documents import Lanes, Recorder, Recording, as_sink, as_source, compose
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
@@ -15,6 +22,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "PeakTracker",
     "TrackLinker",
     "CrystalMap",
+    "CrystalMapper",
     # putting them together
     "Lanes",
     "compose",
@@ -27,10 +35,13 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "__version__",
 ]
 
-_CALLBACKS = ("CrystalMap", "DataFrameDumper", "ImageProcessor", "PeakTracker", "TrackLinker")
-_DOCUMENTS = ("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose")
-
 __getattr__, __dir__ = lazy(
     __name__,
-    dict.fromkeys(_CALLBACKS, "bluesky_ext.callbacks") | dict.fromkeys(_DOCUMENTS, "bluesky_ext.documents"),
+    {
+        "bluesky_ext.callbacks": (
+            *("CrystalMap", "CrystalMapper", "DataFrameDumper"),
+            *("ImageProcessor", "PeakTracker", "TrackLinker"),
+        ),
+        "bluesky_ext.documents": ("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose"),
+    },
 )

@@ -6,20 +6,22 @@ from bluesky_ext._lazy import lazy
 
 if TYPE_CHECKING:
     from bluesky_ext.callbacks.crystal_map import CrystalMap
+    from bluesky_ext.callbacks.crystal_mapper import CrystalMapper
     from bluesky_ext.callbacks.data_frame_dumper import DataFrameDumper
     from bluesky_ext.callbacks.image_processor import ImageProcessor
     from bluesky_ext.callbacks.peak_tracker import PeakTracker
     from bluesky_ext.callbacks.track_linker import TrackLinker
 
-__all__ = ["CrystalMap", "DataFrameDumper", "ImageProcessor", "PeakTracker", "TrackLinker"]
+__all__ = ["CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor", "PeakTracker", "TrackLinker"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "CrystalMap": "bluesky_ext.callbacks.crystal_map",
-        "DataFrameDumper": "bluesky_ext.callbacks.data_frame_dumper",
-        "ImageProcessor": "bluesky_ext.callbacks.image_processor",
-        "PeakTracker": "bluesky_ext.callbacks.peak_tracker",
-        "TrackLinker": "bluesky_ext.callbacks.track_linker",
+        "bluesky_ext.callbacks.crystal_map": ("CrystalMap",),
+        "bluesky_ext.callbacks.crystal_mapper": ("CrystalMapper",),
+        "bluesky_ext.callbacks.data_frame_dumper": ("DataFrameDumper",),
+        "bluesky_ext.callbacks.image_processor": ("ImageProcessor",),
+        "bluesky_ext.callbacks.peak_tracker": ("PeakTracker",),
+        "bluesky_ext.callbacks.track_linker": ("TrackLinker",),
     },
 )

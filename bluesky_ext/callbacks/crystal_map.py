@@ -12,8 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
+from bluesky_ext.callbacks.netcdf import save
+from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.documents import DerivedRun
-from bluesky_ext.documents.provenance import motors_of
 from bluesky_ext.peaks import StreamLinker, crystal_maps
 
 PARTICLE = "particle"
@@ -56,7 +57,8 @@ class CrystalMap(TrackReduce):
     search_range : float, or one for each axis; optional
         How far a peak may move from one frame to the next, in pixels. Without it, the rows must have a ``particle``.
     shape, extents, snaking : sequences, optional
-        Of the scan, slowest axis first, where the start document does not say them (or says something else).
+        Of the scan, slowest axis first, where the start document does not say them (or says something else). If
+        nobody says a shape, there is one axis: the points in their order.
     dims : sequence of str, optional
         Names of the axes; the motors of the scan unless given.
     value : str
@@ -99,14 +101,14 @@ class CrystalMap(TrackReduce):
             StreamLinker(**link)  # refuses a bad keyword now, not at the first frame
         elif link_kwargs:
             raise ValueError(f"{sorted(link_kwargs)} are for linking: give search_range as well")
-        self._scan = {"shape": shape, "extents": extents, "snaking": snaking, "dims": dims}
+        self._scan = Scan(shape, extents, snaking, dims)
         self._maps = {"value": value, "max_maps": max_maps, "t_column": t_column}
         self._directory = None if directory is None else Path(directory)
         self._start: Mapping[str, Any] = {}
         super().__init__(
             link,
             stream_name=stream_name,
-            parameters={**link, **self._scan, **self._maps, "stream_name": stream_name},
+            parameters={**link, **self._scan.as_dict(), **self._maps, "stream_name": stream_name},
             **options,
         )
 
@@ -135,32 +137,23 @@ class CrystalMap(TrackReduce):
             one = dataset.isel(grain=grain)
             derived.event("primary", None, {"map": one["maps"].values, **{name: one[name].item() for name in about}})
         if self._directory is not None:
-            self._save(dataset, start)
+            save(dataset, self._directory / f"{dataset.attrs['original_run_uid']}.nc")
         if errors:  # when all that could be linked is out
             with self.naming_the_range():
                 raise errors[0]
 
     def _dataset(self, tracks: pd.DataFrame, start: Mapping[str, Any]) -> xr.Dataset:
-        given = {key: start.get(key) if value is None else value for key, value in self._scan.items()}
-        if given["shape"] is None:
-            raise ValueError("the scan's start document has no 'shape': give shape=, as in shape=(21, 31)")
-        dims = given.pop("dims") or motors_of(start)
-        if dims is not None and len(dims) != len(given["shape"]):
-            dims = None  # of a scan of several motors along one axis
         if tracks.empty:
             columns = [self._maps["value"], self._maps["t_column"], PARTICLE]
             tracks = pd.DataFrame(np.empty((0, 3)), columns=pd.Index(columns))
-        return crystal_maps(tracks, dims=dims, **given, **self._maps)
-
-    def _save(self, dataset: xr.Dataset, start: Mapping[str, Any]) -> None:
-        directory = self._directory or Path()
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{start.get('original_run_uid', start['uid'])}.nc"
-        unfinished = path.with_suffix(".nc.tmp")
-        dataset.assign_attrs(
-            {"original_run_uid": start.get("original_run_uid", start["uid"]), "scan_id": start.get("scan_id", -1)}
-        ).to_netcdf(unfinished, engine="h5netcdf")
-        unfinished.replace(path)  # a file that has this name is whole
+        last = int(tracks[self._maps["t_column"]].max()) if len(tracks) else 1
+        taken = {"maps", "grain", "frames", "total", *map(str, tracks)}
+        maps = crystal_maps(tracks, **self._scan.grid(start, last, taken), **self._maps)
+        if "uid" not in start:
+            return maps
+        return maps.assign_attrs(
+            original_run_uid=start.get("original_run_uid", start["uid"]), scan_id=start.get("scan_id", -1)
+        )
 
 
 _OPTIONS = ("on_error", "hash_images", "stale_after", "max_open_runs")

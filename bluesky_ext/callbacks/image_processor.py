@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,18 @@ from bluesky_ext.images import read_image, reduce_frames, warm_up
 
 #: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
 DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
+
+
+#: So many darks of a run are kept; a run that comes in order of time needs one.
+DARKS = 8
+
+
+class _Dark(NamedTuple):
+    """The mean image of an event of the dark stream."""
+
+    time: float
+    seq_num: int
+    image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,6 @@ class ImageProcessor(Map):
     >>> token = ip.subscribe(print)
     """
 
-    n_inputs = 2
-
     def __init__(self, data_key: str, subtrahend: np.ndarray | PathLike | str | None = None, **options: Any) -> None:
         self.data_key = data_key
         self._dark_stream: str | None = None
@@ -74,6 +85,7 @@ class ImageProcessor(Map):
         if background is not None and background.ndim != 2:
             raise ValueError(f"subtrahend has shape {background.shape}: give one image of two dimensions")
         warm_up(DTYPES)
+        self.n_inputs = 0 if self._dark_stream is None else 2
         super().__init__(
             _Process(data_key, None if background is None else np.asarray(background, float)),
             parameters={"data_key": data_key, "subtrahend": background if self._dark_stream is None else subtrahend},
@@ -81,20 +93,24 @@ class ImageProcessor(Map):
             **options,
         )
 
-    def begin(self, start: Mapping[str, Any]) -> dict[str, Any]:
-        """The latest dark image of the run and its number, none yet."""
-        return {}
+    def begin(self, start: Mapping[str, Any]) -> deque[_Dark]:
+        """The darks of the run, none yet."""
+        return deque(maxlen=DARKS)
 
-    def inputs(self, state: dict[str, Any], stream: str, event: Mapping[str, Any]) -> tuple:
+    def inputs(self, state: deque[_Dark], stream: str, event: Mapping[str, Any]) -> tuple:
         """The dark image that this event needs and its number, if darks are a stream."""
         if self._dark_stream is None:
-            return None, None
+            return ()
         if stream == self._dark_stream:
-            state["dark"] = reduce_frames(as_image(event["data"][self.data_key])), event["seq_num"]
+            image = reduce_frames(as_image(event["data"][self.data_key]))
+            state.append(_Dark(event["time"], event["seq_num"], image))
             return None, None
-        if "dark" not in state:
+        # By time and not by arrival: a store may give all the darks of a run before all the rest.
+        earlier = [dark for dark in state if dark.time <= event["time"]]
+        if not earlier:
             raise ValueError(
-                f"the subtrahend is the latest event of stream {self._dark_stream!r} and none has come: "
-                "take a dark first, or give an image"
+                f"the subtrahend is the latest event of stream {self._dark_stream!r}, and of the {len(state)} at hand "
+                "none is earlier than this event: take a dark first, or give an image"
             )
-        return state["dark"]
+        latest = max(earlier, key=lambda dark: (dark.time, dark.seq_num))
+        return latest.image, latest.seq_num

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ def add_to(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "demo",
-        help="scan a simulated crystal and track its Bragg peaks, live",
+        help="scan a simulated crystal and map its grains, live",
         description="""Scan a simulated polycrystalline sample in an X-ray beam on a real RunEngine, with
             a dark exposure first, and analyse it while the scan runs: images are averaged and freed of
-            their background, peaks located, and linked to tracks. Everything is written to a
-            directory: the documents of the scan and of the analysis (recordings), the tracks as a
-            table (tracks.csv), and a picture of them (tracks.png). The grains that were found are
-            compared with those that are in the sample.""",
+            their background, peaks located and linked to tracks, and each track becomes a map of a
+            grain. Everything is written to a directory: the maps (NetCDF, and crystal_maps.png), the
+            tracks as a table (tracks.csv), the peaks on an image (peaks.png), and the documents of the
+            analysis (recordings). The grains that were found are compared with those in the sample.""",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("-d", "--directory", type=Path, default=Path("bluesky-ext-demo"), help="where the results go")
@@ -51,80 +50,77 @@ def _size(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Scan, analyse, compare with the truth, and say where the results are."""
-    import bluesky.plans as bp
-    import bluesky.preprocessors as bpp
     from bluesky import RunEngine
 
-    from bluesky_ext import ImageProcessor, PeakTracker, Recorder, TrackLinker
+    from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, Recorder, TrackLinker
+    from bluesky_ext.plans import grid_scan_nd
     from bluesky_ext.sim import beamline
 
     ny, nx = options.points
-    b: Any = beamline(options.seed, (options.size, options.size), frames_per_point=2)
+    b: Any = beamline(options.seed, (options.size, options.size))
     key = f"{b.detector.name}_image"
+    link = {"search_range": 3, "memory": ny * nx}
     ip = ImageProcessor(key, subtrahend="dark")
     pt = PeakTracker(key, diameter=11, minmass=1000)
-    tl = TrackLinker(search_range=3, memory=ny * nx)
+    tl = TrackLinker(**link)
+    cm = CrystalMap(**link, directory=options.directory)
     ip.subscribe(pt)
     pt.subscribe(tl)
-    recorder = Recorder(options.directory / "recordings")
-    for stage in (pt, tl):
-        stage.subscribe(recorder)
+    pt.subscribe(cm)
 
     (y0, y1), (x0, x1) = b.crystal.extents
-    scan = bp.grid_scan([b.detector], b.y, y0, y1, ny, b.x, x0, x1, nx, snake_axes=True)
-    RE = RunEngine()
+    axes = (b.y, y0, y1, ny, b.x, x0, x1, nx)
+    exposure = {"time_per_point": 0.2, "time_per_frame": 0.1}
+    shutter = {"shutter": b.shutter, "shutter_open": "open", "shutter_close": "closed"}
+    RE = RunEngine(call_returns_result=False)
+    recorder = Recorder(options.directory / "recordings")
     with tqdm(total=ny * nx, unit="point", desc="scan") as bar, recorder:
-        RE.subscribe(lambda name, doc: bar.update("sample_x" in doc["data"]), "event")
+        for stage in (pt, tl, cm):
+            stage.subscribe(recorder)
+        RE.subscribe(lambda name, doc: bar.update(b.x.name in doc["data"]), "event")
         RE.subscribe(ip)
-        RE(bpp.plan_mutator(scan, _dark_first(b.detector, b.shutter)))
+        uids: Any = RE(grid_scan_nd([b.detector], *axes, **exposure, **shutter, snake=True))
 
-    tracks = tl.tracks
     options.directory.mkdir(parents=True, exist_ok=True)
-    tracks.to_csv(options.directory / "tracks.csv", index=False)
-    picture = options.directory / "tracks.png"
-    _draw(picture, tracks, options.size)
-    found = _grains_found(b.crystal, tracks)
-    print(f"{len(tracks)} peaks in {ny * nx} images, {tracks['particle'].nunique()} tracks")
-    print(f"grains with all their spots tracked: {sum(found)} of {len(found)}")
-    for path in (options.directory / "tracks.csv", picture, *recorder.artifacts):
+    table = options.directory / "tracks.csv"
+    tl.tracks.to_csv(table, index=False)
+    found = _grains_found(b.crystal, cm.dataset)
+    print(f"{len(tl.tracks)} peaks in {ny * nx} images, {tl.tracks['particle'].nunique()} tracks")
+    print(f"grains with a map of each of their spots: {sum(found)} of {len(found)}")
+    pictures = _draw(options.directory, b.crystal, cm.dataset)
+    for path in (table, options.directory / f"{uids[0]}.nc", *pictures, *recorder.artifacts):
         print(path)
     return 0 if all(found) else 1
 
 
-def _dark_first(detector: Any, shutter: Any) -> Any:
-    """What puts an exposure with the shutter closed before the first point of a plan."""
-    import bluesky.plan_stubs as bps
-
-    def dark() -> Iterator[Any]:
-        yield from bps.mv(shutter, "closed")
-        yield from bps.trigger_and_read([detector], name="dark")
-        yield from bps.mv(shutter, "open")
-
-    def after_the_start(message: Any) -> tuple[None, Any]:
-        return None, dark() if message.command == "open_run" else None
-
-    return after_the_start
-
-
-def _grains_found(crystal: Any, tracks: Any) -> list[bool]:
-    """For each grain, whether all of its spots have a track within a pixel."""
+def _grains_found(crystal: Any, dataset: Any) -> list[bool]:
+    """For each grain of the truth, whether each of its spots has a map that looks like the grain."""
     import numpy as np
 
-    means = tracks.groupby("particle")[["y", "x"]].mean().to_numpy()
-    return [
-        all(np.hypot(*(means - spot).T).min(initial=np.inf) < 1.0 for spot in grain.spots) for grain in crystal.grains
-    ]
+    positions = np.stack([dataset["y"].values, dataset["x"].values], axis=1)
+    places = np.meshgrid(*(dataset[name].values for name in dataset["maps"].dims[1:]), indexing="ij")
+
+    def is_mapped(grain: Any, spot: Any) -> bool:
+        distances = np.hypot(*(positions - spot).T)
+        nearest = int(np.argmin(distances))
+        likeness = np.corrcoef(dataset["maps"].values[nearest].ravel(), grain.intensity(*places).ravel())[0, 1]
+        return bool(distances[nearest] < 1.0 and likeness > 0.8)
+
+    return [all(is_mapped(grain, spot) for spot in grain.spots) for grain in crystal.grains]
 
 
-def _draw(path: Path, tracks: Any, size: int) -> None:
-    from matplotlib.figure import Figure
+def _draw(directory: Path, crystal: Any, dataset: Any) -> list[Path]:
+    """Draw the maps, and the peaks on an image of the middle of the sample."""
+    import pandas as pd
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.add_subplot(aspect="equal", title="Bragg peaks by track", xlabel="x (pixels)", ylabel="y (pixels)")
-    brightest = tracks["mass"].max()
-    dots = axes.scatter(
-        tracks["x"], tracks["y"], c=tracks["particle"] % 20, s=60 * tracks["mass"] / brightest, cmap="tab20", alpha=0.6
-    )
-    dots.set_linewidth(0)
-    axes.set(xlim=(0, size), ylim=(size, 0))
-    figure.savefig(path, dpi=150)
+    from bluesky_ext.plots import annotate, plot_crystal_maps
+
+    middle = [sum(extent) / 2 for extent in crystal.extents]
+    peaks = pd.DataFrame({"y": dataset["y"].values, "x": dataset["x"].values, "mass": dataset["total"].values})
+    figures = {
+        "crystal_maps.png": plot_crystal_maps(dataset),
+        "peaks.png": annotate(crystal.frame(*middle) - crystal.dark_mean, peaks),
+    }
+    for name, figure in figures.items():
+        figure.savefig(directory / name, dpi=150)
+    return [directory / name for name in figures]

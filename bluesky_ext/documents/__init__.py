@@ -4,11 +4,12 @@ Stages are built on `Map` and `Reduce`; everything else here is what these stand
 """
 
 from bluesky_ext.documents.adapters import as_sink, as_source
+from bluesky_ext.documents.compose import Composed, compose
 from bluesky_ext.documents.derive import DerivedRun
 from bluesky_ext.documents.frames import FrameNotAvailable, as_image
 from bluesky_ext.documents.guard import Stats
 from bluesky_ext.documents.lanes import Lanes
-from bluesky_ext.documents.map import Composed, Map, Rows, compose, frames_of
+from bluesky_ext.documents.map import Map, Rows, frames_of
 from bluesky_ext.documents.recorder import Recorder
 from bluesky_ext.documents.recording import Recording
 from bluesky_ext.documents.reduce import Reduce

@@ -159,7 +159,7 @@ def _tiled_writer(container: Any) -> Callable[[str, Any], object]:
 
 
 def _is_broker(thing: object) -> bool:
-    return callable(thing) and callable(getattr(thing, "insert", None))
+    return callable(thing) and callable(getattr(thing, "insert", None)) and not isinstance(thing, MutableSequence)
 
 
 def _is_container(thing: object) -> bool:

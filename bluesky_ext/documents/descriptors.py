@@ -20,10 +20,15 @@ def data_key(value: Any, source: str, like: Mapping[str, Any] | None = None) -> 
     {'source': 'sim', 'dtype': 'array', 'shape': [2, 3], 'dtype_numpy': '<u2'}
     """
     array = np.asarray(value)
+    kinds = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "string", "S": "string"}
     if array.ndim:
         dtype = "array"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        dtype = "integer"  # also beyond 64 bits
+    elif array.dtype.kind in kinds:
+        dtype = kinds[array.dtype.kind]
     else:
-        dtype = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}.get(array.dtype.kind, "string")
+        raise TypeError(f"a {type(value).__name__} is no data of an event: give numbers, strings or arrays of them")
     key = {name: said for name, said in (like or {}).items() if name not in _ABOUT_VALUE}
     key |= {"source": source, "dtype": dtype, "shape": list(array.shape)}
     # A scalar string has no numpy dtype that the next event would share.
@@ -60,20 +65,25 @@ def described(
     objects = {name: keys for name, keys in objects.items() if keys}
     old = {key for keys in objects.values() for key in keys}
     new = [key for key in data if key not in old]
+    if new:  # beside what an earlier stage of this name has added
+        objects[stage] = [*objects.get(stage, ()), *new]
     configuration = origin.get("configuration", {})
     hints = {
         name: hint | {"fields": [key for key in hint.get("fields", ()) if key in data]}
         for name, hint in origin.get("hints", {}).items()
         if name in objects
     }
+    if new:
+        fields = [*hints.get(stage, {}).get("fields", ()), *(key for key in hinted if key in new)]
+        hints[stage] = {**hints.get(stage, {}), "fields": fields}
     return {
         "data_keys": {
             key: _data_key(value, known.get(key, {}), key in changed, f"bluesky_ext:{stage}")
             for key, value in data.items()
         },
-        "object_keys": objects | ({stage: new} if new else {}),
+        "object_keys": objects,
         "configuration": {name: configuration[name] for name in objects if name in configuration},
-        "hints": hints | ({stage: {"fields": [key for key in hinted if key in new]}} if new else {}),
+        "hints": hints,
     }
 
 
@@ -81,4 +91,6 @@ def _data_key(value: Any, like: Mapping[str, Any], changed: bool, source: str) -
     if changed or not like:
         return data_key(value, source, like)
     # What passes through is what its device says it is, but for arrays: their real shape is often another.
-    return data_key(value, like["source"], like) if isinstance(value, np.ndarray) else dict(like)
+    if isinstance(value, np.ndarray):
+        return data_key(value, like["source"], like)
+    return {name: said for name, said in like.items() if name != "external"}  # it is here

@@ -1,127 +1,128 @@
-"""Where the work of a map is done: in threads, in processes or on a cluster; in order and never too much at once.
+"""Where the tasks of a map are done: in threads, in processes or on a cluster.
 
-Any `concurrent.futures.Executor` serves. Threads share our memory, so a task goes to them as it is. Everyone else gets
-it by pickle: then the kernel (which may hold a subtrahend of 32 MB) travels once to each worker and not once an event,
-and images go to processes of this machine through shared memory.
+Any `concurrent.futures.Executor` serves. Threads share our memory, so a task goes to them as it is. All others get it
+by pickle: then a kernel that may hold a subtrahend of 32 MB is not sent with each event, and images go to processes of
+this machine through shared memory.
 """
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import threading
 import uuid
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future, InvalidStateError, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from itertools import count
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, NamedTuple
 
-from bluesky_ext.documents.shared import SharedBlocks
+import numpy as np
 
-Kernel = Callable[..., Any]
-Tag = TypeVar("Tag")
-
-
-def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple = ()) -> Any:
-    """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here."""
-    for value in data.values():
-        if hasattr(value, "read"):
-            data = {key: item.read() if hasattr(item, "read") else item for key, item in data.items()}
-            break
-    return kernel(data, seq_num, *(item.read() if hasattr(item, "read") else item for item in inputs))
+from bluesky_ext.documents.lanes import Lanes
+from bluesky_ext.documents.shared import WORTH_SHARING, SharedArray, SharedBlocks
+from bluesky_ext.documents.tasks import Kernel, Tasks, failed, perform, trouble_of
 
 
-class Workforce(Protocol):
-    """Those who do the tasks of one kernel for one run."""
-
-    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Let a kernel with state hear a start, a descriptor, parameters or a stop."""
-
-    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Future:
-        """Have an event worked on."""
-        ...
-
-    def wait(self, future: Future) -> None:
-        """Block until a future is done, however it ended, and take back what its task was lent."""
-
-    def close(self) -> None:
-        """Free what was kept for this run."""
-
-
-class Employer(Protocol):
-    """What is no executor itself but has workers of its own, as `Lanes` does."""
-
-    def open(self, kernel: Kernel) -> Workforce:
-        """Those who do a kernel's tasks for one run."""
-        ...
-
-
-def workforce(executor: Executor | Employer, kernel: Kernel) -> Workforce:
-    """Those who do a kernel's tasks on this executor, for one run."""
+def open_tasks(executor: Executor | Lanes, kernel: Kernel) -> Tasks:
+    """The tasks of a kernel on this executor, for one run."""
     if isinstance(executor, ThreadPoolExecutor):
-        return Threads(executor, kernel)
+        return LocalTasks(executor, kernel)
     if isinstance(executor, Executor):
-        return Strangers(executor, kernel)
+        return RemoteTasks(executor, kernel)
     return executor.open(kernel)
 
 
-class Threads:
-    """Workers that share our memory."""
+class LocalTasks:
+    """Tasks for workers that share our memory."""
 
     def __init__(self, executor: Executor, kernel: Kernel) -> None:
         self._executor = executor
         self._kernel = kernel
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """A kernel without a home of its own has no state that could listen."""
+        """Nothing: a kernel that all workers share has no state that could listen."""
 
     def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Future:
         """Have an event worked on."""
-        return self._executor.submit(perform, self._kernel, data, seq_num, inputs)
+        try:
+            return self._executor.submit(perform, self._kernel, data, seq_num, inputs)
+        except RuntimeError as error:  # the executor was shut down: this event failed, and is reported in its turn
+            return failed(error)
 
-    def wait(self, future: Future) -> None:
-        """Block until a future is done, however it ended."""
-        _settled(future)
+    def wait(self, future: Future, timeout: float) -> bool:
+        """Wait so many seconds for a task; whether it is done."""
+        return future.done() or (timeout > 0 and bool(wait_for([future], timeout).done))
 
     def close(self) -> None:
-        """The executor is its owner's to shut down."""
+        """Nothing: the executor is its owner's to shut down."""
 
 
 class _Unknown:
     """A worker's answer to a kernel that it has not met."""
 
 
+class _Pickled(NamedTuple):
+    """A kernel for workers of this machine, that one loads if it has not met it."""
+
+    pickled: bytes | SharedArray
+
+    def load(self) -> Kernel:
+        """The kernel. The block is ours alone (mode 0600), as the pipe is by which the tasks come."""
+        return pickle.loads(self.pickled.read().data if isinstance(self.pickled, SharedArray) else self.pickled)
+
+
 _numbers = count()
-_met: OrderedDict[str, Kernel] = OrderedDict()  # in the worker: the last eight kernels that it has met
+_met: OrderedDict[str, Kernel] = OrderedDict()  # in the worker: the eight kernels that it has worked with last
+_lock = threading.Lock()  # the worker of a cluster may have several threads
 
 
-def _perform_there(token: str, number: int, kernel: Kernel | None, *task: Any) -> Any:
+def _kernel_of(token: str, sent: Kernel | _Pickled | None) -> Kernel | None:
+    with _lock:
+        kernel = _met.pop(token, None)
+        if kernel is None:
+            kernel = sent.load() if isinstance(sent, _Pickled) else sent
+        if kernel is not None:
+            _met[token] = kernel
+        while len(_met) > 8:
+            _met.popitem(last=False)
+        return kernel
+
+
+def _perform_there(token: str, number: int, sent: Kernel | _Pickled | None, *task: Any) -> Any:
     """Do a task in a worker that may not have its kernel yet.
 
     The number makes every call different, since dask takes equal calls for one:
     https://distributed.dask.org/en/stable/api.html#distributed.Client.get_executor
     """
-    if kernel is None:
-        kernel = _met.get(token)
-        if kernel is None:
-            return _Unknown()
-    else:
-        _met[token] = kernel
-        while len(_met) > 8:
-            _met.popitem(last=False)
-    return perform(kernel, *task)
+    kernel = _kernel_of(token, sent)
+    return _Unknown() if kernel is None else perform(kernel, *task)
 
 
-class Strangers:
-    """Workers that do not share our memory: processes of this machine, or a cluster."""
+class RemoteTasks:
+    """Tasks for workers that do not share our memory: processes of this machine, or a cluster.
+
+    A small kernel goes with every task. A large one lies in shared memory for processes; to a cluster it is sent with
+    every task until the first result is back, and from then on only to workers that answer that they have not met it.
+    A worker that has met an equal kernel, be it in another run, has it already.
+    """
 
     def __init__(self, executor: Executor, kernel: Kernel) -> None:
         self._executor = executor
-        self._kernel = kernel
-        self._token = str(uuid.uuid4())
-        local = isinstance(executor, ProcessPoolExecutor) and SharedBlocks.available()
-        self._blocks = SharedBlocks() if local else None
+        self._kernel: Any = kernel
+        self._settles_all = isinstance(executor, ProcessPoolExecutor)
+        self._blocks: SharedBlocks | None = None
+        self._token, pickled = _identity(kernel, must_pickle=self._settles_all)
+        if self._settles_all and SharedBlocks.available():
+            self._blocks = SharedBlocks()
+            self._kernel = _Pickled(_shared(pickled, self._blocks))
+        #: Whether the kernel, or where it is, goes with every task.
+        self._is_light = self._blocks is not None or 0 < len(pickled) < WORTH_SHARING
+        self._is_known = False
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """A kernel without a home of its own has no state that could listen."""
+        """Nothing: a kernel of which any worker may have a copy has no state that could listen."""
 
     def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Future:
         """Have an event worked on."""
@@ -129,30 +130,58 @@ class Strangers:
         if self._blocks is not None:
             data, inputs = self._blocks.pack(outcome, data, inputs)
         try:
-            self._send(outcome, None, data, seq_num, inputs)
-        except RuntimeError as error:  # the executor is broken or was shut down
+            self._send(outcome, self._kernel if self._is_light or not self._is_known else None, data, seq_num, inputs)
+        except Exception as error:  # each executor refuses in its own way, and the event has failed in any case
             outcome.set_exception(error)
         return outcome
 
-    def _send(self, outcome: Future, kernel: Kernel | None, *task: Any) -> None:
+    def _send(self, outcome: Future, kernel: Any, *task: Any) -> None:
         sent = self._executor.submit(_perform_there, self._token, next(_numbers), kernel, *task)
         sent.add_done_callback(lambda done: self._answered(done, outcome, task))
 
     def _answered(self, done: Future, outcome: Future, task: tuple) -> None:
         try:
-            result = done.result()
-            if isinstance(result, _Unknown):
+            trouble = trouble_of(done)
+            result = None if trouble is not None else done.result(timeout=0)
+            if trouble is not None:
+                outcome.set_exception(trouble)
+            elif isinstance(result, _Unknown):
                 self._send(outcome, self._kernel, *task)
             else:
+                self._is_known = True
                 outcome.set_result(result)
-        except BaseException as error:  # whatever it is, it belongs to the one who asks for the result
+        except InvalidStateError:
+            return  # it was given up
+        except Exception as error:  # it could not be sent again
             outcome.set_exception(error)
 
-    def wait(self, future: Future) -> None:
-        """Block until a future is done, however it ended, and take back the memory that its task was lent."""
-        _settled(future)
+    def wait(self, future: Future, timeout: float) -> bool:
+        """Wait so many seconds for a task; whether it is done, however it ended, and its memory is taken back."""
+        if not future.done():
+            if timeout > 0:
+                wait_for([future], timeout)
+                if not future.done():
+                    self._give_up_if_closed(future)
+            if not future.done():
+                return False
         if self._blocks is not None:
             self._blocks.unpack(future)
+        return True
+
+    def _give_up_if_closed(self, future: Future) -> None:
+        """Fail a task that no answer will come to, as when the client of a dask executor was closed."""
+        if self._settles_all:
+            return
+        try:
+            self._executor.submit(int).cancel()  # the one question that every executor understands
+        except RuntimeError:
+            return  # it was shut down: then it does what it has, and takes nothing new
+        except Exception as error:
+            message = f"the executor was closed before it was done: {type(error).__name__}: {error}"
+            try:
+                future.set_exception(RuntimeError(message))
+            except InvalidStateError:
+                return  # it was done after all
 
     def close(self) -> None:
         """Free the shared memory; the executor is its owner's to shut down."""
@@ -160,67 +189,20 @@ class Strangers:
             self._blocks.close()
 
 
-def _settled(future: Future) -> BaseException | None:
-    """Wait for a future; its exception, also when that is its cancellation."""
+def _identity(kernel: Kernel, *, must_pickle: bool) -> tuple[str, bytes]:
+    """A name that equal kernels share, and what to send; clusters have ways of their own to pickle a lambda."""
     try:
-        return future.exception()
-    except CancelledError as cancelled:
-        return cancelled
+        pickled = pickle.dumps(kernel, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        if must_pickle:
+            name = getattr(kernel, "__qualname__", type(kernel).__name__)
+            raise TypeError(f"the kernel {name} can't go to processes, since it can't be pickled: {error}") from None
+        return str(uuid.uuid4()), b""
+    return hashlib.sha256(pickled).hexdigest(), pickled
 
 
-class InFlight(Generic[Tag]):
-    """The tasks under way, in the order of their events.
-
-    Parameters
-    ----------
-    staff
-        Those who do the tasks.
-    limit
-        How many may be under way before the next one waits for the oldest: the back-pressure.
-    """
-
-    def __init__(self, staff: Workforce, limit: int) -> None:
-        self.staff = staff
-        self._limit = limit
-        self._tasks: deque[tuple[Tag, Future]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def put(self, tag: Tag, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Iterator[tuple[Tag, Future]]:
-        """Start a task; what is finished meanwhile comes out, in order."""
-        while len(self._tasks) >= self._limit:
-            yield self._oldest()
-        self._tasks.append((tag, _submitted(self.staff, data, seq_num, inputs)))
-        yield from self.ready()
-
-    def follow(self, tag: Tag, result: Any) -> None:
-        """Put what needs no work behind the tasks before it."""
-        done: Future = Future()
-        done.set_result(result)
-        self._tasks.append((tag, done))
-
-    def ready(self) -> Iterator[tuple[Tag, Future]]:
-        """What is finished and has no unfinished task before it."""
-        while self._tasks and self._tasks[0][1].done():
-            yield self._oldest()
-
-    def drain(self) -> Iterator[tuple[Tag, Future]]:
-        """Everything, waited for."""
-        while self._tasks:
-            yield self._oldest()
-
-    def _oldest(self) -> tuple[Tag, Future]:
-        tag, future = self._tasks[0]
-        self.staff.wait(future)
-        self._tasks.popleft()
-        return tag, future
-
-
-def _submitted(staff: Workforce, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Future:
-    try:
-        return staff.submit(data, seq_num, inputs)
-    except RuntimeError as error:  # a broken or closed executor: this event failed, and is reported in its turn
-        refused: Future = Future()
-        refused.set_exception(error)
-        return refused
+def _shared(pickled: bytes, blocks: SharedBlocks) -> bytes | SharedArray:
+    if len(pickled) < WORTH_SHARING:
+        return pickled
+    shared = blocks.share(np.frombuffer(pickled, np.uint8))
+    return shared if isinstance(shared, SharedArray) else pickled

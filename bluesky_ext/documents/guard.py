@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -22,15 +22,12 @@ class SeqNums:
     ----------
     high : int
         The highest number seen; 0 before the first.
-    repeated : int
-        How often a number came again, as it does when the RunEngine resumes from a checkpoint.
     """
 
-    __slots__ = ("_gaps", "high", "repeated")
+    __slots__ = ("_gaps", "high")
 
     def __init__(self) -> None:
         self.high = 0
-        self.repeated = 0
         self._gaps: list[tuple[int, int]] = []  # half-open, sorted, disjoint, all below ``high``
 
     def add(self, seq_num: int) -> bool:
@@ -45,7 +42,6 @@ class SeqNums:
             return True
         at = bisect_right(self._gaps, (seq_num, float("inf"))) - 1
         if at < 0 or seq_num >= self._gaps[at][1]:
-            self.repeated += 1
             return False
         first, last = self._gaps[at]
         self._gaps[at : at + 1] = [gap for gap in ((first, seq_num), (seq_num + 1, last)) if gap[0] < gap[1]]
@@ -56,14 +52,14 @@ class SeqNums:
         tail = [(self.high + 1, expected + 1)] if expected > self.high else []
         return [*self._gaps, *tail]
 
-    def __len__(self) -> int:
-        return self.high - sum(last - first for first, last in self._gaps)
-
     def __contains__(self, seq_num: int) -> bool:
         if not 0 < seq_num <= self.high:
             return False
         at = bisect_right(self._gaps, (seq_num, float("inf"))) - 1
         return at < 0 or seq_num >= self._gaps[at][1]
+
+    def __len__(self) -> int:
+        return self.high - sum(last - first for first, last in self._gaps)
 
 
 class Losses:
@@ -71,6 +67,7 @@ class Losses:
 
     def __init__(self) -> None:
         self._ranges: dict[str, list[tuple[int, int]]] = {}
+        self._unlisted: Counter[str] = Counter()
 
     def add(self, stream: str, ranges: Iterable[tuple[int, int]]) -> None:
         """Add half-open ranges of ``seq_num``; what overlaps with earlier ones counts once."""
@@ -83,15 +80,20 @@ class Losses:
         if merged:
             self._ranges[stream] = merged
 
-    def add_one_by_one(self, listed: dict[str, Iterable[int]]) -> None:
-        """Add what a stop document upstream lists as ``{stream: seq_nums}``."""
+    def add_listed(self, listed: Mapping[str, Iterable[int]], counts: Mapping[str, int]) -> None:
+        """Add what a stop document upstream lists as ``{stream: seq_nums}``, and counts where its list is cut."""
         for stream, seq_nums in listed.items():
-            self.add(stream, [(seq_num, seq_num + 1) for seq_num in seq_nums])
+            numbers = list(seq_nums)
+            self.add(stream, [(seq_num, seq_num + 1) for seq_num in numbers])
+            self._unlisted[stream] += max(0, counts.get(stream, 0) - len(numbers))
 
     @property
     def counts(self) -> dict[str, int]:
         """How many events are missing, by stream."""
-        return {stream: sum(b - a for a, b in ranges) for stream, ranges in self._ranges.items()}
+        return {
+            stream: sum(last - first for first, last in ranges) + self._unlisted[stream]
+            for stream, ranges in self._ranges.items()
+        }
 
     def documents(self, key: str) -> dict[str, Any]:
         """``{key: {stream: seq_nums}, key_counts: {stream: count}}``, or nothing when nothing is missing.
@@ -115,8 +117,9 @@ def _first(count: int, ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
 class Stats:
     """Counts of a stage over all its runs, for people and programs; they only grow.
 
-    Every field is a number of events, except ``runs``, ``incomplete`` (runs), ``duplicate_runs`` (start documents of
-    a run that was open already) and ``subscriber_failures`` (documents that a subscriber raised on).
+    Events, but for ``runs``, ``incomplete`` (runs), ``duplicate_runs`` (start documents of a run that was open
+    already) and ``subscriber_failures`` (documents that a subscriber raised on); ``failed`` counts other documents and
+    stops that could not be worked on as well.
     """
 
     runs: int = 0

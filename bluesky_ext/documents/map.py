@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bluesky_ext.documents.derive import INPUTS
-from bluesky_ext.documents.executors import Employer, InFlight, Kernel, perform, workforce
+from bluesky_ext.documents.executors import open_tasks
+from bluesky_ext.documents.lanes import Lanes
 from bluesky_ext.documents.run import Run, Stream
 from bluesky_ext.documents.stage import Stage
+from bluesky_ext.documents.tasks import InFlight, Kernel, perform, trouble_of
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,20 @@ class Rows:
     columns: Mapping[str, np.ndarray]
     readings: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.columns, Mapping):
+            raise TypeError(f"rows are given as a dict of columns, not as a {type(self.columns).__name__}")
+        shapes = {name: np.shape(column) for name, column in self.columns.items()}
+        if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
+            raise ValueError(f"the columns of rows are one-dimensional and equally long, not {shapes}")
+
 
 class _Input(NamedTuple):
     stream: Stream
     event: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"event {self.event['seq_num']} of stream {self.stream.name!r} of run {self.stream.run.uid}"
 
 
 class Map(Stage):
@@ -63,7 +74,7 @@ class Map(Stage):
 
     #: Whether the kernel returns `Rows`.
     makes_rows = False
-    #: How many inputs `inputs` returns.
+    #: How many inputs `inputs` returns, if it does.
     n_inputs = 0
 
     def __init__(
@@ -71,7 +82,7 @@ class Map(Stage):
         kernel: Kernel,
         *,
         parameters: Mapping[str, Any],
-        executor: Executor | Employer | None = None,
+        executor: Executor | Lanes | None = None,
         max_in_flight: int = 16,
         **stage: Any,
     ) -> None:
@@ -91,7 +102,11 @@ class Map(Stage):
         return not self.makes_rows
 
     def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
-        """What the kernel is given beside the event; called in the order of events, before any of them is worked on."""
+        """What the kernel is given beside the event; called in the order of events, before any of them is worked on.
+
+        What is returned must not be changed afterwards: tasks under way may still need it. Large arrays become
+        read-only where processes share them.
+        """
         return ()
 
     def begin(self, start: Mapping[str, Any]) -> Any:
@@ -99,7 +114,10 @@ class Map(Stage):
         return None
 
     def drain(self) -> None:
-        """Emit the results that are ready; otherwise they are emitted when the next document comes."""
+        """Emit the results that are ready; otherwise they are emitted when the next document comes.
+
+        Call it from the thread that the documents come in, not from a timer's: a stage does one thing at a time.
+        """
         for in_flight in list(self._in_flight.values()):
             for tag, future in in_flight.ready():
                 self._done(tag, future)
@@ -107,32 +125,37 @@ class Map(Stage):
     def _begin(self, run: Run) -> None:
         run.state = self.begin(run.start)
         if self.executor is not None:
-            staff = workforce(self.executor, self.kernel)
-            self._in_flight[run.uid] = InFlight(staff, self._max_in_flight)
-            staff.tell("start", run.start)
+            tasks = open_tasks(self.executor, self.kernel)
+            try:
+                tasks.tell("start", run.start)
+            except BaseException:
+                tasks.close()
+                raise
+            self._in_flight[run.uid] = InFlight(tasks, self._max_in_flight)
 
     def _described(self, run: Run, stream: Stream) -> None:
         if self.executor is not None:
-            self._in_flight[run.uid].staff.tell("descriptor", stream.descriptor)
+            self._in_flight[run.uid].tasks.tell("descriptor", stream.descriptor)
 
     def _take(self, stream: Stream, event: Mapping[str, Any]) -> None:
         run = stream.run
         if not stream.wanted:
-            if not self.makes_rows and stream.name != INPUTS:
+            if not self.makes_rows and not (stream.name == INPUTS and "analysis" in run.start):
                 self._pass(stream, event)
             return
         inputs = self.inputs(run.state, stream.name, event)
+        data = dict(event["data"])  # the kernel's own: others hold the event as well
         if self.executor is None:
-            data = event["data"]
+            refers = stream.joined or event.get("filled")
             result = (
                 perform(self.kernel, data, event["seq_num"], inputs)
-                if stream.joined
+                if refers
                 else self.kernel(data, event["seq_num"], *inputs)
             )
             self._say(stream, event, result)
         else:
             in_flight = self._in_flight[run.uid]
-            for tag, future in in_flight.put(_Input(stream, event), event["data"], event["seq_num"], inputs):
+            for tag, future in in_flight.put(_Input(stream, event), data, event["seq_num"], inputs):
                 self._done(tag, future)
 
     def _pass(self, stream: Stream, event: Mapping[str, Any]) -> None:
@@ -141,14 +164,22 @@ class Map(Stage):
         if not in_flight:
             stream.run.derived.event(stream.name, event["seq_num"], {}, event=event, descriptor=stream.descriptor)
         else:
-            in_flight.follow(_Input(stream, event), {})
+            for tag, future in in_flight.follow(_Input(stream, event), {}):
+                self._done(tag, future)
 
     def _done(self, tag: _Input, future: Future) -> None:
         stream, event = tag
+        run, seq_num = stream.run, event["seq_num"]
         try:
-            self._say(stream, event, future.result())
+            trouble = trouble_of(future)
+            if trouble is not None:
+                self._fail(run, stream.name, (seq_num,), trouble)
+                return
+            self._say(stream, event, future.result(timeout=0))
+            if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
+                run.failed[stream.name].discard(seq_num)
         except Exception as error:
-            self._fail(stream.run, stream.name, (event["seq_num"],), error)
+            self._fail(run, stream.name, (seq_num,), error)
 
     def _say(self, stream: Stream, event: Mapping[str, Any], result: Any) -> None:
         if self.makes_rows:
@@ -156,7 +187,7 @@ class Map(Stage):
             return
         if not isinstance(result, Mapping):
             raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
-        if stream.joined:  # a frame that the kernel left as it is goes on as an image, not as a reference
+        if stream.joined or event.get("filled"):  # a frame that the kernel left alone goes on as an image
             unread = {
                 key: value for key, value in event["data"].items() if hasattr(value, "read") and key not in result
             }
@@ -168,10 +199,11 @@ class Map(Stage):
             raise TypeError(f"the kernel of {self.name} returned a {type(rows).__name__}: return Rows")
         seq_num = event["seq_num"]
         derived = stream.run.derived
+        scalars = {key: value for key, value in event["data"].items() if is_scalar(value)}
+        odd = [key for key, value in rows.readings.items() if value is not None and not is_scalar(value)]
+        if odd:
+            raise ValueError(f"the readings {odd} of a frame are no scalars: give numbers or strings")
         first = derived.rows(stream.name, rows.columns, number=seq_num, event=event)
-        scalars = {
-            key: value for key, value in event["data"].items() if np.ndim(value) == 0 and not hasattr(value, "read")
-        }
         about = {
             "frame": seq_num,
             "frame_uid": event["uid"],
@@ -191,10 +223,15 @@ class Map(Stage):
         in_flight = self._in_flight.pop(run.uid, None)
         if in_flight is None:
             return
-        for tag, future in in_flight.drain():
-            self._done(tag, future)
-        in_flight.staff.tell("stop", stop)
-        in_flight.staff.close()
+        try:
+            for tag, future in in_flight.drain():
+                self._done(tag, future)
+            in_flight.tasks.tell("stop", stop)
+        finally:  # also when the scan is interrupted here: what is left is named, and its memory is freed
+            for (stream, event), _ in in_flight.abandon():
+                error = RuntimeError("the end of the run was interrupted before its result was there")
+                self._fail(run, stream.name, (event["seq_num"],), error)
+            in_flight.tasks.close()
 
 
 def frames_of(stream: str) -> str:
@@ -208,73 +245,6 @@ def frames_of(stream: str) -> str:
     return "frames" if stream == "primary" else f"{stream}_frames"
 
 
-def _is_scalar(value: Any) -> bool:
-    return value is not None and np.ndim(value) == 0 and not hasattr(value, "read")
-
-
-class _Chain:
-    """The kernels of several maps as one: each is given what the ones before it made."""
-
-    def __init__(self, kernels: list[Kernel], counts: list[int]) -> None:
-        self._links = list(zip(kernels, counts, strict=True))
-
-    def __call__(self, data: Mapping[str, Any], seq_num: int, *inputs: Any) -> Any:
-        changes: dict[str, Any] = {}
-        for kernel, count in self._links:
-            mine, inputs = inputs[:count], inputs[count:]
-            result = kernel({k: v for k, v in {**data, **changes}.items() if v is not None}, seq_num, *mine)
-            if isinstance(result, Rows):
-                scalars = {key: value for key, value in changes.items() if _is_scalar(value)}
-                return Rows(result.columns, {**scalars, **result.readings})
-            changes |= result
-        return changes
-
-
-class Composed(Map):
-    """Several maps as one, whose task does the work of all: no intermediate image comes back from a worker."""
-
-    def __init__(self, *maps: Map, **options: Any) -> None:
-        if not maps:
-            raise ValueError("compose() needs at least one map, got 0")
-        for one in maps:
-            if not isinstance(one, Map):
-                raise TypeError(f"compose() takes maps, got a {type(one).__name__}: subscribe it to the composed map")
-        for one in maps[:-1]:
-            if one.makes_rows:
-                raise ValueError(f"{one.name} makes rows, which no map takes: give it last")
-        self.maps = maps
-        self.makes_rows = maps[-1].makes_rows
-        self.hinted = tuple(key for one in maps for key in one.hinted)
-        super().__init__(
-            _Chain([one.kernel for one in maps], [one.n_inputs for one in maps]),
-            parameters={"maps": [{"stage": one.name, "parameters": one.parameters} for one in maps]},
-            name="+".join(one.name for one in maps),
-            data_keys=maps[0].data_keys,
-            **options,
-        )
-        self.n_inputs = sum(one.n_inputs for one in maps)
-
-    def begin(self, start: Mapping[str, Any]) -> Any:
-        """The state of each map."""
-        return [one.begin(start) for one in self.maps]
-
-    def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
-        """The inputs of each map, one after the other."""
-        each = (one.inputs(its_state, stream, event) for one, its_state in zip(self.maps, state, strict=True))
-        return reduce(tuple.__add__, each, ())
-
-
-def compose(*maps: Map, **options: Any) -> Composed:
-    """One map and one task of several, for executors: ``compose(ip, pt, executor=pool)``.
-
-    What it emits is what the last of them emits when they are chained with ``subscribe``; of the maps only what they
-    compute counts, not their own executors and subscribers.
-
-    Parameters
-    ----------
-    *maps : Map
-        In order; only the last one may make rows.
-    **options
-        ``executor``, ``max_in_flight``, ``on_error`` and so on, as for `Map`.
-    """
-    return Composed(*maps, **options)
+def is_scalar(value: Any) -> bool:
+    """Whether a value is a number or a string, as the readings of a frame are."""
+    return isinstance(value, str | bool | int | float | np.generic)

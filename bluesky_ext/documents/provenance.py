@@ -26,6 +26,15 @@ def new_uid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+def plain_copy(value: Any) -> Any:
+    """A copy all the way down, of dicts and lists: what a subscriber does to a document of ours stays there."""
+    if isinstance(value, Mapping):
+        return {key: plain_copy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_copy(item) for item in value]
+    return copy.deepcopy(value)
+
+
 @dataclass(frozen=True)
 class Provenance:
     """A stage and what it was given, as every run of its says it.
@@ -84,8 +93,7 @@ class Provenance:
             "analysis_stage": self.stage,
             "analysis": analysis,
         }
-        # A copy all the way down: what a subscriber does to a derived document stays there.
-        return copy.deepcopy(start)
+        return plain_copy(start)
 
 
 def motors_of(start: Mapping[str, Any]) -> list[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +12,7 @@ from bluesky_ext.documents.run import Run, Stream
 from bluesky_ext.documents.stage import Stage
 
 
-class Reduce(Stage):
+class Reduce(Stage, ABC):
     """The base of stages that make one thing of a whole run.
 
     A subclass says what it keeps of a run (`begin`), how an event changes that (`reduce`), and what is emitted at the
@@ -24,13 +26,13 @@ class Reduce(Stage):
         super().__init__(**stage)
         self._latest: Any = None
 
+    @abstractmethod
     def begin(self, start: Mapping[str, Any]) -> Any:
         """What is kept of a run; called at its start."""
-        raise TypeError(f"{type(self).__name__} does not say what it keeps of a run: define begin(start)")
 
+    @abstractmethod
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> None:
-        """Take an event into the state; called in order."""
-        raise TypeError(f"{type(self).__name__} does not say what it does with an event: define reduce(...)")
+        """Take an event into the state; called in the order in which events come, frames and all."""
 
     def reduce_page(self, state: Any, stream: str, page: Mapping[str, Any]) -> bool:
         """Take a whole event_page into the state; False to have it as single events."""
@@ -52,17 +54,18 @@ class Reduce(Stage):
             self.reduce(stream.run.state, stream.name, event)
 
     def _accept_page(self, stream: Stream, page: Mapping[str, Any]) -> None:
-        if not stream.wanted:
-            self._note(stream, page["seq_num"])
+        seq_nums = [operator.index(seq_num) for seq_num in page["seq_num"]]
+        if stream.run.refusal is not None or not stream.wanted:
+            super()._accept_page(stream, page)
             return
         try:
-            if not self.reduce_page(stream.run.state, stream.name, page):
+            if self.reduce_page(stream.run.state, stream.name, page):
+                self._note(stream, seq_nums)
+            else:
                 super()._accept_page(stream, page)
-                return
-            self._note(stream, page["seq_num"])
         except Exception as error:
-            self._note(stream, page["seq_num"])
-            self._fail(stream.run, stream.name, page["seq_num"], error)
+            self._note(stream, seq_nums)
+            self._fail(stream.run, stream.name, seq_nums, error)
 
     def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
         self.finish(run.state, run.derived, run.start)

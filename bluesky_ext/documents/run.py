@@ -87,19 +87,30 @@ class Run:
         return self.start["uid"]
 
     def losses(self, stop: Mapping[str, Any]) -> tuple[Losses, Losses]:
-        """The events that never came, here or upstream, and those that the stage failed on."""
+        """The events that never came, here or upstream, and those that the stage failed on, by the streams they are of.
+
+        What is odd in the stop document is left out.
+        """
         lost, failed = Losses(), Losses()
         for upstream in ("lost", "failed"):
-            lost.add_one_by_one(stop.get(upstream) or {})
-        # A fly scan has frames instead of events; who does not read them can't count them.
-        uncounted = {stream.name for stream in self.streams.values() if stream.joined and not stream.wanted}
-        expected = stop.get("num_events") or {}
-        for name in {*self.received, *expected} - uncounted:
+            lost.add_listed(_mapping(stop, upstream, list), _mapping(stop, f"{upstream}_counts", int))
+        expected = _mapping(stop, "num_events", int)
+        for name in {*self.received, *expected} - self._uncounted():
             seen = self.received[name] if name in self.received else SeqNums()
             lost.add(name, seen.missing(expected.get(name, 0)))
         for name, seq_nums in self.failed.items():
             failed.add(name, [(seq_num, seq_num + 1) for seq_num in seq_nums])
         return lost, failed
+
+    def _uncounted(self) -> set[str]:
+        """Streams of fly scans, which have frames instead of events, that the stage does not read."""
+        return {stream.name for stream in self.streams.values() if stream.joined and not stream.wanted}
+
+
+def _mapping(stop: Mapping[str, Any], key: str, kind: type) -> dict[str, Any]:
+    """What of a stop document's mapping is of the kind that it should be."""
+    value = stop.get(key)
+    return {name: item for name, item in value.items() if isinstance(item, kind)} if isinstance(value, Mapping) else {}
 
 
 class OpenRuns:
@@ -131,8 +142,9 @@ class OpenRuns:
 
     def claim(self, resource: str, run: Run) -> None:
         """Note that frames of a run are in this resource."""
-        run.resources.add(resource)
-        self._owners.setdefault(resource, []).append(run)
+        if resource not in run.resources:
+            run.resources.add(resource)
+            self._owners.setdefault(resource, []).append(run)
 
     def owners(self, resource: str) -> list[Run]:
         """The runs of which frames are in this resource."""

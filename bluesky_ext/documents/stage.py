@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from event_model import DocumentNames, unpack_event_page
 from bluesky_ext.documents.derive import INPUTS, DerivedRun
 from bluesky_ext.documents.guard import Complaints, OnError, Stats
 from bluesky_ext.documents.join import Joiner
-from bluesky_ext.documents.provenance import Provenance
+from bluesky_ext.documents.provenance import Provenance, plain_copy
 from bluesky_ext.documents.run import OpenRuns, Run, Stream
 from bluesky_ext.documents.subscribers import Subscriber, Subscribers
 
@@ -68,6 +69,8 @@ class Stage:
     ) -> None:
         if on_error not in ("log", "raise"):
             raise ValueError(f"on_error={on_error!r}: give 'log' (the scan goes on) or 'raise'")
+        if isinstance(data_keys, str):
+            raise TypeError(f"data_keys={data_keys!r}: give a collection of keys, as in ({data_keys!r},)")
         if stale_after <= 0:
             raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
         if max_open_runs < 1:
@@ -115,6 +118,8 @@ class Stage:
             The kind of document, or "all". A table is emitted as one ``event_page``: that is what "all" sees, and a
             subscriber to "event" gets its rows one by one.
         """
+        if callback is self:
+            raise ValueError(f"{self.name} can't be subscribed to itself: its runs would have no end")
         return self._subscribers.add(callback, name)
 
     def unsubscribe(self, token: int) -> None:
@@ -147,6 +152,9 @@ class Stage:
                 exc_info=error,
             )
             self._error = self._error or error
+        self._raise_on_request()
+
+    def _raise_on_request(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             if self.on_error == "raise":
@@ -158,7 +166,10 @@ class Stage:
 
     def close_stale(self, idle: float | None = None, reason: str = "") -> None:
         """Close as incomplete the runs without a document for so many seconds (``stale_after`` unless given)."""
-        limit = self._stale_after if idle is None else idle
+        self._give_up_stale(self._stale_after if idle is None else idle, reason)
+        self._raise_on_request()
+
+    def _give_up_stale(self, limit: float, reason: str = "") -> None:
         self._looked_for_stale = now = time.monotonic()
         for run in self._open_runs:
             if now - run.touched >= limit:
@@ -185,6 +196,7 @@ class Stage:
             self._log.warning("%s: run %s has started already; its second start is ignored", self.name, doc["uid"])
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> Run:
+        self._give_up_stale(self._stale_after)
         while len(self._open_runs) >= self._max_open_runs:
             reason = f"no stop document came, and more than {self._max_open_runs} runs are open"
             self._give_up(self._open_runs.least_recent(), reason)
@@ -209,7 +221,7 @@ class Stage:
         try:
             self._begin(run)
         except Exception as error:
-            run.refusal = error
+            run.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
             run.incomplete = f"{type(error).__name__}: {error}"
         return run
 
@@ -227,9 +239,9 @@ class Stage:
         stream = Stream(
             run=run,
             name=name,
-            descriptor=doc,
+            descriptor=plain_copy(doc),  # others may change theirs, as LiveDispatcher does
             received=run.received[name],
-            wanted=name != INPUTS and self._wants(doc),
+            wanted=not (name == INPUTS and "analysis" in run.start) and self._wants(doc),
             joined=run.joiner.needs(doc["uid"]),
         )
         self._open_runs.describe(stream)
@@ -260,6 +272,7 @@ class Stage:
         runs = [self._open_runs.get(doc["run_start"])] if "run_start" in doc else list(self._open_runs)
         for run in runs:
             if run is not None:
+                run.touched = time.monotonic()
                 self._open_runs.claim(doc["uid"], run)
                 self._accept_all(run.joiner(name, doc))
                 for uid, stream in run.streams.items():  # a resource may be of a key that was not called external
@@ -267,6 +280,7 @@ class Stage:
 
     def _on_datum(self, name: str, doc: Mapping[str, Any]) -> None:
         for run in self._open_runs.owners(doc["resource"]):
+            run.touched = time.monotonic()
             self._accept_all(run.joiner(name, doc))
 
     def _on_stream_datum(self, doc: Mapping[str, Any]) -> None:
@@ -274,6 +288,7 @@ class Stage:
         if stream is None:
             self._orphaned(doc["seq_nums"]["stop"] - doc["seq_nums"]["start"], doc["descriptor"])
         else:
+            stream.run.touched = time.monotonic()
             self._accept_all(stream.run.joiner("stream_datum", doc))
 
     def _on_stop(self, doc: Mapping[str, Any]) -> None:
@@ -290,13 +305,20 @@ class Stage:
             self._accept(self._open_runs.streams[event["descriptor"]], event)
 
     def _accept(self, stream: Stream, event: Mapping[str, Any]) -> None:
-        self._note(stream, (event["seq_num"],))
+        seq_num = event["seq_num"]
+        if type(seq_num) is not int:
+            seq_num = operator.index(seq_num)
+            event = {**event, "seq_num": seq_num}
+        if seq_num < 1:
+            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num}: they count from 1")
+        self._note(stream, (seq_num,))
+        if stream.run.refusal is not None:
+            self._fail(stream.run, stream.name, (seq_num,), stream.run.refusal)
+            return
         try:
-            if stream.run.refusal is not None:
-                raise stream.run.refusal
             self._take(stream, event)
         except Exception as error:
-            self._fail(stream.run, stream.name, (event["seq_num"],), error)
+            self._fail(stream.run, stream.name, (seq_num,), error)
 
     def _accept_page(self, stream: Stream, page: Mapping[str, Any]) -> None:
         for event in unpack_event_page(page):  # pyright: ignore[reportArgumentType]
@@ -313,7 +335,7 @@ class Stage:
         if run.failed:  # the last word on an event is the one that counts
             run.failed[stream.name].difference_update(seq_nums)
         if now - self._looked_for_stale > self._stale_after / 10:
-            self.close_stale()
+            self._give_up_stale(self._stale_after)
 
     def _fail(self, run: Run, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         self.stats.failed += len(seq_nums)
@@ -342,11 +364,11 @@ class Stage:
         self._end(run, {"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason})
 
     def _end(self, run: Run, stop: Mapping[str, Any]) -> None:
-        for missing in run.joiner.finish():
-            stream = run.streams[missing.descriptor]
-            self._fail(run, stream.name, (missing.seq_num,), FileNotFoundError(f"{missing.data_key}: {missing.reason}"))
         incomplete = stop.get("incomplete") or run.incomplete
         try:
+            for missing in run.joiner.finish():
+                error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
+                self._fail(run, run.streams[missing.descriptor].name, (missing.seq_num,), error)
             if run.refusal is None:
                 self._finish(run, stop)
         except Exception as error:
@@ -358,7 +380,12 @@ class Stage:
                 exc_info=error,
             )
             self._error = self._error or error
-        self._open_runs.drop(run)
+        finally:
+            self._open_runs.drop(run)
+            self._say_the_end(run, stop, incomplete)
+
+    def _say_the_end(self, run: Run, stop: Mapping[str, Any], incomplete: str) -> None:
+        """Emit the stop document: whatever the input's is like, the derived run has one that is valid."""
         lost, failed = run.losses(stop)
         self.stats.lost += sum(lost.counts.values())
         more = {**lost.documents("lost"), **failed.documents("failed")}
@@ -366,19 +393,22 @@ class Stage:
             self.stats.incomplete += 1
             more["incomplete"] = incomplete
             self._log.warning("%s closes run %s as incomplete: %s", self.name, run.uid, incomplete)
-        if lost.counts or failed.counts:
+        if more.keys() - {"incomplete"}:
             self._log.warning(
                 "%s: of run %s, %s never came and %s failed", self.name, run.uid, lost.counts, failed.counts
             )
-        if self.data_keys and run.streams and not any(stream.wanted for stream in run.streams.values()):
-            error = self._nothing_wanted(run)
+        streams = [stream for stream in run.streams.values() if stream.name != INPUTS]
+        if self.data_keys and streams and not any(stream.wanted for stream in streams):
+            there = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in streams}
+            error = LookupError(
+                f"{self.name}: no stream of run {run.uid} has {' and '.join(self.data_keys)}; there are {there}"
+            )
             self._log.warning("%s", error)
             self._error = self._error or error
-        run.derived.stop(stop.get("exit_status", "success"), stop.get("reason") or "", more)
-
-    def _nothing_wanted(self, run: Run) -> LookupError:
-        there = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in run.streams.values()}
-        return LookupError(f"{self.name}: no stream of run {run.uid} has {self.data_keys}; there are {there}")
+        status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
+        if status not in ("success", "abort", "fail"):
+            status, reason = "fail", f"exit_status {status!r}: {reason}"
+        run.derived.stop(status, str(reason), more)
 
     # What a map and a reduce do, each in its way
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ class Subscribers:
         self._complaints = complaints
         self._tokens = 0
         self._all: dict[int, tuple[str, Subscriber]] = {}
-        self._of: dict[str, list[Subscriber]] = {name.name: [] for name in DocumentNames}
+        self._of: dict[str, list[tuple[int, Subscriber, bool]]] = {name.name: [] for name in DocumentNames}
 
     def add(self, callback: Subscriber, name: str | DocumentNames) -> int:
         """Have a callback called; return its token."""
@@ -49,34 +50,34 @@ class Subscribers:
         self._sort()
 
     def emit(self, name: str, doc: dict[str, Any]) -> Exception | None:
-        """Call all whom a document concerns, also when one of them fails; the first failure."""
+        """Call all whom a document concerns, also when one of them fails; the first failure.
+
+        Who subscribes or unsubscribes meanwhile does so from the next document on.
+        """
         first = None
-        for callback in self._of[name]:
-            try:
-                callback(name, doc)
-            except Exception as error:
-                first = first or error
-                self._stats.subscriber_failures += 1
-                self._complaints(
-                    f"subscriber {callback!r}",
-                    "%s: its subscriber %r failed on a document %r: %s: %s",
-                    *(self._owner, callback, name, type(error).__name__, error),
-                    exc_info=error,
-                )
+        for token, callback, by_rows in self._of[name]:
+            rows = unpack_event_page(doc) if by_rows else (doc,)  # pyright: ignore[reportArgumentType]
+            for one in rows:
+                try:
+                    callback("event" if by_rows else name, one)  # pyright: ignore[reportArgumentType]
+                except Exception as error:
+                    first = first or error
+                    self._stats.subscriber_failures += 1
+                    self._complaints(
+                        f"subscriber {token} {type(error).__name__}",
+                        "%s: its subscriber %s failed on a document %r: %s: %s",
+                        *(self._owner, reprlib.repr(callback), name, type(error).__name__, error),
+                        exc_info=error,
+                    )
         return first
 
     def _sort(self) -> None:
-        for kind, callbacks in self._of.items():
-            callbacks[:] = [
-                _by_rows(callback) if (wanted, kind) == ("event", "event_page") else callback
-                for wanted, callback in self._all.values()
+        # New lists, since one of the old may just be gone through.
+        self._of = {
+            kind: [
+                (token, callback, (wanted, kind) == ("event", "event_page"))
+                for token, (wanted, callback) in self._all.items()
                 if wanted in ("all", kind) or (wanted, kind) == ("event", "event_page")
             ]
-
-
-def _by_rows(callback: Subscriber) -> Subscriber:
-    def each_row(name: str, doc: dict[str, Any]) -> None:
-        for event in unpack_event_page(doc):  # pyright: ignore[reportArgumentType]
-            callback("event", event)
-
-    return each_row
+            for kind in self._of
+        }

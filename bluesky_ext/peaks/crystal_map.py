@@ -83,7 +83,7 @@ def crystal_maps(
     """
     shape = [operator.index(length) for length in shape]
     names = [f"dim_{axis}" for axis in range(len(shape))] if dims is None else list(dims)
-    _check_scan(shape, extents, snaking, names)
+    check_scan(shape, extents, snaking, names)
     missing = {PARTICLE, t_column, value} - set(linked.columns)
     if missing:
         raise ValueError(f"the table has no column {min(missing)!r}, only {list(linked.columns)}")
@@ -137,7 +137,7 @@ def _sums(track: np.ndarray, values: np.ndarray, length: int) -> np.ndarray:
     return np.bincount(track, weights=np.where(np.isfinite(values), values, 0.0), minlength=length)
 
 
-def _check_scan(
+def check_scan(
     shape: Sequence[int],
     extents: Sequence[Sequence[float]] | None,
     snaking: Sequence[bool] | None,

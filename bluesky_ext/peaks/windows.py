@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from bluesky_ext.peaks.crystal_map import GRAIN, _check_scan, scan_indices
+from bluesky_ext.peaks.crystal_map import GRAIN, check_scan, scan_indices
 from bluesky_ext.peaks.kernel import as_input, kernel
 
 EDGES = ("y_start", "y_stop", "x_start", "x_stop")
@@ -167,7 +167,7 @@ def window_maps(
     """
     shape = [operator.index(length) for length in shape]
     names = [f"dim_{axis}" for axis in range(len(shape))] if dims is None else list(dims)
-    _check_scan(shape, extents, snaking, names)
+    check_scan(shape, extents, snaking, names)
     clash = sorted({*windows.columns, *RESERVED}.intersection(names))
     if clash:
         raise ValueError(f"dims={names!r}: {clash[0]!r} is the name of a variable of the maps, use another")

@@ -100,12 +100,15 @@ def test_only_the_brightest_are_made():
     assert cm.dataset["y"].item() == pytest.approx(40, abs=0.1)
 
 
-def test_a_scan_without_a_shape_is_named(caplog):
-    rows = [(name, {k: v for k, v in doc.items() if k != "shape"}) for name, doc in peaks(raw_run())]
-    stop = run_through(CrystalMap(search_range=5), rows).stop
-    assert "give shape=" in stop["incomplete"]
-    assert "give shape=" in caplog.text
-    assert "incomplete" not in run_through(CrystalMap(search_range=5, shape=(2, 3)), rows).stop
+def test_a_scan_without_a_shape_has_one_axis_of_points():
+    rows = [(name, {k: v for k, v in doc.items() if k != "shape"}) for name, doc in peaks(raw_run(num_points=8))]
+    cm = CrystalMap(search_range=5, memory=1)
+    run_through(cm, rows)
+    assert cm.dataset["maps"].shape == (2, 8)
+    assert (cm.dataset["maps"].values > 0).sum(axis=1).tolist() == [5, 5]
+    given = CrystalMap(search_range=5, memory=1, shape=(2, 3))
+    run_through(given, rows)
+    assert given.dataset["maps"].shape == (2, 2, 3)
 
 
 def test_rows_without_tracks_and_no_range_are_named(caplog):

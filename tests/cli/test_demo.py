@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from bluesky_ext import Recording
 from bluesky_ext.cli import main
@@ -14,7 +15,7 @@ from bluesky_ext.sim import beamline
 def test_the_demo_finds_the_grains_and_writes_what_it_says(tmp_path, capsys):
     assert main(["demo", "--directory", str(tmp_path / "out"), "--points", "9x7", "--seed", "3"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert "grains with all their spots tracked: 8 of 8" in said
+    assert "grains with a map of each of their spots: 8 of 8" in said
     paths = [Path(line) for line in said if line.startswith(str(tmp_path))]
     assert all(path.stat().st_size > 0 for path in paths)
     tracks = pd.read_csv(tmp_path / "out" / "tracks.csv")
@@ -24,8 +25,11 @@ def test_the_demo_finds_the_grains_and_writes_what_it_says(tmp_path, capsys):
     means = tracks.groupby("particle")[["y", "x"]].mean().to_numpy()
     nearest = np.argmin(np.hypot(*(means[:, None] - spots[None]).transpose(2, 0, 1)), axis=1)
     assert sorted(nearest) == list(range(48))
+    (dataset,) = [path for path in paths if path.suffix == ".nc"]
+    with xr.open_dataset(dataset, engine="h5netcdf") as maps:
+        assert dict(maps["maps"].sizes) == {"grain": 48, "sample_y": 9, "sample_x": 7}
     stages = [Recording(path).start["analysis_stage"] for path in paths if path.suffix == ".bsrec"]
-    assert sorted(stages) == ["PeakTracker", "TrackLinker"]
+    assert sorted(stages) == ["CrystalMap", "PeakTracker", "TrackLinker"]
 
 
 def test_it_is_a_command():

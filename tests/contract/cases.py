@@ -15,7 +15,7 @@ from typing import Any
 import event_model
 import numpy as np
 
-from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.documents import Stage, compose
 
 Docs = list[tuple[str, dict[str, Any]]]
@@ -23,6 +23,7 @@ Docs = list[tuple[str, dict[str, Any]]]
 KEY = "det_image"
 SHAPE = (64, 64)
 N_EVENTS = 6
+STORED: dict[str, Docs] = {}
 
 
 def spots(number: int) -> list[tuple[float, float]]:
@@ -64,7 +65,7 @@ def raw_run(
         stream = bundle.compose_descriptor(
             name="dark", data_keys={KEY: array}, object_keys={"det": [KEY]}, configuration=configuration, validate=False
         )
-        docs.append(("descriptor", stream.descriptor_doc))
+        docs.append(("descriptor", stream.descriptor_doc | {"time": 0.5}))
         data = {KEY: frames(0, dark=True)}
         docs.append(("event", stream.compose_event(data=data, timestamps={KEY: 1.0}, time=1.0, validate=False)))
     keys = {KEY: array, "mx": number, "my": number, "counts": {"source": "sim:det", "dtype": "integer", "shape": []}}
@@ -76,7 +77,7 @@ def raw_run(
         hints={"det": {"fields": ["counts"]}, "mx": {"fields": ["mx"]}, "my": {"fields": ["my"]}},
         validate=False,
     )
-    docs.append(("descriptor", stream.descriptor_doc))
+    docs.append(("descriptor", stream.descriptor_doc | {"time": 2.0}))
     events = []
     for seq_num in range(1, n + 1) if seq_nums is None else seq_nums:
         data = {KEY: image(seq_num), "mx": float((seq_num - 1) % 3), "my": float((seq_num - 1) // 3), "counts": seq_num}
@@ -136,16 +137,21 @@ class Case:
         Makes the stage; it passes keyword arguments on.
     upstream
         Makes the stages whose output this one takes; none for a stage that takes raw runs.
+    stored
+        Whether the runs that it is given are in `STORED`, its database.
     """
 
     name: str
     make: Callable[..., Stage]
     upstream: tuple[Callable[[], Stage], ...] = ()
+    stored: bool = False
 
     def given(self, docs: Docs) -> Docs:
         """A raw run as this stage gets to see it."""
         for make in self.upstream:
             docs = list(run_through(make(), docs))
+        if self.stored:
+            STORED[docs[0][1]["uid"]] = docs
         return docs
 
     @property
@@ -182,6 +188,11 @@ CASES = [
         "CrystalMap-linked",
         lambda **kw: CrystalMap(shape=(2, 3), **kw),
         upstream=(lambda: PeakTracker(KEY, **LOCATE), lambda: TrackLinker(search_range=5)),
+    ),
+    Case(
+        "CrystalMapper",
+        lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
+        stored=True,
     ),
 ]
 MAPS = [case for case in CASES if case.is_map]

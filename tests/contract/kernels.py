@@ -38,3 +38,48 @@ class Counting:
             marker.touch()
             os._exit(1)
         return {"heard": ",".join(self.heard), "where": os.getpid(), "result": seq_num * self.scale}
+
+
+def die_at_marker(data, seq_num):
+    """Take the worker along if the event says so."""
+    if data["marker"] == "die":
+        os._exit(1)
+    return {"number": seq_num}
+
+
+def minus(data, seq_num, dark):
+    """The first pixel of the input."""
+    return {"first": float(dark[0])}
+
+
+class Keeping:
+    """A kernel that keeps the first image it is given."""
+
+    def __init__(self):
+        self.image = None
+
+    def __call__(self, data, seq_num):
+        if self.image is None:
+            self.image = data["det_image"]
+        return {"first": float(self.image[0, 0])}
+
+
+class Loaded:
+    """A kernel that knows how often it was pickled here, and loaded where it works."""
+
+    pickled = 0
+    loads = 0
+
+    def __init__(self, image):
+        self.image = image
+
+    def __getstate__(self):
+        Loaded.pickled += 1
+        return self.__dict__
+
+    def __setstate__(self, state):
+        Loaded.loads += 1
+        self.__dict__ = state
+
+    def __call__(self, data, seq_num):
+        return {"loads": Loaded.loads}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
 from cases import CASES, KEY, MAPS, Collector, content, feed, frames, raw_run, run_through, same
-from kernels import Counting, die_at_three
+from kernels import Loaded, die_at_three, minus
 
 from bluesky_ext.documents import Lanes, Map
 
@@ -191,63 +191,6 @@ def test_a_closed_executor_fails_every_event_and_the_scan_goes_on(caplog):
     assert "shutdown" in caplog.text
 
 
-class Homed(Map):
-    def __init__(self, kernel, **options):
-        super().__init__(kernel, parameters={}, data_keys=("marker",), **options)
-
-
-def marked(docs, marker):
-    """The run with a text reading."""
-    for name, doc in docs:
-        if name == "descriptor":
-            doc["data_keys"]["marker"] = {"source": "t", "dtype": "string", "shape": []}
-        elif name == "event":
-            doc["data"]["marker"] = str(marker)
-            doc["timestamps"]["marker"] = 1.0
-    return docs
-
-
-def test_a_lane_that_dies_is_rebuilt_and_its_events_are_done_again(tmp_path, caplog):
-    docs = marked(raw_run(n=12, dark=False), tmp_path / "died")
-    with Lanes.processes(2) as lanes:
-        sink = run_through(Homed(Counting(), executor=lanes, max_in_flight=8), docs)
-    events = [doc["data"] for doc in sink.named("event")]
-    assert [data["result"] for data in events] == list(range(1, 13))
-    assert {data["heard"] for data in events} == {"start,primary"}
-    assert len({data["where"] for data in events}) == 3  # two lanes, of which one had a successor
-    assert "failed" not in sink.stop
-    assert "a lane died" in caplog.text
-
-
-def test_an_event_that_kills_its_lane_every_time_is_given_up(caplog):
-    with Lanes.processes(1) as lanes:
-        stop = run_through(Dying(executor=lanes), raw_run(n=5, dark=False)).stop
-    assert stop["failed"] == {"primary": [3]}
-    assert stop["num_events"] == {"primary": 4}
-    assert "died 3 times" in caplog.text
-
-
-def test_lanes_keep_the_runs_apart_and_forget_them(tmp_path):
-    with Lanes.threads(2) as lanes:
-        (tmp_path / "there").touch()
-        for _ in range(2):
-            docs = marked(raw_run(n=4, dark=False), tmp_path / "there")
-            sink = run_through(Homed(Counting(), executor=lanes), docs)
-            assert {doc["data"]["heard"] for doc in sink.named("event")} == {"start,primary"}
-
-
-def test_a_lane_whose_kernel_fails_at_the_start_fails_its_events(tmp_path, caplog):
-    class Refusing(Counting):
-        def start(self, doc):
-            raise RuntimeError("no calibration for this run")
-
-    docs = marked(raw_run(n=3, dark=False), tmp_path)
-    with Lanes.threads(1) as lanes:
-        stop = run_through(Homed(Refusing(), executor=lanes), docs).stop
-    assert stop["failed"] == {"primary": [1, 2, 3]}
-    assert "no calibration for this run" in caplog.text
-
-
 def test_no_lanes_and_no_executor_are_refused():
     with pytest.raises(ValueError, match="at least one worker"):
         Lanes.threads(0)
@@ -255,3 +198,243 @@ def test_no_lanes_and_no_executor_are_refused():
         Dying(executor=2)
     with pytest.raises(ValueError, match="max_in_flight=0"):
         Dying(max_in_flight=0)
+
+
+def monitored(docs, number):
+    """The run with a stream of monitor events before its stop, that a map of images does not work on."""
+    start, descriptor, stop = docs[0][1], docs[1][1], docs[-1]
+    keys = {"beam": {"source": "t", "dtype": "number", "shape": []}}
+    other = {"uid": "monitor", "run_start": start["uid"], "name": "beam_monitor", "data_keys": keys}
+    events = [
+        ("event", {"uid": f"m{n}", "descriptor": "monitor", "seq_num": n, "time": float(n)})
+        for n in range(1, number + 1)
+    ]
+    for _, event in events:
+        event |= {"data": {"beam": 1.0}, "timestamps": {"beam": 1.0}, "filled": {}}
+    return [*docs[:-1], ("descriptor", {**descriptor, **other}), *events, stop]
+
+
+def test_events_that_pass_wait_as_the_others_do(closed_gate):
+    fed = []
+    with ThreadPoolExecutor(1) as pool:
+        stage = Gated(executor=pool, max_in_flight=3)
+        sink = Collector()
+        stage.subscribe(sink)
+        docs = monitored(raw_run(n=1, dark=False), 50)
+        there = threading.Event()
+
+        def source():
+            for name, doc in docs:
+                if len(fed) == 5:
+                    there.set()
+                stage(name, doc)
+                fed.append(name)
+
+        thread = threading.Thread(target=source)
+        thread.start()
+        assert there.wait(20)
+        thread.join(0.05)
+        # The image and two monitor events are in flight; the third one waits for the image.
+        assert fed == ["start", "descriptor", "event", "descriptor", "event", "event"][: len(fed)]
+        closed_gate.open.set()
+        thread.join(20)
+    stream = {doc["uid"]: doc["name"] for doc in sink.named("descriptor")}
+    emitted = [(stream[doc["descriptor"]], doc["seq_num"]) for doc in sink.named("event")]
+    assert emitted == [("primary", 1), *(("beam_monitor", number) for number in range(1, 51))]
+
+
+def test_events_that_pass_let_out_what_is_ready(closed_gate):
+    with ThreadPoolExecutor(1) as pool:
+        stage = Gated(executor=pool)
+        sink = Collector()
+        stage.subscribe(sink)
+        *docs, stop = monitored(raw_run(n=1, dark=False), 3)
+        feed(stage, docs[:4])
+        closed_gate.open.set()
+        pool.submit(int).result(20)
+        feed(stage, docs[4:])
+        assert [doc["seq_num"] for doc in sink.named("event")] == [1, 1, 2, 3]
+        stage(*stop)
+
+
+def test_an_interrupted_end_names_what_it_left(closed_gate):
+    with ThreadPoolExecutor(1) as pool:
+        stage = Gated(executor=pool)
+        sink = Collector()
+        stage.subscribe(sink)
+
+        def interrupt(name, doc):
+            if doc["seq_num"] == 2:
+                raise KeyboardInterrupt
+
+        token = stage.subscribe(interrupt, "event")
+        *docs, stop = raw_run(n=5, dark=False)
+        feed(stage, docs)
+        closed_gate.open.set()
+        with pytest.raises(KeyboardInterrupt):
+            stage(*stop)
+        stage.unsubscribe(token)
+        stage.close()
+    assert [doc["seq_num"] for doc in sink.named("event")] == [1, 2]
+    assert sink.stop["failed"] == {"primary": [3, 4, 5]}
+
+
+def test_a_repeated_event_that_succeeds_has_not_failed(closed_gate):
+    tries = []
+
+    def fail_once(data, seq_num):
+        assert Gate.open.wait(20)
+        tries.append(seq_num)
+        if tries == [1]:
+            raise ValueError("not yet")
+        return {}
+
+    class Flaky(Map):
+        def __init__(self, **options):
+            super().__init__(fail_once, parameters={}, data_keys=(KEY,), **options)
+
+    with ThreadPoolExecutor(1) as pool:
+        stage = Flaky(executor=pool)
+        sink = Collector()
+        stage.subscribe(sink)
+        *docs, stop = raw_run(seq_nums=[1, 1], dark=False)
+        feed(stage, docs)  # the second try comes before the first one has failed
+        closed_gate.open.set()
+        stage(*stop)
+    assert stage.stats.failed == 1
+    assert "failed" not in sink.stop
+    assert [doc["seq_num"] for doc in sink.named("event")] == [1]
+
+
+class Loads(Map):
+    def __init__(self, **options):
+        super().__init__(Loaded(np.zeros(100_000)), parameters={}, data_keys=(KEY,), **options)
+
+
+def test_a_kernel_goes_to_each_process_once():
+    Loaded.pickled = 0
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        stage = Loads(executor=pool)
+        loads = [doc["data"]["loads"] for _ in range(2) for doc in run_through(stage, raw_run(n=16)).named("event")]
+    assert Loaded.pickled == 2  # once a run
+    assert set(loads) == {1}
+
+
+def test_a_cluster_is_sent_a_small_kernel_at_once_and_finishes_after_its_shutdown(dask_client):
+    for size in (10, 100_000):
+        executor = dask_client.get_executor(pure=False)
+        stage = Map(Loaded(np.zeros(size)), parameters={}, data_keys=(KEY,), executor=executor)
+        sink = Collector()
+        stage.subscribe(sink)
+        *docs, stop = raw_run(n=8, dark=False)
+        feed(stage, docs)
+        executor.shutdown(wait=True)
+        stage(*stop)
+        assert [doc["seq_num"] for doc in sink.named("event")] == list(range(1, 9))
+
+
+def test_processes_finish_what_they_have_after_the_shutdown():
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    stage = Loads(executor=pool)
+    sink = Collector()
+    stage.subscribe(sink)
+    *docs, stop = raw_run(n=5, dark=False)
+    feed(stage, docs)
+    pool.shutdown(wait=True)
+    stage(*stop)
+    assert "failed" not in sink.stop
+    assert [doc["seq_num"] for doc in sink.named("event")] == [1, 2, 3, 4, 5]
+
+
+def test_a_kernel_that_cannot_travel_is_named(caplog):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        stop = run_through(Map(lambda data, seq_num: {}, parameters={}, executor=pool), raw_run(n=2, dark=False)).stop
+    assert stop["failed"] == {"primary": [1, 2]}
+    assert "can't be pickled" in caplog.text
+
+
+def test_an_input_that_is_changed_afterwards_is_found_out(caplog):
+    class Running(Map):
+        n_inputs = 1
+
+        def __init__(self, **options):
+            super().__init__(minus, parameters={}, data_keys=(KEY,), **options)
+
+        def begin(self, start):
+            return np.zeros(20_000)
+
+        def inputs(self, state, stream, event):
+            state += 1
+            return (state,)
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        sink = run_through(Running(executor=pool), raw_run(n=3, dark=False))
+    assert [doc["data"]["first"] for doc in sink.named("event")] == [1.0]
+    assert sink.stop["failed"] == {"primary": [2, 3]}
+
+
+def test_a_cluster_without_workers_is_waited_for_and_a_closed_client_is_not(monkeypatch, caplog):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("bluesky_ext.documents.tasks.PATIENCE", 0.05)
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        client = distributed.Client(cluster)
+        stage = Gated(executor=client.get_executor(pure=False))
+        sink = Collector()
+        stage.subscribe(sink)
+        *docs, stop = raw_run(n=3, dark=False)
+        feed(stage, docs)
+        thread = threading.Thread(target=stage, args=stop)
+        waits = threading.Event()
+        monkeypatch.setattr("bluesky_ext.documents.tasks.log.warning", lambda text, *what: waits.set())
+        thread.start()
+        assert waits.wait(20)
+        client.close()
+        thread.join(20)
+    assert sink.stop["failed"] == {"primary": [1, 2, 3]}
+    assert "shut down before it was done" in caplog.text
+
+
+class Silent(Executor):
+    """An executor that never answers, and takes nothing once it is closed."""
+
+    def __init__(self):
+        self.closed = False
+        self.asked = threading.Event()
+
+    def submit(self, fn, /, *args, **kwargs):
+        if self.closed:
+            raise OSError("not connected")
+        if fn is int:
+            self.asked.set()
+        return Future()
+
+
+def test_no_answer_is_waited_for_from_an_executor_that_is_closed(monkeypatch, caplog):
+    monkeypatch.setattr("bluesky_ext.documents.tasks.PATIENCE", 0.01)
+    executor = Silent()
+    stage = Gated(executor=executor)
+    sink = Collector()
+    stage.subscribe(sink)
+    *docs, stop = raw_run(n=2, dark=False)
+    feed(stage, docs)
+    thread = threading.Thread(target=stage, args=stop)
+    thread.start()
+    assert executor.asked.wait(20)
+    executor.closed = True
+    thread.join(20)
+    assert sink.stop["failed"] == {"primary": [1, 2]}
+    assert "closed before it was done: OSError: not connected" in caplog.text
+
+
+def test_a_wait_for_an_executor_is_told_once(closed_gate, monkeypatch, caplog):
+    monkeypatch.setattr("bluesky_ext.documents.tasks.PATIENCE", 0.01)
+    with ThreadPoolExecutor(1) as pool:
+        stage = Gated(executor=pool)
+        docs = raw_run(n=1, dark=False)
+        feed(stage, docs[:-1])
+        opener = threading.Timer(0.2, closed_gate.open.set)
+        opener.start()
+        stage(*docs[-1])
+        opener.join()
+    waits = [record.message for record in caplog.records if "waits for its executor" in record.message]
+    assert waits == [f"event 1 of stream 'primary' of run {docs[0][1]['uid']} waits for its executor since 0.01 s"]

@@ -156,7 +156,7 @@ def test_the_scan_outlives_its_analysis(RE, case, motor, caplog):
     assert raw.stop["num_events"] == {"primary": 3}
     assert sink.stop["exit_status"] == "success"
     # What failed upstream is lost to those behind.
-    assert sink.stop["failed" if case.is_map else "lost"]["primary"] == [1, 2, 3]
+    assert sink.stop["lost" if case.upstream else "failed"]["primary"] == [1, 2, 3]
 
 
 def test_who_wants_the_scan_to_stop_gets_that(RE, motor):

@@ -4,13 +4,18 @@ import msgpack
 import numpy as np
 import pytest
 
-from bluesky_ext.documents.digest import RunDigest, array_sha256, arrays_of, canonical, describe
+from bluesky_ext.documents.digest import RunDigest, array_sha256, arrays_of, canonical, content, describe
 
 
 def test_values_are_known_by_what_they_are_not_by_how_they_came():
     assert canonical([np.float64(1.5), np.int32(3), np.bool_(True)]) == canonical((1.5, 3, True))
     assert canonical(2**70) != canonical(2**70 + 1)
-    assert canonical(1) != canonical(1.0)
+    assert canonical(np.arange(3, dtype=">f8")) == canonical(np.arange(3, dtype="<f8"))
+    assert canonical(np.array([np.nan])) == canonical(np.array([-np.nan]))
+    assert content(1.0) == content(1)
+    assert canonical([content([[1, 2], [3, 4]])]) == canonical([np.array([[1, 2], [3, 4]])])
+    assert content(["a", "b"]) == ["a", "b"]
+    assert content([[1], [2, 3]]) == [[1], [2, 3]]
     with pytest.raises(TypeError, match="a object has no canonical form"):
         canonical(object())
 

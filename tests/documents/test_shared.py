@@ -1,4 +1,8 @@
+import errno
+import gc
 import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -77,3 +81,94 @@ def test_another_process_reads_it_and_nothing_is_left_behind(blocks):
     name = data["image"].block
     blocks.close()
     assert not os.path.exists(f"/dev/shm/{name}")
+
+
+def test_a_reader_that_keeps_arrays_gets_its_own():
+    blocks = SharedBlocks(copied=True)
+    first, _ = blocks.pack("one", {"image": large(1)}, ())
+    kept = first["image"].read()
+    blocks.unpack("one")
+    second, _ = blocks.pack("two", {"image": large(2)}, ())
+    assert second["image"].block == first["image"].block
+    assert np.array_equal(kept, large(1))
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0, 0] = 1
+    blocks.close()
+
+
+def test_inputs_of_a_continuous_stream_do_not_pile_up(blocks):
+    names = set()
+    blocks.pack(0, {}, (large(0),))
+    for task in range(1, 50):  # there is always a task under way
+        names.add(blocks.pack(task, {}, (large(task),))[1][0].block)
+        blocks.unpack(task - 1)
+    assert len(names) <= 8  # two in use, four kept, and what comes free between
+
+
+def test_an_input_is_kept_while_a_task_needs_it(blocks):
+    dark = large(1)
+    _, (shared,) = blocks.pack("long", {}, (dark,))
+    for task in range(20):
+        blocks.pack(task, {}, (large(task),))
+        blocks.unpack(task)
+    assert np.array_equal(shared.read(), dark)
+
+
+def test_an_input_can_not_be_changed_any_more(blocks):
+    dark = large(1)
+    blocks.pack("task", {}, (dark,))
+    with pytest.raises(ValueError, match="read-only"):
+        dark += 1
+
+
+def test_a_masked_array_keeps_its_mask(blocks):
+    masked = np.ma.masked_equal(large(1), 1)
+    data, inputs = blocks.pack("task", {"image": masked}, (masked,))
+    assert data["image"] is masked
+    assert inputs[0] is masked
+
+
+def test_without_room_arrays_go_with_the_message(blocks, monkeypatch, caplog):
+    asked = []
+
+    def full(descriptor, offset, size):
+        asked.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    image, dark = large(1), large(2)
+    data, inputs = blocks.pack("task", {"image": image}, (dark,))
+    assert data["image"] is image
+    assert inputs[0] is dark
+    blocks.unpack("task")
+    assert len(asked) == 2
+    assert not any(os.path.exists(name) for name in asked)
+    assert [record.message for record in caplog.records] == [
+        "no shared memory for an array of 131072 bytes, it goes with the message: [Errno 28] No space left on device"
+    ]
+
+
+def test_forgotten_blocks_are_unlinked():
+    blocks = SharedBlocks()
+    data, _ = blocks.pack("task", {"image": large(3)}, ())
+    assert os.path.exists(f"/dev/shm/{data['image'].block}")
+    del blocks
+    gc.collect()
+    assert not os.path.exists(f"/dev/shm/{data['image'].block}")
+
+
+PACK = """
+import numpy as np
+from bluesky_ext.documents.shared import SharedArray, SharedBlocks
+blocks = SharedBlocks()
+packed = [blocks.pack(n, {"image": np.ones(1_000_000)}, ())[0]["image"] for n in range(4)]
+assert [type(image) for image in packed] == [SharedArray, np.ndarray, np.ndarray, np.ndarray], packed
+blocks.close()
+"""
+
+
+def test_a_small_shared_memory_is_no_death():
+    limited = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=10m tmpfs /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*limited, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a file system of one's own is not permitted here")
+    subprocess.run([*limited, sys.executable, "-c", PACK], check=True)

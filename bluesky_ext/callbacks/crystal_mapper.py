@@ -1,0 +1,346 @@
+"""Crystal maps from windows on the image, without linking peaks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bluesky_ext.callbacks.extremes import Extremes
+from bluesky_ext.callbacks.netcdf import save
+from bluesky_ext.callbacks.scan import Scan
+from bluesky_ext.callbacks.stored import StoredRun, check_whole
+from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
+from bluesky_ext.documents import DerivedRun, Reduce, as_image, as_source
+from bluesky_ext.documents.run import Run
+from bluesky_ext.images import mean_frame
+from bluesky_ext.images import warm_up as warm_up_images
+from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
+from bluesky_ext.peaks.windows import GRAIN
+
+#: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
+DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
+
+NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
+STALE = (
+    "dark and light have what was taken back, and are to be computed anew from the stored run: give db=, or replay it"
+)
+
+
+@dataclass
+class _Mapping:
+    """What is kept of a run: two images, and a few numbers for each frame; the shape is that of its first image."""
+
+    start: Mapping[str, Any]
+    shape: tuple[int, ...] | None = None
+    windows: pd.DataFrame | None = None
+    means: dict[int, np.ndarray] = field(default_factory=dict)
+    extremes: Extremes = field(default_factory=Extremes)
+
+
+class CrystalMapper(Reduce):
+    """A map of each window around a bright peak: how bright it is at each point of the scan, above its darkest.
+
+    It keeps the minimum (dark) and the maximum (light) of the frames, each averaged to one image, and at the stop
+    locates peaks on light - dark, and puts windows around the brightest. A map is the mean intensity in a window for
+    each frame, less that of the dark image in it.
+
+    When the windows are known beforehand, their intensities are taken while the frames stream, and `dataset` has the
+    maps so far at any time. When they are not, the frames are needed a second time: they are read from the database at
+    the stop, or `replay` reads a stored run twice. Without either there are no maps, and the stop document says so
+    (``incomplete``); dark, light and windows are emitted all the same, and a second stage can be given the windows.
+
+    Emitted at the stop are the grains, an event each (``map``, ``grain``, ``background`` and the columns of the
+    windows: those of the peaks, ``dy``, ``dx``, and the edges ``y_start``, ``y_stop``, ``x_start``, ``x_stop``), and
+    in the stream ``light_dark`` one event with ``light``, ``dark`` and ``n_frames``.
+
+    After a pause an event may come again. Its intensities are replaced. Minimum and maximum can't be taken back, unless
+    it is the latest event: then they are computed anew from the stored run at the stop, or flagged in the stop
+    document where there is none.
+
+    Parameters
+    ----------
+    data_key : str
+        The key of the image. Several frames in one event are averaged. NaN pixels count neither in dark and light
+        nor in the windows.
+    diameter : odd int or tuple of two
+        The extent of a peak in pixels, as for `trackpy.locate`.
+    windows : DataFrame, mapping, Dataset or CrystalMapper, optional
+        The windows, or where they are: a table with ``y``, ``x``, ``dy``, ``dx`` (the middle, and how many pixels there
+        are on each side), or of peaks with ``y``, ``x`` and perhaps ``mass``; the `dataset` of an earlier run; or the
+        stage that mapped it.
+    n_windows : int
+        Windows are put around so many peaks, the brightest.
+    half_width : int
+        How many pixels a window has on each side of its peak's pixel.
+    db : Broker, catalog or mapping, optional
+        Where ``db[uid]`` is the stored run, up to its last event, when the stop document comes: subscribe what
+        stores it first. Asked only for a second pass.
+    shape, extents, snaking : sequences, optional
+        Of the scan, slowest axis first, where the start document does not say them (or says something else). Without
+        a shape the maps have one axis, of the frames.
+    dims : sequence of str, optional
+        Names of the axes; the motors of the scan unless given.
+    stream_name : str
+        The stream of the frames.
+    directory : path, optional
+        Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
+    on_error, handlers, root_map, hash_images, stale_after, max_open_runs
+        As for `bluesky_ext.documents.Stage`; here images, which are few, count in the sha256 unless told otherwise.
+    **locate_kwargs
+        Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
+
+    Examples
+    --------
+    A scan that is stored already, here as a list of its documents:
+
+    >>> from bluesky import RunEngine
+    >>> from bluesky.plans import grid_scan
+    >>> from bluesky_ext import CrystalMapper
+    >>> from bluesky_ext.sim import beamline
+    >>> b = beamline(seed=1, shape=(128, 128), n_grains=2)
+    >>> docs = []
+    >>> plan = grid_scan([b.detector], b.y, -1, 1, 4, b.x, -1, 1, 5)
+    >>> uids = RunEngine()(plan, lambda name, doc: docs.append((name, doc)))
+    >>> first = CrystalMapper("dexela_image", 11, half_width=5, n_windows=3)
+    >>> dict(first.replay(docs)["maps"].sizes)
+    {'grain': 3, 'sample_y': 4, 'sample_x': 5}
+
+    Its windows are known now, for the scans of the same sample that follow:
+
+    >>> live = CrystalMapper("dexela_image", 11, windows=first)
+    """
+
+    def __init__(
+        self,
+        data_key: str,
+        diameter: int | tuple[int, int],
+        *,
+        windows: Any = None,
+        n_windows: int = 100,
+        half_width: int = 25,
+        db: Any = None,
+        shape: Sequence[int] | None = None,
+        extents: Sequence[Sequence[float]] | None = None,
+        snaking: Sequence[bool] | None = None,
+        dims: Sequence[str] | None = None,
+        stream_name: str = "primary",
+        directory: str | os.PathLike[str] | None = None,
+        **locate_kwargs: Any,
+    ) -> None:
+        # A few images once a run, not one for each event: their hash is worth its time.
+        options = {"hash_images": True} | {key: locate_kwargs.pop(key) for key in _OPTIONS if key in locate_kwargs}
+        if isinstance(windows, CrystalMapper):
+            windows = windows.windows
+            if windows is None:
+                raise ValueError("windows= is a CrystalMapper that has none yet: let it map a run first")
+        known = None if windows is None else known_windows(windows)
+        scan = Scan(shape, extents, snaking, dims)
+        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, scan, known)
+        self._data_key = data_key
+        self._stream_name = stream_name
+        self._directory = None if directory is None else Path(directory)
+        self._db = db
+        self._replayed: Any = None
+        warm_up_images(DTYPES)
+        warm_up(("float64",), diameter)
+        warm_up_windows()
+        super().__init__(
+            parameters={
+                **{"data_key": data_key, "diameter": diameter, **locate_kwargs},
+                "windows": None if known is None else {name: known[name].to_numpy() for name in known.columns},
+                **{"n_windows": n_windows, "half_width": half_width, "stream_name": stream_name, **scan.as_dict()},
+            },
+            data_keys=(data_key,),
+            **options,
+        )
+
+    # What there is of the run that started last
+
+    @property
+    def dark(self) -> np.ndarray | None:
+        """The least that each pixel has been, (ny, nx) float64; None before the first frame."""
+        images = self._images
+        return None if images is None else images[0]
+
+    @property
+    def light(self) -> np.ndarray | None:
+        """The greatest that each pixel has been, (ny, nx) float64; None before the first frame."""
+        images = self._images
+        return None if images is None else images[1]
+
+    @property
+    def peaks(self) -> pd.DataFrame | None:
+        """The peaks on light - dark, a table as `bluesky_ext.peaks.locate` makes it; None before the first frame."""
+        images = self._images
+        return None if images is None else self._maps.located(*images)
+
+    @property
+    def windows(self) -> pd.DataFrame | None:
+        """The windows, see `bluesky_ext.peaks.place_windows`; None before the first frame, unless they are known.
+
+        If they are not known, they are those that light - dark gives as far as it is.
+        """
+        state: _Mapping | None = self.latest
+        known = self._maps.known if state is None or state.windows is None else state.windows
+        if known is not None:
+            return known.copy()
+        images = self._images
+        return None if images is None else self._maps.found(*images)
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The maps so far, the windows, dark and light, see `bluesky_ext.peaks.window_maps`; at first it is empty."""
+        state: _Mapping | None = self.latest
+        images = self._images
+        if state is None or images is None:
+            return xr.Dataset()
+        windows = self._maps.found(*images) if state.windows is None else state.windows
+        # A copy of the means, because frames may come meanwhile.
+        return self._maps.dataset(state.start, dict(state.means), windows, *images)
+
+    @property
+    def _images(self) -> tuple[np.ndarray, np.ndarray] | None:
+        state: _Mapping | None = self.latest
+        return None if state is None else state.extremes.images()
+
+    def replay(self, source: Any) -> xr.Dataset:
+        """Map a stored run, which is read twice unless the windows are known; return its dataset.
+
+        Subscribers get the derived run, as they do when the scan is run.
+
+        Parameters
+        ----------
+        source : Recording, path, run, list or function
+            The documents, as `bluesky_ext.documents.as_source` takes them.
+        """
+        if isinstance(source, Iterator):
+            raise TypeError(f"{source!r} can be read only once: give a list, a Recording, a run or a function")
+        documents, others = as_source(source), set(self.open_runs)
+        self._replayed = documents
+        try:
+            for name, doc in documents:
+                self(name, doc)
+            for run in self._open_runs:
+                if run.uid not in others:
+                    self._give_up(run, "the source ended before the stop document")
+        finally:
+            self._replayed = None
+        return self.dataset
+
+    # Documents
+
+    def begin(self, start: Mapping[str, Any]) -> _Mapping:
+        """No frames yet."""
+        return _Mapping(start)
+
+    def reduce(self, state: _Mapping, stream: str, event: Mapping[str, Any]) -> None:
+        """Take a frame."""
+        if stream != self._stream_name:
+            return
+        seq_num, extremes, was_stale = event["seq_num"], state.extremes, state.extremes.stale
+        state.means.pop(seq_num, None)
+        extremes.retract(seq_num)
+        if extremes.stale and not was_stale:
+            cure = "dark and light are computed anew from the stored run at the stop" if self._has_stored else STALE
+            self._log.warning("%s: event %d of run %s came again; %s", self.name, seq_num, state.start["uid"], cure)
+        image = self._image(state, event)
+        extremes.add(seq_num, image)
+        if state.windows is not None:
+            state.means[seq_num] = mean_in_windows(image, state.windows)
+
+    def finish(self, state: _Mapping, derived: DerivedRun, start: Mapping[str, Any]) -> None:
+        """Emit the maps, and save them."""
+        try:
+            self._look_again(state)
+        finally:  # what there is, is said
+            self._say(state, derived)
+
+    def _end(self, run: Run, stop: Mapping[str, Any]) -> None:
+        state: _Mapping | None = run.state
+        about = [run.incomplete]
+        if state is not None and state.shape is not None and not self._has_stored:
+            about += [NO_MAPS] * (state.windows is None) + [STALE] * state.extremes.stale
+        names = {stream.name for stream in run.streams.values() if stream.wanted}
+        if names and self._stream_name not in names:
+            about.append(f"no stream {self._stream_name!r} came; {self._data_key} is in {sorted(names)}")
+        run.incomplete = "; ".join(filter(None, about))
+        super()._end(run, stop)
+
+    def _image(self, state: _Mapping, event: Mapping[str, Any]) -> np.ndarray:
+        """The mean image of an event, if it is one of the scan."""
+        frames = as_image(event["data"][self._data_key])
+        if frames.ndim < 2 or frames.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{self._data_key} is no image: shape {frames.shape}, dtype {frames.dtype}; give the key of an image"
+            )
+        image = mean_frame(frames)
+        if state.shape is None:  # windows and scan are tried on the first image
+            self._maps.check_scan(state.start)
+            state.windows, state.shape = self._maps.placed(image.shape), image.shape
+        if image.shape != state.shape:
+            raise ValueError(f"{self._data_key} has shape {image.shape}, the first image of the run has {state.shape}")
+        self._maps.scan.check(event["seq_num"], state.start)
+        return image
+
+    def _say(self, state: _Mapping, derived: DerivedRun) -> None:
+        images = state.extremes.images()
+        if images is None:
+            return
+        dataset = self._maps.dataset(state.start, state.means, state.windows, *images)
+        columns = {str(name): array.to_numpy() for name, array in dataset.items() if array.dims == (GRAIN,)}
+        if "maps" in dataset:
+            columns = {"map": dataset["maps"].to_numpy(), **columns}
+        for grain in range(dataset.sizes.get(GRAIN, 0)):
+            derived.event("primary", None, {GRAIN: grain, **{name: values[grain] for name, values in columns.items()}})
+        dark, light = images
+        derived.event("light_dark", None, {"light": light, "dark": dark, "n_frames": len(state.extremes.frames)})
+        if self._directory is not None:
+            save(dataset, self._directory / f"{dataset.attrs['original_run_uid']}-windows.nc")
+
+    # The second look
+
+    @property
+    def _has_stored(self) -> bool:
+        return self._replayed is not None or self._db is not None
+
+    def _look_again(self, state: _Mapping) -> None:
+        """Do what only the end allows: find the windows, and take from the stored run what did not come by."""
+        try:
+            if state.extremes.stale and self._has_stored:
+                extremes = Extremes()
+                self._stored(state).read_last(lambda event: extremes.add(event["seq_num"], self._image(state, event)))
+                check_whole(state.extremes.frames, extremes.frames)
+                state.extremes = extremes
+        finally:
+            images = state.extremes.images()
+            if state.windows is None and images is not None:
+                windows = self._maps.found(*images)
+                if windows.empty:
+                    raise ValueError(f"no peak on light - dark of run {state.start['uid']}: see percentile and minmass")
+                state.windows = windows
+                if self._has_stored:
+                    self._stored(state).read(lambda event: self._measure(state, event, windows))
+                    check_whole(state.extremes.frames, state.means)
+
+    def _measure(self, state: _Mapping, event: Mapping[str, Any], windows: pd.DataFrame) -> None:
+        state.means.pop(event["seq_num"], None)
+        state.means[event["seq_num"]] = mean_in_windows(self._image(state, event), windows)
+
+    def _stored(self, state: _Mapping) -> StoredRun:
+        uid = state.start["uid"]
+        try:
+            documents = as_source(self._db[uid]) if self._replayed is None else self._replayed
+        except (LookupError, ValueError) as error:
+            raise LookupError(f"db has no run {uid} ({error}): subscribe what stores it before this stage") from error
+        about = {"data_keys": self.data_keys, "handlers": self._handlers, "root_map": self._root_map}
+        return StoredRun(documents, uid, self._stream_name, name=f"{self.name}, second pass", **about)
+
+
+_OPTIONS = ("on_error", "handlers", "root_map", "hash_images", "stale_after", "max_open_runs")

@@ -1,0 +1,11 @@
+"""Plots: the events of a scan as a grid, and pictures of images, peaks and crystal maps.
+
+Matplotlib is imported when the first picture is drawn, not before: `reshape` does without.
+"""
+
+from bluesky_ext.plots.grid import reshape
+from bluesky_ext.plots.image import plot_real_aspect
+from bluesky_ext.plots.maps import plot_crystal_maps
+from bluesky_ext.plots.marks import annotate
+
+__all__ = ["annotate", "plot_crystal_maps", "plot_real_aspect", "reshape"]

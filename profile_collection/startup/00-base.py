@@ -1,0 +1,12 @@
+"""The RunEngine, and what shows a scan while it runs."""
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+from bluesky import RunEngine
+from bluesky.callbacks.best_effort import BestEffortCallback
+
+RE = RunEngine({})
+
+# In a terminal: a table for every scan, and plots where there is a screen.
+bec = BestEffortCallback()
+RE.subscribe(bec)

@@ -1,0 +1,225 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from bluesky.plan_patterns import outer_product
+from bluesky.plans import grid_scan
+from ophyd.sim import SynAxis
+
+from bluesky_ext.plots import reshape
+
+
+@pytest.mark.parametrize(
+    ("shape", "snaking", "expected"),
+    [
+        ((3,), (False,), [1, 2, 3]),
+        ((3,), (True,), [1, 2, 3]),
+        ((2, 3), (False, False), [[1, 2, 3], [4, 5, 6]]),
+        ((2, 3), (False, True), [[1, 2, 3], [6, 5, 4]]),
+        ((2, 3), (True, True), [[1, 2, 3], [6, 5, 4]]),
+        ((2, 2, 2), (False, False, True), [[[1, 2], [4, 3]], [[5, 6], [8, 7]]]),
+        ((2, 2, 2), (False, True, False), [[[1, 2], [3, 4]], [[7, 8], [5, 6]]]),
+        ((2, 2, 2), (False, True, True), [[[1, 2], [4, 3]], [[8, 7], [5, 6]]]),
+        # With three rows a slab ends where it has not begun: the row after the turn is the fourth of all.
+        ((2, 3, 2), (False, True, True), [[[1, 2], [4, 3], [5, 6]], [[12, 11], [9, 10], [8, 7]]]),
+        ((2, 3, 2), (False, False, True), [[[1, 2], [4, 3], [5, 6]], [[8, 7], [9, 10], [12, 11]]]),
+    ],
+)
+def test_events_go_where_the_scan_was(shape, snaking, expected):
+    events = {"current": np.arange(1, np.prod(shape) + 1)}
+    grid = reshape(events, "current", shape=shape, snaking=snaking)
+    np.testing.assert_array_equal(grid, expected)
+    assert grid.dtype == events["current"].dtype  # nothing is missing
+
+
+@pytest.mark.parametrize("snake", [(), (1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)])
+def test_the_positions_that_bluesky_goes_to_are_those_of_the_grid(snake):
+    axes = [("w", 0.0, 1.0, 2), ("z", -1.0, 1.0, 3), ("y", 5.0, 2.0, 4), ("x", 0.0, 1.0, 3)]
+    axes = [(SynAxis(name=name), *numbers) for name, *numbers in axes]
+    args = []
+    for number, axis in enumerate(axes):
+        args += [*axis] if number == 0 else [*axis, number in snake]
+    points = pd.DataFrame(list(outer_product(args))).rename(columns=lambda motor: motor.name)
+
+    description = {
+        "shape": [axis[3] for axis in axes],
+        "extents": [axis[1:3] for axis in axes],
+        "snaking": [number in snake for number in range(4)],
+        "dims": "wzyx",
+    }
+    for name in "wzyx":
+        grid = reshape(points, name, **description)
+        np.testing.assert_allclose(grid, grid.coords[name].broadcast_like(grid).transpose(*"wzyx"))
+
+
+def test_a_real_scan_and_its_start_document(run_engine):
+    documents = {"start": [], "event": []}
+    y, x = SynAxis(name="sample_y"), SynAxis(name="sample_x")
+    run_engine.subscribe(lambda name, doc: documents.get(name, []).append(doc))
+    run_engine(grid_scan([], y, 1, 3, 3, x, -2, 2, 5, snake_axes=True))
+    table = pd.DataFrame([event["data"] | {"seq_num": event["seq_num"]} for event in documents["event"]])
+
+    grid = reshape(table.drop(index=[4, 7]), "sample_x", metadata=documents["start"][0])
+    assert grid.dims == ("sample_y", "sample_x")
+    np.testing.assert_array_equal(grid.sample_y, [1, 2, 3])
+    np.testing.assert_array_equal(
+        grid,
+        # the second row is run through backwards: its third event, number 8, is at 0
+        [[-2, -1, 0, 1, np.nan], [-2, -1, np.nan, 1, 2], [-2, -1, 0, 1, 2]],
+    )
+    same = reshape(table, "sample_y", metadata={"start": documents["start"][0], "stop": None})
+    np.testing.assert_array_equal(same, [[1] * 5, [2] * 5, [3] * 5])
+
+
+def test_an_aborted_scan_has_no_values_at_its_end():
+    grid = reshape({"counts": [10, 20, 30, 40]}, "counts", shape=(3, 2), snaking=(False, True))
+    np.testing.assert_array_equal(grid, [[10, 20], [40, 30], [np.nan, np.nan]])
+
+
+def test_a_scan_that_never_began_has_none_at_all():
+    grid = reshape({"counts": np.empty(0)}, "counts", shape=(2, 2))
+    assert grid.shape == (2, 2)
+    assert grid.isnull().all()
+
+
+def test_gaps_stay_gaps_and_the_last_of_repeated_events_counts():
+    events = pd.DataFrame({"seq_num": [1, 2, 2, 5, 6], "counts": [1, 20, 21, 50, 60]})
+    grid = reshape(events, "counts", shape=(2, 3), snaking=(False, True))
+    np.testing.assert_array_equal(grid, [[1, 21, np.nan], [60, 50, np.nan]])
+
+
+def test_numbers_may_have_another_name_or_come_alone():
+    events = pd.DataFrame({"seq_num": [1, 2], "frame": [2, 1], "counts": [5, 6]})
+    np.testing.assert_array_equal(reshape(events, "counts", shape=[2], seq_num="frame"), [6, 5])
+    np.testing.assert_array_equal(reshape(events, "counts", shape=[2], seq_num=[2, 1]), [6, 5])
+    np.testing.assert_array_equal(reshape(events, "counts", shape=[2]), [5, 6])
+
+
+def test_images_stay_as_they_are():
+    images = np.arange(6 * 4 * 5, dtype=np.uint16).reshape(6, 4, 5)
+    dataset = xr.Dataset(
+        {"image": (("time", "row", "column"), images, {"units": "counts"})},
+        {"time": np.arange(6.0), "column": [0.0, 0.1, 0.2, 0.3, 0.4]},
+        {"shape": (2, 3), "snaking": (False, True), "extents": ([0, 1], [0, 2]), "motors": ("y", "x")},
+    )
+    grid = reshape(dataset, "image")
+    assert grid.dims == ("y", "x", "row", "column")
+    assert grid.dtype == np.uint16
+    assert grid.attrs == {"units": "counts"}
+    np.testing.assert_array_equal(grid[0, 1], images[1])
+    np.testing.assert_array_equal(grid[1, 0], images[5])
+    np.testing.assert_array_equal(grid.column, dataset.column)
+    assert "time" not in grid.coords
+
+    aborted = reshape(dataset.isel(time=slice(4)), "image")
+    np.testing.assert_array_equal(aborted[1, 2], images[3])
+    assert aborted[1, :2].isnull().all()
+    np.testing.assert_array_equal(dataset.image, images)  # not changed
+
+    cells = pd.DataFrame({"image": list(images)})
+    from_table = reshape(cells, "image", shape=(2, 3), snaking=(False, True))
+    assert from_table.dims == ("dim_0", "dim_1", "image_dim_1", "image_dim_2")
+    np.testing.assert_array_equal(from_table, grid)
+
+
+def test_lazy_images_stay_lazy():
+    array = pytest.importorskip("dask.array")
+
+    def fail(block):
+        raise AssertionError("computed")
+
+    images = array.zeros((4, 8, 8), chunks=(1, 8, 8)).map_blocks(fail, dtype=float, meta=np.empty((0, 0, 0)))
+    grid = reshape(xr.Dataset({"image": (("time", "y", "x"), images)}), "image", shape=(2, 2), dims=("a", "b"))
+    assert grid.shape == (2, 2, 8, 8)
+    with pytest.raises(AssertionError, match="computed"):
+        grid.compute()
+
+
+def test_a_scan_over_time_along_a_dimension_of_the_same_name():
+    dataset = xr.Dataset({"counts": ("time", [1, 2])}, {"time": [100.0, 101.0]})
+    grid = reshape(dataset, "counts", shape=[2], dims=["time"], extents=[(0, 10)])
+    np.testing.assert_array_equal(grid.time, [0, 10])
+    np.testing.assert_array_equal(grid, [1, 2])
+
+
+def test_a_coordinate_of_the_same_name_gives_way_to_the_axis():
+    dataset = xr.Dataset({"counts": ("time", [1, 2])}, {"y": 5.0, "z": 6.0})
+    grid = reshape(dataset, "counts", shape=[2], dims=["y"])
+    assert grid.dims == ("y",)
+    assert list(grid.coords) == ["z"]
+
+
+def test_true_or_false_or_missing():
+    np.testing.assert_array_equal(reshape({"open": np.array([True, False])}, "open", shape=[3]), [1.0, 0.0, np.nan])
+    assert reshape({"open": np.array([True, False])}, "open", shape=[2]).dtype == bool
+
+
+def test_the_unit_of_a_motor_is_that_of_its_readings():
+    dataset = xr.Dataset({"y": ("time", [0.0, 1.0], {"units": "mm", "source": "PV"}), "counts": ("time", [1, 2])})
+    grid = reshape(dataset, "counts", shape=[2], dims=["y"], extents=[(0, 1)])
+    assert grid.y.attrs == {"units": "mm"}
+
+
+def test_a_description_that_has_been_through_a_netcdf_file(tmp_path):
+    dataset = xr.Dataset(
+        {"counts": ("time", [1, 2, 3, 4])},
+        attrs={"shape": [2, 2], "snaking": [0, 1], "extents": [0.0, 1.0, 5.0, 7.0]},
+    )
+    dataset.to_netcdf(tmp_path / "run.nc", engine="scipy")
+    with xr.open_dataset(tmp_path / "run.nc", engine="scipy") as read:
+        grid = reshape(read, "counts", dims=("y", "x")).load()
+    np.testing.assert_array_equal(grid, [[1, 2], [4, 3]])
+    np.testing.assert_array_equal(grid.x, [5, 7])
+
+
+def test_names_of_the_axes():
+    events = {"counts": [1, 2]}
+    start = {"shape": (1, 2), "motors": ["stage_y", "stage_x"]}
+    hinted = start | {"hints": {"dimensions": [(["y_readback"], "primary"), (["x_readback"], "primary")]}}
+    theta = start | {"hints": {"dimensions": [(["y", "x"], "primary")]}}
+    assert reshape(events, "counts", metadata=start).dims == ("stage_y", "stage_x")
+    assert reshape(events, "counts", metadata=hinted).dims == ("y_readback", "x_readback")
+    assert reshape(events, "counts", metadata=theta).dims == ("stage_y", "stage_x")
+    assert reshape(events, "counts", metadata=hinted, dims=("a", "b")).dims == ("a", "b")
+    assert reshape(events, "counts", shape=(1, 2)).dims == ("dim_0", "dim_1")
+
+
+@pytest.mark.parametrize(
+    ("key", "arguments", "message"),
+    [
+        ("count", {}, "no 'count', only"),
+        ("counts", {"shape": None}, "give shape, or the start document"),
+        ("counts", {"shape": (2, 0)}, r"shape=\(2, 0\)"),
+        ("counts", {"shape": (1, 2)}, r"3 events are more than the 2 points of a scan of shape \(1, 2\)"),
+        ("counts", {"extents": [(0, 1)]}, "extents="),
+        ("counts", {"snaking": [True]}, "snaking="),
+        ("counts", {"dims": ["y"]}, "dims="),
+        ("counts", {"dims": ["y", "y"]}, "dims="),
+        ("image", {"dims": ["y", "image_dim_1"]}, "dims="),
+        ("counts", {"seq_num": "frame"}, "seq_num='frame' is not in the data"),
+        ("counts", {"seq_num": [1, 2]}, "there are 3 events"),
+        ("counts", {"seq_num": [1, 2, 7]}, "seq_num 7 is not one of the 6"),
+        ("counts", {"seq_num": [0, 1, 2]}, "seq_num 0 is not one of the 6"),
+        ("counts", {"seq_num": [1, 1.5, 2]}, "seq_num 1.5 is not one of the 6"),
+        ("ragged", {}, "arrays of different shapes"),
+        ("single", {}, "single value"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(key, arguments, message):
+    ragged = np.empty(3, object)
+    ragged[:] = [np.zeros(2), np.zeros(3), np.zeros(2)]
+    data = {"counts": [1, 2, 3], "image": np.zeros((3, 2)), "ragged": ragged, "single": 5}
+    with pytest.raises(ValueError, match=message) as error:
+        reshape(data, key, **{"shape": (2, 3)} | arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_matplotlib_is_not_imported_for_it():
+    program = (
+        "import sys; from bluesky_ext.plots import reshape; reshape({'a': [1]}, 'a', shape=[1]);"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
