@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-import operator
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from event_model import DocumentNames, unpack_event_page
+from event_model import DocumentNames
 
 from bluesky_ext.documents.derive import INPUTS, DerivedRun
-from bluesky_ext.documents.guard import Complaints, OnError, Stats
+from bluesky_ext.documents.guard import Complaints, OnError
+from bluesky_ext.documents.intake import Intake
 from bluesky_ext.documents.join import Joiner
-from bluesky_ext.documents.provenance import Provenance, plain_copy
-from bluesky_ext.documents.run import OpenRuns, Run, Stream
+from bluesky_ext.documents.provenance import Provenance
+from bluesky_ext.documents.run import Run
 from bluesky_ext.documents.subscribers import Subscriber, Subscribers
 
 DAY = 86_400.0
 
 
-class Stage:
+class Stage(Intake):
     """The base of all stages: subscribing, the documents of several runs at once, and what goes wrong with them.
 
     A stage is a Bluesky callback: subscribe it to a RunEngine, a RemoteDispatcher or another stage, feed it from a
@@ -75,35 +74,16 @@ class Stage:
             raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
         if max_open_runs < 1:
             raise ValueError(f"max_open_runs={max_open_runs!r}: give a number of runs above 0")
-        self.name = name or type(self).__name__
+        super().__init__(name or type(self).__name__, data_keys, logging.getLogger(type(self).__module__), stale_after)
         self.parameters = parameters
         self._provenance = Provenance.of(self.name, parameters)
-        self.data_keys = tuple(data_keys)
         self.on_error: OnError = on_error
-        self.stats = Stats()
-        self._log = logging.getLogger(type(self).__module__)
         self._handlers = handlers
         self._root_map = root_map
         self._hash_images = hash_images
-        self._stale_after = stale_after
         self._max_open_runs = max_open_runs
-        self._looked_for_stale = time.monotonic()
-        self._open_runs = OpenRuns()
-        self._complaints = Complaints(self._log)
         self._subscribers = Subscribers(self.name, self.stats, self._complaints)
         self._error: BaseException | None = None
-        self._routes: dict[str, Callable[[Any], None]] = {
-            "start": self._on_start,
-            "descriptor": self._on_descriptor,
-            "event": self._on_event,
-            "event_page": self._on_event_page,
-            "resource": partial(self._on_resource, "resource"),
-            "datum": partial(self._on_datum, "datum"),
-            "datum_page": partial(self._on_datum, "datum_page"),
-            "stream_resource": partial(self._on_resource, "stream_resource"),
-            "stream_datum": self._on_stream_datum,
-            "stop": self._on_stop,
-        }
 
     # What subscribers see
 
@@ -181,19 +161,7 @@ class Stage:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    @property
-    def open_runs(self) -> list[str]:
-        """The uids of the runs that have started and not stopped."""
-        return [run.uid for run in self._open_runs]
-
-    # Documents, one kind after another
-
-    def _on_start(self, doc: Mapping[str, Any]) -> None:
-        if self._open_runs.get(doc["uid"]) is None:
-            self._open(doc)
-        else:
-            self.stats.duplicate_runs += 1
-            self._log.warning("%s: run %s has started already; its second start is ignored", self.name, doc["uid"])
+    # Runs and their failures
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> Run:
         self._give_up_stale(self._stale_after)
@@ -225,118 +193,6 @@ class Stage:
             run.incomplete = f"{type(error).__name__}: {error}"
         return run
 
-    def _on_descriptor(self, doc: Mapping[str, Any]) -> None:
-        run = self._open_runs.get(doc["run_start"])
-        if run is None:
-            # What a run measured is worth having even if nobody heard how it began.
-            reason = "its start document never came"
-            self._log.warning("%s: run %s is joined in the middle: %s", self.name, doc["run_start"], reason)
-            run = self._open({"uid": doc["run_start"], "time": doc["time"]}, incomplete=reason)
-        if doc["uid"] in run.streams:
-            return
-        name = doc.get("name", "primary")
-        run.joiner("descriptor", doc)
-        stream = Stream(
-            run=run,
-            name=name,
-            descriptor=plain_copy(doc),  # others may change theirs, as LiveDispatcher does
-            received=run.received[name],
-            wanted=not (name == INPUTS and "analysis" in run.start) and self._wants(doc),
-            joined=run.joiner.needs(doc["uid"]),
-        )
-        self._open_runs.describe(stream)
-        run.touched = time.monotonic()
-        if run.refusal is None:
-            self._described(run, stream)
-
-    def _on_event(self, doc: Mapping[str, Any]) -> None:
-        stream = self._open_runs.streams.get(doc["descriptor"])
-        if stream is None:
-            self._orphaned(1, doc["descriptor"])
-        elif stream.joined or doc.get("filled"):
-            self._accept_all(stream.run.joiner("event", doc))
-        else:
-            self._accept(stream, doc)
-
-    def _on_event_page(self, doc: Mapping[str, Any]) -> None:
-        stream = self._open_runs.streams.get(doc["descriptor"])
-        if stream is None:
-            self._orphaned(len(doc["seq_num"]), doc["descriptor"])
-        elif stream.joined or doc.get("filled"):
-            self._accept_all(stream.run.joiner("event_page", doc))
-        else:
-            self._accept_page(stream, doc)
-
-    def _on_resource(self, name: str, doc: Mapping[str, Any]) -> None:
-        # Resources of old don't say whose they are: then they may be anyone's.
-        runs = [self._open_runs.get(doc["run_start"])] if "run_start" in doc else list(self._open_runs)
-        for run in runs:
-            if run is not None:
-                run.touched = time.monotonic()
-                self._open_runs.claim(doc["uid"], run)
-                self._accept_all(run.joiner(name, doc))
-                for uid, stream in run.streams.items():  # a resource may be of a key that was not called external
-                    stream.joined = run.joiner.needs(uid)
-
-    def _on_datum(self, name: str, doc: Mapping[str, Any]) -> None:
-        for run in self._open_runs.owners(doc["resource"]):
-            run.touched = time.monotonic()
-            self._accept_all(run.joiner(name, doc))
-
-    def _on_stream_datum(self, doc: Mapping[str, Any]) -> None:
-        stream = self._open_runs.streams.get(doc["descriptor"])
-        if stream is None:
-            self._orphaned(doc["seq_nums"]["stop"] - doc["seq_nums"]["start"], doc["descriptor"])
-        else:
-            stream.run.touched = time.monotonic()
-            self._accept_all(stream.run.joiner("stream_datum", doc))
-
-    def _on_stop(self, doc: Mapping[str, Any]) -> None:
-        run = self._open_runs.get(doc["run_start"])
-        if run is None:
-            self._log.warning("%s: a stop came of run %s, which is unknown", self.name, doc["run_start"])
-        else:
-            self._end(run, doc)
-
-    # Events
-
-    def _accept_all(self, events: Iterable[Mapping[str, Any]]) -> None:
-        for event in events:
-            self._accept(self._open_runs.streams[event["descriptor"]], event)
-
-    def _accept(self, stream: Stream, event: Mapping[str, Any]) -> None:
-        seq_num = event["seq_num"]
-        if type(seq_num) is not int:
-            seq_num = operator.index(seq_num)
-            event = {**event, "seq_num": seq_num}
-        if seq_num < 1:
-            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num}: they count from 1")
-        self._note(stream, (seq_num,))
-        if stream.run.refusal is not None:
-            self._fail(stream.run, stream.name, (seq_num,), stream.run.refusal)
-            return
-        try:
-            self._take(stream, event)
-        except Exception as error:
-            self._fail(stream.run, stream.name, (seq_num,), error)
-
-    def _accept_page(self, stream: Stream, page: Mapping[str, Any]) -> None:
-        for event in unpack_event_page(page):  # pyright: ignore[reportArgumentType]
-            self._accept(stream, event)
-
-    def _note(self, stream: Stream, seq_nums: Sequence[int]) -> None:
-        """Count events in; it runs for every event."""
-        self.stats.received += len(seq_nums)
-        run = stream.run
-        run.touched = now = time.monotonic()
-        for seq_num in seq_nums:
-            if not stream.received.add(seq_num):
-                self.stats.repeated += 1
-        if run.failed:  # the last word on an event is the one that counts
-            run.failed[stream.name].difference_update(seq_nums)
-        if now - self._looked_for_stale > self._stale_after / 10:
-            self._give_up_stale(self._stale_after)
-
     def _fail(self, run: Run, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         self.stats.failed += len(seq_nums)
         run.failed[stream].update(seq_nums)
@@ -349,14 +205,6 @@ class Stage:
             exc_info=None if isinstance(error, ValueError | OSError) else error,
         )
         self._error = self._error or error
-
-    def _orphaned(self, count: int, descriptor: str) -> None:
-        self.stats.orphaned += count
-        self._complaints(
-            f"orphans of {descriptor}",
-            "%s: events came of a run that was not announced (descriptor %s)",
-            *(self.name, descriptor),
-        )
 
     # The end of a run
 
@@ -412,17 +260,8 @@ class Stage:
 
     # What a map and a reduce do, each in its way
 
-    def _wants(self, descriptor: Mapping[str, Any]) -> bool:
-        return all(key in descriptor["data_keys"] for key in self.data_keys)
-
     def _begin(self, run: Run) -> None:
         """Prepare a run."""
-
-    def _described(self, run: Run, stream: Stream) -> None:
-        """Take note of a new descriptor."""
-
-    def _take(self, stream: Stream, event: Mapping[str, Any]) -> None:
-        """Work on an event."""
 
     def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
         """Emit what is left, before the stop document."""
