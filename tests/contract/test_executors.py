@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import CASES, KEY, MAPS, Collector, content, feed, frames, raw_run, run_through, same
+from cases import CASES, KEY, MAPS, Collector, content, feed, frames, raw_run, run_through, same, snapshot
 from kernels import Loaded, die_at_three, minus
 
 from bluesky_ext.documents import Lanes, Map
@@ -61,7 +61,9 @@ def big_frames(number):
 def test_the_result_is_the_inline_result(case, executor):
     docs = case.given(raw_run(n=20))
     inline = run_through(case.make(), docs)
+    before = snapshot(docs)
     there = run_through(case.make(executor=executor, max_in_flight=4), docs)
+    assert same(docs, before)
     assert same(content(there), content(inline))
     assert [name for name, _ in there] == [name for name, _ in inline]
     assert [doc["data_keys"] for doc in there.named("descriptor")] == [

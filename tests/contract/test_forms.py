@@ -82,9 +82,10 @@ def test_stream_documents(case, before, spans, tmp_path):
     run, apart = streamed(raw, tmp_path, spans=spans)
     docs = woven(run, apart, before=before)
     unchanged = snapshot(docs)
-    got = content(run_through(case.make(), docs))
-    assert same(got, content(run_through(case.make(), raw)))
+    sink = run_through(case.make(), docs)
+    assert same(content(sink), content(run_through(case.make(), raw)))
     assert same(docs, unchanged)
+    assert not any("external" in key for doc in sink.named("descriptor") for key in doc["data_keys"].values())
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[3]], ids=lambda case: case.name)

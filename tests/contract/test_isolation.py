@@ -1,0 +1,197 @@
+"""What is of one run, or of one side of a stage, does not reach another: copies, states, times, memory."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from cases import (
+    CASES,
+    KEY,
+    LOCATE,
+    Collector,
+    content,
+    feed,
+    frames,
+    raw_run,
+    reuid,
+    run_through,
+    same,
+    snapshot,
+    unpacked,
+)
+from test_promises import split
+
+import bluesky_ext
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker, compose
+from bluesky_ext.documents.derive import DerivedRun
+from bluesky_ext.documents.join import Joiner
+from bluesky_ext.documents.run import Run, Stream
+
+every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+one_to_one = pytest.mark.parametrize("case", [case for case in CASES if case.keeps_seq_num], ids=lambda case: case.name)
+
+
+def ruin(value):
+    """Empty everything that can be emptied, all the way down."""
+    if isinstance(value, dict | list):
+        for item in list(value.values()) if isinstance(value, dict) else list(value):
+            ruin(item)
+        value.clear()
+
+
+@every_stage
+def test_a_vandal_among_the_subscribers_reaches_neither_the_input_nor_later_documents(case):
+    docs = case.given(raw_run(sample={"tags": ["a"]}))
+    before = snapshot(docs)
+    expected = content(run_through(case.make(), docs))
+    stage = case.make()
+    copies = Collector()
+    stage.subscribe(lambda name, doc: copies(name, snapshot([(name, doc)])[0][1]))
+    stage.subscribe(lambda name, doc: ruin({key: value for key, value in doc.items() if key != "data"}))
+    feed(stage, docs)
+    assert same(docs, before)
+    assert same(content(copies), expected)
+
+
+def darker(docs, by):
+    """The same run under other uids, with a dark that is brighter by so much."""
+    docs = reuid(docs)
+    at = next(at for at, (name, _) in enumerate(docs) if name == "event")
+    docs[at] = ("event", docs[at][1] | {"data": {KEY: frames(0, dark=True) + np.uint16(by)}})
+    return docs
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ImageProcessor(KEY, "dark"),
+        lambda: compose(ImageProcessor(KEY, "dark"), PeakTracker(KEY, **LOCATE)),
+    ],
+    ids=["ImageProcessor", "compose"],
+)
+def test_each_run_has_its_own_darks(make):
+    one, other = raw_run(), darker(raw_run(), 7)
+    alone = [content(run_through(make(), docs)) for docs in (one, other)]
+    stage = make()
+    sink = Collector()
+    stage.subscribe(sink)
+    for pair in zip(one, other, strict=True):
+        feed(stage, pair)
+    assert not same(alone[0]["events"], alone[1]["events"])
+    assert [same(content(run), expected) for run, expected in zip(split(sink), alone, strict=True)] == [True, True]
+
+
+def test_each_run_is_mapped_on_its_own_grid():
+    def peaks(shape):
+        return list(run_through(PeakTracker(KEY, **LOCATE), reuid(raw_run(shape=shape))))
+
+    one, other = peaks([2, 3]), peaks([3, 2])
+    stage = CrystalMap(search_range=5, memory=1)
+    sink = Collector()
+    stage.subscribe(sink)
+    for pair in zip(one, other, strict=True):
+        feed(stage, pair)
+    shapes = [{doc["data"]["map"].shape for name, doc in run if name == "event"} for run in split(sink)]
+    assert shapes == [{(2, 3)}, {(3, 2)}]
+
+
+@every_stage
+def test_nothing_of_a_run_is_kept_when_it_is_over(case):
+    def alive():
+        gc.collect()
+        return [
+            sum(isinstance(thing, kind) for thing in gc.get_objects()) for kind in (Run, Stream, Joiner, DerivedRun)
+        ]
+
+    stage = case.make()
+    feed(stage, reuid(case.given(raw_run())))
+    before = alive()
+    for _ in range(3):
+        feed(stage, reuid(case.given(raw_run())))
+    assert alive() == before
+
+
+@every_stage
+def test_every_run_has_its_own_warnings(case, caplog):
+    docs = case.given(raw_run())
+    streams = {doc["uid"]: doc["name"] for name, doc in docs if name == "descriptor"}
+    short = [item for item in docs if not (item[0] == "event" and streams[item[1]["descriptor"]] == "primary")][:-1]
+    short += [("stop", docs[-1][1] | {"num_events": {"primary": 50}})]
+    stage = case.make()
+    feed(stage, short)
+    feed(stage, reuid(short))
+    assert sum("never came" in message for message in caplog.messages) == 2
+
+
+@every_stage
+def test_runs_that_are_silent_are_closed_when_another_starts(case):
+    stage = case.make(stale_after=1e-9)
+    sink = Collector()
+    stage.subscribe(sink)
+    docs = case.given(raw_run())
+    feed(stage, docs[:2])
+    feed(stage, reuid(docs)[:1])
+    assert len(stage.open_runs) == 1
+    assert "no document came" in sink.stop["incomplete"]
+
+
+@every_stage
+def test_the_run_that_is_closed_for_want_of_room_is_the_one_that_was_silent_longest(case):
+    docs = case.given(raw_run())
+    one, other, third = reuid(docs), reuid(docs), reuid(docs)
+    stage = case.make(max_open_runs=2)
+    feed(stage, one[:2])
+    feed(stage, other[:2])
+    feed(stage, one[2:3])  # events: the one that started first is the one heard of last
+    feed(stage, third[:1])
+    assert stage.open_runs == [one[0][1]["uid"], third[0][1]["uid"]]
+
+
+@one_to_one
+def test_what_passes_through_keeps_its_times_and_devices(case):
+    docs = raw_run()
+    for name, doc in docs:
+        if name == "event":
+            doc["timestamps"] = dict.fromkeys(doc["data"], doc["time"] - 0.25)
+    sink = run_through(case.make(), docs)
+    given = {doc["seq_num"]: doc for name, doc in docs if name == "event" and "mx" in doc["data"]}
+    derived = [doc for doc in sink.named("event") if "mx" in doc["data"]]
+    assert len(derived) == len(given)
+    for doc in derived:
+        assert doc["time"] == given[doc["seq_num"]]["time"]
+        assert doc["timestamps"]["mx"] == doc["time"] - 0.25
+    (start,) = sink.named("start")
+    assert start["motors"] == ["my", "mx"]
+    assert start["hints"] == docs[0][1]["hints"]
+
+
+@every_stage
+def test_uids_are_new(case):
+    docs = case.given(raw_run())
+    given = {doc["uid"] for _, doc in unpacked(docs)}
+    assert not given & {doc["uid"] for _, doc in unpacked(run_through(case.make(), docs))}
+
+
+@every_stage
+def test_the_version_is_that_of_the_package(case):
+    (start,) = run_through(case.make(), case.given(raw_run())).named("start")
+    assert start["analysis"]["version"] == bluesky_ext.__version__
+    assert start["analysis"]["package"] == "bluesky_ext"
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (lambda: ImageProcessor(KEY, "dark"), {"data_key": KEY, "subtrahend": "dark"}),
+        (lambda: PeakTracker(KEY, 7, minmass=200), {"data_key": KEY, "diameter": 7, "minmass": 200}),
+        (lambda: TrackLinker(search_range=5, memory=2), {"search_range": 5, "memory": 2, "stream_name": "primary"}),
+        (lambda: CrystalMap(search_range=5, max_maps=3), {"search_range": 5, "max_maps": 3, "value": "mass"}),
+    ],
+    ids=["ImageProcessor", "PeakTracker", "TrackLinker", "CrystalMap"],
+)
+def test_the_parameters_are_those_that_were_given(stage, expected):
+    (start,) = run_through(stage(), raw_run()[:1]).named("start")
+    said = start["analysis"]["parameters"]
+    assert {key: said[key] for key in expected} == expected
