@@ -151,7 +151,7 @@ def _documents(documents: Callable[..., Any]) -> Iterator[Any]:
 
 def _tiled_writer(container: Any) -> Callable[[str, Any], object]:
     try:
-        from bluesky_tiled_plugins import TiledWriter
+        from bluesky_tiled_plugins import TiledWriter  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("to write to Tiled, install its extra: pip install 'bluesky-ext[tiled]'") from error
     # max_array_size=0: an inline array becomes an array of its own at any size, never a column of a table.

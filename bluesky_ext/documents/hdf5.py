@@ -71,7 +71,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
         if h5py.h5z.filter_avail(code):
             continue
         try:
-            import hdf5plugin  # noqa: F401 - importing it is what makes the filters known
+            import hdf5plugin  # noqa: F401 - importing it is what makes the filters known  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError(
                 f"dataset {name!r} is compressed with {label.decode()!r}, which HDF5 does not have: "

@@ -11,6 +11,8 @@ from cases import CASES, KEY, N_EVENTS, content, frames, raw_run, run_through, s
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bluesky_ext.documents import Map
+
 every_map_of_raw_runs = pytest.mark.parametrize(
     "case", [case for case in CASES if case.is_map], ids=lambda case: case.name
 )
@@ -183,6 +185,26 @@ def test_resource_and_datum(tmp_path):
             (name, {k: v for k, v in doc.items() if name != "resource" or k != "run_start"}) for name, doc in docs
         ]
         assert same(content(run_through(case.make(), unlabelled)), got)
+
+
+def test_an_image_that_is_here_is_not_called_external(tmp_path):
+    run, apart = streamed(raw_run(dark=False), tmp_path)
+    docs = woven(run, apart, before=True)
+    stage = Map(lambda data, seq_num: {"total": float(data[KEY].sum())}, parameters={}, data_keys=(KEY,))
+    sink = run_through(stage, docs)
+    (descriptor,) = sink.named("descriptor")
+    assert "external" not in descriptor["data_keys"][KEY]
+    assert [doc["data"]["total"] for doc in sink.named("event")] == [
+        float(frames(number).sum()) for number in range(1, N_EVENTS + 1)
+    ]
+    inline = [
+        (name, doc | {"data_keys": {**doc["data_keys"], "mx": doc["data_keys"]["mx"] | {"external": "FILESTORE:"}}})
+        if name == "descriptor"
+        else (name, doc)
+        for name, doc in raw_run(dark=False)
+    ]
+    (descriptor,) = run_through(stage, inline).named("descriptor")
+    assert "external" not in descriptor["data_keys"]["mx"]
 
 
 def test_the_files_hold_what_the_documents_said(files, tmp_path):
