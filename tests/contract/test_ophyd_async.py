@@ -1,0 +1,82 @@
+"""Stages behind a detector of ophyd-async, which writes its frames to a file while the scan runs."""
+
+from __future__ import annotations
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import bluesky.preprocessors as bpp
+import h5py
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from cases import Collector, content
+from ophyd.sim import SynAxis
+from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
+from ophyd_async.sim import SimBlobDetector
+
+from bluesky_ext import ImageProcessor, PeakTracker
+
+
+@pytest.fixture
+def RE():
+    return RunEngine({}, call_returns_result=False)
+
+
+@pytest.fixture
+def blob(RE, tmp_path):
+    with init_devices():
+        detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
+    return detector
+
+
+def images(directory):
+    """The frames in the one file that was written."""
+    (path,) = directory.glob("*.h5")
+    with h5py.File(path) as file:
+        return file["entry/data/data"][()]
+
+
+def fly(detector, events, frames):
+    @bpp.stage_decorator([detector])
+    @bpp.run_decorator()
+    def plan():
+        trigger = TriggerInfo(number_of_events=events, livetime=0.001, deadtime=0.001, collections_per_event=frames)
+        yield from bps.prepare(detector, trigger, wait=True)
+        yield from bps.declare_stream(detector, name="primary")
+        yield from bps.kickoff(detector, wait=True)
+        yield from bps.collect_while_completing([detector], [detector], flush_period=0.05, stream_name="primary")
+
+    return plan()
+
+
+def test_a_step_scan_is_worked_on_while_its_file_is_written(RE, blob, tmp_path):
+    stage, tracker, sink, rows = ImageProcessor("blob"), PeakTracker("blob", diameter=11), Collector(), Collector()
+    stage.subscribe(sink)
+    stage.subscribe(tracker)
+    tracker.subscribe(rows)
+    RE.subscribe(stage)
+    RE(bp.scan([blob], SynAxis(name="mx", delay=0), 0, 2, 3))
+    derived = content(sink)["events"]["primary"]
+    expected = images(tmp_path)
+    assert [derived[number]["mx"] for number in (1, 2, 3)] == [0, 1, 2]
+    for number, frame in enumerate(expected, start=1):
+        assert np.array_equal(derived[number]["blob"], frame.astype(float))
+    assert [content(rows)["events"]["frames"][number]["mx"] for number in (1, 2, 3)] == [0, 1, 2]
+    assert stage.stats.failed == tracker.stats.failed == 0
+    assert sink.stop["num_events"] == {"primary": 3}
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_fly_scan_has_an_event_for_each_of_its_points(RE, blob, tmp_path, frames):
+    stage, sink = ImageProcessor("blob"), Collector()
+    stage.subscribe(sink)
+    RE.subscribe(stage)
+    RE(fly(blob, 4, frames))
+    derived = content(sink)["events"]["primary"]
+    expected = images(tmp_path)
+    expected = expected.reshape(4, frames, *expected.shape[-2:]).mean(axis=1)
+    assert list(derived) == [1, 2, 3, 4]
+    for number, image in enumerate(expected, start=1):
+        assert np.array_equal(derived[number]["blob"], image)
+    assert sink.stop["num_events"] == {"primary": 4}
+    assert not {"lost", "failed"} & sink.stop.keys()
