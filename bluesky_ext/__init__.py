@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         TrackLinker,
     )
     from bluesky_ext.documents import Lanes, Recorder, Recording, as_sink, as_source, compose
+    from bluesky_ext.playback import replay
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # stages
@@ -32,6 +33,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "Recording",
     "as_sink",
     "as_source",
+    "replay",
     "__version__",
 ]
 
@@ -43,5 +45,6 @@ __getattr__, __dir__ = lazy(
             *("ImageProcessor", "PeakTracker", "TrackLinker"),
         ),
         "bluesky_ext.documents": ("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose"),
+        "bluesky_ext.playback": ("replay",),
     },
 )

@@ -1,0 +1,119 @@
+"""Documents whose events hold their images, whatever the images were kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from bluesky_ext.documents import FrameNotAvailable, as_image
+from bluesky_ext.documents.adapters import Pair
+from bluesky_ext.documents.frames import FrameReference
+from bluesky_ext.documents.join import Joiner
+from bluesky_ext.documents.specs import HandlerClass
+
+#: Documents that say where images are, and of what: a key of theirs names it.
+_REFERENCES = {
+    "resource": "run_start",
+    "stream_resource": "run_start",
+    "datum": "resource",
+    "datum_page": "resource",
+    "stream_datum": "descriptor",
+}
+
+
+def filled(
+    documents: Iterable[Pair],
+    handlers: Mapping[str, HandlerClass] | None = None,
+    root_map: Mapping[str, str] | None = None,
+) -> Iterator[Pair]:
+    """Yield ``(name, document)`` with every image in its event, an array, and no document that says where it lay.
+
+    Runs may be interleaved. An event comes when its images can be read, which may be after events that were behind
+    it. Documents without a start are handed on as they are. The source's documents are not changed.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+        A source, see `bluesky_ext.as_source`.
+    handlers, root_map : dict, optional
+        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Handlers that are installed are
+        known.
+
+    Raises
+    ------
+    FrameNotAvailable
+        When all documents are through, if events had to be left out because an image of theirs could not be read.
+    """
+    owners: dict[str, _Run] = {}  # by the uids of starts, descriptors and resources
+    failures: list[str] = []
+    for name, document in documents:
+        if name == "start":
+            run = owners[document["uid"]] = _Run(Joiner(handlers=handlers, root_map=root_map), failures)
+            run.uids.append(document["uid"])
+            yield name, document
+            continue
+        parent = "descriptor" if name in ("event", "event_page") else _REFERENCES.get(name, "run_start")
+        runs = [owners[document[parent]]] if document.get(parent) in owners else []
+        if not runs and name == "resource" and parent not in document:
+            runs = list(dict.fromkeys(owners.values()))  # resources of old may be anyone's
+        if not runs:
+            yield name, document
+            continue
+        for run in runs:
+            if name in ("descriptor", "resource", "stream_resource"):
+                owners[document["uid"]] = run
+                run.uids.append(document["uid"])
+            yield from run.take(name, document)
+            if name == "stop":
+                for uid in run.uids:
+                    owners.pop(uid, None)
+    for run in dict.fromkeys(owners.values()):
+        run.finish()
+    if failures:
+        raise FrameNotAvailable(
+            f"{len(failures)} events were left out, since their images could not be read; the first: {failures[0]} "
+            "(see handlers= and root_map=, or give fill=False)"
+        )
+
+
+class _Run:
+    """An open run: its joiner, the uids of what belongs to it, and what could not be read."""
+
+    def __init__(self, joiner: Joiner, failures: list[str]) -> None:
+        self.uids: list[str] = []
+        self._joiner = joiner
+        self._failures = failures
+
+    def take(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
+        if name == "descriptor":
+            self._joiner(name, document)
+            yield name, _without_external(document)
+        elif name in _REFERENCES or (name.startswith("event") and self._joiner.needs(document["descriptor"])):
+            yield from self._read(self._joiner(name, document))
+        else:
+            if name == "stop":
+                self.finish()
+            yield name, document
+
+    def finish(self) -> None:
+        """Take note of the events whose images never came."""
+        self._failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in self._joiner.finish()]
+
+    def _read(self, events: Iterable[Mapping[str, Any]]) -> Iterator[Pair]:
+        for event in events:
+            here = {key: value for key, value in event["data"].items() if isinstance(value, FrameReference)}
+            try:
+                images = {key: as_image(reference) for key, reference in here.items()}
+            except (OSError, ValueError) as error:
+                self._failures.append(" ".join(str(error).split()))
+                continue
+            changes = {"data": {**event["data"], **images}, "filled": dict.fromkeys(images, True)}
+            yield "event", cast("dict[str, Any]", {**event, **changes} if images else event)
+
+
+def _without_external(descriptor: dict[str, Any]) -> dict[str, Any]:
+    keys = descriptor["data_keys"]
+    if not any("external" in said for said in keys.values()):
+        return descriptor
+    here = {key: {name: value for name, value in said.items() if name != "external"} for key, said in keys.items()}
+    return {**descriptor, "data_keys": here}

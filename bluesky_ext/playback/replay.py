@@ -1,0 +1,103 @@
+"""Stored runs played again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from bluesky_ext.documents import Recording, as_sink, as_source
+from bluesky_ext.documents.specs import HandlerClass
+from bluesky_ext.playback.filled import filled
+from bluesky_ext.playback.pace import Pace
+
+
+def replay(
+    source: Any,
+    *callbacks: Any,
+    fill: bool = True,
+    speed: float | None = None,
+    progress: bool = True,
+    handlers: Mapping[str, HandlerClass] | None = None,
+    root_map: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Hand the documents of stored runs to callbacks, in their order; return the uids of the runs.
+
+    A callback that is at work holds the replay up: nothing is queued, nothing is lost. What a callback raises ends the
+    replay, as it would end a scan; stages log what goes wrong, and go on, unless they were told to raise it.
+
+    Parameters
+    ----------
+    source : run, header, path or iterable
+        A run of databroker or Tiled, a recording or a directory of recordings, or ``(name, document)`` pairs; see
+        `bluesky_ext.as_source`.
+    *callbacks : stage, callable, Broker, catalog, directory or list
+        Who gets the documents; see `bluesky_ext.as_sink`.
+    fill : bool
+        Whether images that are kept in files are read and put in their events. Stages read them anyway, and need it
+        not; stores should be given the references (False).
+    speed : float, optional
+        1.0 keeps the original rhythm, 10.0 is ten times as fast; as fast as the callbacks take it unless given.
+    progress : bool
+        Whether a bar shows documents, events and the time left, where there is a terminal.
+    handlers, root_map : dict, optional
+        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Those that a Broker has
+        registered are known, and those that are installed.
+
+    Raises
+    ------
+    FrameNotAvailable
+        At the end, if events were left out because their images could not be read.
+
+    Examples
+    --------
+    >>> from bluesky import RunEngine
+    >>> from bluesky.plans import count
+    >>> from ophyd.sim import det
+    >>> from bluesky_ext import replay
+    >>> docs = []
+    >>> uids = RunEngine()(count([det], 3), lambda name, doc: docs.append((name, doc)))
+    >>> names = []
+    >>> replay(docs, lambda name, doc: names.append(name)) == list(uids)
+    True
+    >>> names
+    ['start', 'descriptor', 'event', 'event', 'event', 'stop']
+    """
+    pace = Pace(speed)
+    sinks = [as_sink(callback) for callback in callbacks]
+    documents = as_source(source)
+    if fill:
+        documents = filled(documents, {**_registered(source), **(handlers or {})}, root_map)
+    uids: list[str] = []
+    # disable=None: a bar only where there is a terminal
+    with tqdm(total=expected_events(source), unit="event", desc="replay", disable=None if progress else True) as bar:
+        for n_documents, (name, document) in enumerate(documents, 1):
+            pace.wait(name, document)
+            for sink in sinks:
+                sink(name, document)
+            if name == "start":
+                uids.append(document["uid"])
+            bar.set_postfix(documents=n_documents, refresh=False)
+            bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
+    return uids
+
+
+def expected_events(source: Any) -> int | None:
+    """How many events a source will give, as its stop document says; None if nobody knows."""
+    if isinstance(source, list | tuple):
+        stops = [item[1] for item in source if isinstance(item, list | tuple) and item[0] == "stop"]
+    elif isinstance(source, Recording):
+        stops = [source.stop]
+    else:
+        metadata = getattr(source, "metadata", None)
+        stops = [getattr(source, "stop", None) or (metadata.get("stop") if isinstance(metadata, Mapping) else None)]
+    counts = [stop.get("num_events") if isinstance(stop, Mapping) else None for stop in stops]
+    known = [count for count in counts if isinstance(count, Mapping)]
+    return sum(sum(count.values()) for count in known) if known and len(known) == len(counts) else None
+
+
+def _registered(source: Any) -> dict[str, HandlerClass]:
+    """The handlers that a Broker was given, for a header of its; databroker 2 has none."""
+    registry = getattr(getattr(source, "db", None), "reg", None)
+    return dict(getattr(registry, "handler_reg", None) or {})
