@@ -1,0 +1,104 @@
+"""The pipelines of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+
+from bluesky_ext.server.pipeline import Callback, Pipeline, Site
+
+
+def _odd(diameter: int) -> int:
+    if diameter % 2 == 0:
+        raise ValueError("give an odd number of pixels")
+    return diameter
+
+
+class CrystalMapping(Pipeline):
+    """Crystal maps: images less their background, peaks located and linked, each track mapped on the scan's grid."""
+
+    data_key: str = Field(description="The key of the image, as in the events.", examples=["dexela_image"])
+    subtrahend: str | None = Field(
+        None,
+        description="What is taken away from each image: the latest event of a stream of the run, or an image's path.",
+        examples=["dark"],
+    )
+    diameter: Annotated[PositiveInt, AfterValidator(_odd)] = Field(
+        11, description="The extent of a peak in pixels, an odd number."
+    )
+    search_range: PositiveFloat = Field(5.0, description="How far a peak may move between two frames, in pixels.")
+    memory: int = Field(0, ge=0, description="For how many frames a peak may be gone and still be the same.")
+    max_maps: PositiveInt = Field(100, description="Maps are made of so many tracks, the brightest.")
+    directory: Path = Field(Path("crystal-maps"), description="Where the maps of each run are saved (NetCDF).")
+    locate: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keywords of trackpy.locate.",
+        examples=[{"minmass": 1000, "percentile": 80, "separation": 100}],
+    )
+
+    def build(self, site: Site) -> Callback:
+        """The stages from images to maps, put together."""
+        from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker, compose
+
+        link: dict[str, Any] = {"search_range": self.search_range, "memory": self.memory}
+        # One task for both: no image comes back from a worker.
+        peaks = compose(
+            ImageProcessor(self.data_key, self.subtrahend),
+            PeakTracker(self.data_key, self.diameter, **self.locate),
+            executor=site.executor,
+        )
+        tracks, maps = TrackLinker(**link), CrystalMap(**link, max_maps=self.max_maps, directory=self.directory)
+        peaks.subscribe(tracks)
+        peaks.subscribe(maps)
+        site.keep(peaks, tracks, maps)
+        return peaks
+
+
+class NXstxm(Pipeline):
+    """NXstxm files of STXM scans of every type, written while they run, and renamed when the scan is complete."""
+
+    directory: Path = Field(Path("nxstxm"), description="Where the files go.")
+    file_prefix: str = Field("{uid}", description="Their names without .hdf5: a template on the start document.")
+    source_name: str | None = Field(
+        None, description="The name of the facility; left out of the files unless given.", examples=["My Light Source"]
+    )
+    scan_type: str | None = Field(
+        None, description="The type of scans that don't say it themselves.", examples=["sample image"]
+    )
+
+    def build(self, site: Site) -> Callback:
+        """The writer of the suitcase."""
+        from suitcase_nxstxm import NXstxmWriter
+
+        given = {"source_name": self.source_name, "scan_type": self.scan_type}
+        return NXstxmWriter(
+            self.directory, self.file_prefix, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+class Masks(Pipeline):
+    """Masked images: every pixel that a mask of the registry says is bad is filled."""
+
+    data_key: str = Field(description="The key of the image, as in the events.", examples=["eiger_image"])
+    masks: list[str | list[str | int]] = Field(
+        description="Masks of the catalog, combined: uids, or [detector, name] or [detector, name, version].",
+        examples=[[["eiger4m", "beamstop"]]],
+    )
+    fill: Literal[0] | float = Field(0, description="What masked pixels become: 0 or nan.")
+    sparse: bool = Field(False, description="Emit the pixels that are not zero, instead of images.")
+
+    def build(self, site: Site) -> Callback:
+        """The stage that masks."""
+        from bluesky_ext import MaskApplier, Sparsifier
+
+        if site.catalog is None:
+            raise ValueError("the masks pipeline needs the catalog that has the masks: give --catalog")
+        masks = [tuple(mask) if isinstance(mask, list) else mask for mask in self.masks]
+        if self.sparse:
+            stage = Sparsifier(self.data_key, masks, registry=site.catalog, executor=site.executor)
+        else:
+            stage = MaskApplier(self.data_key, masks, fill=self.fill, registry=site.catalog, executor=site.executor)
+        site.keep(stage)
+        return stage

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from bluesky import RunEngine
+from bluesky.plans import count
+from ophyd.sim import det
+
+from bluesky_ext.server import registry
+from bluesky_ext.server.executors import executor_of
+from bluesky_ext.server.pipeline import Site
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch) -> Iterator[str]:
+    (tmp_path / "my_analysis.py").write_text(
+        """
+from bluesky_ext import ImageProcessor
+from bluesky_ext.server import Pipeline
+
+SEEN = []
+
+def plain(greeting="hello"):
+    return lambda name, doc: SEEN.append((greeting, name))
+
+def stage():
+    return ImageProcessor("camera")
+
+def nothing():
+    return None
+
+class Settings(Pipeline):
+    "Nothing much."
+    greeting: str
+
+    def build(self, site):
+        return plain(self.greeting)
+
+number = 5
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    yield "my_analysis"
+    import sys
+
+    sys.modules.pop("my_analysis", None)
+
+
+def test_a_function_of_a_module_at_hand(module, tmp_path):
+    (tmp_path / "settings.toml").write_text('greeting = "good morning"')
+    callback = registry.build(f"{module}:plain", tmp_path / "settings.toml", Site())
+    RunEngine()(count([det]), callback)
+    import my_analysis
+
+    assert [("good morning", name) for name in ("start", "descriptor", "event", "stop")] == my_analysis.SEEN
+
+
+def test_a_pipeline_of_a_module_at_hand(module, tmp_path):
+    (tmp_path / "settings.toml").write_text('greeting = "good evening"')
+    callback = registry.build(f"{module}:Settings", tmp_path / "settings.toml", Site())
+    callback("stop", {})
+    import my_analysis
+
+    assert my_analysis.SEEN == [("good evening", "stop")]
+
+
+def test_what_a_plain_stage_makes_goes_to_the_sinks(module):
+    got: list = []
+    stage = registry.build(f"{module}:stage", None, Site(sinks=(got,)))
+    stage("start", {"uid": "a", "time": 0.0})
+    stage("stop", {"uid": "b", "run_start": "a", "time": 1.0, "exit_status": "success"})
+    assert [name for name, _ in got] == ["start", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("crystal-maping", r"no pipeline 'crystal-maping': there are .*crystal-mapping.*or give module:factory"),
+        ("nowhere:factory", "no pipeline nowhere:factory: No module named 'nowhere'"),
+        ("my_analysis:missing", "no pipeline my_analysis:missing: .*no attribute 'missing'"),
+        ("my_analysis:number", "my_analysis:number is 5: give a Pipeline"),
+    ],
+)
+def test_a_pipeline_that_is_none(module, name, said):
+    with pytest.raises(registry.UnknownPipeline, match=said):
+        registry.find(name)
+
+
+def test_a_factory_that_returns_nothing(module):
+    with pytest.raises(TypeError, match="returned None: a pipeline is a callback"):
+        registry.build(f"{module}:nothing", None, Site())
+
+
+@pytest.mark.parametrize("text", ["threads:2", "processes:1"])
+def test_executors_by_name(text):
+    with executor_of(text) as executor:
+        assert executor is not None
+        assert executor.submit(pow, 3, 2).result() == 9
+    with pytest.raises(RuntimeError):  # it was shut down
+        executor.submit(pow, 3, 2)
+
+
+def test_a_cluster_by_its_address():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        executor_of(f"dask:{cluster.scheduler_address}") as executor,
+    ):
+        assert executor is not None
+        assert executor.submit(pow, 3, 2).result() == 9
+
+
+@pytest.mark.parametrize("text", ["", "threads", "threads:0", "threads:two", "dask:", "gpu:1"])
+def test_an_executor_that_is_none(text):
+    with pytest.raises(ValueError, match=r"give threads:N, processes:N or dask:ADDRESS"), executor_of(text):
+        pass
