@@ -3,7 +3,8 @@
     RE(grid_scan_nd([dexela], y, -1, 1, 21, x, -1, 1, 21, time_per_point=1, time_per_frame=0.1,
                     shutter=shutter, shutter_open="open", shutter_close="closed"))
 
-They need bluesky alone, and take any devices that speak its protocols.
+They need bluesky alone, and take any devices that speak its protocols. The plans of an STXM are in
+`bluesky_ext.plans.stxm`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,663 @@
+"""The plans of an STXM on a real RunEngine."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import json
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.plans import count
+from bluesky.simulators import RunEngineSimulator
+from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted, is_plan
+from ophyd.sim import det as unknowing
+from ophyd.status import DeviceStatus
+
+import bluesky_ext.plans.stxm as plans
+from bluesky_ext.plans.stxm import Endstation, Polarized, Region, ScanType, Span, make_standard_metadata, sequence_map
+from bluesky_ext.sim import STXM, PointCounter, stxm
+
+# Rows, columns.
+NY, NX = 3, 4
+IMAGE = (-1.0, 1.0, NY, -2.0, 2.0, NX)
+WIDE = (-100.0, 100.0, NY, -200.0, 200.0, NX)
+ENERGIES = [280.0, 285.2, 290.0]
+POSITIONS = [(0.5, 1.5), (-1.0, 2.0)]
+
+# For each type of scan: the plan, what it is told, how many runs and how many events in each.
+SCANS: dict[ScanType, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, int]] = {
+    ScanType.DETECTOR_IMAGE: (plans.detector_image, WIDE, {}, 1, 12),
+    ScanType.OSA_IMAGE: (plans.osa_image, WIDE, {}, 1, 12),
+    ScanType.OSA_FOCUS: (plans.osa_focus, (-1700.0, -1690.0, 3, -50.0, 50.0, -20.0, 20.0, 4), {}, 1, 12),
+    ScanType.SAMPLE_FOCUS: (plans.sample_focus, (-1450.0, -1430.0, 3, -1.0, 1.0, 0.0, 2.0, 4), {}, 1, 12),
+    ScanType.SAMPLE_POINT_SPECTRA: (plans.sample_point_spectra, (POSITIONS, ENERGIES), {}, 1, 6),
+    ScanType.SAMPLE_LINE_SPECTRA: (plans.sample_line_spectra, (0.0, 1.0, 0.0, 2.0, 4, ENERGIES), {}, 1, 12),
+    ScanType.SAMPLE_IMAGE: (plans.sample_image, IMAGE, {}, 1, 12),
+    ScanType.SAMPLE_IMAGE_STACK: (plans.sample_image_stack, ([IMAGE], ENERGIES), {"polarizations": [2, 3]}, 6, 12),
+    ScanType.COARSE_IMAGE_SCAN: (plans.coarse_image_scan, WIDE, {}, 1, 12),
+    ScanType.COARSE_GONI_SCAN: (plans.coarse_goni_scan, WIDE, {}, 1, 12),
+    ScanType.TOMOGRAPHY_SCAN: (plans.tomography_scan, (IMAGE, [280.0, 285.2], [-30.0, 0.0, 30.0]), {}, 6, 12),
+    ScanType.PATTERN_GEN_SCAN: (plans.pattern_gen_scan, (-1.0, 1.0, -2.0, 2.0, [[1, 2, 3], [4, 5, 6]]), {}, 1, 6),
+    ScanType.PTYCHOGRAPHY_SCAN: (plans.ptychography_scan, ((-0.1, 0.1, 3, -0.1, 0.1, 4), [280.0, 285.2]), {}, 2, 12),
+}
+ALL = pytest.mark.parametrize("kind", [*SCANS, ScanType.GENERIC_SCAN], ids=lambda kind: kind.name.lower())
+
+
+@pytest.fixture
+def s() -> STXM:
+    return stxm(seed=3)
+
+
+@pytest.fixture
+def station(s: STXM) -> Endstation:
+    return Endstation(s.devices, s.shutter, zp_def=s.zp_def)
+
+
+@pytest.fixture
+def make(s: STXM, station: Endstation) -> Callable[..., Any]:
+    """Give the plan of a type of scan."""
+
+    def make(kind: ScanType, **options: Any) -> Any:
+        if kind is ScanType.GENERIC_SCAN:
+            return plans.generic_scan(
+                [s.counter], station, s.sample_y, 0, 1, 3, s.zoneplate_z, -1450, -1440, 4, **options
+            )
+        plan, args, more, *_ = SCANS[kind]
+        detectors = [s.ccd, s.counter] if kind is ScanType.PTYCHOGRAPHY_SCAN else [s.counter, s.diode]
+        return plan(detectors, station, *args, **{**more, **options})
+
+    return make
+
+
+def numbers(kind: ScanType) -> tuple[int, int]:
+    """Runs, and events in each of them."""
+    return (1, 12) if kind is ScanType.GENERIC_SCAN else SCANS[kind][3:]
+
+
+def positions(s: STXM) -> dict[str, float]:
+    return {name: device.user_setpoint.get() for name, device in s.devices.items() if hasattr(device, "user_setpoint")}
+
+
+def told(start: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a start document with the JSON in it read."""
+    metadata = json.loads(start["metadata"])
+    return {**metadata, "wdg_com": json.loads(metadata["wdg_com"]), "img_idx_map": json.loads(metadata["img_idx_map"])}
+
+
+@ALL
+def test_every_scan_leaves_documents_that_say_all(run_engine: RunEngine, s, station, make, documents, kind):
+    before = positions(s)
+    seen = []
+    run_engine.subscribe(lambda name, doc: seen.append(s.shutter.is_open), "event")
+    uids = run_engine(make(kind), documents)
+    documents.validate()
+    runs, events = numbers(kind)
+    assert list(uids) == [start["uid"] for start in documents.of("start")]
+    assert len(uids) == runs
+    assert [stop["num_events"]["primary"] for stop in documents.of("stop")] == [events] * runs
+    assert {stop["exit_status"] for stop in documents.of("stop")} == {"success"}
+    for start in documents.of("start"):
+        metadata = told(start)
+        assert metadata["scan_type"] == kind
+        assert start["plan_name"] == {
+            ScanType.SAMPLE_IMAGE_STACK: "sample_image_stack",
+            ScanType.PTYCHOGRAPHY_SCAN: "ptychography_scan",
+        }.get(kind, start["plan_name"])
+        assert metadata["primary_det"] == start["detectors"]
+        assert metadata["default_det"] == start["detectors"][0]
+        assert metadata["rev_lu_dct"]["ENERGY"] == "energy"
+        assert metadata["zp_def"] == s.zp_def
+        assert start["num_points"] == events
+        # LiveGrid relies on it.
+        assert np.prod(start.get("shape", [events])) == events
+        # What BestEffortCallback looks up is there.
+        fields = {name for names, _ in start["hints"]["dimensions"] for name in names}
+        keys = {key for doc in documents.of("descriptor") for key in doc["data_keys"]}
+        assert fields <= keys
+    # Setpoint and readback of all that moves, and the ring, at each event.
+    for event in documents.events():
+        data = event["data"]
+        assert data["ring_current_val"] > 219
+        for motor in documents.of("start")[0]["motors"]:
+            assert 0 <= abs(data[motor] - data[f"{motor}_user_setpoint"]) < 1
+    # Before and after, the baseline of all devices.
+    baseline = documents.events("baseline")
+    assert len(baseline) == 2 * len({told(start)["entry_name"] for start in documents.of("start")})
+    assert {"goni_theta", "epu_polarization", "energy", "zoneplate_z", "detector_x"} <= set(baseline[0]["data"])
+    # All is as it was: the shutter was open for the scan and is closed.
+    assert any(seen)
+    assert not s.shutter.is_open
+    assert positions(s) == pytest.approx(before)
+
+
+def grid(spans: dict[str, Any], axis: str) -> list[float]:
+    return spans[axis]["SETPOINTS"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "x"),
+    [
+        (ScanType.DETECTOR_IMAGE, "detector_y", "detector_x"),
+        (ScanType.OSA_IMAGE, "osa_y", "osa_x"),
+        (ScanType.SAMPLE_IMAGE, "sample_y", "sample_x"),
+        (ScanType.COARSE_IMAGE_SCAN, "coarse_y", "coarse_x"),
+        (ScanType.COARSE_GONI_SCAN, "goni_y", "goni_x"),
+        (ScanType.PATTERN_GEN_SCAN, "sample_y", "sample_x"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_an_image_goes_row_by_row(run_engine: RunEngine, s, make, documents, kind, y, x):
+    run_engine(make(kind), documents)
+    rois = told(documents.start)["rois"]["0"]
+    assert (rois["Y"]["SRC"], rois["X"]["SRC"]) == (y, x)
+    at = list(zip(documents.data(f"{y}_user_setpoint"), documents.data(f"{x}_user_setpoint"), strict=True))
+    assert at == list(itertools.product(grid(rois, "Y"), grid(rois, "X")))
+    assert rois["Y"]["POSITIONER"] in s.devices
+    assert s.devices[rois["X"]["POSITIONER"]].name == x
+
+
+def test_a_snaked_image_goes_back_and_forth(run_engine: RunEngine, make, documents):
+    run_engine(make(ScanType.SAMPLE_IMAGE, snake=True), documents)
+    xs = np.reshape(documents.data("sample_x_user_setpoint"), (NY, NX))
+    forwards = np.linspace(-2, 2, NX)
+    np.testing.assert_array_equal(xs, [forwards, forwards[::-1], forwards])
+    assert documents.start["snaking"] == [False, True]
+    columns = [place["col"] for place in told(documents.start)["sequence_map"].values()]
+    assert columns == [0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2, 3]
+
+
+def test_an_image_shows_the_sample(run_engine: RunEngine, s, station, documents):
+    particle = s.microscope.sample.particles[0]
+    args = (particle.y - 2, particle.y + 2, 9, particle.x - 2, particle.x + 2, 9)
+    run_engine(plans.sample_image([s.counter], station, *args, energy=285.2, dwell=100.0), documents)
+    counts = np.reshape(documents.data("counter0_single_value_rbv"), (9, 9))
+    y, x = np.meshgrid(np.linspace(*args[:3]), np.linspace(*args[3:]), indexing="ij")
+    through = s.microscope.sample.transmission(y, x, 285.2, 0.0)
+    assert np.corrcoef(counts.ravel(), through.ravel())[0, 1] > 0.99
+    assert told(documents.start)["wdg_com"]["SINGLE_LST"] == {
+        **told(documents.start)["wdg_com"]["SINGLE_LST"],
+        "EV_ROIS": [285.2],
+        "DWELL": [100.0],
+    }
+    # What the plan was told to set stays set.
+    assert s.counter.dwell.get() == 100
+    assert s.energy.user_setpoint.get() == 285.2
+
+
+def test_an_image_line_by_line_is_the_image_point_by_point(run_engine: RunEngine, s, station, documents):
+    before = s.sample_x.where
+    run_engine(plans.sample_image([s.line], station, *IMAGE, dwell=2.0), documents)
+    documents.validate()
+    assert [len(row) for row in documents.data("line0_waveform_rbv")] == [NX] * NY
+    assert documents.data("sample_y_user_setpoint") == [-1, 0, 1]
+    assert documents.start["shape"] == [NY]
+    (descriptor,) = [doc for doc in documents.of("descriptor") if doc["name"] == "primary"]
+    assert descriptor["data_keys"]["line0_waveform_rbv"]["shape"] == [NX]
+    assert descriptor["configuration"]["line0"]["data"]["line0_line_start"] == -2
+    assert told(documents.start)["rois"]["0"]["X"]["SETPOINTS"] == np.linspace(-2, 2, NX).tolist()
+    assert len(told(documents.start)["sequence_map"]) == NY
+    rates = [s.microscope.rate(s.conditions())] * NX
+    for row in documents.data("line0_waveform_rbv"):
+        np.testing.assert_allclose(row, np.multiply(rates, 2e-3), rtol=0.9)
+    assert s.sample_x.where == before
+
+
+def test_a_focus_scan_finds_the_focus(run_engine: RunEngine, s, station, documents):
+    particle, focus = s.microscope.sample.particles[0], s.microscope.focus(285.2)
+    z = (focus - 9, focus + 9, 13)
+    border = (particle.y, particle.y, particle.x + particle.radius - 0.4, particle.x + particle.radius + 0.4, 17)
+    s.goni_theta.set(0).wait()
+    run_engine(plans.sample_focus([s.counter], station, *z, *border, energy=285.2, dwell=1000.0), documents)
+    lines = np.reshape(documents.data("counter0_single_value_rbv"), (13, 17))
+    at = np.reshape(documents.data("zoneplate_z"), (13, 17))[:, 0]
+    sharpness = (np.diff(lines, axis=1) ** 2).sum(axis=1)
+    assert at[int(np.argmax(sharpness))] == pytest.approx(focus, abs=1.6)
+    rois = told(documents.start)["rois"]["0"]
+    assert rois["ZP"]["Z"]["SETPOINTS"] == np.linspace(*z).tolist()
+    assert rois["ZP"]["Z"]["SRC"] == "zoneplate_z"
+
+
+def test_the_focus_on_the_aperture_is_upstream_of_that_on_the_sample(run_engine: RunEngine, s, station, documents):
+    y, x = s.microscope.osa_centre
+    focus = s.microscope.osa_focus(285.2)
+    args = (focus - 60, focus + 60, 7, y, y, x + 20, x + 60, 41)
+    run_engine(plans.osa_focus([s.counter], station, *args, dwell=1000.0), documents)
+    lines = np.reshape(documents.data("counter0_single_value_rbv"), (7, 41))
+    assert int(np.argmax(np.abs(np.diff(lines, axis=1)).max(axis=1))) == 3
+    # The sample is in focus again: the aperture is 250 um upstream of it.
+    assert s.zoneplate_z.where - focus == pytest.approx(250 + s.microscope.focus_offset, abs=0.05)
+
+
+def test_point_spectra_interleave_the_points(run_engine: RunEngine, s, make, documents):
+    run_engine(make(ScanType.SAMPLE_POINT_SPECTRA, dwell=1000.0), documents)
+    assert documents.data("energy_user_setpoint") == [280, 280, 285.2, 285.2, 290, 290]
+    places = zip(documents.data("sample_y_user_setpoint"), documents.data("sample_x_user_setpoint"), strict=True)
+    assert list(places) == POSITIONS * 3
+    regions = told(documents.start)["wdg_com"]["SINGLE_LST"]["SP_ROIS"]
+    assert [(roi["Y"]["SETPOINTS"], roi["X"]["SETPOINTS"]) for roi in regions] == [([y], [x]) for y, x in POSITIONS]
+    assert told(documents.start)["sp_id_lst"] == [0, 1]
+    # The zone plate followed the energy: the spot was sharp at each.
+    spectrum = np.array(documents.data("counter0_single_value_rbv"))[1::2]
+    y, x = POSITIONS[1]
+    through = [float(s.microscope.sample.transmission(y, x, energy, 0.0)) for energy in ENERGIES]
+    np.testing.assert_allclose(spectrum / spectrum[0], np.divide(through, through[0]), rtol=0.02)
+
+
+def test_line_spectra_measure_the_line_at_each_energy(run_engine: RunEngine, make, documents):
+    run_engine(make(ScanType.SAMPLE_LINE_SPECTRA), documents)
+    assert documents.data("energy_user_setpoint") == np.repeat(ENERGIES, 4).tolist()
+    assert documents.data("sample_x_user_setpoint") == np.tile(np.linspace(0, 2, 4), 3).tolist()
+    assert documents.data("sample_y_user_setpoint") == np.tile(np.linspace(0, 1, 4), 3).tolist()
+    assert told(documents.start)["wdg_com"]["SINGLE_LST"]["EV_ROIS"] == ENERGIES
+
+
+def test_a_stack_is_a_run_for_each_image(run_engine: RunEngine, s, station, documents):
+    regions = [IMAGE, (0, 1, 2, 0, 1, 2)]
+    plan = plans.sample_image_stack([s.counter], station, regions, ENERGIES[:2], polarizations=[2, (5, 0.5, 45.0)])
+    run_engine(plan, documents)
+    documents.validate()
+    indices = [told(start)["img_idx_map"] for start in documents.of("start")]
+    assert [(i["pol_idx"], i["e_idx"], i["sp_idx"], i["sp_id"], i["entry"]) for i in indices] == [
+        (pol, e, sp, sp, f"entry{2 * pol + sp}") for pol in (0, 1) for e in (0, 1) for sp in (0, 1)
+    ]
+    assert all("rotation_angle" not in index for index in indices)
+    # One baseline for each entry: in the first of its runs.
+    run_of = {doc["uid"]: doc["run_start"] for doc in documents.of("descriptor") if doc["name"] == "baseline"}
+    starts = [start["uid"] for start in documents.of("start")]
+    assert sorted(starts.index(uid) for uid in run_of.values()) == [0, 1, 4, 5]
+    streams = {doc["uid"]: doc["run_start"] for doc in documents.of("descriptor") if doc["name"] == "primary"}
+    for event in documents.events():
+        index = indices[starts.index(streams[event["descriptor"]])]
+        assert event["data"]["energy_user_setpoint"] == ENERGIES[index["e_idx"]]
+        assert event["data"]["epu_polarization"] == (2, 5)[index["pol_idx"]]
+        assert event["data"]["epu_angle"] == (0, 45)[index["pol_idx"]]
+    single = told(documents.of("start")[0])["wdg_com"]["SINGLE_LST"]
+    assert single["EV_ROIS"] == ENERGIES[:2]
+    assert [(roi["POL"], roi["OFF"], roi["ANGLE"]) for roi in single["POL_ROIS"]] == [(2, 0, 0), (5, 0.5, 45)]
+    assert len(single["SP_ROIS"]) == 2
+
+
+def test_a_stack_in_one_run_has_the_same_events(run_engine: RunEngine, make, documents):
+    run_engine(make(ScanType.SAMPLE_IMAGE_STACK, single_run=True), documents)
+    documents.validate()
+    index = told(documents.start)["img_idx_map"]
+    assert [index[str(number)]["e_idx"] for number in range(6)] == [0, 1, 2, 0, 1, 2]
+    assert [index[str(number)]["entry"] for number in range(6)] == ["entry0"] * 3 + ["entry1"] * 3
+    assert documents.stop["num_events"] == {"baseline": 2, "primary": 6 * NY * NX}
+    assert documents.start["num_points"] == 6 * NY * NX
+    assert documents.start["shape"] == [6, NY, NX]
+    assert documents.data("energy_user_setpoint") == np.tile(np.repeat(ENERGIES, NY * NX), 2).tolist()
+    places = told(documents.start)["sequence_map"]
+    assert places["13"] == {"img_num": 1, "row": 0, "col": 1}
+    assert len(places) == 6 * NY * NX
+
+
+def test_tomography_turns_the_sample(run_engine: RunEngine, make, documents):
+    run_engine(make(ScanType.TOMOGRAPHY_SCAN), documents)
+    indices = [told(start)["img_idx_map"] for start in documents.of("start")]
+    assert [(i["entry"], i["rotation_angle"], i["e_idx"]) for i in indices] == [
+        (f"entry{turn}", angle, e) for turn, angle in enumerate((-30.0, 0.0, 30.0)) for e in (0, 1)
+    ]
+    assert documents.events()[0]["data"]["goni_theta_user_setpoint"] == -30
+    rois = told(documents.of("start")[0])["rois"]["0"]
+    assert rois["GONI"]["T"]["SETPOINTS"] == [-30, 0, 30]
+    # The baseline of each entry has its angle.
+    assert [event["data"]["goni_theta_user_setpoint"] for event in documents.events("baseline")] == [
+        -30,
+        -30,
+        0,
+        0,
+        30,
+        30,
+    ]
+
+
+def test_a_pattern_exposes_each_point_for_its_time(run_engine: RunEngine, s, make, documents):
+    run_engine(make(ScanType.PATTERN_GEN_SCAN), documents)
+    assert documents.data("counter0_dwell") == documents.data("pmt_dwell") == [1, 2, 3, 4, 5, 6]
+    places = zip(documents.data("sample_y"), documents.data("sample_x"), strict=True)
+    through = [float(s.microscope.sample.transmission(y, x, s.energy.where, 0.0)) for y, x in places]
+    expected = 2e3 * np.multiply(through, [1, 2, 3, 4, 5, 6])
+    counts = np.array(documents.data("counter0_single_value_rbv"))
+    np.testing.assert_allclose(counts, expected, atol=6 * np.sqrt(expected.max()))
+    assert told(documents.start)["dwell"] is None
+
+
+def test_ptychography_takes_frames(run_engine: RunEngine, s, make, documents):
+    run_engine(make(ScanType.PTYCHOGRAPHY_SCAN, dwell=50.0), documents)
+    frames = [event["data"]["ccd_image"] for event in documents.events()]
+    assert {frame.shape for frame in frames} == {(64, 64)}
+    for event, frame in zip(documents.events(), frames, strict=True):
+        assert event["data"]["ccd_stats_total"] == frame.sum()
+    assert told(documents.of("start")[0])["default_det"] == "ccd"
+    assert s.ccd.dwell.get() == 50
+
+
+def test_a_generic_scan_scans_what_it_is_given(run_engine: RunEngine, s, station, documents):
+    run_engine(plans.generic_scan(s.counter, station, s.energy, 280, 290, 5), documents)
+    metadata = told(documents.start)
+    assert metadata["rois"]["0"]["X"]["POSITIONER"] == "ENERGY"
+    assert metadata["wdg_com"]["SINGLE_LST"]["EV_ROIS"] == [280, 282.5, 285, 287.5, 290]
+    assert documents.start["shape"] == [5]
+    args = (s.zoneplate_z, -1450, -1440, 2, s.sample_y, 0, 1, 2, s.sample_x, 0, 3, 4)
+    run_engine(plans.generic_scan(s.counter, station, *args, snake=True), documents)
+    start = documents.of("start")[1]
+    rois = told(start)["rois"]["0"]
+    assert [rois[axis]["SRC"] for axis in "ZYX"] == ["zoneplate_z", "sample_y", "sample_x"]
+    assert start["shape"] == [2, 2, 4]
+    assert start["snaking"] == [False, True, True]
+
+
+def test_a_sparse_endstation_is_enough(run_engine: RunEngine, s, documents):
+    """What is not there is not made up."""
+    station = Endstation({name: s.devices[name] for name in ("SampleFineY", "SampleFineX")})
+    run_engine(plans.sample_image([s.counter], station, *IMAGE), documents)
+    metadata = told(documents.start)
+    assert metadata["wdg_com"]["SINGLE_LST"]["EV_ROIS"] == []
+    assert metadata["wdg_com"]["SINGLE_LST"]["POL_ROIS"] == []
+    assert metadata["zp_def"] == {}
+    assert s.shutter.is_open
+
+
+def test_md_is_added_and_nothing_of_the_callers_is_changed(run_engine: RunEngine, s, station, documents):
+    md = {"sample": "soot", "hints": {"extra": 1}, "plan_name": "mine"}
+    regions, energies, detectors = [list(IMAGE)], [280.0], [s.counter]
+    kept = copy.deepcopy((md, regions, energies))
+    run_engine(plans.sample_image_stack(detectors, station, regions, energies, md=md), documents)
+    assert (md, regions, energies) == kept
+    assert detectors == [s.counter]
+    assert documents.start["sample"] == "soot"
+    assert documents.start["plan_name"] == "mine"
+    assert documents.start["hints"]["extra"] == 1
+    assert documents.start["hints"]["dimensions"]
+
+
+@ALL
+def test_pause_and_resume(run_engine: RunEngine, s, make, paused, documents, kind):
+    runs, events = numbers(kind)
+    before = positions(s)
+    # Two baselines come first: the second point of the first run.
+    with pytest.raises(RunEngineInterrupted):
+        run_engine(paused(make(kind), 3), documents)
+    assert not s.shutter.is_open
+    run_engine.resume()
+    documents.validate()
+    assert [stop["num_events"]["primary"] for stop in documents.of("stop")] == [events] * runs
+    assert {stop["exit_status"] for stop in documents.of("stop")} == {"success"}
+    assert not s.shutter.is_open
+    assert positions(s) == pytest.approx(before)
+    # Nothing was counted in the dark.
+    dark = [event["data"].get("counter0_single_value_rbv", 1e9) for event in documents.events()]
+    if kind in (ScanType.SAMPLE_IMAGE, ScanType.SAMPLE_IMAGE_STACK, ScanType.TOMOGRAPHY_SCAN):
+        assert min(dark) > 100
+
+
+@pytest.mark.parametrize("offset", range(-30, 30, 3))
+def test_a_pause_anywhere_between_two_runs(run_engine: RunEngine, s, station, documents, offset):
+    """What came before the end of a run is not repeated in the next one."""
+    args = ([(-1, 1, 1, -1, 1, 2)], [280.0, 285.2])
+    plan = plans.sample_image_stack([s.counter], station, *args)
+    closed = plan_messages(plan).index("close_run")
+    with pytest.raises(RunEngineInterrupted):
+        run_engine(pause_at(plans.sample_image_stack([s.counter], station, *args), closed + offset), documents)
+    run_engine.resume()
+    documents.validate()
+    assert [stop["num_events"]["primary"] for stop in documents.of("stop")] == [2, 2]
+    assert {stop["exit_status"] for stop in documents.of("stop")} == {"success"}
+    run_of = {doc["uid"]: doc["run_start"] for doc in documents.of("descriptor")}
+    events = {(run_of[event["descriptor"]], event["seq_num"]): event for event in documents.events()}
+    energies = [event["data"]["energy_user_setpoint"] for event in events.values()]
+    assert energies == [280, 280, 285.2, 285.2]
+
+
+def plan_messages(plan: Any) -> list[str]:
+    return [msg.command for msg in RunEngineSimulator().simulate_plan(plan)]
+
+
+def pause_at(plan: Any, number: int) -> Any:
+    """The plan with a pause before one of its messages."""
+    messages = itertools.count()
+
+    def before(msg: Any) -> Any:
+        if msg.command == "pause" or next(messages) != number:
+            return None, None
+
+        def head() -> Any:
+            yield from bps.pause()
+            return (yield msg)
+
+        return head(), None
+
+    return bpp.plan_mutator(plan, before)
+
+
+@ALL
+def test_abort_in_the_middle(run_engine: RunEngine, s, make, paused, documents, kind):
+    before = positions(s)
+    with pytest.raises(RunEngineInterrupted):
+        run_engine(paused(make(kind), 3), documents)
+    run_engine.abort("enough")
+    documents.validate()
+    assert documents.of("stop")[-1]["exit_status"] == "abort"
+    assert len(documents.of("start")) == len(documents.of("stop")) == 1
+    assert not s.shutter.is_open
+    assert positions(s) == pytest.approx(before)
+    # The next scan works.
+    run_engine(count([s.counter]))
+
+
+def test_a_detector_that_fails_leaves_all_as_it_was(run_engine: RunEngine, s, station, documents):
+    class Failing(PointCounter):
+        def trigger(self) -> DeviceStatus:
+            status = DeviceStatus(self)
+            status.set_exception(RuntimeError("out of gas"))
+            return status
+
+    options = {"microscope": s.microscope, "conditions": s.conditions, "beam_time": s.counter._beam_time}  # noqa: SLF001
+    before = positions(s)
+    with pytest.raises(FailedStatus):
+        run_engine(plans.sample_image([Failing(name="gas", **options)], station, *IMAGE), documents)
+    assert documents.stop["exit_status"] == "fail"
+    assert not s.shutter.is_open
+    assert positions(s) == before
+
+
+def test_the_messages_of_an_image(s, station):
+    plan = plans.sample_image([s.counter], station, 0, 1, 2, 0, 1, 2, energy=290.0, dwell=5.0)
+    simulator = RunEngineSimulator()
+    for name in ("EPUPolarization", "EPUOffset", "EPUAngle"):
+        simulator.add_read_handler_for(s.devices[name], 2.0)
+    messages = simulator.simulate_plan(plan)
+    story = [
+        f"{msg.obj.name} {msg.args[0]}" if msg.command == "set" else msg.command
+        for msg in messages
+        if (msg.command == "set" and msg.obj is not s.ring_current) or msg.command in ("open_run", "close_run", "save")
+    ]
+    assert story == [
+        *("counter0_dwell 5.0", "energy 290.0", "shutter open", "open_run", "save"),
+        *("sample_y 0.0", "sample_x 0.0", "save", "sample_x 1.0", "save"),
+        *("sample_y 1.0", "sample_x 0.0", "save", "sample_x 1.0", "save"),
+        *("save", "close_run", "shutter closed", "sample_y 0.0", "sample_x 0.0"),
+    ]
+    staged = [msg.obj for msg in messages if msg.command == "stage"]
+    unstaged = [msg.obj for msg in messages if msg.command == "unstage"]
+    assert staged == unstaged[::-1]
+
+
+@ALL
+def test_a_plan_can_be_listed_without_hardware(make, kind):
+    """Nobody answers a reading then."""
+    assert plan_messages(make(kind)).count("open_run") == numbers(kind)[0]
+
+
+BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
+    (lambda s, e: plans.sample_image([], e, *IMAGE), "detectors is empty"),
+    (lambda s, e: plans.sample_image([unknowing], e, *IMAGE), r"none of the detectors \(det\) has dwell"),
+    (lambda s, e: plans.sample_image([s.counter], s.counter, *IMAGE), "give an Endstation"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, dwell=0), "dwell is 0"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, energy=1e5), "energy has to go to 100000 and cannot"),
+    (lambda s, e: plans.sample_image([s.counter], e, -1, 1, 0, -1, 1, 4), "num of SampleFineY is 0"),
+    (lambda s, e: plans.sample_image([s.counter], e, -99, 1, 3, -1, 1, 4), "sample_y has to go to -99 and cannot"),
+    (lambda s, e: plans.sample_image([s.counter], e, -1, 1, 3, -1, float("nan"), 4), "stop of SampleFineX is nan"),
+    (lambda s, e: plans.sample_image([s.counter, s.line], e, *IMAGE), "give detectors of one kind"),
+    (lambda s, e: plans.sample_image([s.line], e, *IMAGE, snake=True), "leave it out"),
+    (lambda s, e: plans.osa_image([s.line], e, *WIDE), "line0 counts whole lines"),
+    (lambda s, e: plans.sample_point_spectra([s.counter], e, [], ENERGIES), "positions is empty"),
+    (lambda s, e: plans.sample_point_spectra([s.counter], e, [(1, 2, 3)], ENERGIES), r"positions has \(1, 2, 3\)"),
+    (lambda s, e: plans.sample_point_spectra([s.counter], e, POSITIONS, []), "energies is empty"),
+    (lambda s, e: plans.sample_point_spectra([s.counter], e, POSITIONS, 280.0), "energies is 280.0"),
+    (lambda s, e: plans.sample_line_spectra([s.counter], e, 0, 1, 0, 1, 3, [1.0]), "energy has to go to 1 and cannot"),
+    (lambda s, e: plans.sample_image_stack([s.counter], e, [], ENERGIES), "regions is empty"),
+    (lambda s, e: plans.sample_image_stack([s.counter], e, [(1, 2)], ENERGIES), r"\(1, 2\) is no region"),
+    (
+        lambda s, e: plans.sample_image_stack([s.counter], e, [IMAGE], ENERGIES, polarizations=[2.5]),
+        "between two places",
+    ),
+    (
+        lambda s, e: plans.sample_image_stack([s.counter], e, [IMAGE], ENERGIES, polarizations=[]),
+        "polarizations is empty",
+    ),
+    (lambda s, e: plans.sample_image_stack([s.line], e, [IMAGE, WIDE], ENERGIES), "has to go to -100"),
+    (
+        lambda s, e: plans.sample_image_stack([s.line], e, [IMAGE, (0, 1, 2, 0, 1, 2)], ENERGIES),
+        "regions with the same x",
+    ),
+    (
+        lambda s, e: plans.sample_image_stack([s.counter], e, [IMAGE, (0, 1, 2, 0, 1, 2)], ENERGIES, single_run=True),
+        "differ in their numbers of points",
+    ),
+    (lambda s, e: plans.tomography_scan([s.counter], e, IMAGE, ENERGIES, [90.0]), "goni_theta has to go to 90"),
+    (lambda s, e: plans.generic_scan([s.counter], e, s.energy, 1, 2), "3 arguments for the motors"),
+    (
+        lambda s, e: plans.generic_scan(
+            *([s.counter], e, s.osa_x, 0, 1, 2, s.osa_y, 0, 1, 2, s.sample_x, 0, 1, 2, s.sample_y, 0, 1, 2)
+        ),
+        "4 devices are too many",
+    ),
+    (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [[1, 2], [3]]), r"rows of \[2, 1\] points"),
+    (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [[1, 0]]), "pattern has 0 in it"),
+    (
+        lambda s, e: plans.tomography_scan([s.counter], Endstation({"ENERGY": s.energy}), IMAGE, ENERGIES, [0.0]),
+        "has no SampleFineY",
+    ),
+    (lambda s, e: Endstation({}), "give a dict of devices"),
+    (lambda s, e: Endstation({"ENERGY": 3}), "'ENERGY' of the endstation endstation is 3"),
+    (lambda s, e: Endstation(s.devices, s.shutter, shutter_open="closed"), "shutter_open and shutter_close"),
+]
+
+
+@pytest.mark.parametrize(("make_bad", "word"), BAD, ids=[word for _, word in BAD])
+def test_mistakes_are_said_in_one_line_before_anything_moves(s, station, make_bad, word):
+    before = positions(s)
+    with pytest.raises((ValueError, TypeError), match=word) as raised:
+        list(make_bad(s, station))
+    assert "\n" not in str(raised.value)
+    assert positions(s) == before
+
+
+def test_metadata_say_what_is_not_known():
+    spot = Region(7, {"X": Span("SampleX", (1.0,)), "Y": Span("SampleY", (2.0,))})
+    metadata = told({"metadata": make_standard_metadata(4, [spot], primary_det=["counter0"])})
+    assert metadata["rois"]["7"]["X"]["IS_POINT"]
+    assert metadata["rois"]["7"]["OSA"]["X"] == {**metadata["rois"]["7"]["OSA"]["X"], "ENABLED": False, "START": None}
+    assert metadata["dwell"] is None
+    assert metadata["img_idx_map"] == {"e_idx": 0, "pol_idx": 0, "sp_idx": 0, "sp_id": 7, "entry": "entry0"}
+    polarized = make_standard_metadata(
+        *(7, [spot]),
+        primary_det=["a", "b"],
+        default_det="b",
+        energies=[1.0, 2.0],
+        polarizations=[Polarized(3)],
+        dwell=2.0,
+    )
+    assert told({"metadata": polarized})["rois"]["7"]["EV_ROIS"][0]["EPU_POL_PNTS"] == [3]
+    assert told({"metadata": polarized})["default_det"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "word"),
+    [
+        ((14, []), {"primary_det": ["a"]}, "14 is not a valid ScanType"),
+        ((6, []), {"primary_det": ["a"]}, "regions is empty"),
+        ((6, [Region(0, {})]), {"primary_det": "a"}, "primary_det is 'a'"),
+        ((6, [Region(0, {})]), {"primary_det": ["a"], "default_det": "b"}, "default_det is 'b'"),
+        ((6, [Region(0, {})]), {"primary_det": ["a"], "dwell": float("nan")}, "dwell is nan"),
+    ],
+)
+def test_metadata_that_cannot_be(arguments, options, word):
+    with pytest.raises(ValueError, match=word):
+        make_standard_metadata(*arguments, **options)
+
+
+def test_a_region_has_known_axes_only():
+    with pytest.raises(ValueError, match="'W' is no axis"):
+        Region(0, {"W": Span("x", (1.0,))})
+
+
+def test_a_sequence_map_is_not_as_long_as_the_scan():
+    assert sequence_map(1, 2, 2) == {
+        **{0: {"img_num": 0, "row": 0, "col": 0}, 1: {"img_num": 0, "row": 0, "col": 1}},
+        **{2: {"img_num": 0, "row": 1, "col": 0}, 3: {"img_num": 0, "row": 1, "col": 1}},
+    }
+    assert sequence_map(200, 500, 500) == {}
+
+
+def test_the_types_are_numbered_from_0_to_13():
+    assert [kind.value for kind in ScanType] == list(range(14))
+
+
+def test_an_endstation_is_read_as_a_device(run_engine: RunEngine, station, documents):
+    run_engine(count([station]), documents)
+    documents.validate()
+    assert {"energy", "osa_x", "ring_current_val"} <= set(documents.events()[0]["data"])
+
+
+PLANS = [plans.generic_scan, *(plan for plan, *_ in SCANS.values())]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_plans_describe_themselves(plan):
+    assert is_plan(plan)
+    hints = typing.get_type_hints(plan)
+    assert hints["return"] == MsgGenerator[str]
+    parameters = inspect.signature(plan).parameters
+    assert list(parameters)[-1] == "md"
+    assert not [parameter for parameter in parameters.values() if isinstance(parameter.annotation, str)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_queueserver_reads_the_plans(plan):
+    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
+    processed = profile_ops._process_plan(plan, existing_devices={}, existing_plans={})  # noqa: SLF001
+    described = {parameter["name"] for parameter in processed["parameters"] if parameter.get("description")}
+    assert described == set(inspect.signature(plan).parameters)
+
+
+def test_queueserver_finds_the_endstation_by_its_name(s, station):
+    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
+    namespace = {"sample_image": plans.sample_image, "endstation": station, "counter0": s.counter}
+    found = profile_ops.existing_plans_and_devices_from_nspace(nspace=namespace)
+    item = {
+        "name": "sample_image",
+        "args": [["counter0"], "endstation", *IMAGE],
+        "kwargs": {"dwell": 2.0},
+        "user_group": "primary",
+    }
+    assert profile_ops.validate_plan(item, allowed_plans=found[0], allowed_devices=found[1]) == (True, "")
+    prepared = profile_ops.prepare_plan(
+        item,
+        plans_in_nspace=found[2],
+        devices_in_nspace=found[3],
+        allowed_plans={"primary": found[0]},
+        allowed_devices={"primary": found[1]},
+        nspace=namespace,
+    )
+    assert prepared["args"][:2] == [[s.counter], station]
