@@ -1,0 +1,60 @@
+"""Runs of a catalogue by what people call them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["find_run"]
+
+
+def find_run(catalog: Any, name: str | int) -> Any:
+    """Return the client of a run: by its uid or the beginning of that, its scan_id, or -1 for the last one.
+
+    Of several runs with a scan_id, it is the latest.
+
+    Parameters
+    ----------
+    catalog : client
+        What `bluesky_ext.storage.open_catalog` returned.
+    name : str or int
+        A uid, at least six characters of its beginning, or a number.
+
+    Raises
+    ------
+    LookupError
+        If there is no such run, or more than one uid begins like this.
+    """
+    from tiled.queries import Eq, Like  # pyright: ignore[reportMissingImports]
+
+    text = str(name)
+    number = int(text) if re.fullmatch(r"-?\d{1,9}", text) else None
+    if number is not None and number < 0:
+        runs = _in_order(catalog)
+        if -number > len(runs):
+            raise LookupError(f"no run {number}: the catalogue has {len(runs)}")
+        return runs[number]
+    if number is not None and (found := _in_order(catalog.search(Eq("start.scan_id", number)))):
+        return found[-1]
+    if found := catalog.search(Eq("start.uid", text)).values().head(1):
+        return found[0]
+    if len(text) < 6:
+        raise LookupError(f"no run {text!r}: give a uid, or six characters of its beginning, a scan_id, or -1")
+    # _ and % are wild to Like; what they let in beside is left out here
+    like = [
+        run for run in catalog.search(Like("start.uid", f"{text}%")).values().head(100) if _uid(run).startswith(text)
+    ]
+    if len(like) != 1:
+        several = f", but {len(like)} whose uids begin so" if like else ""
+        raise LookupError(f"no run {text!r} in the catalogue{several}")
+    return like[0]
+
+
+def _in_order(runs: Any) -> list[Any]:
+    """The runs in the order in which they were started."""
+    starts = [(run.metadata.get("start", {}).get("time", 0.0), i, run) for i, run in enumerate(runs.values())]
+    return [run for *_, run in sorted(starts, key=lambda item: item[:2]) if "start" in run.metadata]
+
+
+def _uid(run: Any) -> str:
+    return str(run.metadata["start"]["uid"])

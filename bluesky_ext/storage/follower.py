@@ -1,0 +1,112 @@
+"""The follower: carries a recording that is still growing into a catalogue, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bluesky_ext.documents.records import HEADER_SIZE, MAGIC, read_header, read_payload
+from bluesky_ext.storage.writer import RunWriter
+
+__all__ = ["Follower"]
+
+
+class Follower:
+    """Gives the documents of a recording to a writer as the file grows, and flushes that twice a second.
+
+    The file is the queue: however slow the catalogue is, no more than one batch of documents is in memory, and the
+    callback that writes the file does not wait.
+
+    Parameters
+    ----------
+    path : path
+        The recording, which need not be there before the first `grown`.
+    writer : RunWriter
+        It is called from the thread of the follower alone, until `wait` has returned True.
+    failed : callable
+        Called once, in that thread, with the exception, if the writer fails: nothing more is written then.
+    interval : float
+        The longest that a document waits for a flush, in s.
+    """
+
+    def __init__(self, path: Path, writer: RunWriter, failed: Callable[[Exception], object], interval: float) -> None:
+        self.path = path
+        self.failed = False
+        self._writer, self._report, self._interval = writer, failed, interval
+        self._size = 0
+        self._over: str | None = None
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name=f"save {path.stem}", daemon=True)
+
+    def grown(self) -> None:
+        """Tell it that the file has more whole records."""
+        with self._news:
+            self._size = self.path.stat().st_size
+            if self._thread.ident is None:
+                self._thread.start()
+            self._news.notify()
+
+    def finish(self, incomplete: str = "") -> None:
+        """Let it end with what is in the file now; if there is no stop, give the reason."""
+        with self._news:
+            self._over = incomplete
+            self._news.notify()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it has ended; return whether it has."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            with self.path.open("rb") as file:
+                for name, document in self._records(file):
+                    self._writer(name, document)
+            if self._over:
+                self._writer.close(self._over)
+            else:
+                self._writer.flush()
+        except Exception as error:
+            # The border of this thread: whatever it is, it is reported, and the recording stays.
+            self.failed = True
+            self._writer.discard()
+            self._report(error)
+
+    def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
+        offset = file.seek(len(MAGIC))
+        flushed = time.monotonic()
+        while True:
+            size = self._more(offset, flushed + self._interval if self._writer.pending else None)
+            while offset < size:
+                header = file.read(HEADER_SIZE)
+                length, crc = read_header(header)
+                payload = file.read(length)
+                if zlib.crc32(payload) != crc:
+                    raise OSError(f"{self.path} is damaged at byte {offset}: the disk did not give what was written")
+                yield read_payload(payload)
+                offset += HEADER_SIZE + length
+                if not self._writer.pending:
+                    flushed = time.monotonic()
+                elif time.monotonic() - flushed >= self._interval:
+                    self._writer.flush()
+                    flushed = time.monotonic()
+            if size < 0:
+                return
+            if self._writer.pending and time.monotonic() - flushed >= self._interval:
+                self._writer.flush()
+                flushed = time.monotonic()
+
+    def _more(self, offset: int, until: float | None) -> int:
+        """Wait for the file to grow, or for the time of a flush; return its size, -1 if that was all."""
+        with self._news:
+            while self._size <= offset and self._over is None:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._news.wait(left)
+            return -1 if self._size <= offset and self._over is not None else self._size

@@ -1,0 +1,100 @@
+"""The documents of a run in a catalogue, again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_ext.storage.log import CONTAINER, Entry, read_log
+from bluesky_ext.storage.rebuilt import rebuilt
+from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
+
+__all__ = ["documents", "entries", "is_run"]
+
+
+def documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the documents of a run as ``(name, document)``, its images as ndarray.
+
+    Of a run that `save` saved, they are those that it was given, in their order, with their uids, types and dtypes: any
+    analysis gives what it gave when they were new. A run without a stop ends without one.
+
+    Of a run that another writer saved, as `bluesky_tiled_plugins.TiledWriter`, they are put together from its metadata,
+    tables and arrays, in order of time across its streams; what is in files comes as arrays too. Such a run has
+    no uids of events any more, and the types of its scalars are those of its table.
+
+    Images are read in blocks of up to 64 MiB for each data key; rows of a block are windows on it, which keep it
+    alive.
+
+    Parameters
+    ----------
+    run : client
+        The client of a run in a catalogue.
+
+    Raises
+    ------
+    TypeError
+        If this is no run.
+    """
+    blocks: dict[tuple[str, str], _Blocks] = {}
+    for name, document, places in entries(run):
+        if places:
+            data = dict(document["data"])
+            for key, kind, stream, first, count in places:
+                if (stream, key) not in blocks:
+                    blocks[stream, key] = _Blocks(array_of(run, stream, key))
+                rows = blocks[stream, key].rows(first, count)
+                data[key] = rows[0] if kind == "event" else rows if kind == "array" else list(rows)
+            document = {**document, "data": data}
+        yield name, document
+
+
+def entries(run: Any) -> Iterable[Entry]:
+    """Return the documents of a run, and where their images are."""
+    if not is_run(run):
+        raise TypeError(f"{type(run).__module__}.{type(run).__qualname__} is no run of a catalogue: give catalog[uid]")
+    log = _log_of(run)
+    return rebuilt(run) if log is None else read_log(log)
+
+
+def is_run(thing: object) -> bool:
+    """Whether this is the client of a run."""
+    return any(getattr(spec, "name", None) == "BlueskyRun" for spec in getattr(thing, "specs", ()))
+
+
+def array_of(run: Any, stream: str, key: str) -> Any:
+    """Return the client of an array of a run, whatever clients it is opened with."""
+    from tiled.client import from_context  # pyright: ignore[reportMissingImports]
+
+    return from_context(run.context, "numpy", [*run.path_parts, stream, key])
+
+
+def _log_of(run: Any) -> Any:
+    from tiled.client import from_context  # pyright: ignore[reportMissingImports]
+    from tiled.client.utils import ClientError  # pyright: ignore[reportMissingImports]
+
+    *above, key = run.path_parts
+    try:
+        return from_context(run.context, "numpy", [*above, CONTAINER, key])
+    except ClientError as error:
+        if error.response.status_code != 404:
+            raise
+        return None
+
+
+class _Blocks:
+    """The rows of an array, read in blocks as they are asked for in order."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._count = max(1, BLOCK_BYTES // max(1, int(np.prod(node.shape[1:])) * node.dtype.itemsize))
+        self._block: NDArray[Any] = np.empty(0)
+        self._from = 0
+
+    def rows(self, first: int, count: int) -> NDArray[Any]:
+        if first < self._from or first + count > self._from + len(self._block):
+            stop = min(self._node.shape[0], first + max(count, self._count))
+            self._block, self._from = fetch(self._node, first, stop), first
+        return self._block[first - self._from : first - self._from + count]

@@ -1,0 +1,81 @@
+"""Documents of runs for the tests of storage, and their comparison."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import event_model
+import numpy as np
+
+Docs = list[tuple[str, dict[str, Any]]]
+
+IMAGE = (32, 40)
+
+
+def described(value: Any) -> dict[str, Any]:
+    array = np.asarray(value)
+    dtype = "array" if array.ndim else {"U": "string", "b": "boolean", "i": "integer"}.get(array.dtype.kind, "number")
+    return {"source": "sim", "dtype": dtype, "shape": [*array.shape], "dtype_numpy": array.dtype.str}
+
+
+def run_of(rows: list[dict[str, Any]], *, stop: bool = True, name: str = "primary", **metadata: Any) -> Docs:
+    """A run with one stream, with an event for each row of data."""
+    bundle = event_model.compose_run(metadata=metadata, validate=False)
+    keys = {key: described(value) for key, value in rows[0].items()}
+    stream = bundle.compose_descriptor(name=name, data_keys=keys, validate=False)
+    docs: Docs = [("start", bundle.start_doc), ("descriptor", stream.descriptor_doc)]
+    for n, data in enumerate(rows, start=1):
+        event = stream.compose_event(data=data, timestamps=dict.fromkeys(data, 10.0 + n), time=10.0 + n, validate=False)
+        docs.append(("event", event))
+    if stop:
+        docs.append(("stop", bundle.compose_stop(validate=False)))
+    return docs
+
+
+def images(dtype: Any, n: int, shape: tuple[int, ...] = IMAGE) -> np.ndarray:
+    """Random ones, over the whole range of the dtype."""
+    rng = np.random.default_rng(n)
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return rng.random(shape) < 0.5
+    if kind.kind in "iu":
+        limits = np.iinfo(kind)
+        return rng.integers(limits.min, limits.max, shape, kind.newbyteorder("="), endpoint=True).astype(kind)
+    values = rng.normal(size=shape).astype(kind)
+    values.flat[0] = np.nan
+    return values
+
+
+def uid_of(docs: Docs) -> str:
+    return docs[0][1]["uid"]
+
+
+def feed(sink: Any, docs: Docs) -> None:
+    for name, document in docs:
+        sink(name, document)
+
+
+def assert_same(given: Docs, back: Docs) -> None:
+    """Equal to the last bit, types and dtypes too, in the same order."""
+    assert [name for name, _ in given] == [name for name, _ in back]
+    for (_, one), (_, other) in zip(given, back, strict=True):
+        _assert_equal(one, other, "")
+
+
+def _assert_equal(one: Any, other: Any, where: str) -> None:
+    if type(one) is not OrderedDict:  # ophyd's; every mapping comes back as dict
+        assert type(one) is type(other), f"{where}: {type(one)} and {type(other)}"
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            _assert_equal(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for n, (a, b) in enumerate(zip(one, other, strict=True)):
+            _assert_equal(a, b, f"{where}/{n}")
+    elif isinstance(one, np.ndarray):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape), where
+        assert one.tobytes() == other.tobytes(), where
+    else:
+        assert one == other or (one != one and other != other), where

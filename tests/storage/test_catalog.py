@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from servers import KEY
+
+from bluesky_ext.storage import close_catalog, open_catalog
+
+
+def test_the_room_is_light_to_import() -> None:
+    program = "import sys, bluesky_ext.storage; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"tiled", "bluesky_tiled_plugins", "sqlalchemy", "pyarrow", "xarray"} & {*answer.stdout.split()}
+
+
+def test_a_directory_becomes_a_catalogue_and_is_one_again(tmp_path) -> None:
+    directory = tmp_path / "new" / "catalog"
+    client = open_catalog(str(directory))
+    array = np.arange(6, dtype="u2").reshape(2, 3)
+    client.write_array(array, key="array", metadata={"a": 1})
+    close_catalog(client)
+    close_catalog(client)
+    with pytest.raises(RuntimeError, match="closed"):
+        len(client)
+    client = open_catalog(directory, structure_clients="numpy")
+    assert [*client] == ["array"]
+    back = client["array"].read()
+    assert back.dtype == np.uint16
+    assert np.array_equal(back, array)
+    close_catalog(client)
+
+
+def test_a_path_from_the_home_directory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    close_catalog(open_catalog("~/catalog"))
+    assert (tmp_path / "catalog" / "catalog.db").is_file()
+
+
+def test_a_catalogue_is_for_its_owner_alone(tmp_path, mask) -> None:
+    directory = tmp_path / "catalog"
+    client = open_catalog(directory)
+    client.write_array(np.arange(3), key="array")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
+    close_catalog(client)
+    assert modes.pop("catalog") == modes.pop("data") == 0o700
+    assert {"catalog.db", "tables.db"} <= {*modes}
+    assert {*modes.values()} == {0o600}
+
+
+OPEN = """
+    import sys
+    from bluesky_ext.storage import open_catalog
+    sys.stdin.read()
+    client = open_catalog(sys.argv[1])
+    for n in range(3):
+        client.create_container()
+"""
+
+
+@pytest.mark.timeout(240)  # each imports a server of Tiled, one after the other on a busy machine
+def test_several_processes_make_it_at_once(tmp_path) -> None:
+    directory = tmp_path / "catalog"
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(OPEN), str(directory)]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    for racer in racers:
+        racer.stdin.close()  # type: ignore[union-attr]
+    errors = [racer.stderr.read().decode() for racer in racers]  # type: ignore[union-attr]
+    assert [racer.wait() for racer in racers] == [0] * 3, errors
+    for racer in racers:
+        racer.stderr.close()  # type: ignore[union-attr]
+    client = open_catalog(directory)
+    assert len(client) == 9
+    close_catalog(client)
+    assert not [path for path in directory.iterdir() if path.name.startswith(".")]
+
+
+def test_a_client_is_passed_through(embedded) -> None:
+    assert open_catalog(embedded) is embedded
+    inner = embedded.create_container()
+    assert open_catalog(inner) is inner
+    with pytest.raises(ValueError, match="takes none"):
+        open_catalog(embedded, api_key="k")
+
+
+def test_a_server_with_its_key(served) -> None:
+    client = open_catalog(str(served.context.api_uri), api_key=KEY)
+    assert client.uri == served.uri
+    close_catalog(client)
+
+
+def test_a_wrong_key_is_refused_in_a_line(served) -> None:
+    with pytest.raises(OSError, match="is the server running, and the key right") as error:
+        open_catalog(str(served.context.api_uri), api_key="wrong")
+    assert "\n" not in str(error.value)
+    assert "401" in str(error.value)
+    assert "wrong" not in str(error.value)
+
+
+def test_a_profile(served, tmp_path, monkeypatch) -> None:
+    (tmp_path / "profiles.yml").write_text(f"beamline:\n  uri: {served.context.api_uri}\n")
+    monkeypatch.setattr("tiled.profiles.paths", [tmp_path])
+    client = open_catalog("beamline", api_key=KEY)
+    assert client.uri == served.uri
+    close_catalog(client)
+    with pytest.raises(LookupError, match=r"no profile 'bemline' of Tiled \(beamline\).*write './bemline'"):
+        open_catalog("bemline")
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "error", "message"),
+    [
+        (3, {}, TypeError, "builtins.int is no catalogue: give a directory, an address"),
+        (None, {}, TypeError, "builtins.NoneType is no catalogue"),
+        ("http://tiled.org?api_key=secret", {}, ValueError, "the address http://tiled.org contains its key"),
+        ("./catalog", {"api_key": "k"}, ValueError, "api_key is for servers, and an embedded catalogue takes none"),
+        ("./catalog", {"structure_clients": "np"}, ValueError, "structure_clients 'np': choose"),
+        ("http://127.0.0.1:9/api/v1", {}, OSError, "http://127.0.0.1:9/api/v1 could not be opened .*refused"),
+    ],
+    ids=["int", "none", "key in address", "key for directory", "structure_clients", "no server"],
+)
+def test_what_is_no_catalogue_is_refused_in_a_line(where, options, error, message, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message) as raised:
+        open_catalog(where, **options)
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_is_a_file(tmp_path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(FileExistsError, match=f"the catalogue {path} needs a directory") as error:
+        open_catalog(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_directory_with_something_else_in_it(tmp_path) -> None:
+    (tmp_path / "catalog.db").write_text("not a database")
+    with pytest.raises(OSError, match=f"{tmp_path} could not be opened .*not a database") as error:
+        open_catalog(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+NOBODY = """
+    import os, sys
+    sys.path[:0] = sys.argv[2:]
+    from bluesky_ext.storage import open_catalog
+    import tiled.server.app, tiled.catalog, tiled.client, bluesky_tiled_plugins, sqlalchemy
+    os.setuid(65534)
+    try:
+        open_catalog(sys.argv[1])
+    except OSError as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("made", [True, False], ids=["there", "new"])
+def test_a_directory_that_cannot_be_written_to(made, tmp_path) -> None:
+    directory = tmp_path / "catalog"
+    if made:
+        close_catalog(open_catalog(directory))
+        # To be read by all, so that writing is what fails.
+        for path in (directory, *directory.iterdir()):
+            path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents[:-1]):
+        if path.name.startswith("pytest"):
+            path.chmod(0o755)
+    command = [sys.executable, "-c", textwrap.dedent(NOBODY), str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("PermissionError: [Errno 13] Permission denied"), done.stderr
+    assert f"the catalogue {directory} needs a directory that you may write to" in line
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch, tmp_path) -> None:
+    monkeypatch.setitem(sys.modules, "tiled.client", None)
+    for where in (tmp_path / "catalog", "http://localhost:8000", "profile"):
+        with pytest.raises(ImportError, match=r"pip install 'bluesky-ext\[tiled\]'"):
+            open_catalog(where)
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_files_of_detectors_elsewhere_can_be_registered(tmp_path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["images"] = np.arange(8, dtype="u2").reshape(2, 2, 2)
+
+    def registered(**options: Any) -> Any:
+        client = open_catalog(tmp_path / f"catalog{len(options)}", structure_clients="numpy", **options)
+        from tiled.structures.array import ArrayStructure
+        from tiled.structures.core import StructureFamily
+        from tiled.structures.data_source import Asset, DataSource, Management
+
+        source = DataSource(
+            structure_family=StructureFamily.array,
+            structure=ArrayStructure.from_array(np.zeros((2, 2, 2), "u2")),
+            mimetype="application/x-hdf5",
+            parameters={"dataset": "images"},
+            management=Management.external,
+            assets=[
+                Asset(
+                    data_uri=f"file://localhost{tmp_path}/images.h5", is_directory=False, parameter="data_uris", num=0
+                )
+            ],
+        )
+        return client.new(StructureFamily.array, [source], key="images")
+
+    everywhere = registered()
+    assert everywhere.read().tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+    close_catalog(everywhere)
+    # The server refuses to serve, or to register, what is outside of its readable storage.
+    with pytest.raises(httpx.HTTPStatusError):
+        registered(readable_storage=[tmp_path / "other"]).read()

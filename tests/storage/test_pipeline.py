@@ -1,0 +1,114 @@
+"""A saved run gives the analysis that the live run gave, to the last bit."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import numpy as np
+import pytest
+import xarray as xr
+from bluesky import RunEngine
+from runs import Docs, assert_same, feed
+
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext.sim import Beamline, beamline
+from bluesky_ext.storage import documents, read, save
+
+KEY = "dexela_image"
+
+
+class Pipeline:
+    """Images less the dark of the run, peaks, tracks and crystal maps; what comes out of each is kept."""
+
+    def __init__(self) -> None:
+        self.processor = ImageProcessor(KEY, "dark")
+        tracker = PeakTracker(KEY, 11, minmass=700)
+        linker = TrackLinker(search_range=5, memory=20)
+        self.map = CrystalMap(search_range=5, memory=20)
+        self.out: dict[str, Docs] = {name: [] for name in ("images", "peaks", "tracks", "maps")}
+        stages = (self.processor, tracker, linker, self.map)
+        for stage, out in zip(stages, self.out.values(), strict=True):
+            stage.subscribe(lambda name, document, out=out: out.append((name, copy.deepcopy(document))))
+        self.processor.subscribe(tracker)
+        tracker.subscribe(linker)
+        tracker.subscribe(self.map)
+
+
+def scan(b: Beamline) -> Any:
+    """A grid of which each row has a dark of its own, taken with the shutter closed."""
+
+    @bpp.stage_decorator([b.detector])
+    @bpp.run_decorator(
+        md={
+            "motors": ["sample_y", "sample_x"],
+            "shape": [2, 4],
+            "extents": [[-1, 1], [-1, 1]],
+            "snaking": [False, False],
+        }
+    )
+    def plan():
+        for y in np.linspace(-1, 1, 2):
+            yield from bps.mv(b.shutter, "closed")
+            yield from bps.trigger_and_read([b.detector], name="dark")
+            yield from bps.mv(b.shutter, "open")
+            for x in np.linspace(-1, 1, 4):
+                yield from bps.mv(b.y, y, b.x, x)
+                yield from bps.trigger_and_read([b.detector, b.y, b.x])
+
+    return plan()
+
+
+def rows(docs: Docs) -> list[Any]:
+    """The data of all events, as bytes, but for the uids of the frames, which every analysis gives anew."""
+    return [
+        (key, np.asarray(values).dtype.str, np.asarray(values).tobytes())
+        for name, document in docs
+        if name in ("event", "event_page")
+        for key, values in document["data"].items()
+        if key != "frame_uid"
+    ]
+
+
+def sha256(docs: Docs) -> str:
+    (stop,) = [document for name, document in docs if name == "stop"]
+    return stop["sha256"]
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "files"])
+def test_a_saved_run_gives_what_the_live_run_gave(catalog, inline, tmp_path) -> None:
+    b = beamline(3, (96, 96), n_grains=2, spots_per_grain=3, directory=None if inline else tmp_path / "images")
+    live = Pipeline()
+    raw: Docs = []
+    run_engine = RunEngine(call_returns_result=False)
+    sink = save(catalog, backup=tmp_path / "backup")
+    run_engine.subscribe(lambda name, document: raw.append((name, copy.deepcopy(document))))
+    run_engine.subscribe(live.processor)
+    run_engine.subscribe(sink)
+    live.processor.subscribe(sink)
+    (uid,) = run_engine(scan(b))
+    assert sink.backups == []
+    back = list(documents(catalog[uid]))
+    assert_same(raw, back)
+    assert sum(name == "event" for name, _ in back) == 10
+
+    again = Pipeline()
+    feed(again.processor, back)
+    for stage, out in live.out.items():
+        assert rows(out) == rows(again.out[stage]), stage
+        assert sha256(out) == sha256(again.out[stage]), stage
+    assert len(rows(live.out["peaks"])) > 20
+    assert len(live.map.dataset["grain"]) > 0
+    xr.testing.assert_identical(live.map.dataset, again.map.dataset)
+
+    # So does the derived run of images that was saved with it, from there on.
+    derived = live.out["images"][0][1]["uid"]
+    assert_same(live.out["images"], list(documents(catalog[derived])))
+    images = read(catalog[derived])["primary"][KEY]
+    assert images.shape == (8, 96, 96)
+    assert images.dtype == live.out["images"][-2][1]["data"][KEY].dtype
+    if inline:
+        assert read(catalog[uid])["dark"][KEY].dtype == np.uint16
+    sink.close()
