@@ -18,6 +18,10 @@ CHUNK = 16384
 """Pixels that are summed at a time: their sums stay in the second cache, and each frame is read in long pieces."""
 
 
+COMPILED = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+"""Dtypes of frames that have kernels."""
+
+
 def _sum_dtype(dtype: np.dtype, n_frames: int) -> np.dtype | None:
     """Dtype in which so many frames can be summed as numpy sums them in float64; None if none is known.
 
@@ -29,10 +33,11 @@ def _sum_dtype(dtype: np.dtype, n_frames: int) -> np.dtype | None:
         return None
     limits = np.iinfo(dtype)
     largest = n_frames * max(int(limits.max), -int(limits.min))
-    if dtype.kind == "u" and largest <= np.iinfo(np.uint32).max:
-        return np.dtype(np.uint32)
-    if dtype.kind == "i" and largest <= np.iinfo(np.int32).max:
-        return np.dtype(np.int32)
+    if dtype.itemsize <= 2:  # of wider ones already two are too much: one set of kernels is enough for them
+        if dtype.kind == "u" and largest <= np.iinfo(np.uint32).max:
+            return np.dtype(np.uint32)
+        if dtype.kind == "i" and largest <= np.iinfo(np.int32).max:
+            return np.dtype(np.int32)
     return np.dtype(np.int64) if largest <= 2**53 else None
 
 
@@ -153,10 +158,10 @@ def reduce_frames(
     return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, out)
 
 
-def warm_up(dtypes: Iterable[npt.DTypeLike] = ("uint16",)) -> None:
+def warm_up(dtypes: Iterable[npt.DTypeLike] = COMPILED) -> None:
     """Compile `mean_frame` and `reduce_frames` for frames of these dtypes, or load them from the cache on disk.
 
-    Call it before the first frame, which otherwise waits for a second.
+    Call it before the first frame, which otherwise waits for a second. Other dtypes than these are left to numpy.
     """
     for dtype in dtypes:
         reduce_frames(np.ones((5, 2, 2), dtype))

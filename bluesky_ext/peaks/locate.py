@@ -65,7 +65,7 @@ def locate(
 ) -> pd.DataFrame:
     """Table of the peaks of an image: the one that `trackpy.locate` returns for the same arguments.
 
-    For a two-dimensional image of dtype float64, float32, uint8, uint16, uint32, int16 or int32 the
+    For a two-dimensional image of dtype float64, float32, or integers of 8, 16 or 32 bits, the
     columns, the index and every value but `ep` are trackpy's to the last bit, and `ep` to 1e-9 (less with
     float32, where trackpy averages the background in single precision). Everything else is handed to
     trackpy: other dtypes, other numbers of dimensions, ``invert``, ``preprocess=False``,
@@ -148,6 +148,8 @@ def locate(
         "engine": engine,
     }
     image = np.squeeze(np.asanyarray(raw_image))
+    if not image.dtype.isnative:  # which numba does not take, nor trackpy with it
+        image = image.astype(image.dtype.newbyteorder("="))
     if image.ndim != 2:
         if mask is not None or constant_columns:
             raise ValueError(f"mask and constant_columns are for images of two dimensions, not of shape {image.shape}")
@@ -161,7 +163,7 @@ def locate(
     used = None if mask is None else as_mask(mask, image.shape)
     image = _in_32_bits(image)
     # trackpy warns of a side of three or four pixels (is this a colour image?), so it gets those as well.
-    if parameters.ordinary and image.dtype.newbyteorder("=") in FAST_DTYPES and not {3, 4} & set(image.shape):
+    if parameters.ordinary and image.dtype in FAST_DTYPES and not {3, 4} & set(image.shape):
         found = search(image, parameters, used)
         nonfinite = found.nonfinite
         table = constant_table(found, parameters) if constant_columns else trackpy_table(found, parameters)

@@ -10,18 +10,18 @@ import numpy as np
 from bluesky_ext.peaks.kernel import kernel
 
 
-def quantised_dtype(dtype: np.dtype) -> np.dtype:
-    """Dtype of the quantised image: an integer image keeps its own, any other gets 8 bits."""
-    return dtype if np.issubdtype(dtype, np.integer) else np.dtype(np.uint8)
+def top_of(dtype: np.dtype) -> int:
+    """Highest value of the quantised image: that of its own dtype for an integer image, of 8 bits for any other."""
+    return int(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 255
 
 
-def scale_factor(highest: float, dtype: np.dtype) -> float:
-    """Factor that takes the highest value of the bandpassed image to the top of a quantised dtype.
+def scale_factor(highest: float, top: int) -> float:
+    """Factor that takes the highest value of the bandpassed image to the top of the quantised one.
 
     It may fall one short: ``int((255 / v) * v)`` is 254 for one value in eight. trackpy multiplies by
     the rounded quotient, and so do we.
     """
-    return np.iinfo(dtype).max / highest if highest > 0 else 1.0
+    return top / highest if highest > 0 else 1.0
 
 
 @kernel()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bluesky_ext.peaks.bandpass import bandpass, gaussian_weights, storage_of
+from bluesky_ext.peaks.bandpass import INTEGER, bandpass, gaussian_weights, storage_of
 from bluesky_ext.peaks.buffers import thread_buffers
 from bluesky_ext.peaks.duplicates import duplicates
 from bluesky_ext.peaks.kernel import as_input
@@ -14,11 +14,23 @@ from bluesky_ext.peaks.mask import blank_masked, fill_masked, on_masked
 from bluesky_ext.peaks.maxima import maxima
 from bluesky_ext.peaks.noise import measure_noise, position_error
 from bluesky_ext.peaks.parameters import LocateParameters
-from bluesky_ext.peaks.quantise import brightness_threshold, quantise, quantised_dtype, scale_factor
+from bluesky_ext.peaks.quantise import brightness_threshold, quantise, scale_factor, top_of
 from bluesky_ext.peaks.refine import MASS, RAW_MASS, SIGNAL, SIZE, refine
 
-FAST_DTYPES = frozenset(map(np.dtype, ("f8", "f4", "u1", "u2", "u4", "i2", "i4")))
-"""Dtypes of the images that the kernels take."""
+_WORKED_ON = {
+    np.dtype(given): (np.dtype(image), np.dtype(quantised))
+    for given, image, quantised in (
+        *(("f8", "f8", "u1"), ("f4", "f8", "u1"), ("u1", "u2", "u2"), ("u2", "u2", "u2")),
+        *(("u4", "f8", "u4"), ("i1", "f8", "u4"), ("i2", "f8", "u4"), ("i4", "f8", "u4")),
+    )
+}
+"""What an image, and its quantised image, are held in: no value changes, and three sets of kernels serve eight dtypes.
+
+To compile a set takes seconds. How a dtype rounds is told to the kernels (`storage_of`, `top_of`).
+"""
+
+FAST_DTYPES = frozenset(_WORKED_ON)
+"""Dtypes of the images that `search` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +78,20 @@ def passing(mass: np.ndarray, size: np.ndarray | None, parameters: LocateParamet
     return kept[[np.argmax(mass[kept])]] if topn == 1 else kept[np.argsort(mass[kept])[-topn:]]
 
 
-def _bandpass(raw: np.ndarray, parameters: LocateParameters, out: np.ndarray) -> tuple[np.ndarray, float, int]:
+def _bandpass(
+    raw: np.ndarray, parameters: LocateParameters, storage: int, out: np.ndarray
+) -> tuple[np.ndarray, float, int]:
     """Fill `out` with the bandpassed image.
 
     Returns the raw image with zeros for its non-finite pixels, the highest value in `out`, and the number
     of the non-finite pixels.
     """
-    integers = raw.dtype.kind in "iu"
+    integers = storage == INTEGER
     threshold = parameters.threshold
     if threshold is None:
         threshold = 1.0 if integers else 1 / 255
     weights_y, weights_x = (gaussian_weights(size) for size in parameters.noise)
-    arguments = (weights_y, weights_x, *parameters.smoothing, float(threshold), storage_of(raw.dtype), out)
+    arguments = (weights_y, weights_x, *parameters.smoothing, float(threshold), storage, out)
     highest, finite = bandpass(raw, *arguments)
     # The running sums along y saw every pixel, at no cost. Without a boxcar along y somebody has to look.
     if integers or (finite and parameters.smoothing[0] > 1):
@@ -91,14 +105,19 @@ def _bandpass(raw: np.ndarray, parameters: LocateParameters, out: np.ndarray) ->
 
 def search(image: np.ndarray, parameters: LocateParameters, mask: np.ndarray | None) -> Found:
     """Peaks of a two-dimensional image of one of the FAST_DTYPES; the mask is True where a pixel is used."""
-    raw = as_input(image)
+    storage = storage_of(image.dtype)
+    held_in, quantised_dtype = _WORKED_ON[image.dtype]
+    raw = as_input(image.astype(held_in, copy=False))
     if mask is not None:
-        raw = as_input(fill_masked(raw, mask, parameters.smoothing))
-    bandpassed, quantised = thread_buffers().get(raw.shape, quantised_dtype(raw.dtype))
-    raw, highest, nonfinite = _bandpass(raw, parameters, bandpassed)
+        filled = fill_masked(raw, mask, parameters.smoothing)
+        if storage == INTEGER and filled.dtype.kind == "f":
+            np.trunc(filled, out=filled, where=~mask)
+        raw = as_input(filled)
+    bandpassed, quantised = thread_buffers().get(raw.shape, quantised_dtype)
+    raw, highest, nonfinite = _bandpass(raw, parameters, storage, bandpassed)
     if mask is not None:
         highest = blank_masked(bandpassed, mask)
-    scale = scale_factor(highest, quantised.dtype)
+    scale = scale_factor(highest, top_of(image.dtype))
     quantise(bandpassed, scale, quantised)
 
     threshold = brightness_threshold(quantised, parameters.percentile)

@@ -12,14 +12,17 @@ from bluesky_ext.peaks.parameters import LocateParameters
 
 
 def warm_up(
-    dtypes: Iterable[npt.DTypeLike] = ("float64",), diameter: int | Sequence[int] = 15, *, mask: bool = False
+    dtypes: Iterable[npt.DTypeLike] = ("float64", "uint16", "uint32"),
+    diameter: int | Sequence[int] = 15,
+    *,
+    mask: bool = False,
 ) -> None:
     """Compile what `locate` needs for images of these dtypes, or load it from the cache on disk.
 
     Parameters
     ----------
     dtypes : iterable of dtypes
-        Those of the images to come: each has kernels of its own.
+        Those of the images to come; the three have the kernels of all others.
     diameter : odd int, or one for y and one for x
         Size of a peak in pixels.
     mask : bool

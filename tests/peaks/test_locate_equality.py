@@ -12,7 +12,7 @@ import trackpy
 from bluesky_ext.peaks import locate, peak_columns
 
 pytestmark = pytest.mark.timeout(300)  # with an empty cache the kernels are compiled first
-DTYPES = ["float64", "uint8", "uint16", "uint32", "float64", "float32", "int16", "int32"]
+DTYPES = ["float64", "uint8", "uint16", "uint32", "float64", "float32", "int8", "int16", "int32"]
 
 
 def random_image(rng: np.random.Generator) -> np.ndarray:
