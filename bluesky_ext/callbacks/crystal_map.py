@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import xarray as xr
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
-from bluesky_ext.documents import DerivedRun
+from bluesky_ext.documents import DerivedRun, frames_of
 from bluesky_ext.peaks import StreamLinker, crystal_maps
 
 PARTICLE = "particle"
@@ -103,8 +104,10 @@ class CrystalMap(TrackReduce):
             raise ValueError(f"{sorted(link_kwargs)} are for linking: give search_range as well")
         self._scan = Scan(shape, extents, snaking, dims)
         self._maps = {"value": value, "max_maps": max_maps, "t_column": t_column}
+        if self._scan.n_axes:  # a scan that doesn't fit together is refused now, not at the stop
+            shape = [1] * self._scan.n_axes if shape is None else shape
+            self._map(_NO_TRACKS.rename(columns={"value": value, "frame": t_column}), replace(self._scan, shape=shape))
         self._directory = None if directory is None else Path(directory)
-        self._start: Mapping[str, Any] = {}
         super().__init__(
             link,
             stream_name=stream_name,
@@ -115,17 +118,33 @@ class CrystalMap(TrackReduce):
     @property
     def dataset(self) -> xr.Dataset:
         """The maps of the run that started last, as far as it is; see `bluesky_ext.peaks.crystal_maps`."""
-        return self._dataset(self.tracks, self._start)
+        linking: Linking = self.latest or self.begin({})
+        return self._dataset(self.tracks, linking.start)
 
     def begin(self, start: Mapping[str, Any]) -> Linking:
         """No tracks yet."""
-        self._start = start
-        return super().begin(start) if self._link["search_range"] is not None else Linking(_Given())
+        return super().begin(start) if self._link["search_range"] is not None else Linking(_Given(), start)
+
+    def reduce(self, state: Linking, stream: str, event: Mapping[str, Any]) -> None:
+        """Take a row, or learn which rows a frame has."""
+        # Of a frame that is not one of the scan's, the rows are refused, if it has any.
+        if stream != frames_of(self._stream_name) or self._scan.has(event["data"]["frame"], state.start):
+            super().reduce(state, stream, event)
 
     def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:
         """Take the rows of a page."""
-        if self._link["search_range"] is None and stream == self._stream_name and PARTICLE not in page["data"]:
-            raise ValueError("the rows have no column 'particle': give search_range, or subscribe to a TrackLinker")
+        if stream == self._stream_name:
+            data = page["data"]
+            if self._link["search_range"] is None and PARTICLE not in data:
+                raise ValueError("the rows have no column 'particle': give search_range, or subscribe to a TrackLinker")
+            if self._maps["value"] not in data:
+                raise ValueError(f"the rows have no column {self._maps['value']!r}, only {[*data]}: give value=")
+            frames = {int(frame) for frame in data.get(self._t_column, ())}
+            outside = {frame for frame in frames if not self._scan.has(frame, state.start)}
+            if outside and outside != frames:
+                return False  # row by row, so that only those outside are refused
+            for frame in outside:
+                self._scan.check(frame, state.start)
         return super().reduce_page(state, stream, page)
 
     def finish(self, state: Linking, derived: DerivedRun, start: Mapping[str, Any]) -> None:
@@ -144,16 +163,20 @@ class CrystalMap(TrackReduce):
 
     def _dataset(self, tracks: pd.DataFrame, start: Mapping[str, Any]) -> xr.Dataset:
         if tracks.empty:
-            columns = [self._maps["value"], self._maps["t_column"], PARTICLE]
-            tracks = pd.DataFrame(np.empty((0, 3)), columns=pd.Index(columns))
-        last = int(tracks[self._maps["t_column"]].max()) if len(tracks) else 1
-        taken = {"maps", "grain", "frames", "total", *map(str, tracks)}
-        maps = crystal_maps(tracks, **self._scan.grid(start, last, taken), **self._maps)
+            tracks = _NO_TRACKS.rename(columns={"value": self._maps["value"], "frame": self._t_column})
+        maps = self._map(tracks, self._scan, start)
         if "uid" not in start:
             return maps
         return maps.assign_attrs(
             original_run_uid=start.get("original_run_uid", start["uid"]), scan_id=start.get("scan_id", -1)
         )
 
+    def _map(self, tracks: pd.DataFrame, scan: Scan, start: Mapping[str, Any] | None = None) -> xr.Dataset:
+        last = int(tracks[self._maps["t_column"]].max()) if len(tracks) else 1
+        taken = {"maps", "grain", "frames", "total", *map(str, tracks)}
+        return crystal_maps(tracks, **scan.grid(start or {}, last, taken), **self._maps)
+
+
+_NO_TRACKS = pd.DataFrame(np.empty((0, 3)), columns=pd.Index(["value", "frame", PARTICLE]))
 
 _OPTIONS = ("on_error", "hash_images", "stale_after", "max_open_runs")

@@ -15,7 +15,7 @@ import xarray as xr
 from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
-from bluesky_ext.callbacks.stored import StoredRun, check_whole
+from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
 from bluesky_ext.documents import DerivedRun, Reduce, as_image, as_source
 from bluesky_ext.documents.run import Run
@@ -23,9 +23,6 @@ from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
 from bluesky_ext.peaks.windows import GRAIN
-
-#: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
-DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
 
 NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
 STALE = (
@@ -148,7 +145,7 @@ class CrystalMapper(Reduce):
         self._directory = None if directory is None else Path(directory)
         self._db = db
         self._replayed: Any = None
-        warm_up_images(DTYPES)
+        warm_up_images()
         warm_up(("float64",), diameter)
         warm_up_windows()
         super().__init__(
@@ -281,7 +278,9 @@ class CrystalMapper(Reduce):
                 f"{self._data_key} is no image: shape {frames.shape}, dtype {frames.dtype}; give the key of an image"
             )
         image = mean_frame(frames)
-        if state.shape is None:  # windows and scan are tried on the first image
+        if state.shape is None:  # diameter, windows and scan are tried on the first image
+            if self._maps.known is None:
+                self._maps.located(image, image)
             self._maps.check_scan(state.start)
             state.windows, state.shape = self._maps.placed(image.shape), image.shape
         if image.shape != state.shape:
@@ -335,10 +334,7 @@ class CrystalMapper(Reduce):
 
     def _stored(self, state: _Mapping) -> StoredRun:
         uid = state.start["uid"]
-        try:
-            documents = as_source(self._db[uid]) if self._replayed is None else self._replayed
-        except (LookupError, ValueError) as error:
-            raise LookupError(f"db has no run {uid} ({error}): subscribe what stores it before this stage") from error
+        documents = as_source(stored_in(self._db, uid)) if self._replayed is None else self._replayed
         about = {"data_keys": self.data_keys, "handlers": self._handlers, "root_map": self._root_map}
         return StoredRun(documents, uid, self._stream_name, name=f"{self.name}, second pass", **about)
 

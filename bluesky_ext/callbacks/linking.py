@@ -49,6 +49,7 @@ class Linking:
     """
 
     linker: Tracks
+    start: Mapping[str, Any] = field(default_factory=dict)
     rows: dict[int, list[_Chunk]] = field(default_factory=dict)
     valid: dict[int, range] = field(default_factory=dict)
     linked: set[int] = field(default_factory=set)  # of those in ``rows``
@@ -93,11 +94,15 @@ class Linking:
     def _link(self, frame: int) -> None:
         valid = self.valid.get(frame)
         columns: dict[str, list[Any]] = {}
+        seq_nums: list[np.ndarray] = []
         for chunk in self.rows.get(frame, ()):
             kept = slice(None) if valid is None else np.flatnonzero(_within(chunk, valid))
+            seq_nums.append(chunk.seq_nums[kept])
             for name, column in chunk.columns.items():
                 columns.setdefault(name, []).append(np.asarray(column)[kept])
         table = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+        if len(seq_nums) > 1:  # a store that sorts by time gives the rows of a frame in any order
+            table = table.iloc[np.argsort(np.concatenate(seq_nums), kind="stable")].reset_index(drop=True)
         self.linker.add(frame, table)
 
 
@@ -142,7 +147,7 @@ class TrackReduce(Reduce):
 
     def begin(self, start: Mapping[str, Any]) -> Linking:
         """No tracks yet."""
-        return Linking(StreamLinker(**self._link))
+        return Linking(StreamLinker(**self._link), start)
 
     def reduce(self, state: Linking, stream: str, event: Mapping[str, Any]) -> None:
         """Take a row, or learn which rows a frame has."""

@@ -49,10 +49,15 @@ class Scan:
         except TypeError:
             raise ValueError(f"the start document has shape={shape!r}, which is no grid: give shape=") from None
 
+    def has(self, seq_num: int, start: Mapping[str, Any]) -> bool:
+        """Whether an event is a point of the scan."""
+        points = self.points(start)
+        return points is None or 1 <= seq_num <= math.prod(points)
+
     def check(self, seq_num: int, start: Mapping[str, Any]) -> None:
         """Refuse an event that is not a point of the scan."""
         points = self.points(start)
-        if points is not None and not 1 <= seq_num <= math.prod(points):
+        if points is not None and not self.has(seq_num, start):
             raise ValueError(
                 f"event {seq_num} is not one of the {math.prod(points)} of a scan of shape {points}: give shape="
             )

@@ -72,6 +72,14 @@ class StoredRun:
         self.read(count_down)
 
 
+def stored_in(db: Any, uid: str) -> Any:
+    """The run with this uid of a database; a one-line error if it has none."""
+    try:
+        return db[uid]
+    except (LookupError, ValueError) as error:
+        raise LookupError(f"db has no run {uid} ({error}): subscribe what stores it before this stage") from error
+
+
 def check_whole(came: list[int], stored: Collection[int]) -> None:
     """Refuse a stored run that lacks frames which came by."""
     missing = sorted(set(came).difference(stored))

@@ -8,7 +8,9 @@ from typing import Any
 from event_model import unpack_event_page
 
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
+from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.documents import DerivedRun, as_source
+from bluesky_ext.documents.run import Run
 from bluesky_ext.peaks import StreamLinker
 
 #: Rows of one emitted page: enough to be quick in a store, few enough to be light on the way.
@@ -61,8 +63,6 @@ class TrackLinker(TrackReduce):
 
     def finish(self, state: Linking, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit every row with its particle."""
-        if self._db is not None and not state.linker.frames and not state.rows:
-            self._take_stored(state, start["uid"])
         errors = state.link_the_rest()
         table = state.linker.tracks
         for number, first in enumerate(range(0, len(table), PAGE), start=1):
@@ -72,14 +72,22 @@ class TrackLinker(TrackReduce):
             with self.naming_the_range():
                 raise errors[0]
 
-    def _take_stored(self, state: Linking, uid: str) -> None:
+    def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
+        state: Linking = run.state
+        if self._db is not None and not state.linker.frames and not state.rows:
+            self._take_stored(run)
+        super()._finish(run, stop)
+
+    def _take_stored(self, run: Run) -> None:
         names: dict[str, str] = {}
-        for name, doc in as_source(self._db[uid]):
+        for name, doc in as_source(stored_in(self._db, run.uid)):
             if name == "descriptor":
                 names[doc["uid"]] = doc.get("name", "primary")
             elif name in ("event", "event_page"):
                 for event in [doc] if name == "event" else unpack_event_page(doc):  # pyright: ignore
-                    self.reduce(state, names[event["descriptor"]], event)
+                    stream = names[event["descriptor"]]
+                    run.received[stream].add(event["seq_num"])
+                    self.reduce(run.state, stream, event)
 
 
 _OPTIONS = ("on_error", "hash_images", "stale_after", "max_open_runs")

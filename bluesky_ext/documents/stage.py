@@ -36,7 +36,9 @@ class Stage(Intake):
         The keys that it works on. Events of streams without them are not its business; their frames, wherever they
         are, are found for it.
     on_error : {"log", "raise"}
-        Whether an error is logged and counted, so that the scan goes on, or raised when the document is through.
+        Whether an error is logged and counted, so that the scan goes on, or raised when the document is through, also
+        by the stages that feed this one. An error at the stop keeps the stop document from the callbacks of the
+        RunEngine that were subscribed later: let those that store it come first.
     handlers, root_map : dict, optional
         For images behind ``resource`` and ``datum`` documents, as `event_model.Filler` takes them. Handlers that are
         installed (entry points of group ``databroker.handlers``) are known already.
@@ -84,6 +86,7 @@ class Stage(Intake):
         self._max_open_runs = max_open_runs
         self._subscribers = Subscribers(self.name, self.stats, self._complaints)
         self._error: BaseException | None = None
+        self._demanded: BaseException | None = None
 
     # What subscribers see
 
@@ -111,8 +114,9 @@ class Stage(Intake):
             self.stats.emitted += 1
         elif name == "event_page":
             self.stats.emitted += len(doc["seq_num"])
-        failure = self._subscribers.emit(name, doc)
+        failure, demanded = self._subscribers.emit(name, doc)
         self._error = self._error or failure
+        self._demanded = self._demanded or demanded
 
     # What comes in
 
@@ -134,10 +138,17 @@ class Stage(Intake):
             self._error = self._error or error
         self._raise_on_request()
 
+    @property
+    def raises(self) -> bool:
+        """Whether this stage, or one that it feeds, was told to raise its errors: then the scan is to stop for them."""
+        return self.on_error == "raise" or self._subscribers.raise_errors
+
     def _raise_on_request(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            if self.on_error == "raise":
+        if self._error is not None or self._demanded is not None:
+            error, self._error, demanded, self._demanded = self._error, None, self._demanded, None
+            if demanded is not None:
+                raise demanded
+            if error is not None and self.on_error == "raise":
                 raise error
 
     def close(self) -> None:
@@ -201,8 +212,7 @@ class Stage(Intake):
             f"failed {type(error).__name__}",
             "%s failed on run %s, stream %r, %s: %s: %s",
             *(self.name, run.uid, stream, what, type(error).__name__, " ".join(str(error).split())),
-            # These say what is wrong with the data; others may be a mistake of ours, that one must find.
-            exc_info=None if isinstance(error, ValueError | OSError) else error,
+            exc_info=_unexpected(error),
         )
         self._error = self._error or error
 
@@ -224,8 +234,8 @@ class Stage(Intake):
             self.stats.failed += 1
             self._log.warning(
                 "%s could not finish run %s: %s: %s",
-                *(self.name, run.uid, type(error).__name__, error),
-                exc_info=error,
+                *(self.name, run.uid, type(error).__name__, " ".join(str(error).split())),
+                exc_info=_unexpected(error),
             )
             self._error = self._error or error
         finally:
@@ -265,3 +275,12 @@ class Stage(Intake):
 
     def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
         """Emit what is left, before the stop document."""
+
+
+def _unexpected(error: BaseException) -> BaseException | None:
+    """The error, if the log should have its traceback: if it may be a mistake of ours, that one must find.
+
+    These others say what is wrong with the data, in a line.
+    """
+    about_data = isinstance(error, ValueError | OSError) or type(error) is LookupError
+    return None if about_data else error

@@ -49,12 +49,22 @@ class Subscribers:
         del self._all[token]
         self._sort()
 
-    def emit(self, name: str, doc: dict[str, Any]) -> Exception | None:
-        """Call all whom a document concerns, also when one of them fails; the first failure.
+    @property
+    def raise_errors(self) -> bool:
+        """Whether one of them is a stage that was told to raise its errors."""
+        return any(getattr(callback, "raises", False) is True for _, callback in self._all.values())
+
+    def emit(self, name: str, doc: dict[str, Any]) -> tuple[Exception | None, Exception | None]:
+        """Call all whom a document concerns, also when one of them fails.
 
         Who subscribes or unsubscribes meanwhile does so from the next document on.
+
+        Returns
+        -------
+        tuple
+            The first failure, and the first one of a stage that was told to raise its errors.
         """
-        first = None
+        first = demanded = None
         for token, callback, by_rows in self._of[name]:
             rows = unpack_event_page(doc) if by_rows else (doc,)  # pyright: ignore[reportArgumentType]
             for one in rows:
@@ -62,14 +72,17 @@ class Subscribers:
                     callback("event" if by_rows else name, one)  # pyright: ignore[reportArgumentType]
                 except Exception as error:
                     first = first or error
+                    is_demanded = getattr(callback, "raises", False) is True
+                    if is_demanded:
+                        demanded = demanded or error
                     self._stats.subscriber_failures += 1
                     self._complaints(
                         f"subscriber {token} {type(error).__name__}",
                         "%s: its subscriber %s failed on a document %r: %s: %s",
                         *(self._owner, reprlib.repr(callback), name, type(error).__name__, error),
-                        exc_info=error,
+                        exc_info=None if is_demanded else error,  # who raises it has it all
                     )
-        return first
+        return first, demanded
 
     def _sort(self) -> None:
         # New lists, since one of the old may just be gone through.

@@ -54,6 +54,11 @@ class _Point:
         self.forward_cands: list[tuple[_Point | None, float]] = []
         self.subnet: int | None = None
 
+    def __hash__(self) -> int:
+        # Solvers go through sets of these. By where they lie in memory, as is the default, two links that are equally
+        # good (saturated peaks lie on whole pixels) would be chosen between by chance, and a replay would differ.
+        return hash((self.t, self.row))
+
 
 class FrameLinker:
     """The rules by which peaks are linked: those of `trackpy.linking.Linker`.

@@ -122,3 +122,36 @@ def test_bad_arguments_are_refused_at_once():
         CrystalMap(search_range=5, max_maps=0)
     with pytest.raises(ValueError, match="memory"):
         CrystalMap(memory=3)
+
+
+def test_frames_outside_of_the_scan_cost_no_maps(caplog, tmp_path):
+    rows = peaks(raw_run())
+    cm = CrystalMap(search_range=5, memory=1, shape=(2, 2), dims=("y_axis", "x_axis"), directory=tmp_path)
+    sink = run_through(cm, rows)
+    # Frames 1, 2 and 3 have two peaks each, 4 has none, 5 and 6 are not among the four.
+    assert (cm.dataset["maps"].values > 0).sum(axis=(1, 2)).tolist() == [3, 3]
+    assert len(sink.named("event")) == 2
+    assert list(tmp_path.glob("*.nc"))
+    assert sink.stop["failed"] == {"primary": [7, 8, 9, 10]}  # the rows of 5 and 6
+    assert "event 5 is not one of the 4 of a scan of shape (2, 2)" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("scan", "said"),
+    [
+        ({"shape": (2, 3), "extents": [(0, 1)]}, "extents="),
+        ({"shape": (2, 0)}, "shape="),
+        ({"shape": (2, 3), "dims": ("a", "a")}, "dims="),
+        ({"extents": [(0, 1), (0, 1)], "snaking": [True]}, "snaking="),
+    ],
+)
+def test_a_scan_that_does_not_fit_together_is_refused_at_once(scan, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        CrystalMap(search_range=5, **scan)
+
+
+def test_a_value_that_no_row_has_is_named(caplog):
+    sink = run_through(CrystalMap(search_range=5, value="weight"), peaks(raw_run()))
+    assert "the rows have no column 'weight', only ['y', 'x', 'mass'" in caplog.text
+    assert "weight" not in str(sink.named("event"))

@@ -654,3 +654,14 @@ def test_no_kernel_is_compiled_during_a_run():
     before = compiled()
     cm.replay(raw_run())
     assert compiled() == before
+
+
+def test_an_image_that_is_too_small_is_refused_with_its_first_event(caplog):
+    stage = CrystalMapper(KEY, 151)
+    for name, doc in raw_run():
+        stage(name, doc)
+        if "failed" in caplog.text:
+            break
+    assert name == "event"
+    assert "is smaller than the diameter 151" in caplog.text
+    assert "Traceback" not in caplog.text

@@ -8,6 +8,8 @@ from cases import KEY, LOCATE, Collector, content, feed, frames, raw_run, run_th
 from event_model import compose_run, pack_event_page
 
 from bluesky_ext import PeakTracker, Recorder, Recording, TrackLinker
+from bluesky_ext.documents import Map
+from bluesky_ext.peaks import link as link_table
 
 trackpy.quiet()
 
@@ -229,3 +231,90 @@ def test_rows_without_a_frame_are_an_error_that_says_so(caplog):
     assert stop["failed_counts"] == {"primary": len(table)}
     assert "no column 'number'" in caplog.text
     assert Collector
+
+
+def crowded_run():
+    """A run in which frame 2 has too many peaks within reach of each other."""
+    rng = np.random.default_rng(0)
+    rows = [{"y": y, "x": x, "mass": 1.0, "frame": frame} for frame in (1, 2, 3) for y, x in rng.uniform(0, 60, (70, 2))]
+    return peak_run(pd.DataFrame(rows), 3)
+
+
+@pytest.mark.parametrize("between", [0, 2])
+def test_one_that_is_to_raise_stops_the_scan_through_those_that_are_not(between, caplog):
+    linker = TrackLinker(search_range=60, on_error="raise")
+    first = last = Passing()
+    for _ in range(between):
+        last.subscribe(following := Passing())
+        last = following
+    heard = []
+    last.subscribe(linker)
+    last.subscribe(lambda name, doc: heard.append(name))
+    with pytest.raises(ValueError, match=r"^search_range=60 puts too many peaks within reach of each other"):
+        for name, doc in crowded_run():
+            first(name, doc)
+    assert heard[-1] == "event"  # its siblings are not starved
+    assert "Traceback" not in caplog.text
+
+
+class Passing(Map):
+    """A map that changes nothing."""
+
+    def __init__(self):
+        super().__init__(lambda data, seq_num: {}, parameters={})
+
+
+def test_links_of_equal_length_are_chosen_alike_every_time():
+    """Saturated peaks lie on whole pixels: there are links that are equally good."""
+    rng = np.random.default_rng(0)
+    rows = [(float(y), float(x), frame) for frame in range(1, 8) for y, x in rng.integers(0, 12, (10, 2))]
+    table = pd.DataFrame(rows, columns=["y", "x", "frame"])
+    kept = []  # so that the objects of the next time lie elsewhere in memory
+    answers = set()
+    for number in range(20):
+        answers.add(tuple(link_table(table, 3)["particle"]))
+        kept.append([object() for _ in range(100 * number)])
+    assert len(answers) == 1
+
+
+def test_a_stored_run_is_whole_and_nothing_of_it_is_lost():
+    docs = peak_run(rng_frames(), 30)
+    sinks = []
+    for given in (docs, [docs[0], docs[-1]]):
+        linker = TrackLinker(db={docs[0][1]["uid"]: docs}, search_range=8)
+        linker.subscribe(sink := Collector())
+        feed(linker, given)
+        sinks.append(sink)
+        assert linker.stats.lost == 0
+    live, stored = (sink.stop for sink in sinks)
+    assert "lost" not in stored
+    assert stored["sha256"] == live["sha256"]
+    assert stored["num_events"] == live["num_events"]
+
+
+def test_a_database_without_the_run_is_an_error_of_one_line(caplog):
+    docs = peak_run(rng_frames(), 30)
+    linker = TrackLinker(db={}, search_range=8)
+    linker.subscribe(sink := Collector())
+    feed(linker, [docs[0], docs[-1]])
+    uid = docs[0][1]["uid"]
+    assert f"LookupError: db has no run {uid}" in sink.stop["incomplete"]
+    assert "subscribe what stores it before this stage" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_rows_of_a_frame_in_another_order_are_the_same_rows():
+    """As databroker gives them, which merges the streams of a run by the times of their events."""
+    docs = peak_run(rng_frames(), 30, single=True)
+    at = [number for number, (name, doc) in enumerate(docs) if name == "event" and "x" in doc["data"]]
+    shuffled = list(docs)
+    rng = np.random.default_rng(1)
+    by_frame: dict = {}
+    for number in at:
+        by_frame.setdefault(docs[number][1]["data"]["frame"], []).append(number)
+    for places in by_frame.values():
+        for place, other in zip(places, rng.permutation(places), strict=True):
+            shuffled[place] = docs[other]
+    assert shuffled != docs
+    sinks = [run_through(TrackLinker(search_range=8, memory=2), given) for given in (docs, shuffled)]
+    assert sinks[0].stop["sha256"] == sinks[1].stop["sha256"]
