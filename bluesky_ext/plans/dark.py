@@ -18,13 +18,13 @@ __all__ = ["dark_plan", "take_dark"]
 @plan
 def dark_plan(
     detectors: Sequence[Readable] | Readable,
-    shutter: Movable,
-    shutter_close: Any,
+    shutter: Movable | None = None,
+    shutter_close: Any = None,
     shutter_wait_close: float = 0.0,
     *,
     stream: str = "dark",
 ) -> MsgGenerator[None]:
-    """Close the shutter and take one event with the dark image, in a stream of its own.
+    """Close the shutter, if one is given, and take one event with the dark image, in a stream of its own.
 
     A part of a plan, for inside a run. The detectors are staged anew before and after, so that one which writes
     files has the dark in a file of its own. The shutter stays closed: the plan that goes on has to open it.
@@ -33,8 +33,8 @@ def dark_plan(
     ----------
     detectors : list or tuple
         The detectors, or a single one.
-    shutter : Movable
-        The shutter.
+    shutter : Movable, optional
+        The shutter. Without one it is the caller who has seen to the dark.
     shutter_close : Any
         The value that closes the shutter.
     shutter_wait_close : float
@@ -43,11 +43,16 @@ def dark_plan(
         Name of the stream.
     """
     dets = as_detectors(detectors)
-    if not isinstance(shutter, Movable):
-        raise TypeError(f"shutter is {shutter!r}: give a device that can be set, without one the image is not dark")
+    if (shutter is None) != (shutter_close is None):
+        raise TypeError(
+            f"shutter is {shutter!r}, shutter_close {shutter_close!r}: give both, or see to the dark yourself"
+        )
+    if shutter is not None and not isinstance(shutter, Movable):
+        raise TypeError(f"shutter is {shutter!r}: give a device that can be set")
     check_finite("shutter_wait_close", shutter_wait_close, 0)
     yield from _stage_anew(dets)
-    yield from bps.mv(shutter, shutter_close)
+    if shutter is not None:
+        yield from bps.mv(shutter, shutter_close)
     if shutter_wait_close > 0:
         yield from bps.sleep(shutter_wait_close)
     yield from take_dark(dets, stream)

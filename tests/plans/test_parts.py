@@ -59,44 +59,60 @@ def test_messages_of_a_dark(bench: Beamline):
 
 
 def test_wrong_arguments_of_a_dark(bench: Beamline):
-    shutter: Any = None
-    with pytest.raises(TypeError, match=r"^shutter is None: give a device that can be set"):
+    shutter: Any = "shutter"
+    with pytest.raises(TypeError, match=r"^shutter is 'shutter': give a device that can be set"):
         next(iter(dark_plan([bench.detector], shutter, "closed")))
+    with pytest.raises(TypeError, match=r"^shutter is None, shutter_close 'closed': give both"):
+        next(iter(dark_plan([bench.detector], None, "closed")))
     with pytest.raises(ValueError, match=r"^shutter_wait_close is -1"):
         next(iter(dark_plan([bench.detector], bench.shutter, "closed", -1)))
     with pytest.raises(ValueError, match=r"^detectors is empty"):
         next(iter(dark_plan([], bench.shutter, "closed")))
 
 
+def test_a_dark_of_those_who_closed_the_shutter_themselves(bench: Beamline):
+    messages = [
+        (msg.command, msg.obj and msg.obj.name) for msg in RunEngineSimulator().simulate_plan(dark_plan(bench.detector))
+    ]
+    assert ("set", "shutter") not in messages
+    assert ("trigger", "dexela") in messages
+
+
 def test_loop_forever_until_it_is_stopped(run_engine: RunEngine):
-    rounds = []
+    places = []
 
-    def shake(left: float, *, right: float):
-        yield from bps.mv(motor1, left)
-        yield from bps.mv(motor1, right)
-        rounds.append(motor1.position)
-        if len(rounds) == 3:
-            yield from bps.pause()
+    def stop_after_three_rounds(value, **_):
+        places.append(value)
+        if len(places) == 6:
+            run_engine.request_pause()
 
-    with pytest.raises(RunEngineInterrupted):
-        run_engine(loop_forever(shake, -1, right=2))
-    run_engine.stop()
-    assert rounds == [2, 2, 2]
+    token = motor1.subscribe(stop_after_three_rounds, "readback", run=False)
+    try:
+        with pytest.raises(RunEngineInterrupted):
+            run_engine(loop_forever(motor1, -1, 2))
+        run_engine.stop()
+    finally:
+        motor1.unsubscribe(token)
+    assert places[:6] == [-1, 2, -1, 2, -1, 2]
 
 
-def test_loop_forever_for_a_time(run_engine: RunEngine, monkeypatch: pytest.MonkeyPatch):
+def test_loop_forever_for_a_time(monkeypatch: pytest.MonkeyPatch):
     """A clock that goes on by a second each time it is looked at: at the start, and before each round."""
     clock = iter(range(100))
     monkeypatch.setattr("bluesky_ext.plans.loop.time.monotonic", lambda: next(clock))
     simulator = RunEngineSimulator()
-    messages = simulator.simulate_plan(loop_forever(bps.null, timeout=3.5))
+    messages = simulator.simulate_plan(loop_forever(motor1, -1, 2, timeout=3.5))
     assert simulator.return_value == 3
-    assert [msg.command for msg in messages] == ["checkpoint", "null"] * 3
+    one_round = ["checkpoint", "set", "wait", "set", "wait"]
+    assert [msg.command for msg in messages] == one_round * 3
+    assert [msg.args for msg in messages if msg.command == "set"] == [(-1,), (2,)] * 3
 
 
 def test_wrong_arguments_of_a_loop():
-    plan: Any = iter([])
-    with pytest.raises(TypeError, match="give the function that makes the plan, a plan runs only once"):
-        next(iter(loop_forever(plan)))
+    motor: Any = "motor"
+    with pytest.raises(TypeError, match="^motor is 'motor': give a device that can be set"):
+        next(iter(loop_forever(motor, 0, 1)))
+    with pytest.raises(ValueError, match=r"^right is nan"):
+        next(iter(loop_forever(motor1, 0, float("nan"))))
     with pytest.raises(ValueError, match=r"^timeout is 0"):
-        next(iter(loop_forever(bps.null, timeout=0)))
+        next(iter(loop_forever(motor1, 0, 1, timeout=0)))
