@@ -236,8 +236,8 @@ def test_rows_without_a_frame_are_an_error_that_says_so(caplog):
 def crowded_run():
     """A run in which frame 2 has too many peaks within reach of each other."""
     rng = np.random.default_rng(0)
-    rows = [{"y": y, "x": x, "mass": 1.0, "frame": frame} for frame in (1, 2, 3) for y, x in rng.uniform(0, 60, (70, 2))]
-    return peak_run(pd.DataFrame(rows), 3)
+    table = pd.DataFrame(rng.uniform(0, 60, (210, 2)), columns=["y", "x"])
+    return peak_run(table.assign(mass=1.0, frame=np.repeat([1, 2, 3], 70)), 3)
 
 
 @pytest.mark.parametrize("between", [0, 2])
@@ -251,8 +251,7 @@ def test_one_that_is_to_raise_stops_the_scan_through_those_that_are_not(between,
     last.subscribe(linker)
     last.subscribe(lambda name, doc: heard.append(name))
     with pytest.raises(ValueError, match=r"^search_range=60 puts too many peaks within reach of each other"):
-        for name, doc in crowded_run():
-            first(name, doc)
+        feed(first, crowded_run())
     assert heard[-1] == "event"  # its siblings are not starved
     assert "Traceback" not in caplog.text
 

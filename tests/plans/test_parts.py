@@ -110,7 +110,7 @@ def test_loop_forever_for_a_time(monkeypatch: pytest.MonkeyPatch):
 
 def test_wrong_arguments_of_a_loop():
     motor: Any = "motor"
-    with pytest.raises(TypeError, match="^motor is 'motor': give a device that can be set"):
+    with pytest.raises(TypeError, match=r"^motor is 'motor': give a device that can be set"):
         next(iter(loop_forever(motor, 0, 1)))
     with pytest.raises(ValueError, match=r"^right is nan"):
         next(iter(loop_forever(motor1, 0, float("nan"))))
