@@ -33,10 +33,13 @@ class DecodeError(ValueError):
     """The bytes are no frame of this codec, or one beyond the limits given."""
 
 
-def parts(head: bytes, buffers: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield the pieces that make a frame when they are joined: the document, and the bytes of its arrays."""
+def parts(head: bytes, buffers: Iterable[Buffer], start: int = 0) -> Iterator[Buffer]:
+    """Yield the pieces that make a frame when they are joined: the document, and the bytes of its arrays.
+
+    The arrays are aligned as they will lie in a message of which the frame begins at byte `start`.
+    """
     yield head
-    offset = len(head)
+    offset = start + len(head)
     for data in buffers:
         size = len(data)
         if size > _MAX_BIN:

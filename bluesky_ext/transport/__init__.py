@@ -1,0 +1,49 @@
+"""Documents between processes and threads: over 0MQ as Bluesky sends them, and in the background of a scan.
+
+The ends here and those of `bluesky.callbacks.zmq` work together: same addresses, prefixes, frames and CURVE keys. What
+they add: documents as msgpack instead of pickle, losses that are counted, and back-pressure where it is asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from bluesky_ext._lazy import lazy
+from bluesky_ext.documents.codec import DecodeError, dumps, loads
+
+if TYPE_CHECKING:
+    from bluesky.callbacks.zmq import ClientCurve, ServerCurve
+
+    from bluesky_ext.transport.dispatcher import RemoteDispatcher
+    from bluesky_ext.transport.proxy import Proxy
+    from bluesky_ext.transport.publisher import Publisher
+    from bluesky_ext.transport.signals import interruptible
+    from bluesky_ext.transport.thread import Background, background
+
+__all__ = [  # noqa: RUF022 - grouped by what belongs together
+    # what a document is on the wire
+    "DecodeError",
+    "dumps",
+    "loads",
+    # the ends, and what is between them
+    "Publisher",
+    "RemoteDispatcher",
+    "Proxy",
+    "ClientCurve",
+    "ServerCurve",
+    # in one process
+    "Background",
+    "background",
+    "interruptible",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        # Bluesky's own, so that a configuration made for one end fits the other.
+        "bluesky.callbacks.zmq": ("ClientCurve", "ServerCurve"),
+        "bluesky_ext.transport.thread": ("Background", "background"),
+        "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
+        "bluesky_ext.transport.proxy": ("Proxy",),
+        "bluesky_ext.transport.publisher": ("Publisher",),
+        "bluesky_ext.transport.signals": ("interruptible",),
+    },
+)

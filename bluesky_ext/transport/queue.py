@@ -1,0 +1,137 @@
+"""A queue that is bounded by the number of its documents and by their bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import Generic, Literal, TypeVar
+
+__all__ = ["Closed", "DocumentQueue", "Policy", "check_policy"]
+
+Policy = Literal["block", "drop"]
+T = TypeVar("T")
+
+#: Documents that come many to a run, each of which may be missed; a run without its others can't be understood.
+_MANY = frozenset({"event", "event_page", "datum", "datum_page", "stream_datum"})
+_RESERVE = 1000
+
+
+class Closed(Exception):  # noqa: N818 - it is no error, but the end
+    """The queue has been closed, and is empty."""
+
+
+def check_policy(policy: Policy) -> Policy:
+    """Return the policy, or raise the error that says what is wrong with it."""
+    if policy not in ("block", "drop"):
+        raise ValueError(f"policy={policy!r}: give 'block' (wait while the queue is full) or 'drop' (and count)")
+    return policy
+
+
+class DocumentQueue(Generic[T]):
+    """Documents on their way from one thread to another, in order.
+
+    A signal may come at any time, and its handler may call `close`: the lock is one that its thread may take twice.
+
+    Parameters
+    ----------
+    max_documents : int
+        When there are so many, it is full.
+    max_bytes : int
+        When adding one would make it more than so many, it is full; a larger document passes when it is alone.
+    policy : {"block", "drop"}
+        What `put` does when it is full. Documents that a run has few of (start, descriptor, stop, resource) are never
+        dropped for the sake of others: another thousand of them find room.
+
+    Attributes
+    ----------
+    dropped : Counter
+        How many documents were dropped, by name.
+    nbytes : int
+        The bytes that are in it.
+    """
+
+    def __init__(self, max_documents: int, max_bytes: int, policy: Policy) -> None:
+        if max_documents < 1 or max_bytes < 1:
+            raise ValueError(f"a queue of {max_documents} documents and {max_bytes} bytes: give numbers above 0")
+        self._max_documents = max_documents
+        self._max_bytes = max_bytes
+        self._policy: Policy = check_policy(policy)
+        self._items: deque[tuple[T, int]] = deque()
+        self._changed = threading.Condition(threading.RLock())
+        self._at_work = False
+        self._closed = False
+        self.nbytes = 0
+        self.dropped: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, name: str, item: T, nbytes: int) -> bool:
+        """Add a document; False if it was dropped, being too much or too late."""
+        with self._changed:
+            while not self._closed and not self._has_room(name, nbytes):
+                if self._policy == "drop":
+                    break
+                self._changed.wait()
+            else:
+                if not self._closed:
+                    self._items.append((item, nbytes))
+                    self.nbytes += nbytes
+                    self._changed.notify_all()
+                    return True
+            self.dropped[name] += 1
+            return False
+
+    def get(self, timeout: float | None = None) -> T:
+        """The next document; the one before it counts as done.
+
+        Raises TimeoutError if none comes in so many seconds, and `Closed` if none will.
+        """
+        with self._changed:
+            self._done()
+            if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
+                raise TimeoutError
+            if not self._items:
+                raise Closed
+            item, nbytes = self._items.popleft()
+            self.nbytes -= nbytes
+            self._at_work = True
+            self._changed.notify_all()
+            return item
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all documents are done; False if that takes more seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._items and not self._at_work, timeout)
+
+    def close(self) -> None:
+        """Take no more documents; those that are in it can still be got."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def clear(self) -> int:
+        """Drop all that is in it; return how many documents that were."""
+        with self._changed:
+            count = len(self._items)
+            self._items.clear()
+            self.nbytes = 0
+            self._changed.notify_all()
+            return count
+
+    def finish(self) -> None:
+        """The thread that gets says that the last document is done."""
+        with self._changed:
+            self._done()
+
+    def _done(self) -> None:
+        if self._at_work:
+            self._at_work = False
+            self._changed.notify_all()
+
+    def _has_room(self, name: str, nbytes: int) -> bool:
+        if not self._items:
+            return True
+        if self._policy == "drop" and name not in _MANY:
+            return len(self._items) < self._max_documents + _RESERVE
+        return len(self._items) < self._max_documents and self.nbytes + nbytes <= self._max_bytes

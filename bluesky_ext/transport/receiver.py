@@ -1,0 +1,235 @@
+"""The thread of a dispatcher that takes messages from its socket and puts them into its queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import zmq
+
+from bluesky_ext.documents.guard import Complaints
+from bluesky_ext.transport.curve import be_client
+from bluesky_ext.transport.monitor import Monitor, refusal
+from bluesky_ext.transport.queue import DocumentQueue
+from bluesky_ext.transport.stats import Received
+from bluesky_ext.transport.wire import LISTENER, NAMES, PROBES
+
+if TYPE_CHECKING:
+    from bluesky.callbacks.zmq import ClientCurve
+
+__all__ = ["Message", "Receiver"]
+
+log = logging.getLogger(__name__)
+
+
+class Message(NamedTuple):
+    """A document as it came: its name, and its payload with the parts that may follow it."""
+
+    name: str
+    payload: Sequence[memoryview]
+
+
+class Receiver(threading.Thread):
+    """Takes messages from a proxy into a queue, and says what is odd about the connection.
+
+    Parameters
+    ----------
+    address : str
+        The proxy.
+    prefix : bytes
+        The prefix that is wanted; all if there is none.
+    queue : DocumentQueue of Message
+        Where messages go.
+    stats : Received
+        Where they are counted.
+    curve : ClientCurve, optional
+        The keys.
+    label : str
+        What the proxy is told about who listens.
+    max_bytes : int
+        The largest message that is taken.
+    patience : float
+        After so many seconds without an answer, or with nothing but messages of other prefixes, it says so.
+    high_water : int
+        The most messages that 0MQ keeps while the queue is full.
+
+    Attributes
+    ----------
+    failure : Exception or None
+        Why it gave up, if it did.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        prefix: bytes,
+        queue: DocumentQueue[Message],
+        stats: Received,
+        *,
+        curve: ClientCurve | None,
+        label: str,
+        max_bytes: int,
+        patience: float,
+        high_water: int,
+    ) -> None:
+        super().__init__(name=f"receiver of {address}", daemon=True)
+        self.failure: Exception | None = None
+        self._address = address
+        self._prefix = prefix
+        self._queue = queue
+        self._stats = stats
+        self._curve = curve
+        self._patience = patience
+        self._complaints = Complaints(log)
+        self._stopping = False
+        self._others: set[bytes] = set()
+        self._others_since = float("inf")
+        self._unanswered_since = time.monotonic()
+        self._probing = False
+        self._lock = threading.RLock()  # of the pipe: a signal may come while it is held
+        self._pipe = os.pipe()
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[Any] = self._context.socket(zmq.SUB)
+        self._monitor = Monitor(self._socket)
+        try:
+            self._socket.rcvhwm = high_water
+            self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+            self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+            self._socket.ipv6 = "[" in address
+            be_client(self._socket, curve)
+            self._socket.subscribe(LISTENER + label.encode())
+            self._socket.subscribe(prefix + b" " if prefix else b"")
+            if prefix:
+                self._probe(True)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> None:
+        """Take messages until it is stopped, or the queue is closed."""
+        try:
+            self._socket.connect(self._address)
+            self._unanswered_since = time.monotonic()
+            self._take_all()
+        except Exception as error:
+            self.failure = error
+        finally:
+            self._queue.close()
+            self._monitor.close()
+            self._socket.close(0)
+
+    def stop(self) -> None:
+        """Have it take no more messages, from any thread or signal handler."""
+        with self._lock:
+            if not self._stopping:
+                self._stopping = True
+                os.write(self._pipe[1], b"x")
+        self._queue.close()
+
+    def close(self) -> None:
+        """Give everything back, once it has ended or if it was never started."""
+        if self.is_alive():
+            self.stop()
+            self.join()
+        if self._context.closed:
+            return
+        with self._lock:
+            self._stopping = True
+            for fd in self._pipe:
+                os.close(fd)
+        self._monitor.close()
+        self._socket.close(0)
+        self._context.term()
+
+    def _take_all(self) -> None:
+        poller = zmq.Poller()
+        for source in (self._socket, self._monitor.socket, self._pipe[0]):
+            poller.register(source, zmq.POLLIN)
+        while not self._stopping:
+            ready = dict(poller.poll(round(self._patience * 250)))
+            self._note_events()
+            if self._socket in ready:
+                for _ in range(100):
+                    try:
+                        parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                    except zmq.Again:
+                        break
+                    self._take([part.buffer for part in parts])
+                    if self._stopping:
+                        return
+            self._look_around()
+
+    def _take(self, parts: Sequence[memoryview]) -> None:
+        self._stats.messages += 1
+        first = parts[0]
+        head = bytes(first[:300])
+        try:
+            prefix, name, _ = head.split(b" ", 2)
+        except ValueError:
+            self._stats.malformed += 1
+            self._complaints("malformed", "%s: a message that is no document came: %r", self._address, head[:40])
+            return
+        if self._prefix and prefix != self._prefix:
+            self._stats.foreign += 1
+            self._note_other(prefix)
+            return
+        if self._probing:
+            self._probe(False)
+        if name not in NAMES:
+            self._stats.unknown += 1
+            self._complaints("unknown", "%s: there are no documents named %r: it is left out", self._address, name[:40])
+            return
+        message = Message(NAMES[name], [first[len(prefix) + len(name) + 2 :], *parts[1:]])
+        if not self._queue.put(message.name, message, sum(map(len, parts))) and not self._stopping:
+            self._stats.dropped += 1
+            self._complaints(
+                "dropped", "%s: the callbacks do not keep up: documents are dropped, and counted", self._address
+            )
+
+    # What is odd
+
+    def _note_other(self, prefix: bytes) -> None:
+        if not self._probing:
+            return
+        self._others.add(prefix[:40])
+        self._others_since = min(self._others_since, time.monotonic())
+        if len(self._others) > 10:
+            self._others.pop()
+
+    def _look_around(self) -> None:
+        now = time.monotonic()
+        if now - self._others_since > self._patience:
+            log.warning(
+                "%s: documents come with prefix %s, but none with %r, which was asked for",
+                *(self._address, " or ".join(map(repr, sorted(self._others))), self._prefix),
+            )
+            self._probe(False)
+        if now - self._unanswered_since > self._patience:
+            self._unanswered_since = float("inf")
+            self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self._address)
+
+    def _probe(self, on: bool) -> None:
+        """Subscribe to whatever there is, so that one sees what a wrong prefix keeps away."""
+        self._probing = on
+        self._others_since = float("inf")
+        for topic in PROBES:
+            self._socket.subscribe(topic) if on else self._socket.unsubscribe(topic)
+
+    def _note_events(self) -> None:
+        for event in self._monitor.events():
+            if event.kind == zmq.Event.HANDSHAKE_SUCCEEDED:
+                log.info("connected to %s", self._address)
+                self._stats.connections += 1
+                self._unanswered_since = float("inf")
+            elif event.kind == zmq.Event.DISCONNECTED and self._unanswered_since == float("inf"):
+                log.warning("%s went away: until it is back, documents are lost", self._address)
+                self._unanswered_since = time.monotonic()
+        if self._monitor.refused is not None:
+            reason = refusal(self._monitor.refused, self._address, self._curve)
+            if not self._stats.connections:
+                raise ConnectionError(reason)
+            self._complaints("refused", "%s", reason)

@@ -1,0 +1,243 @@
+"""A callback in a thread of its own, so that a slow analysis does not slow the scan."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures.thread  # noqa: F401 - so that its end is known before ours: see below
+import logging
+import reprlib
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self
+
+from bluesky_ext.documents.guard import Complaints, OnError
+from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
+from bluesky_ext.transport.snapshot import snapshot
+
+if TYPE_CHECKING:
+    from event_model import DocumentNames
+
+__all__ = ["Background", "Done", "background"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Done:
+    """What became of the documents that a callback in the background was given; they only grow."""
+
+    received: int = 0
+    done: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+class Background:
+    """A callback that hands what it is given to another one, which runs in a thread of its own.
+
+    Made by `background`.
+
+    Attributes
+    ----------
+    stats : Done
+        How many documents came, and what became of them.
+    failure : Exception or None
+        The first that the callback raised.
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[str, dict[str, Any]], object],
+        *,
+        policy: Policy = "block",
+        max_documents: int = 1000,
+        max_bytes: int = 2**30,
+        on_error: OnError = "log",
+        share_arrays: bool = False,
+        name: str | None = None,
+    ) -> None:
+        if not callable(callback):
+            raise TypeError(f"{callback!r} can't be called: give a function of (name, document), or a stage")
+        if on_error not in ("log", "raise"):
+            raise ValueError(f"on_error={on_error!r}: give 'log' (the scan goes on) or 'raise'")
+        self.name = name or reprlib.repr(callback)
+        self.stats = Done()
+        self.failure: Exception | None = None
+        self._callback = callback
+        self._raises = on_error == "raise"
+        self._raised = False
+        self._share = share_arrays
+        self._complaints = Complaints(log)
+        self._closed = False
+        self._queue: DocumentQueue[tuple[str, dict[str, Any]]] = DocumentQueue(max_documents, max_bytes, policy)
+        self._thread = threading.Thread(target=self._work, name=f"background {self.name}", daemon=True)
+        self._thread.start()
+        _living.add(self)
+
+    def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
+        """Take a document, and return before anything is done with it."""
+        if self._closed:
+            raise RuntimeError(f"background {self.name} has been closed: make a new one")
+        self._raise_on_request()
+        name = str(name.value if isinstance(name, Enum) else name)
+        copy, nbytes = snapshot(doc, self._share)
+        self.stats.received += 1
+        if not self._queue.put(name, (name, copy), nbytes):
+            self.stats.dropped += 1
+            self._complaints("dropped", "background %s does not keep up: documents are dropped, and counted", self.name)
+
+    @property
+    def left(self) -> int:
+        """How many documents are still to be done, other than the one at work."""
+        return len(self._queue)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the callback is through with all that was given so far; False if that takes more seconds."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(f"background {self.name} can't wait for itself: call wait() from another thread")
+        done = self._queue.wait(timeout)
+        self._raise_on_request()
+        return done
+
+    def close(self, timeout: float | None = None) -> None:
+        """Wait until all is done, and end the thread.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Wait no longer, in s; what is left then is dropped, and counted.
+        """
+        if not self._closed:
+            self._end(timeout)
+        self._raise_on_request()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"background({self.name})"
+
+    def _end(self, timeout: float | None) -> None:
+        self._closed = True
+        self._queue.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        self.stats.dropped += self._queue.clear()
+        _living.discard(self)
+        if self.stats.failed or self.stats.dropped:
+            log.warning(
+                "background %s: of %d documents, %d failed and %d were dropped",
+                *(self.name, self.stats.received, self.stats.failed, self.stats.dropped),
+            )
+
+    def _work(self) -> None:
+        while True:
+            try:
+                name, doc = self._queue.get()
+            except Closed:
+                return
+            try:
+                self._callback(name, doc)
+            except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
+                self.stats.failed += 1
+                self.failure = self.failure or error
+                self._complaints(
+                    f"{name} {type(error).__name__}",
+                    "background %s failed on a document %r: %s: %s",
+                    *(self.name, name, type(error).__name__, error),
+                    exc_info=error,
+                )
+            else:
+                self.stats.done += 1
+
+    def _raise_on_request(self) -> None:
+        if self._raises and self.failure is not None and not self._raised:
+            self._raised = True
+            raise RuntimeError(f"background {self.name} failed: {self.failure}") from self.failure
+
+
+def background(
+    callback: Callable[[str, dict[str, Any]], object],
+    *,
+    policy: Policy = "block",
+    max_documents: int = 1000,
+    max_bytes: int = 2**30,
+    on_error: OnError = "log",
+    share_arrays: bool = False,
+    name: str | None = None,
+) -> Background:
+    """Return a callback that hands what it is given to another one in a thread of its own: the scan does not wait.
+
+    The documents are copied as they come, so that nobody changes them on their way; arrays only if somebody can
+    write to them. When the process ends, it first does what is left.
+
+    Parameters
+    ----------
+    callback : callable
+        A stage, or a function of name and document. It is called by one thread only, in order.
+    policy : {"block", "drop"}
+        What to do when the queue is full: have the scan wait, or drop events and count them.
+    max_documents, max_bytes : int
+        When it is full.
+    on_error : {"log", "raise"}
+        Whether a failure of the callback is logged and counted, or also raised, at the next document, at `wait` or at
+        `close`, so that the scan stops.
+    share_arrays : bool
+        Do not copy arrays, for detectors that make a new one for each reading.
+    name : str, optional
+        What it is called in the log.
+
+    Examples
+    --------
+    >>> from bluesky import RunEngine
+    >>> from bluesky.plans import count
+    >>> from bluesky_ext.transport import background
+    >>> from ophyd.sim import det
+    >>> names = []
+    >>> RE = RunEngine()
+    >>> with background(lambda name, doc: names.append(name)) as slow:
+    ...     token = RE.subscribe(slow)
+    ...     _ = RE(count([det], 2))
+    ...     _ = slow.wait()
+    >>> names
+    ['start', 'descriptor', 'event', 'event', 'stop']
+    """
+    return Background(
+        callback,
+        policy=policy,
+        max_documents=max_documents,
+        max_bytes=max_bytes,
+        on_error=on_error,
+        share_arrays=share_arrays,
+        name=name,
+    )
+
+
+_living: weakref.WeakSet[Background] = weakref.WeakSet()
+"""Those that have not been closed."""
+
+
+def _finish_all() -> None:
+    for one in list(_living):
+        left = one.left
+        if left:
+            log.warning("background %s: %d documents are left to do before this process ends", one.name, left)
+        began = time.monotonic()
+        with suppress(RuntimeError):  # its failure has been said
+            one.close()
+        if left:
+            log.warning("background %s: done after %.1f s", one.name, time.monotonic() - began)
+
+
+# Pools of threads, which a stage may have, take no more tasks once they have heard of the end of the process. They are
+# told before `atexit` functions are called, in the order last come, first served
+# (https://github.com/python/cpython/blob/3.11/Lib/concurrent/futures/thread.py#L39): so one must be told like them.
+getattr(threading, "_register_atexit", atexit.register)(_finish_all)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import bluesky.callbacks.zmq
+import pytest
+import zmq.auth
+from bluesky.callbacks.zmq import ClientCurve, ServerCurve
+from event_model import compose_run
+
+from bluesky_ext.transport import RemoteDispatcher
+
+
+class Heard:
+    """A callback that keeps what it is given, and lets one wait for it."""
+
+    def __init__(self) -> None:
+        self.documents: list[tuple[str, Any]] = []
+        self.changed = threading.Condition()
+
+    def __call__(self, name: str, doc: Any) -> None:
+        with self.changed:
+            self.documents.append((name, doc))
+            self.changed.notify_all()
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.documents]
+
+    def wait(self, done: Callable[[list[str]], object] = lambda names: "stop" in names, timeout: float = 8) -> list:
+        """Wait until the names of the documents are as they should be."""
+        with self.changed:
+            came = self.changed.wait_for(lambda: done(self.names), timeout)
+            assert came, f"only {self.names[-20:]} came"
+            return self.documents
+
+
+class Listening:
+    """A dispatcher at work in a thread."""
+
+    def __init__(self, dispatcher: Any, heard: Heard) -> None:
+        self.dispatcher = dispatcher
+        self.heard = heard
+        self.failure: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.dispatcher.start()
+        except BaseException as error:
+            self.failure = error
+
+    def stop(self, **options: Any) -> None:
+        self.dispatcher.stop(**options)
+        self.thread.join(8)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listening]]:
+    """Makes a RemoteDispatcher that listens in a thread, with a callback that keeps what comes."""
+    with ExitStack() as stack:
+
+        def make(address: Any, *, callback: Any = None, **options: Any) -> Listening:
+            heard = Heard()
+            dispatcher = RemoteDispatcher(address, **options)
+            if callback is not None:
+                dispatcher.subscribe(callback)
+            dispatcher.subscribe(heard)
+            listening = Listening(dispatcher, heard)
+            stack.callback(listening.stop, drain=False)
+            return listening
+
+        yield make
+
+
+@pytest.fixture
+def listen_theirs() -> Iterator[Callable[..., Heard]]:
+    """Makes a RemoteDispatcher of Bluesky's that listens in a thread."""
+    stops = []
+
+    def make(address: Any, **options: Any) -> Heard:
+        heard = Heard()
+        dispatcher = bluesky.callbacks.zmq.RemoteDispatcher(address, **options)
+        dispatcher.subscribe(heard)
+
+        def run() -> None:
+            with suppress(asyncio.CancelledError):
+                dispatcher.start()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        stops.append((dispatcher, thread))
+        return heard
+
+    yield make
+    for dispatcher, thread in stops:
+        dispatcher.loop.call_soon_threadsafe(dispatcher._task.cancel)  # noqa: SLF001 - it has no other way
+        thread.join(8)
+
+
+@pytest.fixture
+def run_of() -> Callable[..., list[tuple[str, Any]]]:
+    """Makes the documents of a run."""
+
+    def make(uid: str = "run", events: int = 3, image: Any = None) -> list[tuple[str, Any]]:
+        run = compose_run(uid=uid, time=1.0, validate=False)
+        keys = {"x": {"source": "sim", "dtype": "number", "shape": []}}
+        if image is not None:
+            keys["image"] = {
+                "source": "sim",
+                "dtype": "array",
+                "shape": list(image.shape),
+                "dtype_numpy": image.dtype.str,
+            }
+        stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)  # type: ignore[arg-type]
+        documents: list[tuple[str, Any]] = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+        for n in range(events):
+            data = {"x": float(n)} | ({} if image is None else {"image": (image + n).astype(image.dtype)})
+            documents.append(
+                ("event", stream.compose_event(data=data, timestamps=dict.fromkeys(data, 1.0), validate=False))
+            )
+        return [*documents, ("stop", run.compose_stop(validate=False))]
+
+    return make
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Waits until something is true of what other threads do."""
+
+    def wait(predicate: Callable[[], object], timeout: float = 8.0) -> None:
+        end = time.monotonic() + timeout
+        pause = threading.Event()
+        while not predicate():
+            assert time.monotonic() < end, "it did not happen"
+            pause.wait(0.005)
+
+    return wait
+
+
+class Keys:
+    """A server's and a client's keys, those of a stranger, and the configurations that use them."""
+
+    def __init__(self, folder: Any) -> None:
+        self.folder = folder
+        (folder / "clients").mkdir()
+        for name in ("server", "client", "stranger"):
+            zmq.auth.create_certificates(folder, name)
+        (folder / "clients" / "client.key").write_text((folder / "client.key").read_text())
+        self.server = ServerCurve(folder / "server.key_secret", folder / "clients", None)
+        self.client = ClientCurve(folder / "client.key_secret", folder / "server.key")
+        self.wrong_server = ClientCurve(folder / "client.key_secret", folder / "stranger.key")
+        self.stranger = ClientCurve(folder / "stranger.key_secret", folder / "server.key")
+
+
+@pytest.fixture
+def keys(tmp_path) -> Keys:
+    return Keys(tmp_path)

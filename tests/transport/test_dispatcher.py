@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import logging
+import pickle
+import random
+import struct
+import threading
+import time
+from contextlib import suppress
+
+import msgpack
+import numpy as np
+import pytest
+import zmq
+from event_model import DocumentNames
+
+from bluesky_ext.callbacks import DataFrameDumper  # noqa: F401 - a stage is imported before time goes backwards
+from bluesky_ext.transport import DecodeError, Proxy, Publisher, RemoteDispatcher, dumps, loads
+
+
+@pytest.fixture
+def proxy():
+    """One that waits for its listeners, so that a test need not."""
+    with Proxy(block=True) as proxy:
+        yield proxy
+
+
+class Raw:
+    """A publisher of whatever bytes one likes."""
+
+    def __init__(self, address: str) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self.socket.rcvtimeo = 5000
+        self.socket.connect(address)
+
+    def meet(self, topic: bytes) -> None:
+        while self.socket.recv() != b"\1" + topic:
+            pass
+
+    def __call__(self, *parts: bytes) -> None:
+        self.socket.send_multipart(parts)
+
+    def close(self) -> None:
+        self.socket.close(1000)
+        self.context.term()
+
+
+@pytest.fixture
+def raw(proxy):
+    raw = Raw(proxy.in_address)
+    yield raw
+    raw.close()
+
+
+def warnings(caplog, word: str) -> list[str]:
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    return [record.getMessage() for record in records if word in record.getMessage()]
+
+
+def send(raw, documents, prefix=b"raw") -> None:
+    for name, doc in documents:
+        raw(b"%b %b " % (prefix, name.encode()) + dumps(doc))
+
+
+@pytest.fixture
+def listening(proxy, raw, listen):
+    listening = listen(proxy.out_address, prefix=b"raw")
+    raw.meet(b"raw ")
+    return listening
+
+
+def test_callbacks_get_names_as_those_of_bluesky_do(proxy, raw, run_of) -> None:
+    dispatcher = RemoteDispatcher(proxy.out_address, prefix=b"raw")
+    calls: dict[str, list] = {"all": [], "event": [], "enum": [], "gone": []}
+    dispatcher.subscribe(lambda name, doc: calls["all"].append(name))
+    dispatcher.subscribe(lambda name, doc: calls["event"].append(name), "event")
+    dispatcher.subscribe(lambda name, doc: calls["enum"].append(name), DocumentNames.stop)
+    token = dispatcher.subscribe(lambda name, doc: calls["gone"].append(name))
+    dispatcher.unsubscribe(token)
+    dispatcher.subscribe(lambda name, doc: dispatcher.stop(), "stop")
+    thread = threading.Thread(target=dispatcher.start)
+    thread.start()
+    raw.meet(b"raw ")
+    send(raw, run_of(events=2))
+    thread.join(8)
+    assert not thread.is_alive()
+    assert calls == {
+        "all": ["start", "descriptor", "event", "event", "stop"],
+        "event": ["event", "event"],
+        "enum": ["stop"],
+        "gone": [],
+    }
+    assert all(type(name) is str for name in calls["all"])
+    assert dispatcher.closed
+    with pytest.raises(RuntimeError, match="make a new one"):
+        dispatcher.start()
+
+
+def test_a_callback_that_raises_keeps_nothing_from_the_others(proxy, raw, listen, run_of, caplog) -> None:
+    def fail(name, doc):
+        raise ValueError("no good")
+
+    listening = listen(proxy.out_address, prefix=b"raw", callback=fail)
+    raw.meet(b"raw ")
+    send(raw, run_of(events=3))
+    listening.heard.wait()
+    assert listening.dispatcher.stats.subscriber_failures == 6
+    assert len(warnings(caplog, "no good")) == 1
+
+
+def test_two_publishers_of_different_prefixes_do_not_meet(proxy, listen, run_of) -> None:
+    heard = {prefix: listen(proxy.out_address, prefix=prefix).heard for prefix in (b"raw", b"an")}
+    everything = listen(proxy.out_address).heard
+    publishers = [Publisher(proxy.in_address, prefix=prefix, block=True, wait=5.0) for prefix in (b"raw", b"an")]
+    for documents in zip(run_of("one"), run_of("two"), strict=True):
+        for publisher, (name, doc) in zip(publishers, documents, strict=True):
+            publisher(name, doc)
+    for publisher in publishers:
+        publisher.close()
+    for prefix, uid in ((b"raw", "one"), (b"an", "two")):
+        documents = heard[prefix].wait()
+        assert documents[0][1]["uid"] == documents[-1][1]["run_start"] == uid
+        assert len(documents) == 6
+    everything.wait(lambda names: len(names) == 12)
+
+
+def test_it_lives_through_a_hundred_thousand_malformed_frames(listening, raw, run_of, caplog) -> None:
+    rng = random.Random(0)
+    frames = [b"raw %b " % name.encode() + dumps(doc) for name, doc in run_of(image=np.arange(6.0))]
+    for number in range(100_000):
+        frame = bytearray(frames[number % len(frames)])
+        at = rng.randrange(len(frame))
+        match number % 5:
+            case 0:
+                frame[at] = rng.randrange(256)
+            case 1:
+                del frame[at : at + 3]
+            case 2:
+                frame[at:at] = rng.randbytes(4)
+            case 3:
+                del frame[at:]
+            case 4:
+                frame = bytearray(b"raw " + rng.randbytes(30))
+        raw(b"raw " + frame[4:])
+    documents = run_of("good")
+    send(raw, documents)
+    listening.heard.wait(lambda names: names[-1:] == ["stop"] and listening.heard.documents[-1][1] == documents[-1][1])
+    stats = listening.dispatcher.stats
+    assert stats.messages == 100_006
+    assert stats.malformed > 20_000
+    assert stats.unknown > 1000
+    assert len(caplog.records) < 5000  # most of them at DEBUG, once the first of a kind was said
+    assert "good" not in listening.dispatcher.open_runs
+
+
+def test_a_document_of_an_unknown_name_is_left_out(listening, raw, run_of, caplog) -> None:
+    raw(b"raw surprise " + dumps({"uid": "x"}))
+    raw(b"raw surprise " + dumps({"uid": "x"}))
+    send(raw, run_of())
+    listening.heard.wait()
+    assert listening.dispatcher.stats.unknown == 2
+    assert warnings(caplog, "surprise") == [
+        f"{listening.dispatcher.address}: there are no documents named b'surprise': it is left out"
+    ]
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('the bomb went off')",))
+
+
+def test_a_pickle_is_refused_once_with_both_cures(listening, raw, run_of, caplog) -> None:
+    for _ in range(3):
+        raw(b"raw event " + pickle.dumps(Bomb()))
+    send(raw, run_of())
+    listening.heard.wait()
+    assert listening.dispatcher.stats.pickles == listening.dispatcher.stats.malformed == 3
+    (message,) = warnings(caplog, "pickle")
+    assert "serializer=bluesky_ext.transport.dumps" in message
+    assert "deserializer='pickle'" in message
+
+
+def test_pickle_by_its_name_is_read_and_says_what_it_means(proxy, raw, listen, run_of, caplog) -> None:
+    listening = listen(proxy.out_address, prefix=b"raw", deserializer="pickle")
+    raw.meet(b"raw ")
+    for name, doc in run_of():
+        raw(b"raw %b " % name.encode() + pickle.dumps(doc))
+    listening.heard.wait()
+    assert warnings(caplog, "whoever can send there can run any program in this process")
+
+
+def object_array_bomb() -> bytes:
+    code = b"|O"
+    return msgpack.packb(msgpack.ExtType(1, struct.pack("<BQ", 1, 1) + code)) + struct.pack(">BI", 0xC6, 8) + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        object_array_bomb(),
+        struct.pack(">BI", 0xC6, 10**9) + b"abc",
+        msgpack.packb(msgpack.ExtType(1, struct.pack("<BQ", 1, 10**9) + b"<u1")),
+        b"\x91" * 100_000,
+        b"\x93" * 50_000,
+        b"",
+        dumps([1, 2]),
+        dumps({"seq_num": 1}),
+        dumps({"descriptor": [], "seq_num": 1}),
+    ],
+    ids=["objects", "1 GB", "array of 1 GB", "nested", "cut", "empty", "list", "orphan", "odd"],
+)
+def test_a_bomb_does_nothing(payload, listening, raw, run_of) -> None:
+    raw(b"raw event " + payload)
+    send(raw, run_of())
+    listening.heard.wait()
+    assert listening.dispatcher.stats.malformed == 1
+    assert listening.heard.names == ["start", "descriptor", "event", "event", "event", "stop"]
+
+
+def test_a_message_that_claims_a_gigabyte_is_not_waited_for(proxy, listening, raw, run_of, until) -> None:
+    # By hand, as 0MQ would not send it: the greeting of ZMTP 3.1, READY, and the header of a frame.
+    import socket
+
+    host, port = proxy.in_address.removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(port))) as liar:
+        liar.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31))
+        body = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 3) + b"PUB"
+        liar.sendall(b"\x04" + bytes([len(body)]) + body)
+        liar.sendall(b"\x02" + struct.pack(">Q", 10**9) + b"raw event ")
+        liar.settimeout(8)
+        with suppress(ConnectionError):
+            while liar.recv(1000):
+                pass  # until the proxy hangs up; a timeout fails the test
+    send(raw, run_of())
+    listening.heard.wait()
+
+
+def test_a_wrong_prefix_is_said_once(proxy, raw, listen, run_of, caplog, until) -> None:
+    rd = listen(proxy.out_address, prefix=b"row", patience=0.1).dispatcher
+    raw.meet(b"row ")
+    send(raw, run_of())
+    until(lambda: warnings(caplog, "documents come with prefix b'raw', but none with b'row', which was asked for"))
+    send(raw, run_of())
+    send(raw, run_of(), prefix=b"row")
+    until(lambda: rd.stats.received == 6)
+    assert len(warnings(caplog, "which was asked for")) == 1
+    assert rd.stats.foreign > 0
+
+
+def test_wrong_keys_end_it_in_one_line(keys, listen) -> None:
+    with Proxy(out_curve=keys.server) as proxy:
+        for curve, message in (
+            (keys.wrong_server, "has another key than"),
+            (keys.stranger, "does not let in the client key"),
+            (None, "give curve_config=ClientCurve"),
+        ):
+            with pytest.raises(ConnectionError, match=message):
+                RemoteDispatcher(proxy.out_address, curve_config=curve).start()
+
+
+def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, until) -> None:
+    with Proxy() as gone:
+        addresses = gone.in_address, gone.out_address
+    listening = listen(addresses[1], patience=0.05)
+    until(lambda: warnings(caplog, "nothing answers at"))
+    with Proxy(*addresses), Publisher(addresses[0], wait=5.0) as publisher:
+        for name, doc in run_of():
+            publisher(name, doc)
+        listening.heard.wait()
+
+
+def test_lost_events_are_counted(listening, raw, run_of, caplog) -> None:
+    start, descriptor, *events, stop = run_of(events=10)
+    send(raw, [start, descriptor, *events[:3], *events[5:8], stop])
+    listening.heard.wait()
+    assert listening.dispatcher.stats.lost == 4
+    assert warnings(caplog, "run run has lost events on its way, by stream: {'primary': 4}")
+
+
+def test_a_run_without_a_stop_is_closed_as_incomplete(proxy, raw, listen, run_of, caplog) -> None:
+    listening = listen(proxy.out_address, prefix=b"raw", stale_after=0.1)
+    raw.meet(b"raw ")
+    start, descriptor, first, _, third, _ = run_of(events=3)
+    send(raw, [start, descriptor, first, third])
+    (_, stop) = listening.heard.wait()[-1]
+    assert stop["run_start"] == "run"
+    assert stop["exit_status"] == "abort"
+    assert "no document came for 0.1 s" in stop["incomplete"]
+    assert stop["num_events"] == {"primary": 2}
+    assert listening.dispatcher.stats.incomplete == listening.dispatcher.stats.lost == 1
+    assert len(warnings(caplog, "closed as incomplete")) == 1
+
+
+def test_a_run_that_starts_again_is_closed_first(listening, raw, run_of) -> None:
+    documents = run_of()
+    send(raw, [*documents[:3], *documents])
+    listening.heard.wait(lambda names: names.count("stop") == 2)
+    names = ["start", "descriptor", "event", "stop", "start", "descriptor", "event", "event", "event", "stop"]
+    assert listening.heard.names == names
+    assert "started again" in listening.heard.documents[3][1]["incomplete"]
+    assert "incomplete" not in listening.heard.documents[-1][1]
+
+
+def test_a_run_joined_in_the_middle_is_said_once(listening, raw, run_of, caplog) -> None:
+    documents = run_of(events=5)
+    send(raw, documents[3:])
+    listening.heard.wait()
+    assert len(warnings(caplog, "joined in the middle")) == 2  # its events, and at its stop which run that was
+    assert listening.dispatcher.stats.joined == 1
+    assert listening.dispatcher.stats.orphaned == 4
+
+
+def test_a_run_joined_in_the_middle_comes_from_the_store(proxy, raw, listen, run_of) -> None:
+    documents, other = run_of("joined", events=5), run_of("other")
+    asked = []
+
+    def store(uid):
+        asked.append(uid)
+        if len(asked) == 1:
+            raise LookupError("not written yet")
+        return documents
+
+    listening = listen(proxy.out_address, prefix=b"raw", store=store)
+    raw.meet(b"raw ")
+    send(raw, [*documents[1:4], *other, *documents[4:]])
+    came = listening.heard.wait(lambda names: names.count("stop") == 2)
+    assert [name for name, _ in came] == [name for name, _ in [*other, *documents]]
+    assert [doc["uid"] for _, doc in came] == [doc["uid"] for _, doc in [*other, *documents]]
+    assert asked == ["joined", "joined"]
+    assert listening.dispatcher.stats.replayed == 1
+
+
+def test_a_store_that_fails_is_said_and_it_lives(proxy, raw, listen, run_of, caplog, until) -> None:
+    def store(uid):
+        yield "start", {"uid": uid, "time": 0.0}
+        raise OSError("disk")
+
+    listening = listen(proxy.out_address, prefix=b"raw", store=store, store_patience=0.1)
+    raw.meet(b"raw ")
+    send(raw, run_of("joined")[1:])
+    (_, stop) = listening.heard.wait()[-1]
+    assert "could not be replayed from the store: disk" in stop["incomplete"]
+    until(lambda: warnings(caplog, "could not be replayed"))
+
+
+def test_full_queues_drop_events_and_count_them(proxy, raw, listen, run_of, until) -> None:
+    gate = threading.Event()
+    listening = listen(
+        proxy.out_address,
+        prefix=b"raw",
+        policy="drop",
+        max_documents=10,
+        callback=lambda name, doc: gate.wait(8) if name == "start" else None,
+    )
+    raw.meet(b"raw ")
+    send(raw, run_of(events=200))
+    stats = listening.dispatcher.stats
+    until(lambda: stats.messages == 203)
+    gate.set()
+    listening.heard.wait()
+    assert stats.dropped > 150
+    assert stats.dropped == stats.lost
+    assert listening.heard.names.count("event") == 200 - stats.lost
+
+
+def test_queues_are_bounded_in_bytes(proxy, raw, listen, run_of, until) -> None:
+    gate = threading.Event()
+    image = np.zeros(100_000, np.uint8)
+    listening = listen(
+        proxy.out_address,
+        prefix=b"raw",
+        max_queue=1_000_000,
+        high_water=1,
+        callback=lambda name, doc: gate.wait(8) if name == "start" else None,
+    )
+    raw.meet(b"raw ")
+    thread = threading.Thread(target=send, args=(raw, run_of(events=50, image=image)))
+    thread.start()
+    # Nine in the queue, one before it, and the start and the descriptor; the rest is with the publisher and on its way.
+    until(lambda: listening.dispatcher.stats.messages == 12)
+    gate.set()
+    listening.heard.wait()
+    thread.join()
+    assert listening.dispatcher.stats.lost == 0
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_stopping_from_a_thread_flushes_or_flags_the_run(drain, proxy, raw, listen, run_of, until) -> None:
+    gate = threading.Event()
+    listening = listen(proxy.out_address, prefix=b"raw", callback=lambda name, doc: gate.wait(8))
+    raw.meet(b"raw ")
+    send(raw, run_of(events=20)[:-1])
+    until(lambda: listening.dispatcher.stats.messages == 22)
+    listening.dispatcher.stop(drain=drain)
+    gate.set()
+    listening.stop()
+    assert listening.failure is None
+    assert listening.heard.names[-1] == "stop"
+    assert "stopped before the run was over" in listening.heard.documents[-1][1]["incomplete"]
+    assert (listening.heard.names.count("event") == 20) is drain
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(listening, raw, run_of, monkeypatch) -> None:
+    times = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(times)))
+    documents = run_of(events=5)
+    for number, (_, doc) in enumerate(documents):
+        doc["time"] = -1000.0 * number
+    send(raw, documents)
+    listening.heard.wait()
+    assert listening.heard.names == [name for name, _ in documents]
+    assert listening.dispatcher.stats.incomplete == listening.dispatcher.stats.lost == 0
+
+
+def test_a_decoding_error_names_its_limit() -> None:
+    with pytest.raises(DecodeError, match="no more than 10 are allowed"):
+        loads(dumps({"uid": "x" * 100}), max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefix": "raw"}, "give b'raw'"),
+        ({"prefix": b"x" * 201}, "give 200 or less"),
+        ({"policy": "wait"}, "give 'block'"),
+        ({"deserializer": "json"}, "give 'msgpack', 'pickle'"),
+        ({"store": "catalog"}, "give a function of the uid"),
+        ({"stale_after": 0}, "give a number above 0"),
+        ({"max_queue": 0}, "give numbers above 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_it_is_made(options, message) -> None:
+    with pytest.raises((ValueError, TypeError)) as error:
+        RemoteDispatcher("localhost:5568", **options)
+    assert message in str(error.value)

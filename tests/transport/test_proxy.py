@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+
+import numpy as np
+import pytest
+import zmq
+
+from bluesky_ext.transport import Proxy, Publisher
+
+
+def test_it_is_for_this_machine_unless_told_otherwise() -> None:
+    proxy = Proxy()
+    assert proxy.in_address.startswith("tcp://127.0.0.1:")
+    assert proxy.out_address.startswith("tcp://127.0.0.1:")
+    assert proxy.in_address != proxy.out_address
+    proxy.close()
+    assert proxy.closed
+
+
+def test_an_address_in_use_is_named(tmp_path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"tcp://127.0.0.1:{port} is in use"):
+            Proxy(port)
+        with pytest.raises(OSError, match=f"tcp://127.0.0.1:{port} is in use"):
+            Proxy(None, port)
+
+
+def test_documents_go_through_sockets_of_files(tmp_path, listen, run_of) -> None:
+    with Proxy(("ipc", f"{tmp_path}/in"), f"ipc://{tmp_path}/out", block=True) as proxy:
+        heard = listen(proxy.out_address, prefix=b"raw").heard
+        with Publisher(f"ipc://{tmp_path}/in", prefix=b"raw", block=True, wait=5.0) as publisher:
+            for name, doc in run_of():
+                publisher(name, doc)
+            assert len(heard.wait()) == 6
+
+
+def test_one_that_connects_joins_two(listen, run_of, until) -> None:
+    with Proxy() as first, Proxy() as second, ExitStack() as stack:
+        stack.enter_context(Proxy(first.out_address, second.in_address, in_bind=False, out_bind=False))
+        heard = listen(second.out_address, prefix=b"raw").heard
+        with Publisher(first.in_address, prefix=b"raw", wait=5.0) as publisher:
+            for name, doc in run_of():
+                publisher(name, doc)
+            assert len(heard.wait()) == 6
+
+
+def test_it_stops_from_another_thread_and_passes_on_what_came(listen, run_of) -> None:
+    proxy = Proxy(block=True)
+    heard = listen(proxy.out_address, prefix=b"raw").heard
+    thread = threading.Thread(target=proxy.start)
+    thread.start()
+    with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=5.0) as publisher:
+        for name, doc in run_of(events=2000):
+            publisher(name, doc)
+    proxy.stop()
+    thread.join(8)
+    assert not thread.is_alive()
+    assert len(heard.wait()) == 2003
+    with pytest.raises(RuntimeError, match="has been stopped"):
+        proxy.start()
+    proxy.stop()
+
+
+def test_a_stuck_listener_is_cut_off_and_named_and_the_others_lose_nothing(listen, run_of, caplog) -> None:
+    with Proxy(block=True, stall_limit=0.5) as proxy:
+        with zmq.Context() as context, context.socket(zmq.SUB) as stuck:
+            stuck.rcvhwm = 1
+            stuck.linger = 0
+            stuck.subscribe(b"raw")
+            stuck.connect(proxy.out_address)
+            heard = listen(proxy.out_address, prefix=b"raw", name="good").heard
+            image = np.zeros(50_000, np.uint16)
+            with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=5.0) as publisher:
+                stuck.poll(0)
+                for name, doc in run_of(events=300, image=image):
+                    publisher(name, doc)
+                came = heard.wait()
+        assert len(came) == 303
+        assert proxy.stats.cut_off >= 1
+    said = [record.getMessage() for record in caplog.records if "cut off" in record.getMessage()]
+    assert "listener 127.0.0.1:" in said[0]
+    assert "good" not in "".join(said)
+    # Who comes back at once has a tenth of the time.
+    assert all("(0.05 s)" in message for message in said[1:])
+
+
+def test_a_stuck_listener_of_ours_is_named_by_what_it_is(listen, run_of, caplog, until) -> None:
+    gate = threading.Event()
+    with Proxy(block=True, stall_limit=0.2) as proxy:
+        stuck = listen(
+            proxy.out_address,
+            prefix=b"raw",
+            name="viewer",
+            max_documents=1,
+            high_water=1,
+            callback=lambda name, doc: gate.wait(8),
+        )
+        with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=5.0, patience=8.0) as publisher:
+            image = np.zeros(100_000, np.uint16)
+            with suppress(ConnectionError):  # it was the last listener; it may be back before that is noticed
+                for name, doc in run_of(events=300, image=image):
+                    publisher(name, doc)
+            until(lambda: proxy.stats.cut_off)
+        gate.set()
+        stuck.stop(drain=False)
+    (first, *_) = [record.getMessage() for record in caplog.records if "cut off" in record.getMessage()]
+    assert "listener viewer, process " in first
+
+
+def test_a_slow_listener_is_not_stuck(listen, run_of) -> None:
+    pause = threading.Event()
+    with Proxy(block=True, stall_limit=0.3) as proxy:
+        heard = listen(
+            proxy.out_address,
+            prefix=b"raw",
+            max_documents=1,
+            high_water=1,
+            callback=lambda name, doc: pause.wait(0.01),
+        ).heard
+        with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=5.0) as publisher:
+            for name, doc in run_of(events=200, image=np.zeros(100_000, np.uint16)):
+                publisher(name, doc)
+            heard.wait()
+        assert len(heard.documents) == 203
+        assert proxy.stats.cut_off == 0
+
+
+def test_without_block_a_stuck_listener_costs_only_itself(listen, run_of) -> None:
+    with Proxy(high_water=10) as proxy, zmq.Context() as context, context.socket(zmq.SUB) as stuck:
+        stuck.rcvhwm = 1
+        stuck.linger = 0
+        stuck.subscribe(b"raw")
+        stuck.connect(proxy.out_address)
+        heard = listen(proxy.out_address, prefix=b"raw").heard
+        began = time.monotonic()
+        with Publisher(proxy.in_address, prefix=b"raw", wait=5.0) as publisher:
+            for count, (name, doc) in enumerate(run_of(events=300, image=np.zeros(50_000, np.uint16)), 1):
+                publisher(name, doc)
+                heard.wait(lambda names, count=count: len(names) >= count)
+        assert time.monotonic() - began < 8
+        assert len(heard.documents) == 303
+
+
+def test_a_turned_away_listener_is_said_once(keys, caplog, until) -> None:
+    with Proxy(out_curve=keys.server) as proxy, zmq.Context() as context, context.socket(zmq.SUB) as stranger:
+        stranger.linger = 0
+        stranger.connect(proxy.out_address)
+        until(lambda: [record for record in caplog.records if "a listener was turned away" in record.getMessage()])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stall_limit": 0}, "give a time in seconds above 0"),
+        ({"in_bind": False}, "an end that connects needs an address"),
+        ({"in_address": "localhost:x"}, "has the port 'x'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_it_is_made(options, message) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Proxy(**options)
+
+
+def test_keys_of_the_wrong_kind_are_refused(keys) -> None:
+    with pytest.raises(TypeError, match="to bind, give a ServerCurve"):
+        Proxy(in_curve=keys.client)
+    with pytest.raises(TypeError, match="to connect, give a ClientCurve"):
+        Proxy("localhost:5567", in_bind=False, in_curve=keys.server)
