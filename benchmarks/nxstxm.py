@@ -1,0 +1,146 @@
+"""What a stack of images costs on its way into an NXstxm file, against h5py writing the same chunks; and its memory."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import event_model
+import h5py
+import numpy as np
+
+SHAPE = (500, 500)
+ENERGIES = 200
+SPEED, MEMORY = 0.6, 250
+KEY = {"source": "sim", "dtype": "array", "shape": [*SHAPE], "object_name": "counter0", "units": "counts"}
+
+
+def planes():
+    """A few different planes of counts, which are what a detector gives; float32."""
+    rng = np.random.default_rng(0)
+    return [rng.poisson(1000, SHAPE).astype("f4") for _ in range(4)]
+
+
+def start(plane, energies):
+    """The metadata of one run of the stack."""
+
+    def roi(points, name):
+        return {"SETPOINTS": list(map(float, points)), "NPOINTS": len(points), "POSITIONER": name}
+
+    region = {"X": roi(range(SHAPE[1]), "SampleX"), "Y": roi(range(SHAPE[0]), "SampleY")}
+    single = {"EV_ROIS": [700.0 + i for i in range(energies)], "DWELL": [1.0] * energies, "SP_ROIS": [region]}
+    return {
+        "scan_type": 7,
+        "rois": {"0": region},
+        "sp_id_lst": [0],
+        "primary_det": "counter0",
+        "dwell": 1.0,
+        "wdg_com": json.dumps({"SPATIAL_ROIS": {"0": region}, "SINGLE_LST": single}),
+        "img_idx_map": json.dumps({"e_idx": plane, "entry": "entry0", "sp_id": 0, "sp_idx": 0, "pol_idx": 0}),
+    }
+
+
+def documents(energies, images, lines):
+    """The documents of a stack, a run for each energy."""
+    for plane in range(energies):
+        bundle = event_model.compose_run(metadata={"metadata": json.dumps(start(plane, energies))}, validate=False)
+        stream = bundle.compose_descriptor(name="primary", data_keys={"counter0_image": KEY}, validate=False)
+        yield "start", bundle.start_doc
+        yield "descriptor", stream.descriptor_doc
+        image = images[plane % len(images)]
+        for value in image if lines else [image]:
+            data = {"counter0_image": value}
+            yield "event", stream.compose_event(data=data, timestamps={"counter0_image": 1.0}, validate=False)
+        yield "stop", bundle.compose_stop(validate=False)
+
+
+def ours(directory, energies, images, lines):
+    """Seconds of CPU that the writer takes for a stack, from its start to its final name, without making documents."""
+    from suitcase_nxstxm import NXstxmWriter
+
+    took = 0.0
+    writer = NXstxmWriter(directory, "scan", overwrite=True)
+    for name, doc in documents(energies, images, lines):
+        began = time.thread_time()
+        writer(name, doc)
+        took += time.thread_time() - began
+    began = time.thread_time()
+    (path,) = writer.finish()
+    return took + time.thread_time() - began, path
+
+
+def theirs(directory, energies, images, like):
+    """Seconds of CPU that h5py takes for the chunks of the same dataset, and to bring them to the disk."""
+    began = time.thread_time()
+    with h5py.File(directory / "plain.h5", "w") as file:
+        options = {name: like[name] for name in ("chunks", "compression", "compression_opts", "shuffle")}
+        data = file.create_dataset("data", (energies, *SHAPE), "f4", **options)
+        for plane in range(energies):
+            data[plane] = images[plane % len(images)]
+    with open(directory / "plain.h5", "rb+") as file:
+        os.fsync(file.fileno())
+    return time.thread_time() - began
+
+
+def peak(energies, lines, directory, report):
+    """The peak resident memory of a process that writes a stack, in MB."""
+    ours(Path(directory), energies, planes()[:1], lines)
+    report.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def memory(energies, lines, directory):
+    context = multiprocessing.get_context("spawn")
+    report = context.Queue()
+    process = context.Process(target=peak, args=(energies, lines, directory, report))
+    process.start()
+    found = report.get(timeout=600)
+    process.join()
+    return found
+
+
+def main():
+    images = planes()
+    good = True
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        ratios = []
+        for turn in range(2):
+            took, path = ours(directory, ENERGIES, images, lines=False)
+            with h5py.File(path) as file:
+                data = file["entry0/counter0/data"]
+                names = ("chunks", "compression", "compression_opts", "shuffle")
+                like = {name: getattr(data, name) for name in names}
+                exact = all(np.array_equal(data[i], images[i % len(images)]) for i in (0, 1, ENERGIES - 1))
+            plain = theirs(directory, ENERGIES, images, like)
+            ratios.append(plain / took)
+            print(f"  turn {turn + 1}: one event a plane {took:.2f} s, h5py {plain:.2f} s; {like}")
+        ratio = float(np.median(ratios))
+        good &= ratio >= SPEED and exact
+        verdict = "holds" if ratio >= SPEED else "MISSED"
+        print(
+            f"{ENERGIES} x {SHAPE[0]} x {SHAPE[1]} float32, one event a plane: {ratio:.2f} of h5py ({SPEED}: {verdict})"
+        )
+        energies = 20
+        took, _ = ours(directory, energies, images, lines=True)
+        events = energies * SHAPE[0]
+        megabytes = events * SHAPE[1] * 4 / 1e6
+        print(f"one event a line: {events / took:.0f} events/s, {megabytes / took:.0f} MB/s")
+        for energies, lines in ((20, False), (ENERGIES, False), (ENERGIES // 4, True)):
+            found = memory(energies, lines, name)
+            good &= found < MEMORY
+            verdict = "holds" if found < MEMORY else "MISSED"
+            how = "a line" if lines else "a plane"
+            print(
+                f"peak memory with {energies} energies, one event {how}: {found:.0f} MB (less than {MEMORY}: {verdict})"
+            )
+    return good
+
+
+if __name__ == "__main__":
+    sys.exit(not main())

@@ -1,0 +1,168 @@
+"""What the arrays of an entry look like, by scan type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from suitcase_nxstxm.errors import MetadataError
+from suitcase_nxstxm.nexus import legal
+from suitcase_nxstxm.request import Axis, Region, Request
+from suitcase_nxstxm.scan_types import scan_types
+
+__all__ = ["Layout", "layouts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The arrays of one entry.
+
+    Parameters
+    ----------
+    entry
+        Its name.
+    axes
+        The axes of the data, one for each of their dimensions.
+    along
+        More fields that run along a dimension, each with that dimension: the coordinates of a line.
+    sample_x, sample_y
+        Where the sample is parked in um, where neither an axis nor a line says so; None if only the baseline knows it.
+    planes
+        Whether the first axis is one of planes that are measured one after the other.
+    grows
+        Whether the number of points isn't known before the end; the data have one dimension then.
+    """
+
+    entry: str
+    axes: tuple[Axis, ...]
+    along: Mapping[str, tuple[Axis, int]] = field(default_factory=dict)
+    sample_x: float | None = None
+    sample_y: float | None = None
+    planes: bool = False
+    grows: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the data."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """The number of points of the scan."""
+        return math.prod(self.shape)
+
+    @property
+    def plane_size(self) -> int:
+        """The number of points that are measured, and written, as one."""
+        return math.prod(self.shape[1:]) if self.planes else self.size
+
+    @property
+    def fields(self) -> dict[str, tuple[Axis, int]]:
+        """All fields that run along a dimension of the data: the axes and those beside them."""
+        return {axis.name: (axis, i) for i, axis in enumerate(self.axes)} | dict(self.along)
+
+
+def layouts(request: Request) -> tuple[Layout, ...]:
+    """The entries that a run goes to: one for each of its regions."""
+    return _LAYOUTS[request.scan_type](request)
+
+
+def _energy(request: Request) -> Axis:
+    return Axis("energy", request.energies, "ENERGY", "eV")
+
+
+def _named(axis: Axis | None, name: str, request: Request) -> Axis:
+    if axis is None:
+        raise MetadataError(f"run {request.run} has no set points for {name}")
+    return Axis(name, axis.points, axis.device, axis.units)
+
+
+def _image(what: str) -> Callable[[Request], tuple[Layout, ...]]:
+    def of(request: Request) -> tuple[Layout, ...]:
+        (region,) = request.regions
+        axes = (_named(region.y, f"{what}_y", request), _named(region.x, f"{what}_x", request))
+        return (Layout(request.entry, axes),)
+
+    return of
+
+
+def _stack(request: Request) -> tuple[Layout, ...]:
+    (image,) = _image("sample")(request)
+    return (Layout(request.entry, (_energy(request), *image.axes), planes=True),)
+
+
+def _focus(what: str) -> Callable[[Request], tuple[Layout, ...]]:
+    def of(request: Request) -> tuple[Layout, ...]:
+        (region,) = request.regions
+        position, x, y = _line(region, what, request)
+        along = {axis.name: (axis, 1) for axis in (x, y)}
+        return (Layout(request.entry, (_named(region.z, "zoneplate_z", request), position), along),)
+
+    return of
+
+
+def _line_spectra(request: Request) -> tuple[Layout, ...]:
+    (region,) = request.regions
+    position, x, y = _line(region, "sample", request)
+    return (Layout(request.entry, (_energy(request), position), {axis.name: (axis, 1) for axis in (x, y)}),)
+
+
+def _line(region: Region, what: str, request: Request) -> tuple[Axis, Axis, Axis]:
+    """The way along a line from its first point in um, and the coordinates of its points."""
+    x, y = _named(region.x, f"{what}_x", request), _named(region.y, f"{what}_y", request)
+    if len(x) != len(y):
+        number = max(len(x), len(y))
+        x, y = (Axis(a.name, np.linspace(a.points[0], a.points[-1], number), a.device, a.units) for a in (x, y))
+    known = [axis.points - axis.points[0] for axis in (x, y) if not np.isnan(axis.points).all()]
+    position = np.hypot(known[0], known[-1] if len(known) > 1 else 0.0) if known else np.full(len(x), np.nan)
+    return Axis("line_position", position, "", x.units or y.units), x, y
+
+
+def _point_spectra(request: Request) -> tuple[Layout, ...]:
+    """One entry a region; their numbers go on where those of the run's own entry begin."""
+    stem, first = request.entry.rstrip("0123456789"), request.entry[len(request.entry.rstrip("0123456789")) :]
+    names = [f"{stem}{int(first or 0) * len(request.regions) + k}" for k in range(len(request.regions))]
+    return tuple(
+        Layout(name, (_energy(request),), sample_x=_parked(region.x), sample_y=_parked(region.y))
+        for name, region in zip(names, request.regions, strict=True)
+    )
+
+
+def _parked(axis: Axis | None) -> float | None:
+    return float(axis.points[0]) if axis is not None else None
+
+
+def _generic(request: Request) -> tuple[Layout, ...]:
+    axes = [Axis(legal(axis.name), axis.points, axis.device, axis.units) for axis in request.axes]
+    if not axes:
+        raise MetadataError(f"run {request.run} is a generic scan without an axis")
+    taken = {"data", "count_time", "stxm_scan_type"}
+    axes = [Axis(f"{a.name}_" if a.name in taken else a.name, a.points, a.device, a.units) for a in axes]
+    along = {
+        legal(axis.name): (Axis(legal(axis.name), axis.points, axis.device, axis.units), dimension)
+        for dimension, others in request.together.items()
+        for axis in others
+    }
+    grows = len(axes) == 1 and not len(axes[0])
+    return (Layout(request.entry, tuple(axes), along, grows=grows),)
+
+
+_LAYOUTS: dict[scan_types, Callable[[Request], tuple[Layout, ...]]] = {
+    scan_types.DETECTOR_IMAGE: _image("detector"),
+    scan_types.OSA_IMAGE: _image("osa"),
+    scan_types.OSA_FOCUS: _focus("osa"),
+    scan_types.SAMPLE_FOCUS: _focus("sample"),
+    scan_types.SAMPLE_POINT_SPECTRA: _point_spectra,
+    scan_types.SAMPLE_LINE_SPECTRA: _line_spectra,
+    scan_types.SAMPLE_IMAGE: _image("sample"),
+    scan_types.SAMPLE_IMAGE_STACK: _stack,
+    scan_types.GENERIC_SCAN: _generic,
+    scan_types.COARSE_IMAGE_SCAN: _image("sample"),
+    scan_types.COARSE_GONI_SCAN: _image("sample"),
+    scan_types.TOMOGRAPHY_SCAN: _stack,
+    scan_types.PATTERN_GEN_SCAN: _image("sample"),
+    scan_types.PTYCHOGRAPHY_SCAN: _stack,
+}

@@ -1,0 +1,78 @@
+"""The words of a NeXus file: groups with their class, text, times, names that are legal."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, tzinfo
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["dataset", "existing", "group", "iso_time", "legal", "put", "text"]
+
+
+def legal(name: str) -> str:
+    """A name that NeXus allows, as like the given one as it can be: letters, digits, ``_`` and inner dots.
+
+    https://manual.nexusformat.org/datarules.html
+    """
+    cleaned = re.sub(r"[^A-Za-z0-9_.]", "_", name).rstrip(".")
+    return cleaned if re.match(r"[A-Za-z0-9_]", cleaned) else f"_{cleaned.lstrip('.')}"
+
+
+def group(parent: h5py.Group, name: str, nx_class: str, /, **attributes: object) -> h5py.Group:
+    """The group of this name and class, made if it isn't there."""
+    found = parent.get(name)
+    if found is None:
+        made = parent.create_group(name, track_order=nx_class == "NXentry")
+        made.attrs["NX_class"] = nx_class
+        for key, value in attributes.items():
+            made.attrs[key] = value
+        return made
+    if not isinstance(found, h5py.Group):
+        raise TypeError(f"{name} of {parent.name} is a dataset where a {nx_class} should be")
+    return found
+
+
+def dataset(parent: h5py.Group, name: str) -> h5py.Dataset | None:
+    """The dataset of this name; None if there is none."""
+    found = parent.get(name)
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def existing(parent: h5py.Group, name: str) -> h5py.Dataset:
+    """The dataset of this name, which is there."""
+    found = parent[name]
+    if not isinstance(found, h5py.Dataset):
+        raise TypeError(f"{name} of {parent.name} is a group where a dataset should be")
+    return found
+
+
+def text(parent: h5py.Group, name: str, value: str) -> None:
+    """Write text as an array of one: the readers of this field take its first element."""
+    # Of fixed length, because some of them (Mantis) decode what they get, and h5py has decoded the others already.
+    encoded = value.encode()
+    # With room for a time with its microseconds, so that a later one goes to the same place.
+    put(parent, name, np.array([encoded], dtype=f"S{max(len(encoded), 32)}"))
+
+
+def put(parent: h5py.Group, name: str, value: ArrayLike | str, /, **attributes: object) -> h5py.Dataset:
+    """Write a small dataset with its attributes; one that is there is overwritten, in place if it can be."""
+    array = value if isinstance(value, str) else np.asarray(value)
+    made = dataset(parent, name)
+    if made is not None and isinstance(array, np.ndarray) and (made.shape, made.dtype) == (array.shape, array.dtype):
+        made[...] = array
+    else:
+        if made is not None:
+            del parent[name]
+        made = parent.create_dataset(name, data=array)
+    for key, item in attributes.items():
+        if item is not None:
+            made.attrs[key] = item
+    return made
+
+
+def iso_time(seconds: float, zone: tzinfo | None = None) -> str:
+    """A time since the epoch in ISO 8601 with its offset from UTC, in the given zone or in UTC."""
+    return datetime.fromtimestamp(seconds, zone or UTC).isoformat()

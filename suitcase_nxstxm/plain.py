@@ -1,0 +1,214 @@
+"""The request of a run that has no STXM metadata: one of Bluesky's own plans, or anything like them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from suitcase_nxstxm.devices import role_of
+from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
+from suitcase_nxstxm.metadata import as_json
+from suitcase_nxstxm.request import Axis, Region, Request
+from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
+
+__all__ = ["dimensions", "plain_request"]
+
+_POINT = "point"
+
+Dimensions = list[list[Axis]]
+"""For each level of the scan's loops, outermost first, the positioners that move together."""
+
+
+def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request:
+    """The request of a run without STXM metadata; its scan type is inferred from the names of its motors unless given.
+
+    Raises
+    ------
+    MetadataError
+        If the scan has not the dimensions that the scan type needs.
+    UnknownScanTypeError
+        If the scan type is none of the known ones.
+    """
+    levels = dimensions(start)
+    kind = _inferred(levels, start) if scan_type is None else as_scan_type(scan_type)
+    energy = _number(start.get("energy"))
+    common = Request(
+        run=start["uid"],
+        scan_type=kind,
+        snaking=_snaking(start, len(levels)),
+        energies=np.array([np.nan if energy is None else energy]),
+        count_times=np.array([np.nan]),
+        energy_is_set=energy is not None,
+        detectors=tuple(start["detectors"]) if start.get("detectors") else None,
+        motors=tuple(start.get("motors") or ()),
+        num_points=start.get("num_points"),
+        scan=start["uid"],
+        text=as_json(start),
+    )
+    if kind is scan_types.GENERIC_SCAN:
+        together = {i: axes[1:] for i, axes in enumerate(levels) if len(axes) > 1}
+        return replace(common, axes=tuple(axes[0] for axes in levels), together=together)
+    return replace(common, **_arranged(kind, levels, start))
+
+
+def _arranged(kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> dict[str, Any]:
+    """The loops of a scan as the axes that a scan type names."""
+    energies = [axes[0] for axes in levels if role_of(axes[0].device) == "energy"]
+    stack = kind in (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN)
+    if kind is scan_types.SAMPLE_POINT_SPECTRA:
+        _need(1, kind, levels, start)
+        return {"regions": (Region("0"),), **_energies(levels[0][0])}
+    if kind is scan_types.SAMPLE_LINE_SPECTRA:
+        _need(2, kind, levels, start)
+        return {"regions": (_line(levels[1]),), **_energies(levels[0][0])}
+    if kind in focus_scans:
+        _need(2, kind, levels, start)
+        return {"regions": (replace(_line(levels[1]), z=levels[0][0]),)}
+    if stack and len(levels) == 3:
+        outer = levels[0][0] if not energies else energies[0]
+        image, order = _image([axes for axes in levels if axes[0] is not outer])
+        own = [axes[0] for axes in levels]
+        where = [0 if axis is outer else 1 + order[i - (own.index(outer) < i)] for i, axis in enumerate(own)]
+        return {"regions": (image,), "order": tuple(where), **_energies(outer)}
+    _need(2, kind, levels, start)
+    image, order = _image(levels)
+    return {"regions": (image,), "order": tuple(1 + i for i in order) if stack else tuple(order)}
+
+
+def _energies(axis: Axis) -> dict[str, Any]:
+    return {"energies": axis.points, "count_times": np.full(len(axis), np.nan), "energy_is_set": True}
+
+
+def _need(number: int, kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> None:
+    if len(levels) != number:
+        raise MetadataError(
+            f"run {start['uid']} ({start.get('plan_name', 'no plan_name')}) has {len(levels)} dimensions, "
+            f"{kind.name} has {number}"
+        )
+
+
+def _image(levels: Dimensions) -> tuple[Region, list[int]]:
+    """The region of two loops, and for each of them whether it is y (0) or x (1)."""
+    slow, fast = (axes[0] for axes in levels)
+    swapped = (role_of(slow.device) or "").endswith("_x") and (role_of(fast.device) or "").endswith("_y")
+    y, x = (fast, slow) if swapped else (slow, fast)
+    return Region("0", x=x, y=y), [1, 0] if swapped else [0, 1]
+
+
+def _line(axes: Sequence[Axis]) -> Region:
+    """The region of a line: one of its coordinates isn't known if only one motor moves."""
+    by_role = {(role_of(axis.device) or "_x")[-1]: axis for axis in reversed(axes)}
+    unknown = Axis("", np.full(len(axes[0]), np.nan))
+    if len(axes) > 1 and len(by_role) == 1:
+        by_role = {"x": axes[0], "y": axes[1]}
+    return Region("0", x=by_role.get("x", unknown), y=by_role.get("y", unknown))
+
+
+def _inferred(levels: Dimensions, start: Mapping[str, Any]) -> scan_types:
+    """The scan type that the motors' names speak for, GENERIC_SCAN if they don't."""
+    if "scan_type" in start:
+        try:
+            return as_scan_type(start["scan_type"])
+        except UnknownScanTypeError:
+            pass  # some other program's word, in a run that is none of an STXM's
+    roles = [role_of(axes[0].device) or "" for axes in levels]
+    parts = [role.rsplit("_", 1)[0] for role in roles]
+    if len(set(roles)) == len(roles):
+        match parts:
+            case ["sample", "sample"]:
+                return scan_types.SAMPLE_IMAGE
+            case ["osa", "osa"]:
+                return scan_types.OSA_IMAGE
+            case ["detector", "detector"]:
+                return scan_types.DETECTOR_IMAGE
+            case ["zoneplate", "osa"]:
+                return scan_types.OSA_FOCUS
+            case ["zoneplate", "sample"]:
+                return scan_types.SAMPLE_FOCUS
+            case ["energy"]:
+                return scan_types.SAMPLE_POINT_SPECTRA
+            case ["energy", "sample"]:
+                return scan_types.SAMPLE_LINE_SPECTRA
+            case ["energy", "sample", "sample"]:
+                return scan_types.SAMPLE_IMAGE_STACK
+    return scan_types.GENERIC_SCAN
+
+
+def dimensions(start: Mapping[str, Any]) -> Dimensions:
+    """The set points of a plan, as far as its start document has them; NaN for those that only its events know.
+
+    https://blueskyproject.io/bluesky/main/plans.html: ``plan_pattern`` and ``plan_pattern_args``.
+    """
+    motors = [str(motor) for motor in start.get("motors") or ()]
+    shape = [int(n) for n in start.get("shape") or ()]
+    relative = str(start.get("plan_name", "")).startswith("rel")
+    groups = _groups(start, motors, shape)
+    patterns = {} if relative else _patterns(start, motors)
+    extents: dict[str, Any] = {} if relative else dict(zip(motors, start.get("extents") or (), strict=False))
+    levels: Dimensions = []
+    for i, group in enumerate(groups):
+        number = shape[i] if i < len(shape) and len(shape) == len(groups) else None
+        if number is None and len(groups) == 1:
+            number = start.get("num_points")
+        axes = []
+        for motor in group:
+            points = patterns.get(motor)
+            if points is None and motor in extents and number and len(shape) == len(motors):
+                points = np.linspace(*_pair(extents[motor], 0), number)
+            if motor == _POINT:
+                points = np.arange(1.0, (number or 0) + 1)
+            if points is None or (number and len(points) != number):
+                points = np.full(number or 0, np.nan)
+            axes.append(Axis(motor, points, motor))
+        levels.append(axes)
+    return levels
+
+
+def _groups(start: Mapping[str, Any], motors: list[str], shape: list[int]) -> list[list[str]]:
+    """The motors of each level of the scan's loops; a count has one level without a motor."""
+    hinted = (start.get("hints") or {}).get("dimensions") or ()
+    groups = [[name for name in names if name != "time"] for names, _ in hinted]
+    known = [motor for group in groups for motor in group]
+    if not motors:
+        return [group or [_POINT] for group in groups] or [[_POINT]]
+    if len(shape) == len(motors) or "outer" in str(start.get("plan_pattern", "")):
+        return [[motor] for motor in motors]
+    if sorted(known) == sorted(motors) and str(start.get("plan_pattern", "")) not in (
+        "inner_product",
+        "inner_list_product",
+    ):
+        # scan_nd lists one motor a dimension for any cycler; its number of points tells a grid from a line.
+        return groups if len(groups) == 1 else [motors]
+    return [motors]
+
+
+def _patterns(start: Mapping[str, Any], motors: list[str]) -> dict[str, np.ndarray]:
+    """The set points of each motor, from the arguments of the pattern."""
+    given = start.get("plan_pattern_args") or {}
+    values = [v for v in given.get("args") or () if not isinstance(v, (str, bool))]
+    match start.get("plan_pattern"):
+        case "outer_product" if len(values) == 3 * len(motors):
+            return {m: np.linspace(*_pair(values, 3 * i), int(values[3 * i + 2])) for i, m in enumerate(motors)}
+        case "inner_product" if len(values) == 2 * len(motors):
+            return {m: np.linspace(*_pair(values, 2 * i), int(given["num"])) for i, m in enumerate(motors)}
+        case "outer_list_product" | "inner_list_product" if len(values) == len(motors):
+            return {m: np.array(values[i], dtype=float) for i, m in enumerate(motors)}
+    return {}
+
+
+def _pair(values: Sequence[Any], first: int) -> tuple[float, float]:
+    return float(values[first]), float(values[first + 1])
+
+
+def _snaking(start: Mapping[str, Any], levels: int) -> tuple[bool, ...]:
+    snaking = tuple(bool(s) for s in start.get("snaking") or ())
+    if not snaking and str(start.get("snake_axes")) == "True":
+        snaking = (False,) + (True,) * (levels - 1)
+    return snaking if len(snaking) == levels else ()
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

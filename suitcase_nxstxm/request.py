@@ -1,0 +1,135 @@
+"""The scan as it was asked for: what a start document says, in one form for every way of saying it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from suitcase_nxstxm.devices import Devices
+from suitcase_nxstxm.scan_types import scan_types
+
+__all__ = ["Axis", "Polarization", "Region", "Request"]
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """The set points of one positioner.
+
+    Parameters
+    ----------
+    name
+        Its field in the file.
+    points
+        The set points, in the order in which the array has them; float64, shape (n,).
+    device
+        The positioner that goes there, by the name that its readings have or that people call it.
+    units
+        Their unit; None if it isn't known.
+    """
+
+    name: str
+    points: np.ndarray
+    device: str = ""
+    units: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A region of the sample, or of what is scanned in its place: its axes, as far as it has them."""
+
+    key: str
+    x: Axis | None = None
+    y: Axis | None = None
+    z: Axis | None = None
+
+
+@dataclass(frozen=True)
+class Polarization:
+    """The polarisation that was asked for: the beamline's own number of it, an angle in degrees, an offset."""
+
+    number: float
+    angle: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One run of a scan as it was asked for.
+
+    Parameters
+    ----------
+    run
+        The uid of the run.
+    scan_type
+        The kind of the scan.
+    entry
+        The entry of the file that the run belongs to.
+    plane
+        Where in the entry's stack its first number goes: the index of the energy.
+    regions
+        The regions that the run measures, in the order in which it measures them at each energy.
+    axes
+        Those of a generic scan, the slowest first.
+    together
+        Positioners of a generic scan that move along with an axis, by the number of the axis.
+    order
+        For each level of the scan's loops, outermost first, the dimension of the array that it runs along. None if it
+        is the same.
+    snaking
+        Which of these levels go back and forth.
+    energies, count_times
+        The energies in eV and the time at each in s; shape (n,), both. NaN where it isn't known.
+    energy_is_set
+        Whether the scan itself goes to these energies. Otherwise the energy read at its start is the better one.
+    detectors
+        The devices that the run names as its detectors. None if it doesn't.
+    primary
+        The detectors, or the beginnings of their names, of which the first that there is makes the default plot.
+    motors
+        The devices that the run names as its motors.
+    num_points
+        The number of events that the run was to have.
+    rotation
+        The angle of the sample in degrees.
+    scan
+        The same for all runs of one scan, and for no other at the same time.
+    planned
+        How many planes the scan has, each of which may be a run. None if it says so nowhere.
+    text
+        The request in the words of the start document: JSON.
+    """
+
+    run: str
+    scan_type: scan_types
+    entry: str = "entry0"
+    plane: int = 0
+    regions: tuple[Region, ...] = ()
+    axes: tuple[Axis, ...] = ()
+    together: Mapping[int, Sequence[Axis]] = field(default_factory=dict)
+    order: tuple[int, ...] | None = None
+    snaking: tuple[bool, ...] = ()
+    energies: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
+    count_times: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
+    energy_is_set: bool = False
+    detectors: tuple[str, ...] | None = None
+    primary: tuple[str, ...] = ()
+    motors: tuple[str, ...] = ()
+    num_points: int | None = None
+    rotation: float | None = None
+    polarization: Polarization | None = None
+    zone_plate: Mapping[str, Any] = field(default_factory=dict)
+    devices: Devices = field(default_factory=Devices)
+    scan: str = ""
+    planned: int | None = 1
+    text: str = "{}"
+
+    @property
+    def several_runs(self) -> bool:
+        """Whether the scan may consist of more runs than this one."""
+        return self.planned is None or self.planned > 1

@@ -1,0 +1,214 @@
+"""A scan on its way into its file: one run or many, one after the other or at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+import h5py
+from suitcase.utils import MultiFileManager
+
+from suitcase_nxstxm.buffer import Buffer
+from suitcase_nxstxm.entry import Facts
+from suitcase_nxstxm.errors import MetadataError, UnfilledError
+from suitcase_nxstxm.file import TmpFile, prefix_of
+from suitcase_nxstxm.metadata import scan_metadata
+from suitcase_nxstxm.plain import plain_request
+from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.run import Run
+from suitcase_nxstxm.runs import RunTable
+from suitcase_nxstxm.stxm import stxm_request
+
+__all__ = ["LABEL", "Options", "Scan", "own_entry", "place"]
+
+LABEL = "all"
+"""The label of what this suitcase writes, among the artifacts of a Manager."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller knows and the documents don't, or say otherwise.
+
+    Parameters
+    ----------
+    scan_type
+        The scan type, as a number or a name. By default that of the metadata; without metadata what the names of the
+        motors speak for.
+    primary_det
+        The detector of the default plot.
+    monitor
+        The reading that ``control`` has. By default the ring current.
+    source_name, instrument_name
+        The names of the synchrotron and of the beamline.
+    title
+        The title of the entries. By default the plan's name and the number of the scan.
+    timezone
+        The zone that times are written in. By default UTC.
+    """
+
+    scan_type: int | str | None = None
+    primary_det: str | None = None
+    monitor: str | None = None
+    source_name: str | None = None
+    instrument_name: str | None = None
+    title: str | None = None
+    timezone: tzinfo | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """Those that the file just states."""
+        return Facts(self.source_name, self.instrument_name, self.title, self.timezone)
+
+    def request(self, start: Mapping[str, Any]) -> Request:
+        """What a start document asks for."""
+        metadata = scan_metadata(start)
+        found = (
+            plain_request(start, self.scan_type) if metadata is None else stxm_request(start, metadata, self.scan_type)
+        )
+        return found if self.primary_det is None else replace(found, primary=(self.primary_det,))
+
+
+def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
+    """The file under construction in a directory, or in memory if a Manager of buffers stands for it."""
+    prefix = prefix_of(file_prefix, start, first_uid)
+    if isinstance(directory, (str, Path)):
+        return TmpFile(Path(directory), prefix, first_uid, file_prefix)
+    postfix = f"{prefix}.hdf5"
+    known = {artifact["postfix"]: artifact for artifact in directory.get_artifacts(LABEL)}
+    if isinstance(directory, MultiFileManager):
+        name = Path(known[postfix]["name"]) if postfix in known else Path(directory.reserve_name(LABEL, postfix))
+        return TmpFile(name.parent, name.name.removesuffix(".hdf5"), first_uid, file_prefix)
+    return Buffer(known[postfix]["handle"] if postfix in known else directory.open(LABEL, postfix, "xb"))
+
+
+def own_entry(request: Request, taken: dict[tuple[str, int], str]) -> Request:
+    """The request with an entry that no other run has taken: several images of one kind go beside each other."""
+    numbers = itertools.count(1)
+    while taken.setdefault((request.entry, request.plane), request.run) != request.run:
+        request = replace(request, entry=f"entry{next(numbers)}")
+    return request
+
+
+@dataclass(eq=False)
+class Scan:
+    """The runs of a scan that is being written to one file.
+
+    The file is open while any of its runs is; a failure marks it and closes it.
+
+    Parameters
+    ----------
+    file
+        The file.
+    options
+        What the caller knows.
+    """
+
+    file: TmpFile | Buffer
+    options: Options
+    running: dict[str, Run] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    failed: bool = False
+    planes: int = 0
+    _descriptors: dict[str, Run] = field(default_factory=dict)
+    _tables: dict[str, RunTable] = field(default_factory=dict)
+    _root: h5py.File | None = None
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document, other than a start, of one of the runs."""
+        match name:
+            case "descriptor" | "event" | "event_page" | "stop":
+                getattr(self, name)(doc)
+            case "stream_datum":
+                raise UnfilledError("a run has data in a file beside the documents: fill them in before")
+
+    def start(self, doc: Mapping[str, Any], request: Request) -> None:
+        """Begin a run."""
+        with self._guarded(request.run):
+            if self._root is None:
+                self._root = self.file.open()
+                self._tables.clear()
+            self.running[request.run] = Run(
+                self._root, doc, request, self.options.facts, self._tables, self.options.monitor
+            )
+
+    def descriptor(self, doc: Mapping[str, Any]) -> None:
+        """Take the description of a stream of one of the runs."""
+        run = self._of(doc["run_start"], "descriptor")
+        self._descriptors[doc["uid"]] = run
+        with self._guarded(run.request.run):
+            run.descriptor(doc)
+
+    def event(self, doc: Mapping[str, Any]) -> None:
+        """Take an event of one of the runs."""
+        run = self._described(doc)
+        with self._guarded(run.request.run):
+            run.event(doc)
+
+    def event_page(self, doc: Mapping[str, Any]) -> None:
+        """Take events of one of the runs."""
+        run = self._described(doc)
+        with self._guarded(run.request.run):
+            run.event_page(doc)
+
+    def stop(self, doc: Mapping[str, Any]) -> None:
+        """End a run; with the last one that is open the file is closed."""
+        run = self._of(doc["run_start"], "stop")
+        with self._guarded(run.request.run):
+            run.stop(doc)
+            self.file.mended(run.request.run)
+            self.planes += run.planes
+            self._forget(run)
+            self.ended[run.request.run] = str(doc.get("exit_status"))
+
+    def release(self) -> None:
+        """Close the file, if no run is open; it is opened again for the next one."""
+        if not self.running:
+            self._root = None
+            self.file.close()
+
+    def close(self) -> None:
+        """Close the file, with what the open runs have so far."""
+        open_runs, self.running = list(self.running.values()), {}
+        self._descriptors.clear()
+        if self._root is not None:
+            self._root = None
+            try:
+                for run in open_runs:
+                    run.flush()
+            finally:
+                self.file.close()
+
+    def _forget(self, run: Run) -> None:
+        del self.running[run.request.run]
+        self._descriptors = {uid: other for uid, other in self._descriptors.items() if other is not run}
+
+    def _of(self, uid: str, what: str) -> Run:
+        run = self.running.get(uid)
+        if run is None:
+            raise MetadataError(f"a {what} document of run {uid} came without its start document")
+        return run
+
+    def _described(self, doc: Mapping[str, Any]) -> Run:
+        run = self._descriptors.get(doc["descriptor"])
+        if run is None:
+            raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
+        return run
+
+    @contextmanager
+    def _guarded(self, uid: str) -> Iterator[None]:
+        """Let no failure leave a file behind that looks whole."""
+        try:
+            yield
+            self.file.check()
+        except BaseException as error:
+            self.failed = True
+            self.running.clear()
+            self._descriptors.clear()
+            self._root = None
+            self.file.fail(error, uid)
+            raise

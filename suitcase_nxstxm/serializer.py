@@ -1,0 +1,188 @@
+"""The documents of one run into an NXstxm file: what every suitcase has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import event_model
+from suitcase.utils import MemoryBuffersManager, MultiFileManager
+
+from suitcase_nxstxm.errors import MetadataError, SecondStartError, UnfilledError
+from suitcase_nxstxm.file import find
+from suitcase_nxstxm.scan import LABEL, Options, Scan, place
+
+__all__ = ["Serializer", "export", "finish_export"]
+
+logger = logging.getLogger(__name__)
+
+
+def export(
+    gen: Iterable[tuple[str, Any]],
+    directory: str | Path | MultiFileManager | MemoryBuffersManager,
+    file_prefix: str = "{uid}-",
+    first_uid: str | None = None,
+    **kwargs: Any,
+) -> dict[str, list[Any]]:
+    """Export the documents of one run into the file of its scan, which is under construction until `finish_export`.
+
+    For a scan of several runs call it for each of them, in any order, with the uid of the first one.
+
+    Parameters
+    ----------
+    gen : iterable of (name, document)
+        The documents of the run, with their data filled in.
+    directory : str, Path or Manager
+        Where the file goes. A ``suitcase.utils.MemoryBuffersManager`` makes it a buffer, which is finished at the stop
+        document.
+    file_prefix : str
+        The name of the file without ``.hdf5``. ``{...}`` are taken from the start document.
+    first_uid : str, optional
+        The uid of the first run of the scan. By default that of this run.
+    **kwargs
+        The options of `Serializer`.
+
+    Returns
+    -------
+    dict
+        What has been written, by label.
+    """
+    with Serializer(directory, file_prefix, first_uid, **kwargs) as serializer:
+        for name, doc in gen:
+            serializer(name, doc)
+    return serializer.artifacts
+
+
+def finish_export(
+    directory: str | Path,
+    file_prefix: str,
+    first_uid: str,
+    *,
+    overwrite: bool = False,
+    set_aside: bool = False,
+) -> Path:
+    """Give the file of a scan its final name, ``<file_prefix>.hdf5``, all at once, when it is safely on the disk.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Where the file is.
+    file_prefix : str
+        As it was given to `export`.
+    first_uid : str
+        The uid of the first run of the scan.
+    overwrite : bool
+        Replace an existing file of the final name.
+    set_aside : bool
+        Instead of finishing the file move it out of the way, to ``....tmp.aside1``: it stays readable, and the next
+        export begins anew. Without this the next export takes up a file that was left behind by a crash.
+
+    Returns
+    -------
+    Path
+        Where the file is now.
+
+    Raises
+    ------
+    FinalFileExistsError
+        If there is a file of the final name already. The other one stays under construction.
+    NothingToFinishError
+        If there is no file under construction.
+    UnfinishedError
+        If a run has no stop document, or an export failed.
+    """
+    file = find(Path(directory), file_prefix, first_uid)
+    return file.set_aside() if set_aside else file.finish(overwrite)
+
+
+class Serializer(event_model.DocumentRouter):
+    """A callback that writes the documents of one run into the NXstxm file of its scan, as they come.
+
+    Parameters
+    ----------
+    directory : str, Path or Manager
+        Where the file goes.
+    file_prefix : str
+        The name of the file without ``.hdf5``. ``{...}`` are taken from the start document.
+    first_uid : str, optional
+        The uid of the first run of the scan. By default that of this run.
+    **options
+        ``scan_type``, ``primary_det``, ``monitor``, ``source_name``, ``instrument_name``, ``title``, ``timezone``: what
+        the documents don't say.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | MultiFileManager | MemoryBuffersManager,
+        file_prefix: str = "{uid}-",
+        first_uid: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if not (isinstance(directory, (str, Path)) or hasattr(directory, "get_artifacts")):
+            raise TypeError(f"directory is {directory!r}: it is a str, a Path or a Manager of suitcase.utils")
+        self._directory = directory
+        self._file_prefix = file_prefix
+        self._first_uid = first_uid
+        self._options = Options(**options)
+        self._scan: Scan | None = None
+        self._run: str | None = None
+
+    @property
+    def artifacts(self) -> dict[str, list[Any]]:
+        """What has been written, by label: the path under construction, or the buffer."""
+        return {} if self._scan is None else {LABEL: [self._scan.file.artifact]}
+
+    def start(self, doc: Any) -> None:
+        """Begin the run."""
+        if self._run is not None:
+            raise SecondStartError(f"a Serializer takes the documents of one run: {doc['uid']} came after {self._run}")
+        request = self._options.request(doc)
+        first_uid = self._first_uid or doc["uid"]
+        scan = Scan(place(self._directory, self._file_prefix, doc, first_uid), self._options)
+        scan.start(doc, request)
+        self._run, self._scan = doc["uid"], scan
+
+    def descriptor(self, doc: Any) -> None:
+        """Take the description of a stream."""
+        self._started("descriptor").descriptor(doc)
+
+    def event(self, doc: Any) -> Any:
+        """Take an event."""
+        self._started("event").event(doc)
+        return doc
+
+    def event_page(self, doc: Any) -> Any:
+        """Take a page of events."""
+        self._started("event_page").event_page(doc)
+        return doc
+
+    def stream_datum(self, doc: Any) -> None:
+        """Refuse numbers that are in a file beside the documents."""
+        raise UnfilledError(f"run {self._run} has data in a file beside the documents: fill them in before")
+
+    def stop(self, doc: Any) -> None:
+        """End the run and close the file."""
+        scan = self._started("stop")
+        scan.stop(doc)
+        scan.release()
+
+    def close(self) -> None:
+        """Close the file. Without a stop document it stays under construction, with its data."""
+        if self._scan is not None:
+            if self._scan.running:
+                logger.warning("run %s has no stop document: %s stays", self._run, self._scan.file.artifact)
+            self._scan.close()
+
+    def _started(self, what: str) -> Scan:
+        if self._scan is None:
+            raise MetadataError(f"a document {what!r} came before any start document")
+        return self._scan
+
+    def __enter__(self) -> Serializer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

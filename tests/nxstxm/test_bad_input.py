@@ -1,0 +1,182 @@
+"""Bad input: each a one-line error that names it, and no file that looks whole."""
+
+import json
+
+import pytest
+
+from suitcase_nxstxm import Serializer, errors, export, export_scan, finish_export
+from suitcase_nxstxm import scan_types as types
+
+
+def changed(docs, **changes):
+    metadata = json.loads(docs[0][1]["metadata"])
+    for key, value in changes.items():
+        if value is None:
+            del metadata[key]
+        else:
+            metadata[key] = value
+    return [("start", {**docs[0][1], "metadata": json.dumps(metadata)}), *docs[1:]]
+
+
+@pytest.fixture
+def docs(stxm):
+    return stxm.make("sample image").runs[0]
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Export documents that are refused, by every way of exporting them; the error."""
+
+    def of(documents, kind, builtin):
+        with pytest.raises(kind) as error:
+            export(documents, tmp_path, file_prefix="C1")
+        assert isinstance(error.value, builtin)
+        assert isinstance(error.value, errors.NXstxmError)
+        assert "\n" not in str(error.value)
+        with pytest.raises(kind):
+            export_scan([documents], tmp_path, "C2")
+        assert not list(tmp_path.glob("*.hdf5"))
+        for uid in {doc["uid"] for name, doc in documents if name == "start"}:
+            with pytest.raises(errors.NXstxmError):
+                finish_export(tmp_path, "C1", uid)
+        return str(error.value)
+
+    return of
+
+
+@pytest.mark.parametrize("value", [99, -1, "HOLOGRAPHY", 6.5, True, [6]])
+def test_an_unknown_scan_type(docs, refused, value):
+    assert repr(value) in refused(changed(docs, scan_type=value), errors.UnknownScanTypeError, ValueError)
+
+
+def test_no_scan_type(docs, refused):
+    said = refused(changed(docs, scan_type=None), errors.MetadataError, ValueError)
+    assert "'scan_type'" in said
+    assert docs[0][1]["uid"] in said
+
+
+def test_no_regions(docs, refused):
+    said = refused(changed(docs, rois=None, wdg_com=None), errors.MetadataError, ValueError)
+    assert docs[0][1]["uid"] in said
+    assert "'rois'" in said
+
+
+def test_no_set_points(docs, refused):
+    rois = json.loads(docs[0][1]["metadata"])["rois"]
+    rois["0"]["Y"] = {"POSITIONER": "GoniY", "SETPOINTS": [], "NPOINTS": 0, "START": None, "STOP": None}
+    assert "'Y'" in refused(changed(docs, rois=rois), errors.MetadataError, ValueError)
+
+
+def test_broken_json(docs, refused):
+    broken = [("start", {**docs[0][1], "metadata": '{"scan_type": 6, "rois'}), *docs[1:]]
+    assert "'metadata' of run" in refused(broken, errors.MetadataError, ValueError)
+    assert "'img_idx_map'" in refused(changed(docs, img_idx_map='{"e_idx'), errors.MetadataError, ValueError)
+
+
+def test_an_energy_that_the_scan_does_not_have(docs, refused):
+    place = json.dumps({"e_idx": 5, "entry": "entry0", "sp_id": 0})
+    assert "energy 5" in refused(changed(docs, img_idx_map=place), errors.MetadataError, ValueError)
+
+
+def test_two_starts_in_one_serializer(docs, tmp_path):
+    with Serializer(tmp_path, "C1") as serializer:
+        serializer(*docs[0])
+        with pytest.raises(errors.SecondStartError, match=docs[0][1]["uid"]) as error:
+            serializer("start", {**docs[0][1], "uid": "another"})
+    assert isinstance(error.value, RuntimeError)
+    assert "another" in str(error.value)
+
+
+def test_no_primary_stream(stxm, docs, refused):
+    empty = stxm.run({"metadata": docs[0][1]["metadata"]}, None, [])
+    said = refused(empty, errors.NoPrimaryStreamError, ValueError)
+    assert empty[0][1]["uid"] in said
+    assert "'primary'" in said
+
+
+def test_a_detector_that_no_stream_has(docs, refused, tmp_path):
+    for value in ("photodiode", ["photodiode"], ["photodiode", "apd"]):
+        said = refused(changed(docs, primary_det=value), errors.UnknownDetectorError, ValueError)
+        assert "'photodiode'" in said
+        assert "counter0" in said
+    with pytest.raises(errors.UnknownDetectorError, match="'apd'"):
+        export(docs, tmp_path, file_prefix="C3", primary_det="apd")
+
+
+def test_a_detector_that_no_stream_has_in_a_run_without_events(docs, refused):
+    empty = [*changed(docs, primary_det="photodiode")[:4], docs[-1]]
+    assert "'photodiode'" in refused(empty, errors.UnknownDetectorError, ValueError)
+
+
+@pytest.mark.parametrize("number", [6, 14, 16, 54])
+def test_a_waveform_that_fits_nothing(docs, refused, number):
+    """Lines have 5 points, and there are 3; fewer than 5 are a line that was broken off."""
+    event = {**docs[4][1], "data": {"counter0_wave": [1.0] * number}}
+    documents = [*docs[:4], ("event", event), *docs[5:]]
+    said = refused(documents, errors.MisfitError, ValueError)
+    assert f"{number} numbers" in said
+    assert "3 x 5" in said
+
+
+def test_more_events_than_points(docs, refused):
+    more = [*docs[:-1], ("event", {**docs[-2][1], "seq_num": 4}), docs[-1]]
+    said = refused(more, errors.MisfitError, ValueError)
+    assert "event 4" in said
+    assert "3 x 5" in said
+
+
+def test_text_in_place_of_numbers(docs, refused):
+    event = {**docs[4][1], "data": {"counter0_wave": ["a"] * 5}}
+    assert "not numbers" in refused([*docs[:4], ("event", event), *docs[5:]], errors.MisfitError, ValueError)
+
+
+def test_integers_that_no_float_holds(docs, refused):
+    event = {**docs[4][1], "data": {"counter0_wave": [2**60 + 1] * 5}}
+    assert "2**53" in refused([*docs[:4], ("event", event), *docs[5:]], errors.MisfitError, ValueError)
+
+
+def test_unfilled_data(docs, refused):
+    event = {**docs[4][1], "filled": {"counter0_wave": False}, "data": {"counter0_wave": "datum-id"}}
+    assert "'counter0_wave'" in refused([*docs[:4], ("event", event), *docs[5:]], errors.UnfilledError, ValueError)
+
+
+def test_data_in_a_file_beside_the_documents(docs, refused):
+    keys = {"counter0_wave": {**docs[3][1]["data_keys"]["counter0_wave"], "external": "STREAM:"}}
+    documents = [*docs[:3], ("descriptor", {**docs[3][1], "data_keys": keys}), docs[-1]]
+    assert "'counter0_wave'" in refused(documents, errors.UnfilledError, ValueError)
+
+
+def test_documents_without_a_start(docs, tmp_path):
+    for documents in (docs[1:], docs[-1:]):
+        with pytest.raises(errors.MetadataError, match="start document"):
+            export(documents, tmp_path, file_prefix="C1")
+        with pytest.raises(errors.MetadataError, match="start document"):
+            export_scan([documents], tmp_path, "C1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_event_without_its_descriptor(docs, tmp_path):
+    with pytest.raises(errors.MetadataError, match="descriptor"):
+        export([docs[0], docs[4]], tmp_path, file_prefix="C1")
+
+
+def test_runs_of_different_scans(stxm, tmp_path):
+    runs = [stxm.make("sample image").runs[0], stxm.make("osa image").runs[0]]
+    with pytest.raises(errors.MetadataError, match="OSA_IMAGE in a scan that is SAMPLE_IMAGE"):
+        export_scan(runs, tmp_path, "C1")
+
+
+def test_no_runs(tmp_path):
+    with pytest.raises(errors.NothingToFinishError, match="no run was given"):
+        export_scan([], tmp_path, "C1")
+    with pytest.raises(TypeError, match="a run is"):
+        export_scan(["d9ea70fb"], tmp_path, "C1")
+    with pytest.raises(TypeError, match="a run is"):
+        export_scan([7], tmp_path, "C1")
+
+
+def test_names_numbers_and_aliases():
+    assert [member.value for member in types] == list(range(14))
+    assert types.SAMPLE_POINT_SPECTRUM is types.SAMPLE_POINT_SPECTRA
+    assert types.COARSE_GONI is types(10)
+    assert types.PTYCHOGRAPHY.name == "PTYCHOGRAPHY_SCAN"

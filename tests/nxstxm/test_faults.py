@@ -1,0 +1,220 @@
+"""What can go wrong on a machine: a full disk, a kill, two processes. Real ones, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import h5py
+import numpy as np
+import pytest
+
+from suitcase_nxstxm import export_scan
+
+PRELUDE = """
+import json, os, resource, sys
+import numpy as np
+from suitcase_nxstxm import NXstxmWriter, Serializer, export, export_scan, finish_export
+runs = json.load(open(sys.argv[1]))
+out = sys.argv[2]
+"""
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start a program with the documents in a file: it gets `runs` and `out`."""
+    started = []
+
+    def start(program, runs, directory=None):
+        path = tmp_path / "runs.json"
+        path.write_text(json.dumps(runs, default=lambda a: a.tolist()))
+        directory = directory or tmp_path / "out"
+        directory.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", PRELUDE + textwrap.dedent(program), str(path), str(directory)]
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.communicate()
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.fixture
+def stack(stxm):
+    """A stack of large planes in lines."""
+    x, y, energies = np.arange(300.0), np.arange(200.0), [700.0, 701.0, 702.0]
+    data = stxm.numbers(3, 200, 300)
+    asked = {"0": stxm.region(x, y, energies)}
+    keys = {"counter0_wave": stxm.key("counter0", "array", [300], "counts")}
+    runs = []
+    for e in range(3):
+        start = {"metadata": stxm.metadata(7, asked, {"e_idx": e})}
+        runs.append(stxm.run(start, keys, [{"counter0_wave": line} for line in data[e]], baseline=e == 0))
+    return runs, data
+
+
+@pytest.mark.parametrize("limit", [1_000, 60_000, 600_000])
+@pytest.mark.parametrize("way", ["export", "writer"])
+def test_a_full_disk_is_said_and_leaves_no_final_file(process, stack, tmp_path, limit, way):
+    runs, _ = stack
+    how = {
+        "export": """
+            for docs in runs:
+                export(docs, out, file_prefix="C1", first_uid=runs[0][0][1]["uid"])
+            finish_export(out, "C1", runs[0][0][1]["uid"])
+        """,
+        "writer": """
+            writer = NXstxmWriter(out, "C1")
+            for docs in runs:
+                for name, doc in docs:
+                    writer(name, doc)
+            writer.finish()
+        """,
+    }[way]
+    program = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n" + textwrap.dedent(how)
+    child = process(program, runs)
+    _, errors = child.communicate(timeout=50)
+    assert child.returncode == 1, errors
+    # One line, the last one: raised, and not printed by HDF5 at the end of the process.
+    assert errors.splitlines()[-1].startswith("OSError: [Errno 27] File too large:"), errors
+    assert "ignored" not in errors, errors
+    assert sum(line.startswith("OSError") for line in errors.splitlines()) == 1, errors
+    assert all(name.endswith(".tmp") for name in names(tmp_path / "out")), names(tmp_path / "out")
+
+
+def test_a_kill_leaves_what_was_flushed(process, stack, tmp_path):
+    runs, data = stack
+    child = process(
+        """
+        from suitcase_nxstxm import run
+        run._FLUSH_EVERY = 0.0  # as if two seconds passed between any two lines
+        first = Serializer(out, "C1", runs[0][0][1]["uid"])
+        for name, doc in runs[0]:
+            first(name, doc)
+        second = Serializer(out, "C1", runs[0][0][1]["uid"])
+        for name, doc in runs[1][:52]:
+            second(name, doc)
+        print("written", flush=True)
+        sys.stdin.read()
+        """,
+        runs,
+    )
+    assert child.stdout.readline() == "written\n"
+    child.send_signal(signal.SIGKILL)
+    assert child.wait(10) == -signal.SIGKILL
+    (name,) = names(tmp_path / "out")
+    assert name.endswith("-C1.hdf5.tmp")
+    with h5py.File(tmp_path / "out" / name) as file:
+        found = file["entry0/counter0/data"][()]
+        assert file["entry0/counter0/data"].chunks == (1, 200, 300)
+        assert file["entry0/counter0/data"].compression == "gzip"
+    np.testing.assert_array_equal(found[0], data[0])
+    np.testing.assert_array_equal(found[1, :50], data[1, :50])
+    assert np.isnan(found[1, 50:]).all()
+    assert np.isnan(found[2]).all()
+
+
+def test_a_killed_export_is_taken_up(process, stack, tmp_path, read):
+    runs, data = stack
+    child = process(
+        """
+        writer = NXstxmWriter(out, "C1")
+        for name, doc in runs[0] + runs[1][:100]:
+            writer(name, doc)
+        print("written", flush=True)
+        sys.stdin.read()
+        """,
+        runs,
+    )
+    assert child.stdout.readline() == "written\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+    assert len(names(tmp_path / "out")) == 1
+    found = read(export_scan(runs, tmp_path / "out", "C1"))
+    assert names(tmp_path / "out") == ["C1.hdf5"]
+    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
+    np.testing.assert_array_equal(found["entry0/instrument/counter0/data"], data.ravel())
+
+
+def test_two_processes_with_one_name(process, stxm, tmp_path, read):
+    case = stxm.make("sample image")
+    program = """
+        print("ready", flush=True)
+        sys.stdin.readline()
+        try:
+            print(export_scan(runs, out, "C1"), flush=True)
+        except OSError as error:
+            print(type(error).__name__, flush=True)
+        """
+    for _ in range(3):
+        children = [process(program, case.runs) for _ in range(2)]
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        said = sorted(child.communicate(timeout=30)[0].strip() for child in children)
+        final = tmp_path / "out" / "C1.hdf5"
+        assert said[0] == str(final)
+        assert said[1] in ("BusyError", "FinalFileExistsError", "NothingToFinishError")
+        assert names(tmp_path / "out") == ["C1.hdf5"]
+        np.testing.assert_array_equal(read(final)["entry0/counter0/data"], case.data["entry0"])
+        final.unlink()
+
+
+def test_two_processes_with_one_name_and_scans_of_their_own(process, stxm, tmp_path, read):
+    one, two = stxm.make("sample image"), stxm.make("sample image")
+    assert one.runs[0][0][1]["uid"] != two.runs[0][0][1]["uid"]
+    program = """
+        mine = [runs[int(sys.stdin.readline())]]
+        uid = mine[0][0][1]["uid"]
+        export(mine[0], out, file_prefix="C1")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        try:
+            print(finish_export(out, "C1", uid), flush=True)
+        except FileExistsError as error:
+            print(type(error).__name__, flush=True)
+        """
+    children = [process(program, [one.runs[0], two.runs[0]]) for _ in range(2)]
+    for number, child in enumerate(children):
+        child.stdin.write(f"{number}\n")
+        child.stdin.flush()
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    said = [child.communicate(timeout=30)[0].strip() for child in children]
+    assert sorted(said) == [str(tmp_path / "out" / "C1.hdf5"), "FinalFileExistsError"]
+    loser = (one, two)[said.index("FinalFileExistsError")]
+    assert names(tmp_path / "out") == sorted(["C1.hdf5", f"{loser.runs[0][0][1]['uid']}-C1.hdf5.tmp"])
+    winner = (two, one)[said.index("FinalFileExistsError")]
+    np.testing.assert_array_equal(read(tmp_path / "out" / "C1.hdf5")["entry0/counter0/data"], winner.data["entry0"])
+
+
+def test_an_exception_in_the_middle_of_the_documents(stxm, tmp_path, read):
+    case = stxm.make("sample image")
+    (docs,) = case.runs
+
+    def breaking():
+        yield from docs[:6]
+        raise ConnectionError("the database has gone")
+
+    with pytest.raises(ConnectionError, match="the database has gone"):
+        export_scan([breaking()], tmp_path, "C1")
+    (name,) = names(tmp_path)
+    assert name.endswith(".tmp")
+    assert os.path.getsize(tmp_path / name) > 0
+    found = read(tmp_path / name)["entry0/counter0/data"]
+    np.testing.assert_array_equal(found[:2], case.data["entry0"][:2])
