@@ -1,4 +1,4 @@
-"""``bluesky-ext demo``: a scan of a simulated crystal, analysed while it runs."""
+"""``bluesky-ext demo``: a scan of a simulated crystal, analysed while it runs; or the demonstration of an STXM."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bluesky_ext.cli import stxm_demo
+
 log = logging.getLogger(__name__)
 
 
@@ -16,19 +18,24 @@ def add_to(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "demo",
-        help="scan a simulated crystal and map its grains, live",
+        help="scan a simulated sample and analyse it, live",
         description="""Scan a simulated polycrystalline sample in an X-ray beam on a real RunEngine, with
             a dark exposure first, and analyse it while the scan runs: images are averaged and freed of
             their background, peaks located and linked to tracks, and each track becomes a map of a
             grain. Everything is written to a directory: the maps (NetCDF, and crystal_maps.png), the
-            tracks as a table (tracks.csv), the peaks on an image (peaks.png), and the documents of the
-            analysis (recordings). The grains that were found are compared with those in the sample.""",
+            tracks as a table (tracks.csv), the peaks of all images on one (peaks.png), and the documents of the
+            analysis (recordings). The grains that were found are compared with those in the sample. Or scan a
+            simulated sample in an STXM across an absorption edge, and write an NXstxm file while the scan runs; the map
+            of the particles in it is compared with those in the sample.""",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("what", nargs="?", choices=("crystal", "stxm"), default="crystal", help="what to scan")
     parser.add_argument("-d", "--directory", type=Path, default=Path("bluesky-ext-demo"), help="where the results go")
     parser.add_argument("--points", type=_points, default=(15, 15), metavar="NYxNX", help="points of the grid")
-    parser.add_argument("--size", type=_size, default=512, metavar="PIXELS", help="height and width of the detector")
-    parser.add_argument("--seed", type=int, default=0, help="another seed is another crystal")
+    parser.add_argument(
+        "--size", type=_size, default=512, metavar="PIXELS", help="height and width of the detector of the crystal"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed is another sample")
     parser.set_defaults(run=run)
 
 
@@ -50,6 +57,9 @@ def _size(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Scan, analyse, compare with the truth, and say where the results are."""
+    if options.what == "stxm":
+        return stxm_demo.run(options)
+
     from bluesky import RunEngine
 
     from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, Recorder, TrackLinker
@@ -67,6 +77,9 @@ def run(options: argparse.Namespace) -> int:
     ip.subscribe(pt)
     pt.subscribe(tl)
     pt.subscribe(cm)
+
+    brightest = _Brightest(key)
+    ip.subscribe(brightest, "event")
 
     (y0, y1), (x0, x1) = b.crystal.extents
     axes = (b.y, y0, y1, ny, b.x, x0, x1, nx)
@@ -87,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     found = _grains_found(b.crystal, cm.dataset)
     print(f"{len(tl.tracks)} peaks in {ny * nx} images, {tl.tracks['particle'].nunique()} tracks")
     print(f"grains with a map of each of their spots: {sum(found)} of {len(found)}")
-    pictures = _draw(options.directory, b.crystal, cm.dataset)
+    pictures = _draw(options.directory, brightest.image, cm.dataset)
     for path in (table, options.directory / f"{uids[0]}.nc", *pictures, *recorder.artifacts):
         print(path)
     return 0 if all(found) else 1
@@ -109,18 +122,28 @@ def _grains_found(crystal: Any, dataset: Any) -> list[bool]:
     return [all(is_mapped(grain, spot) for spot in grain.spots) for grain in crystal.grains]
 
 
-def _draw(directory: Path, crystal: Any, dataset: Any) -> list[Path]:
-    """Draw the maps, and the peaks on an image of the middle of the sample."""
+class _Brightest:
+    """The highest value that each pixel of the images has been: an image with all the spots of a scan."""
+
+    def __init__(self, data_key: str) -> None:
+        self._data_key = data_key
+        self.image: Any = 0.0
+
+    def __call__(self, name: str, doc: Any) -> None:
+        import numpy as np
+
+        if f"{self._data_key}_dark" in doc["data"]:  # not the dark itself
+            self.image = np.maximum(self.image, doc["data"][self._data_key])
+
+
+def _draw(directory: Path, brightest: Any, dataset: Any) -> list[Path]:
+    """Draw the maps, and where their peaks are, on the brightest that each pixel has been."""
     import pandas as pd
 
     from bluesky_ext.plots import annotate, plot_crystal_maps
 
-    middle = [sum(extent) / 2 for extent in crystal.extents]
     peaks = pd.DataFrame({"y": dataset["y"].values, "x": dataset["x"].values, "mass": dataset["total"].values})
-    figures = {
-        "crystal_maps.png": plot_crystal_maps(dataset),
-        "peaks.png": annotate(crystal.frame(*middle) - crystal.dark_mean, peaks),
-    }
+    figures = {"crystal_maps.png": plot_crystal_maps(dataset), "peaks.png": annotate(brightest, peaks)}
     for name, figure in figures.items():
         figure.savefig(directory / name, dpi=150)
     return [directory / name for name in figures]

@@ -8,16 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from bluesky_ext import __version__
-from bluesky_ext.cli import demo
+from bluesky_ext.cli import demo, export, masks, proxy, record, replay, serve
+from bluesky_ext.cli.usage import Parser, UsageError
 
-COMMANDS = (demo,)
+COMMANDS = (demo, export, masks, proxy, serve, replay, record)
 
 USAGE_ERROR, FAILURE = 2, 1
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; each command adds its own part."""
-    top = argparse.ArgumentParser(prog="bluesky-ext", description="Live analysis for Bluesky beamlines.")
+    top = Parser(prog="bluesky-ext", description="Live analysis for Bluesky beamlines.")
     top.add_argument("--version", action="version", version=f"bluesky-ext {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="say what is done, and give tracebacks")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bluesky-ext: interrupted", file=sys.stderr)
         return 130
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except UsageError as error:
+        print(f"bluesky-ext {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR
+    except (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError) as error:
         if options.verbose:
             raise
         print(f"bluesky-ext {options.command}: {' '.join(str(error).split())}", file=sys.stderr)

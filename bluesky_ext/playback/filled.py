@@ -44,36 +44,89 @@ def filled(
     FrameNotAvailable
         When all documents are through, if events had to be left out because an image of theirs could not be read.
     """
-    owners: dict[str, _Run] = {}  # by the uids of starts, descriptors and resources
-    failures: list[str] = []
+    filling = Filling(handlers, root_map)
     for name, document in documents:
+        yield from filling(name, document)
+    filling.finish()
+    if filling.failures:
+        raise FrameNotAvailable(
+            f"{len(filling.failures)} events were left out, since their images could not be read; the first: "
+            f"{filling.failures[0]} (see handlers= and root_map=, or give fill=False)"
+        )
+
+
+class Filling:
+    """What `filled` does, document by document: called with one, it yields those that can go on.
+
+    Parameters
+    ----------
+    handlers, root_map : dict, optional
+        See `filled`.
+    max_open_runs : int
+        When more runs than this are open, the one that began first is given up.
+
+    Attributes
+    ----------
+    failures : list of str
+        Which events were left out, and why.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, HandlerClass] | None = None,
+        root_map: Mapping[str, str] | None = None,
+        max_open_runs: int = 64,
+    ) -> None:
+        self.failures: list[str] = []
+        self._handlers = handlers
+        self._root_map = root_map
+        self._max_open_runs = max_open_runs
+        self._runs: dict[str, _Run] = {}
+        self._owners: dict[str, _Run] = {}  # by the uids of starts, descriptors and resources
+
+    def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
+        """Take a document, and yield those that can go on."""
         if name == "start":
-            run = owners[document["uid"]] = _Run(Joiner(handlers=handlers, root_map=root_map), failures)
-            run.uids.append(document["uid"])
+            self._open(document["uid"])
             yield name, document
-            continue
+            return
         parent = "descriptor" if name in ("event", "event_page") else _REFERENCES.get(name, "run_start")
-        runs = [owners[document[parent]]] if document.get(parent) in owners else []
+        runs = [self._owners[document[parent]]] if document.get(parent) in self._owners else []
         if not runs and name == "resource" and parent not in document:
-            runs = list(dict.fromkeys(owners.values()))  # resources of old may be anyone's
+            runs = list(self._runs.values())  # resources of old may be anyone's
         if not runs:
             yield name, document
-            continue
+            return
         for run in runs:
             if name in ("descriptor", "resource", "stream_resource"):
-                owners[document["uid"]] = run
+                self._owners[document["uid"]] = run
                 run.uids.append(document["uid"])
             yield from run.take(name, document)
             if name == "stop":
-                for uid in run.uids:
-                    owners.pop(uid, None)
-    for run in dict.fromkeys(owners.values()):
-        run.finish()
-    if failures:
-        raise FrameNotAvailable(
-            f"{len(failures)} events were left out, since their images could not be read; the first: {failures[0]} "
-            "(see handlers= and root_map=, or give fill=False)"
-        )
+                self._drop(run)
+
+    def finish(self) -> None:
+        """Take note of the events whose images never came."""
+        for run in list(self._runs.values()):
+            run.finish()
+            self._drop(run)
+
+    def _open(self, uid: str) -> None:
+        if uid in self._runs:
+            self._runs[uid].finish()
+            self._drop(self._runs[uid])
+        if len(self._runs) >= self._max_open_runs:
+            oldest = next(iter(self._runs.values()))
+            oldest.finish()
+            self._drop(oldest)
+        run = _Run(Joiner(handlers=self._handlers, root_map=self._root_map), self.failures)
+        run.uids.append(uid)
+        self._runs[uid] = self._owners[uid] = run
+
+    def _drop(self, run: _Run) -> None:
+        for uid in run.uids:
+            self._runs.pop(uid, None)
+            self._owners.pop(uid, None)
 
 
 class _Run:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.documents import Recording, as_sink, as_source
+from bluesky_ext.documents import Recording
 from bluesky_ext.documents.specs import HandlerClass
+from bluesky_ext.playback.counted import counted
 from bluesky_ext.playback.filled import filled
 from bluesky_ext.playback.pace import Pace
+from bluesky_ext.storage import as_sink, as_source
 
 
 def replay(
@@ -18,29 +21,30 @@ def replay(
     *callbacks: Any,
     fill: bool = True,
     speed: float | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
     handlers: Mapping[str, HandlerClass] | None = None,
     root_map: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Hand the documents of stored runs to callbacks, in their order; return the uids of the runs.
 
     A callback that is at work holds the replay up: nothing is queued, nothing is lost. What a callback raises ends the
-    replay, as it would end a scan; stages log what goes wrong, and go on, unless they were told to raise it.
+    replay, as it would end a scan; stages log what goes wrong, and go on, unless they were told to raise it. A run of
+    which the source has fewer events than its stop document says is warned of.
 
     Parameters
     ----------
     source : run, header, path or iterable
         A run of databroker or Tiled, a recording or a directory of recordings, or ``(name, document)`` pairs; see
-        `bluesky_ext.as_source`.
+        `bluesky_ext.storage.as_source`.
     *callbacks : stage, callable, Broker, catalog, directory or list
-        Who gets the documents; see `bluesky_ext.as_sink`.
+        Who gets the documents; see `bluesky_ext.storage.as_sink`.
     fill : bool
         Whether images that are kept in files are read and put in their events. Stages read them anyway, and need it
         not; stores should be given the references (False).
     speed : float, optional
         1.0 keeps the original rhythm, 10.0 is ten times as fast; as fast as the callbacks take it unless given.
-    progress : bool
-        Whether a bar shows documents, events and the time left, where there is a terminal.
+    progress : bool or str
+        Whether a bar shows documents, events and the time left, where there is a terminal; a str is its title.
     handlers, root_map : dict, optional
         For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Those that a Broker has
         registered are known, and those that are installed.
@@ -65,21 +69,33 @@ def replay(
     ['start', 'descriptor', 'event', 'event', 'event', 'stop']
     """
     pace = Pace(speed)
-    sinks = [as_sink(callback) for callback in callbacks]
-    documents = as_source(source)
+    documents = counted(as_source(source))
     if fill:
         documents = filled(documents, {**_registered(source), **(handlers or {})}, root_map)
     uids: list[str] = []
-    # disable=None: a bar only where there is a terminal
-    with tqdm(total=expected_events(source), unit="event", desc="replay", disable=None if progress else True) as bar:
+    with ExitStack() as stack:
+        sinks = [as_sink(callback) for callback in callbacks]
+        for sink in sinks:
+            if callable(close := getattr(sink, "close", None)):  # made here, for a directory or a catalogue
+                stack.callback(close)
+        bar = stack.enter_context(
+            tqdm(
+                total=expected_events(source),
+                unit="event",
+                unit_scale=True,
+                desc=progress if isinstance(progress, str) else "replay",
+                disable=None if progress else True,  # None: a bar only where there is a terminal
+            )
+        )
         for n_documents, (name, document) in enumerate(documents, 1):
             pace.wait(name, document)
             for sink in sinks:
                 sink(name, document)
             if name == "start":
                 uids.append(document["uid"])
-            bar.set_postfix(documents=n_documents, refresh=False)
-            bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
+            if not bar.disable:
+                bar.set_postfix(documents=n_documents, refresh=False)
+                bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
     return uids
 
 

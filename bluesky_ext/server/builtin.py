@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
+from bluesky_ext.playback.filled import Filling
 from bluesky_ext.server.pipeline import Callback, Pipeline, Site
+
+log = logging.getLogger(__name__)
 
 
 def _odd(diameter: int) -> int:
@@ -59,8 +64,11 @@ class CrystalMapping(Pipeline):
 class NXstxm(Pipeline):
     """NXstxm files of STXM scans of every type, written while they run, and renamed when the scan is complete."""
 
+    distributes: ClassVar[bool] = False
+
     directory: Path = Field(Path("nxstxm"), description="Where the files go.")
     file_prefix: str = Field("{uid}", description="Their names without .hdf5: a template on the start document.")
+    overwrite: bool = Field(False, description="Write over files that are there, as a replay of the same scans needs.")
     source_name: str | None = Field(
         None, description="The name of the facility; left out of the files unless given.", examples=["My Light Source"]
     )
@@ -69,13 +77,48 @@ class NXstxm(Pipeline):
     )
 
     def build(self, site: Site) -> Callback:
-        """The writer of the suitcase."""
-        from suitcase_nxstxm import NXstxmWriter
-
+        """The writer of the suitcase, which is given whole scans, with their images."""
+        # By the name under which Bluesky finds suitcases: it is a package of its own, that can be had without this one.
+        suitcase = importlib.import_module("suitcase.nxstxm")
         given = {"source_name": self.source_name, "scan_type": self.scan_type}
-        return NXstxmWriter(
-            self.directory, self.file_prefix, **{name: value for name, value in given.items() if value is not None}
+        writer = suitcase.NXstxmWriter(
+            self.directory,
+            self.file_prefix,
+            overwrite=self.overwrite,
+            **{name: value for name, value in given.items() if value is not None},
         )
+        return _Files(writer)
+
+
+class _Files:
+    """A suitcase at the end of a server: with images in the events, and nothing that a server made up."""
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+        self._filling = Filling()
+
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
+        if name == "stop" and document.get("incomplete"):
+            return  # the file of a run that was cut off stays under construction: a replay makes it whole
+        for pair in self._filling(name, document):
+            self.writer(*pair)
+        if name == "stop":
+            self._say_failures()
+
+    def close(self) -> None:
+        """Finish what can be finished; a file whose run is not over stays under construction."""
+        self._filling.finish()
+        self._say_failures()
+        try:
+            self.writer.finish()
+        except RuntimeError as error:  # which names the runs
+            log.warning("%s", error)
+
+    def _say_failures(self) -> None:
+        failures = self._filling.failures
+        if failures:
+            log.warning("%d events are left out, their images can't be read; the first: %s", len(failures), failures[0])
+            failures.clear()
 
 
 class Masks(Pipeline):
@@ -91,7 +134,7 @@ class Masks(Pipeline):
 
     def build(self, site: Site) -> Callback:
         """The stage that masks."""
-        from bluesky_ext import MaskApplier, Sparsifier
+        from bluesky_ext.callbacks import MaskApplier, Sparsifier
 
         if site.catalog is None:
             raise ValueError("the masks pipeline needs the catalog that has the masks: give --catalog")

@@ -61,7 +61,7 @@ def _entry(name: str, field: FieldInfo) -> str:
         shown = field.examples[0] if field.examples else default
         return "\n".join([*lines, f"# [{name}]", *(f"# {key} = {_toml(value)}" for key, value in shown.items())])
     shown = default if default is not None else (field.examples[0] if field.examples else "")
-    return "\n".join([*lines, f"# {name} = {_toml(shown)}"])
+    return "\n".join([*lines, f"# {name} = {_toml_or_repr(shown)}"])
 
 
 def _is_table(field: FieldInfo) -> bool:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import re
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,27 +15,45 @@ from contextlib import contextmanager
 FORMS = "threads:N, processes:N or dask:ADDRESS"
 
 
+def check_executor(text: str) -> str:
+    """Return the text if it names an executor; raise ValueError if not."""
+    if not re.fullmatch(r"(threads|processes):0*[1-9][0-9]*|dask:.+", text, re.ASCII):
+        raise ValueError(f"executor {text!r}: give {FORMS}")
+    return text
+
+
 @contextmanager
 def executor_of(text: str | None) -> Iterator[Executor | None]:
     """An executor while it is needed: of ``threads:2``, ``processes:2``, ``dask:tcp://host:8786``; None for inline."""
-    kind, _, number = (text or "").partition(":")
     if text is None:
         yield None
-    elif kind in ("threads", "processes") and number.isdecimal() and int(number):
-        # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
-        pool = ThreadPoolExecutor(int(number)) if kind == "threads" else _spawning(int(number))
-        with pool:
-            yield pool
-    elif kind == "dask" and number:
+        return
+    kind, _, number = check_executor(text).partition(":")
+    if kind == "dask":
         yield from _cluster(number)
     else:
-        raise ValueError(f"executor {text!r}: give {FORMS}")
+        with ThreadPoolExecutor(int(number)) if kind == "threads" else _processes(int(number)) as pool:
+            yield pool
 
 
-def _spawning(number: int) -> Executor:
-    import multiprocessing
+def _processes(number: int) -> Executor:
+    # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
+    return ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
-    return ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("spawn"))
+
+def _live_with_parent() -> None:
+    """Have this process end with its parent, not before it and not after it."""
+    # Ctrl-C reaches all processes of a terminal; the parent needs its workers for what has come in.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)  # nobody is there to hear anything
+
+    # A parent that was killed tells nobody: its workers would wait for work forever.
+    threading.Thread(target=follow, name="follow parent", daemon=True).start()
 
 
 def _cluster(address: str) -> Iterator[Executor]:
@@ -38,6 +61,10 @@ def _cluster(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError as error:
         raise ImportError("for a dask cluster, install its extra: pip install 'bluesky-ext[dask]'") from error
-    with Client(address, timeout="10s") as client:
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"no dask scheduler answers at {address}: {error}") from error
+    with client:
         # pure=False: the same event twice is worked on twice, as everywhere.
         yield client.get_executor(pure=False)

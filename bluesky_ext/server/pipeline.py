@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, create_model
 
-from bluesky_ext.documents import Lanes, as_sink
+from bluesky_ext.documents import Lanes
+from bluesky_ext.storage import as_sink
 
 #: What a pipeline is given and gives: a stage, or any other callback of Bluesky's.
 Callback = Callable[[str, Any], object]
@@ -24,17 +26,24 @@ class Site:
     executor : concurrent.futures.Executor or Lanes, optional
         Where the events are worked on; inline unless given.
     catalog : Tiled container, optional
-        The home of masks, and of the runs that are made.
+        The home of masks.
     sinks : tuple
-        Who gets the runs that are made: anything that `bluesky_ext.as_sink` takes.
+        Who gets the runs that are made: anything that `bluesky_ext.storage.as_sink` takes.
+
+    Attributes
+    ----------
+    stages : list
+        Those whose runs are kept, as far as the pipeline has said so.
     """
 
     executor: Executor | Lanes | None = None
     catalog: Any = None
     sinks: tuple[Any, ...] = ()
+    stages: list[Any] = field(default_factory=list, init=False, compare=False)
 
     def keep(self, *stages: Any) -> None:
         """Have the sinks get the runs of these stages."""
+        self.stages.extend(stages)
         for sink in map(as_sink, self.sinks):
             for stage in stages:
                 stage.subscribe(sink)
@@ -65,16 +74,51 @@ class Pipeline(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: Whether it works on an executor, if there is one.
+    distributes: ClassVar[bool] = True
+
     def build(self, site: Site) -> Callback:
         """Return the callback that does the analysis; if it has a ``close``, a server calls it before it ends."""
         raise TypeError(f"{type(self).__name__} has no build(site): a pipeline is what that returns")
 
 
-def build_plain(factory: Callable[..., Callback], settings: Mapping[str, Any], site: Site) -> Callback:
-    """Return the callback of a plain function, which is called with the settings as keywords."""
-    callback = factory(**settings)
-    if not callable(callback):
-        raise TypeError(f"{factory!r} returned {callback!r}: a pipeline is a callback of (name, document)")
-    if hasattr(callback, "subscribe"):
-        site.keep(callback)
-    return callback
+def of_factory(factory: Callable[..., Any], name: str) -> type[Pipeline]:
+    """Return the pipeline of a plain function, or of the class of a stage: its settings are their keywords.
+
+    If one of these is ``executor``, that is the site's and no setting. What the stage that it returns makes is kept.
+    """
+    fields: dict[str, Any] = {}
+    extra: Literal["allow", "forbid"] = "forbid"
+    takes_executor = False
+    for key, parameter in _parameters(factory).items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+        elif key == "executor":
+            takes_executor = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            fields[key] = (Any, ... if parameter.default is parameter.empty else parameter.default)
+
+    class OfFactory(Pipeline):
+        distributes: ClassVar[bool] = takes_executor
+
+        def build(self, site: Site) -> Callback:
+            settings: dict[str, Any] = {key: getattr(self, key) for key in self.model_fields_set}
+            if takes_executor and site.executor is not None:
+                settings["executor"] = site.executor
+            callback = factory(**settings)
+            if not callable(callback):
+                raise TypeError(f"{name} returned {callback!r}: a pipeline is a callback of (name, document)")
+            if hasattr(callback, "subscribe"):
+                site.keep(callback)
+            return callback
+
+    OfFactory.__doc__ = (factory.__doc__ or "").partition("\n\n")[0]
+    OfFactory.model_config["extra"] = extra
+    return create_model(name, __base__=OfFactory, __doc__=OfFactory.__doc__, **fields)
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except ValueError as error:
+        raise TypeError(f"{factory!r} does not say what it takes: give a function of Python") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from bluesky_ext.server.config import read_config, validated
-from bluesky_ext.server.pipeline import Callback, Pipeline, Site, build_plain
+from bluesky_ext.server.pipeline import Callback, Pipeline, Site, of_factory
 
 GROUP = "bluesky_ext.pipelines"
 
@@ -24,25 +24,26 @@ def names() -> list[str]:
     return sorted(_installed())
 
 
-def find(name: str) -> type[Pipeline] | Callable[..., Callback]:
-    """Return a pipeline: a `Pipeline`, or a function that returns a callback.
+def find(name: str) -> type[Pipeline]:
+    """Return a pipeline.
 
     Parameters
     ----------
     name : str
-        The name of an entry point of the group ``bluesky_ext.pipelines``, or ``module:factory``; the module may lie
-        in the working directory.
+        The name of an entry point of the group ``bluesky_ext.pipelines``, or ``module:factory``, a `Pipeline` or a
+        function that returns a callback, whose keywords are the settings; the module may lie in the working directory.
     """
     module, colon, attribute = name.partition(":")
     if colon:
-        return _named(module, attribute)
+        return _pipeline(_named(module, attribute), name)
     installed = _installed()
     if name not in installed:
         raise UnknownPipeline(f"no pipeline {name!r}: there are {', '.join(sorted(installed))}, or give module:factory")
     try:
-        return installed[name].load()
+        found = installed[name].load()
     except (ImportError, AttributeError) as error:
         raise UnknownPipeline(f"pipeline {name!r} ({installed[name].value}) can't be loaded: {error}") from error
+    return _pipeline(found, name)
 
 
 def build(name: str, config: Path | None, site: Site) -> Callback:
@@ -57,11 +58,12 @@ def build(name: str, config: Path | None, site: Site) -> Callback:
     site : Site
         Where it works.
     """
-    found = find(name)
-    settings = {} if config is None else read_config(config)
-    if isinstance(found, type) and issubclass(found, Pipeline):
-        return validated(found, settings, config).build(site)
-    return build_plain(found, settings, site)
+    return configured(name, config).build(site)
+
+
+def configured(name: str, config: Path | None) -> Pipeline:
+    """Return a pipeline with the settings of a TOML file, checked."""
+    return validated(find(name), {} if config is None else read_config(config), config)
 
 
 def _installed() -> Mapping[str, EntryPoint]:
@@ -76,10 +78,15 @@ def _named(module: str, attribute: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UnknownPipeline(f"no pipeline {module}:{attribute}: {error}") from error
-    if not callable(found):
-        raise UnknownPipeline(
-            f"{module}:{attribute} is {found!r}: give a Pipeline, or a function that returns a callback"
-        )
+    except Exception as error:  # whatever a module of somebody's raises when it is imported
+        what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise UnknownPipeline(f"no pipeline {module}:{attribute}: {what}") from error
     return found
+
+
+def _pipeline(found: Any, name: str) -> type[Pipeline]:
+    if isinstance(found, type) and issubclass(found, Pipeline):
+        return found
+    if callable(found) and (isinstance(found, type) or not hasattr(found, "subscribe")):
+        return of_factory(found, name)
+    raise UnknownPipeline(f"{name} is {found!r}: give a Pipeline, or a function that returns a callback")

@@ -11,7 +11,7 @@ __all__ = ["find_run"]
 def find_run(catalog: Any, name: str | int) -> Any:
     """Return the client of a run: by its uid or the beginning of that, its scan_id, or -1 for the last one.
 
-    Of several runs with a scan_id, it is the latest.
+    Of several runs with a scan_id, it is the latest; derived runs, which have those of their scans, are not counted.
 
     Parameters
     ----------
@@ -51,9 +51,10 @@ def find_run(catalog: Any, name: str | int) -> Any:
 
 
 def _in_order(runs: Any) -> list[Any]:
-    """The runs in the order in which they were started."""
-    starts = [(run.metadata.get("start", {}).get("time", 0.0), i, run) for i, run in enumerate(runs.values())]
-    return [run for *_, run in sorted(starts, key=lambda item: item[:2]) if "start" in run.metadata]
+    """The runs of scans, not those derived from them, in the order in which they were started."""
+    started = [(start, run) for run in runs.values() if (start := run.metadata.get("start")) is not None]
+    scans = [(start.get("time", 0.0), run) for start, run in started if "original_run_uid" not in start]
+    return [run for _, run in sorted(scans, key=lambda item: item[0])]
 
 
 def _uid(run: Any) -> str:

@@ -252,8 +252,8 @@ class _Run:
         self._keep()
         logger.error(
             "run %s could not be saved in the catalogue (%s): all of its documents are in %s, "
-            "for `bluesky-ext replay` into save(catalog, replace_incomplete=True)",
-            *(self.uid, _said(error), self._path),
+            "bring them there with `bluesky-ext replay %s --into CATALOG`",
+            *(self.uid, _said(error), self._path, self._path),
         )
 
     def _go_alone(self, error: OSError) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import threading
 from pathlib import Path
 
 import h5py
@@ -8,15 +10,16 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.plans import count, grid_scan
-from event_model import compose_run
-from ophyd.sim import SynSignal, det, hw
+from event_model import Filler, compose_run
+from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
 
 from bluesky_ext import ImageProcessor, PeakTracker, Recorder, replay
 from bluesky_ext.documents import FrameNotAvailable
-from bluesky_ext.playback import filled
+from bluesky_ext.playback import Filling, filled
 from bluesky_ext.playback.pace import Pace
 from bluesky_ext.playback.replay import expected_events
 from bluesky_ext.sim import beamline
+from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher
 
 
 @pytest.fixture
@@ -211,8 +214,6 @@ def test_runs_of_a_v1_broker(RE, tmp_path):
     databroker = pytest.importorskip("databroker")
     if databroker.__version__ >= "2":
         pytest.skip("databroker 2 has no registry of handlers")
-    from ophyd.sim import NumpySeqHandler
-
     broker = databroker.Broker.named("temp")
     broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
     RE.subscribe(broker.insert)
@@ -232,3 +233,109 @@ def test_a_camera_that_has_its_images_in_its_events_is_left_alone(RE):
     for (name, doc), (_, raw) in zip(got, docs, strict=True):
         if name == "event":
             assert doc["data"]["camera"] is raw["data"]["camera"]
+
+
+def test_a_bar_shows_documents_events_and_the_time_left(RE, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    docs = documents_of(RE, count([det], 3))
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    replay(docs, lambda name, doc: None, progress="run 1")
+    last = terminal.getvalue().split("\r")[-1]
+    assert last.startswith("run 1: 100%")
+    assert "3.00/3.00" in last
+    assert "<00:00" in last
+    assert "event/s" in last
+    assert "documents=6" in last
+
+
+def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(RE, tmp_path, caplog):
+    docs = documents_of(RE, count([det], 3))
+    replay(docs[:-1], tmp_path)  # no stop: what ends it is that the recorder is closed
+    assert "has no stop, and the recorder was closed" in caplog.text
+    replay(docs[:-1], mine := Recorder(tmp_path / "mine"))
+    assert caplog.text.count("the recorder was closed") == 1
+    mine.close()
+
+
+def test_a_run_of_a_catalogue(RE, tmp_path):
+    pytest.importorskip("tiled.server.app")
+    from bluesky_ext.storage import close_catalog, open_catalog
+
+    rng = np.random.default_rng(0)
+    camera = SynSignal(func=lambda: rng.poisson(100, (40, 50)).astype(np.uint16), name="camera")
+    docs, got = documents_of(RE, count([camera], 2)), []
+    catalog = open_catalog(tmp_path / "catalog")
+    try:
+        replay(docs, catalog)
+        run = catalog[docs[0][1]["uid"]]
+        assert expected_events(run) == 2
+        replay(run, got)
+    finally:
+        close_catalog(catalog)
+    assert [name for name, _ in got] == [name for name, _ in docs]
+    for (name, doc), (_, raw) in zip(got, docs, strict=True):
+        if name == "event":
+            assert doc["data"]["camera"].dtype == np.uint16
+            np.testing.assert_array_equal(doc["data"]["camera"], raw["data"]["camera"])
+
+
+def test_runs_that_never_stop_do_not_pile_up(tmp_path):
+    docs, _ = streamed(tmp_path / "frames.h5")
+    filling = Filling(max_open_runs=1)
+    came = [pair for name, doc in docs[:-2] for pair in filling(name, doc)]  # neither stream_datum nor stop
+    assert [name for name, _ in came] == ["start", "descriptor"]
+    assert filling.failures == []
+    list(filling("start", {"uid": "another", "time": 0.0}))
+    assert len(filling.failures) == 4
+    assert "image of event 1" in filling.failures[0]
+
+
+def test_a_source_that_lacks_events_is_warned_of(RE, tmp_path, caplog):
+    docs = documents_of(RE, count([det], 3))
+    replay(docs, lambda name, doc: None)
+    replay([*docs[:3], docs[2], *docs[3:]], lambda name, doc: None)  # after a pause, an event comes again
+    replay(streamed(tmp_path / "frames.h5")[0], lambda name, doc: None)
+    assert caplog.text == ""
+    replay([*docs[:3], *docs[4:]], lambda name, doc: None)
+    assert caplog.text.count("the source has 2 of its 3 events") == 1
+    replay([docs[0], docs[-1]], lambda name, doc: None)
+    assert caplog.text.count("the source has 0 of its 3 events") == 1
+    assert docs[0][1]["uid"] in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_loop_with_a_filler(RE, tmp_path):
+    databroker = pytest.importorskip("databroker")
+    if databroker.__version__ >= "2":
+        pytest.skip("databroker 2 has no registry of handlers")
+    broker = databroker.Broker.named("temp")
+    broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
+    RE.subscribe(broker.insert)
+    RE(count([hw(str(tmp_path)).img], 2))
+    got, over = [], threading.Event()
+
+    def callback(name, doc):
+        got.append((name, doc))
+        if name == "stop":
+            over.set()
+
+    with Proxy(block=True) as proxy:
+        dispatcher = RemoteDispatcher(proxy.out_address, prefix=b"raw")
+        dispatcher.subscribe(callback)
+        server = threading.Thread(target=dispatcher.start)
+        server.start()
+        with (
+            Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher,
+            Filler(dict(broker.reg.handler_reg), root_map=broker.reg.root_map, inplace=True) as filler,
+        ):
+            for name, doc in broker[-1].documents():
+                publisher(*filler(name, doc))
+            assert over.wait(20)
+        dispatcher.stop()
+        server.join()
+    images = [doc["data"]["img"] for name, doc in got if name == "event"]
+    np.testing.assert_array_equal(images, np.ones((2, 10, 10)))

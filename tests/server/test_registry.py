@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from bluesky import RunEngine
@@ -8,6 +11,7 @@ from bluesky.plans import count
 from ophyd.sim import det
 
 from bluesky_ext.server import registry
+from bluesky_ext.server.config import ConfigError
 from bluesky_ext.server.executors import executor_of
 from bluesky_ext.server.pipeline import Site
 
@@ -27,6 +31,11 @@ def plain(greeting="hello"):
 def stage():
     return ImageProcessor("camera")
 
+def somewhere(data_key, executor=None):
+    return ImageProcessor(data_key, executor=executor)
+
+there = ImageProcessor("camera")
+
 def nothing():
     return None
 
@@ -40,10 +49,9 @@ class Settings(Pipeline):
 number = 5
 """
     )
+    (tmp_path / "broken.py").write_text("nonsense")
     monkeypatch.chdir(tmp_path)
     yield "my_analysis"
-    import sys
-
     sys.modules.pop("my_analysis", None)
 
 
@@ -80,6 +88,8 @@ def test_what_a_plain_stage_makes_goes_to_the_sinks(module):
         ("nowhere:factory", "no pipeline nowhere:factory: No module named 'nowhere'"),
         ("my_analysis:missing", "no pipeline my_analysis:missing: .*no attribute 'missing'"),
         ("my_analysis:number", "my_analysis:number is 5: give a Pipeline"),
+        ("my_analysis:there", "my_analysis:there is .*: give a Pipeline, or a function that returns a callback"),
+        ("broken:factory", "no pipeline broken:factory: NameError: name 'nonsense' is not defined"),
     ],
 )
 def test_a_pipeline_that_is_none(module, name, said):
@@ -90,6 +100,35 @@ def test_a_pipeline_that_is_none(module, name, said):
 def test_a_factory_that_returns_nothing(module):
     with pytest.raises(TypeError, match="returned None: a pipeline is a callback"):
         registry.build(f"{module}:nothing", None, Site())
+
+
+def test_a_factory_is_given_the_executor_if_it_takes_one(module, tmp_path):
+    (tmp_path / "settings.toml").write_text('data_key = "camera"')
+    with ThreadPoolExecutor(1) as pool:
+        stage: Any = registry.build(f"{module}:somewhere", tmp_path / "settings.toml", Site(executor=pool))
+        assert stage.executor is pool
+    assert registry.find(f"{module}:somewhere").distributes
+    assert not registry.find(f"{module}:plain").distributes
+
+
+def test_the_class_of_a_stage_is_a_pipeline(tmp_path):
+    (tmp_path / "settings.toml").write_text('data_key = "camera"\ndiameter = 7\nminmass = 30\n')
+    stage: Any = registry.build("bluesky_ext:PeakTracker", tmp_path / "settings.toml", Site())
+    assert stage.data_keys == ("camera",)
+    assert (stage.parameters["diameter"], stage.parameters["minmass"]) == (7, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "settings.toml: data_key is missing"),
+        ('data_key = "a"\n\nexecutor = "b"\n', "settings.toml, line 3: executor is no setting: there are data_key"),
+    ],
+)
+def test_the_settings_of_a_factory_are_checked_too(module, tmp_path, text, said):
+    (tmp_path / "settings.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        registry.build(f"{module}:somewhere", tmp_path / "settings.toml", Site())
 
 
 @pytest.mark.parametrize("text", ["threads:2", "processes:1"])

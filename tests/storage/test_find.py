@@ -16,6 +16,9 @@ def catalog(tmp_path_factory):
         run = compose_run(uid=uid, time=time, metadata={"scan_id": scan_id})
         sink("start", run.start_doc)
         sink("stop", run.compose_stop())
+    derived = compose_run(uid="derived-1", time=99.0, metadata={"scan_id": 2, "original_run_uid": "abcdef_2"})
+    sink("start", derived.start_doc)
+    sink("stop", derived.compose_stop())
     yield client
     close_catalog(client)
 
@@ -29,6 +32,7 @@ def catalog(tmp_path_factory):
         ("2", "abcdef_2"),  # the latest of its scan_id
         (-1, "abcdef_2"),
         ("-4", "123456"),
+        ("derived-1", "derived-1"),
         ("123456", "123456"),  # a uid of digits alone
     ],
 )

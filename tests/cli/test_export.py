@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from bluesky import RunEngine
+
+from bluesky_ext import Recorder
+from bluesky_ext.cli import main
+from bluesky_ext.plans.stxm import Endstation, sample_image, sample_image_stack
+from bluesky_ext.sim import stxm
+
+IMAGE = (-1, 1, 3, -1, 1, 4)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> tuple[Path, dict[str, list[Any]]]:
+    """A directory with the recordings of a stack, and their documents by the uids of the runs."""
+    directory = tmp_path_factory.mktemp("recordings")
+    s = stxm(2)
+    engine = RunEngine({})
+    runs: dict[str, list[Any]] = {}
+
+    def keep(name: str, doc: dict[str, Any]) -> None:
+        if name == "start":
+            runs[doc["uid"]] = []
+        runs[next(reversed(runs))].append([name, doc])
+
+    with Recorder(directory) as recorder:
+        engine.subscribe(recorder)
+        engine.subscribe(keep)
+        engine(sample_image_stack([s.counter], Endstation(s.devices), [IMAGE], [280.0, 290.0]))
+    return directory, runs
+
+
+def counts(runs: dict[str, list[Any]]) -> list[float]:
+    key = "counter0_single_value_rbv"
+    return [doc["data"][key] for run in runs.values() for name, doc in run if name == "event" and key in doc["data"]]
+
+
+def check(path: Path, runs: dict[str, list[Any]]) -> None:
+    with h5py.File(path) as file:
+        data = file["entry0"][file["entry0"].attrs["default"]]["data"][()]
+    np.testing.assert_array_equal(data, np.reshape(counts(runs), (2, 3, 4)))
+
+
+def test_a_directory_of_recordings_becomes_a_file(recorded, tmp_path, capsys):
+    source, runs = recorded
+    assert main(["export", "nxstxm", str(source), "--directory", str(tmp_path), "--prefix", "stack"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(tmp_path / "stack.hdf5")]
+    # The bar went to its end: 24 points and two baselines.
+    assert "26.0/26.0" in said.err
+    check(tmp_path / "stack.hdf5", runs)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_recordings_come_in_any_order(recorded, tmp_path):
+    source, runs = recorded
+    paths = [next(source.glob(f"*{uid}*")) for uid in runs]
+    assert main(["export", "nxstxm", *map(str, reversed(paths)), "-d", str(tmp_path), "-p", "stack"]) == 0
+    check(tmp_path / "stack.hdf5", runs)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_documents_by_uid_in_a_json_file(recorded, tmp_path, wrapped):
+    _, runs = recorded
+    text = json.dumps(runs)
+    (tmp_path / "dump.json").write_text(json.dumps(text) if wrapped else text)
+    out = tmp_path / "out"
+    assert main(["export", "nxstxm", str(tmp_path / "dump.json"), "-d", str(out), "-p", "stack"]) == 0
+    check(out / "stack.hdf5", runs)
+
+
+def test_two_scans_become_two_files(recorded, tmp_path, capsys):
+    source, runs = recorded
+    s = stxm(2)
+    other = tmp_path / "other"
+    engine = RunEngine({}, call_returns_result=False)
+    with Recorder(other) as recorder:
+        engine.subscribe(recorder)
+        (uid,) = engine(sample_image([s.counter], Endstation(s.devices), *IMAGE))
+    assert main(["export", "nxstxm", str(source), str(other), "-d", str(tmp_path), "--source-name", "SLS"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert set(said) == {str(tmp_path / f"{first}.hdf5") for first in (next(iter(runs)), uid)}
+    with h5py.File(tmp_path / f"{uid}.hdf5") as file:
+        assert np.ravel(file["entry0/instrument/source/name"].asstr()[()])[0] == "SLS"
+
+
+def test_a_file_is_not_written_over_unless_told(recorded, tmp_path, capsys):
+    source, runs = recorded
+    (tmp_path / "stack.hdf5").write_bytes(b"precious")
+    arguments = ["export", "nxstxm", str(source), "-d", str(tmp_path), "-p", "stack"]
+    assert main(arguments) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bluesky-ext export:")]
+    assert "stack.hdf5" in line
+    assert (tmp_path / "stack.hdf5").read_bytes() == b"precious"
+    for left in tmp_path.glob("*.tmp*"):
+        left.unlink()
+    assert main([*arguments, "--overwrite"]) == 0
+    check(tmp_path / "stack.hdf5", runs)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [(None, "No such file"), (b"no recording", "is not a recording"), ("directory", "no recording in")],
+)
+def test_what_is_no_source_is_an_error_of_one_line(tmp_path, capsys, content, word):
+    path = tmp_path / "source.json"
+    if content == "directory":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    assert main(["export", "nxstxm", str(path), "-d", str(tmp_path)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bluesky-ext export:")]
+    assert word in line
+    assert str(path) in line
+
+
+def test_an_unknown_format_is_an_error_of_usage(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "spec", "file"])
+    assert stopped.value.code == 2
+    assert "nxstxm" in capsys.readouterr().err
+
+
+def test_help_says_what_can_be_given(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "nxstxm", "--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    for word in ("SOURCE", "--directory", "--prefix", "--overwrite", "Exit codes"):
+        assert word in said

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import psutil
+import pytest
+from bluesky import RunEngine
+from bluesky.plans import grid_scan
+from processes import publish
+from zmq.auth import create_certificates
+
+from bluesky_ext import Recording, replay
+from bluesky_ext.cli import main
+from bluesky_ext.sim import beamline
+from bluesky_ext.transport import Proxy, Publisher, ServerCurve
+
+
+def derived(directory: Path) -> dict[str, dict]:
+    """The stop documents of the derived runs in a directory that are whole, by the uid of the raw run."""
+    runs = {}
+    for recording in Recording.find(directory):
+        assert recording.start is not None
+        stop = recording.stop
+        if stop is not None and "incomplete" not in stop:
+            runs[recording.start["original_run_uid"]] = stop
+    return runs
+
+
+def expected(docs: list, tmp_path: Path) -> tuple[dict, dict]:
+    """The sha256 and num_events of an undisturbed analysis in this process."""
+    from bluesky_ext.documents import Map
+
+    def total(data, seq_num):
+        return {"total": float(data["camera"].sum())}
+
+    stage, stops = Map(total, parameters={}, name="Totals", data_keys=("camera",)), []
+    stage.subscribe(lambda name, doc: stops.append(doc), "stop")
+    replay(docs, stage, progress=False)
+    (stop,) = stops
+    return stop["sha256"], stop["num_events"]
+
+
+def serve(start, proxy: Proxy, directory: str, *more: object):
+    server = start("serve", "totals:Totals", "--address", proxy.out_address, "--record", directory, *more)
+    server.wait_for("listening at")
+    return server
+
+
+def test_what_is_published_is_analysed_and_recorded_and_sigterm_ends_it_well(start, proxy, run_of, tmp_path):
+    server, docs = serve(start, proxy, "out"), run_of()
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        publish(publisher, docs)
+        server.wait_for("stop success")
+    assert server.end(signal.SIGTERM) == 0
+    assert server.said[-1].endswith("stopped: 9 documents of 1 runs came; nothing was lost")
+    (stop,) = derived(tmp_path / "out").values()
+    assert (stop["sha256"], stop["num_events"]) == expected(docs, tmp_path)
+
+
+def test_interleaved_runs(start, proxy, run_of, tmp_path):
+    server, a, b = serve(start, proxy, "out", "--executor", "threads:2"), run_of(seed=1), run_of(seed=2)
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        publish(publisher, [pair for both in zip(a, b, strict=True) for pair in both])
+        server.wait_for("stop")
+        server.wait_for("stop")
+    assert server.end(signal.SIGINT) == 0
+    stops = derived(tmp_path / "out")
+    for docs in (a, b):
+        stop = stops[docs[0][1]["uid"]]
+        assert (stop["sha256"], stop["num_events"]) == expected(docs, tmp_path)
+
+
+def test_sigterm_under_load_works_on_what_came_and_flags_the_run(start, proxy, run_of, tmp_path):
+    server, docs = serve(start, proxy, "out", "--executor", "processes:1"), run_of(50)
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        publish(publisher, docs[:-1])
+        server.wait_for("seen 1 of")
+        assert server.end(signal.SIGTERM) == 0
+    assert "1 runs were not over" in server.said[-1]
+    (recording,) = Recording.find(tmp_path / "out")
+    assert recording.stop is not None
+    assert recording.stop["exit_status"] == "abort"
+    assert "the dispatcher was stopped" in recording.stop["incomplete"]
+    seen = max(int(line.split()[1]) for line in server.said if line.startswith("seen"))
+    assert recording.stop["num_events"]["primary"] == seen > 0
+
+
+def test_a_server_that_was_killed_costs_nothing_that_a_replay_does_not_bring_back(start, proxy, run_of, tmp_path):
+    docs = run_of(20)
+    uid = docs[0][1]["uid"]
+    recorder = start("record", "--address", proxy.out_address, "--directory", "raw")
+    recorder.wait_for("listening at")
+    with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=5) as publisher:  # the recorder hears it
+        first = serve(start, proxy, "out")
+        first.hears(publisher, lambda: run_of(1))
+        publish(publisher, docs[:12])
+        first.wait_for(f"seen 5 of {uid}")
+        first.process.kill()
+        first.process.wait()
+        # Another one starts in the middle of the run, of which it can't make anything alone.
+        second = serve(start, proxy, "out", "--store", "raw")
+        second.hears(publisher, lambda: run_of(1))
+        publish(publisher, docs[12:])
+        # The run is joined, and taken from the recording when that is whole.
+        second.wait_for(f"stop success of {uid}")
+    assert recorder.end(signal.SIGINT) == 0
+    assert second.end(signal.SIGINT) == 0
+    (recording,) = [line for line in recorder.output if uid in line]
+    assert [name for name, _ in Recording(recording)] == [name for name, _ in docs]
+    by_store = derived(tmp_path / "out")[uid]
+    again = start("replay", recording, "--pipeline", "totals:Totals", "--record", "again")
+    assert again.end() == 0
+    (by_replay,) = derived(tmp_path / "again").values()
+    assert by_store["sha256"] == by_replay["sha256"] == expected(docs, tmp_path)[0]
+
+
+def test_workers_end_with_a_server_that_was_killed(start, proxy, run_of, tmp_path):
+    server = serve(start, proxy, "out", "--executor", "processes:1")
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        publish(publisher, run_of())
+        server.wait_for("stop success")
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert children
+    server.process.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def test_keys(start, run_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = ("proxy", "server", "stranger")
+    keys = {name: tuple(map(Path, create_certificates(tmp_path, name))) for name in names}
+    (tmp_path / "welcome").mkdir()
+    shutil.copy(keys["server"][0], tmp_path / "welcome")
+    with Proxy(out_curve=ServerCurve(keys["proxy"][1], tmp_path / "welcome", None), block=True) as proxy:
+        common = ["serve", "nxstxm", "--address", proxy.out_address, "--curve-server", str(keys["proxy"][0])]
+        assert main([*common, "--curve-secret", str(keys["stranger"][1])]) == 1
+        assert "does not let in the client key" in capsys.readouterr().err.splitlines()[-1]
+        assert main(["serve", "nxstxm", "--address", proxy.out_address]) == 1
+        assert "CURVE keys" in capsys.readouterr().err.splitlines()[-1]
+        ours = ("--curve-server", keys["proxy"][0], "--curve-secret", keys["server"][1])
+        server = serve(start, proxy, "out", *ours)
+        with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+            publish(publisher, run_of())
+            server.wait_for("stop success")
+        assert server.end(signal.SIGTERM) == 0
+
+
+def test_the_script_of_the_documentation(proxy, tmp_path):
+    docs = Path(__file__).parents[2] / "docs" / "servers.md"
+    (script,) = [
+        block for block in re.findall("```python\n(.*?)```", docs.read_text(), re.DOTALL) if ">>>" not in block
+    ]
+    assert len(script.splitlines()) == 5
+    (tmp_path / "server.py").write_text(script.replace('("localhost", 5568)', repr(proxy.out_address)))
+    b = beamline(seed=1, shape=(128, 128), n_grains=2)
+    process = subprocess.Popen([sys.executable, "server.py"], cwd=tmp_path)
+    try:
+        with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=20) as publisher:
+            (uid,) = RunEngine({})(grid_scan([b.detector], b.y, -1, 1, 2, b.x, -1, 1, 2), publisher)
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "maps" / f"{uid}.nc").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert (tmp_path / "maps" / f"{uid}.nc").exists()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "crystal-maping"], "no pipeline 'crystal-maping': there are crystal-mapping, "),
+        (["serve", "crystal-mapping"], "data_key is missing: The key of the image"),
+        (["serve", "crystal-mapping", "--config", "bad.toml"], "bad.toml is no TOML: .*line 2.*at 'diameter'"),
+        (["serve", "crystal-mapping", "--config", "odd.toml"], "odd.toml, line 2: diameter = 4: .*odd"),
+        (["serve", "masks", "--config", "masks.toml"], "masks.toml: .*give --catalog"),
+        (["serve", "crystal-mapping", "--config", "none.toml"], "none.toml can't be read"),
+        (["serve", "crystal-mapping", "--config", "locate.toml"], "locate.toml: .*minmas"),
+        (["serve", "nxstxm", "--executor", "threads:2"], "nxstxm works on no executor"),
+        (["serve", "nxstxm", "--executor", "gpu:2"], "give threads:N"),
+        (["serve", "nxstxm", "--address", "localhost"], "no port"),
+        (["serve", "nxstxm", "--prefix", "a b"], "may not contain"),
+        (["serve", "nxstxm", "--curve-secret", "key"], "give both"),
+        (["serve", "nxstxm", "--write-config", "bad.toml"], "bad.toml is there already"),
+        (["serve", "os:nothing"], "no pipeline os:nothing"),
+    ],
+)
+def test_an_error_of_usage_is_one_line_and_exit_code_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.toml").write_text('data_key = "a"\ndiameter = 1O\n')
+    Path("odd.toml").write_text('data_key = "a"\ndiameter = 4\n')
+    Path("locate.toml").write_text('data_key = "a"\n[locate]\nminmas = 4\n')
+    Path("masks.toml").write_text('data_key = "a"\nmasks = [["eiger", "beamstop"]]\n')
+    try:
+        code = main(arguments)
+    except SystemExit as stopped:  # as argparse ends
+        code = stopped.code
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(said, line)
+
+
+def test_settings_to_start_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "bluesky_ext:PeakTracker", "--write-config", "settings.toml"]) == 0
+    assert capsys.readouterr().out == "settings.toml\n"
+    assert tomllib.loads(Path("settings.toml").read_text()).keys() == {"data_key", "diameter"}

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from bluesky import RunEngine
+from bluesky.plans import grid_scan
+from event_model import compose_run
+
+from bluesky_ext import replay
+from bluesky_ext.plans.stxm import Endstation, sample_image
+from bluesky_ext.server import Site
+from bluesky_ext.server.executors import executor_of
+from bluesky_ext.server.registry import build
+from bluesky_ext.sim import beamline, stxm
+
+
+def documents_of(plan) -> list:
+    docs: list = []
+    RunEngine({})(plan, lambda name, doc: docs.append((name, doc)))
+    return docs
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def write(**given: object) -> Path:
+        path = tmp_path / "settings.toml"
+        lines = [f"{key} = {str(value).lower() if value is True else repr(str(value))}" for key, value in given.items()]
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def test_crystal_mapping_makes_runs_and_maps(settings, tmp_path):
+    b = beamline(seed=1, shape=(128, 128), n_grains=2)
+    docs = documents_of(grid_scan([b.detector], b.y, -1, 1, 3, b.x, -1, 1, 3))
+    config = settings(data_key="dexela_image", directory=tmp_path / "maps")
+    made: list[list[str]] = []
+    for executor in (None, "threads:2"):
+        got: list = []
+        with executor_of(executor) as pool:
+            site = Site(pool, sinks=(got,))
+            replay(docs, build("crystal-mapping", config, site), progress=False)
+        assert [stage.name for stage in site.stages] == ["ImageProcessor+PeakTracker", "TrackLinker", "CrystalMap"]
+        stages = [doc["analysis_stage"] for name, doc in got if name == "start"]
+        assert sorted(stages) == ["CrystalMap", "ImageProcessor+PeakTracker", "TrackLinker"]
+        made.append(sorted(doc["sha256"] for name, doc in got if name == "stop"))
+    assert made[0] == made[1]
+    with xr.open_dataset(tmp_path / "maps" / f"{docs[0][1]['uid']}.nc", engine="h5netcdf") as dataset:
+        assert dataset.sizes["sample_y"] == dataset.sizes["sample_x"] == 3
+
+
+def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp_path, caplog):
+    s = stxm(2)
+    docs = documents_of(sample_image([s.counter], Endstation(s.devices), -1, 1, 3, -1, 1, 4))
+    config = settings(directory=tmp_path / "files")
+    final = tmp_path / "files" / f"{docs[0][1]['uid']}.hdf5"
+    first = build("nxstxm", config, Site())
+    for name, doc in docs[:-3]:
+        first(name, doc)
+    # As a server has it when it is stopped: the run is closed by a stop that nobody sent.
+    first("stop", {"uid": "x", "time": 0.0, "run_start": docs[0][1]["uid"], "exit_status": "abort", "incomplete": "so"})
+    first.close()  # pyright: ignore[reportFunctionMemberAccess]
+    assert "has no stop document" in caplog.text
+    assert not final.exists()
+    second = build("nxstxm", config, Site())
+    replay(docs, second, progress=False)
+    second.close()  # pyright: ignore[reportFunctionMemberAccess]
+    key = "counter0_single_value_rbv"
+    counts = [doc["data"][key] for name, doc in docs if name == "event" and key in doc["data"]]
+    with h5py.File(final) as file:
+        data = file["entry0"][file["entry0"].attrs["default"]]["data"][()]
+    np.testing.assert_array_equal(data.ravel(), counts)
+    # The same once more needs to be told to write over it.
+    third = build("nxstxm", config, Site())
+    with pytest.raises(FileExistsError):
+        replay(docs, third, progress=False)
+    replay(docs, build("nxstxm", settings(directory=tmp_path / "files", overwrite=True), Site()), progress=False)
+
+
+def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path, caplog):
+    frames = np.arange(12, dtype=np.uint16).reshape(2, 2, 3)
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["d"] = frames
+    run = compose_run()
+    key = {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2", "external": "STREAM:"}
+    stream = run.compose_descriptor(name="primary", data_keys={"image": key})
+    uri = f"file://localhost{tmp_path}/frames.h5"
+    resource = run.compose_stream_resource(
+        data_key="image", mimetype="application/x-hdf5", uri=uri, parameters={"dataset": "d"}
+    )
+    datum = resource.compose_stream_datum(indices={"start": 0, "stop": 3}, seq_nums={"start": 1, "stop": 4})
+    datum["descriptor"] = stream.descriptor_doc["uid"]
+
+    class Collector(list):
+        def __call__(self, name, doc):
+            self.append((name, doc))
+
+        def finish(self):
+            return []
+
+    callback = build("nxstxm", settings(directory=tmp_path / "files"), Site())
+    callback.writer = got = Collector()  # pyright: ignore[reportFunctionMemberAccess]
+    callback("start", run.start_doc)
+    callback("descriptor", stream.descriptor_doc)
+    callback("stream_resource", resource.stream_resource_doc)
+    callback("stream_datum", datum)
+    callback("stop", run.compose_stop())
+    assert [name for name, _ in got] == ["start", "descriptor", "event", "event", "stop"]
+    np.testing.assert_array_equal([doc["data"]["image"] for name, doc in got if name == "event"], frames)
+    # There were two frames in the file, and three in the documents.
+    assert "1 events are left out, their images can't be read" in caplog.text
+
+
+def test_masks_without_their_registry(settings, tmp_path):
+    (tmp_path / "masks.toml").write_text('data_key = "eiger_image"\nmasks = [["eiger", "beamstop"]]\n')
+    with pytest.raises(ValueError, match="give --catalog"):
+        build("masks", tmp_path / "masks.toml", Site())
+
+
+def test_masks_of_a_catalog(tmp_path):
+    pytest.importorskip("tiled.server.app")
+    from bluesky_ext.masks import MaskClient
+    from bluesky_ext.storage import close_catalog, open_catalog
+
+    catalog = open_catalog(tmp_path / "catalog")
+    try:
+        mask = np.ones((2, 3), bool)
+        mask[0, 1] = False
+        MaskClient(catalog, detector_shapes={"eiger": (2, 3)}).register_mask("eiger", "beamstop", mask)
+        (tmp_path / "masks.toml").write_text('data_key = "image"\nmasks = [["eiger", "beamstop"]]\n')
+        run = compose_run()
+        key = {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2"}
+        stream = run.compose_descriptor(name="primary", data_keys={"image": key})
+        image = np.arange(1, 7, dtype=np.uint16).reshape(2, 3)
+        event = stream.compose_event(data={"image": image}, timestamps={"image": 0.0}, validate=False)
+        got: list = []
+        callback = build("masks", tmp_path / "masks.toml", Site(catalog=catalog, sinks=(got,)))
+        documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
+        replay([*documents, ("stop", run.compose_stop())], callback, progress=False)
+    finally:
+        close_catalog(catalog)
+    (masked,) = [doc["data"]["image"] for name, doc in got if name == "event"]
+    np.testing.assert_array_equal(masked, [[1, 0, 3], [4, 5, 6]])
