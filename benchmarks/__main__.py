@@ -7,7 +7,7 @@ import importlib
 import os
 import platform
 
-NAMES = ("startup", "stages", "peaks")
+NAMES = ("startup", "stages", "peaks", "masks", "storage", "nxstxm", "transport")
 
 
 def main() -> int:

@@ -11,15 +11,23 @@ if TYPE_CHECKING:
         CrystalMapper,
         DataFrameDumper,
         ImageProcessor,
+        MaskApplier,
         PeakTracker,
+        Sparsifier,
         TrackLinker,
     )
-    from bluesky_ext.documents import Lanes, Recorder, Recording, as_sink, as_source, compose
+    from bluesky_ext.documents import Lanes, Recorder, Recording, compose
+    from bluesky_ext.masks import MaskClient, combine_masks
     from bluesky_ext.playback import replay
+    from bluesky_ext.server import serve
+    from bluesky_ext.storage import as_sink, as_source, open_catalog, save
+    from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # stages
     "ImageProcessor",
+    "MaskApplier",
+    "Sparsifier",
     "PeakTracker",
     "TrackLinker",
     "CrystalMap",
@@ -27,13 +35,24 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # putting them together
     "Lanes",
     "compose",
-    # sources and sinks
+    # masks
+    "MaskClient",
+    "combine_masks",
+    # sources, sinks and stores
     "DataFrameDumper",
     "Recorder",
     "Recording",
     "as_sink",
     "as_source",
+    "open_catalog",
     "replay",
+    "save",
+    # beside the RunEngine, and in other processes
+    "Proxy",
+    "Publisher",
+    "RemoteDispatcher",
+    "background",
+    "serve",
     "__version__",
 ]
 
@@ -41,10 +60,14 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "bluesky_ext.callbacks": (
-            *("CrystalMap", "CrystalMapper", "DataFrameDumper"),
-            *("ImageProcessor", "PeakTracker", "TrackLinker"),
+            *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
+            *("MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
         ),
-        "bluesky_ext.documents": ("Lanes", "Recorder", "Recording", "as_sink", "as_source", "compose"),
+        "bluesky_ext.documents": ("Lanes", "Recorder", "Recording", "compose"),
+        "bluesky_ext.masks": ("MaskClient", "combine_masks"),
         "bluesky_ext.playback": ("replay",),
+        "bluesky_ext.server": ("serve",),
+        "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),
+        "bluesky_ext.transport": ("Proxy", "Publisher", "RemoteDispatcher", "background"),
     },
 )

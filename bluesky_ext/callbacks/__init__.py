@@ -9,10 +9,21 @@ if TYPE_CHECKING:
     from bluesky_ext.callbacks.crystal_mapper import CrystalMapper
     from bluesky_ext.callbacks.data_frame_dumper import DataFrameDumper
     from bluesky_ext.callbacks.image_processor import ImageProcessor
+    from bluesky_ext.callbacks.mask_applier import MaskApplier
     from bluesky_ext.callbacks.peak_tracker import PeakTracker
+    from bluesky_ext.callbacks.sparsifier import Sparsifier
     from bluesky_ext.callbacks.track_linker import TrackLinker
 
-__all__ = ["CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor", "PeakTracker", "TrackLinker"]
+__all__ = [
+    "CrystalMap",
+    "CrystalMapper",
+    "DataFrameDumper",
+    "ImageProcessor",
+    "MaskApplier",
+    "PeakTracker",
+    "Sparsifier",
+    "TrackLinker",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -21,7 +32,9 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.callbacks.crystal_mapper": ("CrystalMapper",),
         "bluesky_ext.callbacks.data_frame_dumper": ("DataFrameDumper",),
         "bluesky_ext.callbacks.image_processor": ("ImageProcessor",),
+        "bluesky_ext.callbacks.mask_applier": ("MaskApplier",),
         "bluesky_ext.callbacks.peak_tracker": ("PeakTracker",),
+        "bluesky_ext.callbacks.sparsifier": ("Sparsifier",),
         "bluesky_ext.callbacks.track_linker": ("TrackLinker",),
     },
 )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.documents import Map, as_image
-from bluesky_ext.images import read_image, reduce_frames, warm_up
-
-#: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
-DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
-
+from bluesky_ext.documents import as_image
+from bluesky_ext.images import apply_mask, check_mask, read_image, reduce_frames, warm_up, warm_up_masking
+from bluesky_ext.masks.given import GivenMasks, UsedMasks
+from bluesky_ext.masks.stage import MaskedMap, known_mask
 
 #: So many darks of a run are kept; a run that comes in order of time needs one.
 DARKS = 8
@@ -30,28 +28,48 @@ class _Dark(NamedTuple):
     image: np.ndarray
 
 
+@dataclass
+class _State:
+    """What is kept of a run: its masks and its darks, none yet."""
+
+    masks: UsedMasks | None
+    darks: deque[_Dark] = field(default_factory=lambda: deque(maxlen=DARKS))
+
+
 @dataclass(frozen=True)
 class _Process:
-    """The kernel: the mean of an event's frames, less the background, clipped at zero."""
+    """The kernel: the mean of an event's frames, less the background, clipped at zero, zero where it is masked."""
 
     data_key: str
     background: np.ndarray | None
+    mask: np.ndarray | None = None
 
     def __call__(
-        self, data: Mapping[str, Any], seq_num: int, dark: np.ndarray | None = None, dark_seq_num: int | None = None
+        self,
+        data: Mapping[str, Any],
+        seq_num: int,
+        dark: np.ndarray | None = None,
+        dark_seq_num: int | None = None,
+        mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
         frames = as_image(data[self.data_key])
         if frames.ndim < 2 or frames.dtype.kind not in "biuf":
             raise ValueError(
                 f"{self.data_key} is no image: shape {frames.shape}, dtype {frames.dtype}; give the key of an image"
             )
-        changes: dict[str, Any] = {self.data_key: reduce_frames(frames, self.background if dark is None else dark)}
+        mask = self.mask if mask is None else mask
+        if mask is not None:
+            check_mask(mask, frames.shape[-2:])
+        image = reduce_frames(frames, self.background if dark is None else dark)
+        if mask is not None:
+            apply_mask(image, mask, out=image)
+        changes: dict[str, Any] = {self.data_key: image}
         if dark_seq_num is not None:
             changes[f"{self.data_key}_dark"] = dark_seq_num
         return changes
 
 
-class ImageProcessor(Map):
+class ImageProcessor(MaskedMap):
     """Events with their image averaged over all but the last two axes, less a subtrahend, clipped at zero.
 
     Parameters
@@ -62,6 +80,10 @@ class ImageProcessor(Map):
         What is taken away: an image; the path of one (``.npy``, ``.tif``, ``.tiff``), read now; or the name of a
         stream, such as ``"dark"``: then it is the mean image of that stream's latest event in the same run, and the
         derived event says in ``<data_key>_dark`` which one that was. Events of that stream are averaged only.
+    mask : array, str, tuple or list of these, optional
+        As the ``masks`` of `MaskApplier`: masked pixels are zero in the result, whatever they were.
+    registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
+        Where masks are looked up, once at the start of each run.
     **options
         ``executor``, ``on_error`` and so on, as for `bluesky_ext.documents.Map`.
 
@@ -72,7 +94,17 @@ class ImageProcessor(Map):
     >>> token = ip.subscribe(print)
     """
 
-    def __init__(self, data_key: str, subtrahend: np.ndarray | PathLike | str | None = None, **options: Any) -> None:
+    keeps_image = True
+
+    def __init__(
+        self,
+        data_key: str,
+        subtrahend: np.ndarray | PathLike | str | None = None,
+        *,
+        mask: Any = None,
+        registry: Any = None,
+        **options: Any,
+    ) -> None:
         self.data_key = data_key
         self._dark_stream: str | None = None
         background: np.ndarray | None = None
@@ -84,33 +116,44 @@ class ImageProcessor(Map):
             background = np.asarray(subtrahend)
         if background is not None and background.ndim != 2:
             raise ValueError(f"subtrahend has shape {background.shape}: give one image of two dimensions")
-        warm_up(DTYPES)
+        given = None if mask is None else GivenMasks(mask, registry)
+        parameters = {"data_key": data_key, "subtrahend": background if self._dark_stream is None else subtrahend}
+        warm_up()
+        if given is not None:
+            parameters["mask"] = given.parameters
+            warm_up_masking(("float64",))
         self.n_inputs = 0 if self._dark_stream is None else 2
         super().__init__(
-            _Process(data_key, None if background is None else np.asarray(background, float)),
-            parameters={"data_key": data_key, "subtrahend": background if self._dark_stream is None else subtrahend},
+            _Process(data_key, None if background is None else np.asarray(background, float), known_mask(given)),
+            given=given,
+            parameters=parameters,
             data_keys=(data_key,),
             **options,
         )
 
-    def begin(self, start: Mapping[str, Any]) -> deque[_Dark]:
-        """The darks of the run, none yet."""
-        return deque(maxlen=DARKS)
+    def begin(self, start: Mapping[str, Any]) -> _State:
+        """The masks of the run, and its darks, none yet."""
+        return _State(super().begin(start))
 
-    def inputs(self, state: deque[_Dark], stream: str, event: Mapping[str, Any]) -> tuple:
-        """The dark image that this event needs and its number, if darks are a stream."""
+    def masks_of(self, state: _State) -> UsedMasks | None:
+        """The masks of the run."""
+        return state.masks
+
+    def inputs(self, state: _State, stream: str, event: Mapping[str, Any]) -> tuple:
+        """The dark image that this event needs and its number, if darks are a stream; the mask, if it is looked up."""
+        mask = super().inputs(state, stream, event)
         if self._dark_stream is None:
-            return ()
+            return (None, None, *mask) if mask else ()
         if stream == self._dark_stream:
             image = reduce_frames(as_image(event["data"][self.data_key]))
-            state.append(_Dark(event["time"], event["seq_num"], image))
-            return None, None
+            state.darks.append(_Dark(event["time"], event["seq_num"], image))
+            return None, None, *mask
         # By time and not by arrival: a store may give all the darks of a run before all the rest.
-        earlier = [dark for dark in state if dark.time <= event["time"]]
+        earlier = [dark for dark in state.darks if dark.time <= event["time"]]
         if not earlier:
             raise ValueError(
-                f"the subtrahend is the latest event of stream {self._dark_stream!r}, and of the {len(state)} at hand "
-                "none is earlier than this event: take a dark first, or give an image"
+                f"the subtrahend is the latest event of stream {self._dark_stream!r}, and of the {len(state.darks)} at "
+                "hand none is earlier than this event: take a dark first, or give an image"
             )
         latest = max(earlier, key=lambda dark: (dark.time, dark.seq_num))
-        return latest.image, latest.seq_num
+        return latest.image, latest.seq_num, *mask

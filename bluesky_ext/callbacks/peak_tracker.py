@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.documents import Map, Rows, as_image
+from bluesky_ext.documents import Rows, as_image
 from bluesky_ext.images import mean_frame
+from bluesky_ext.images import warm_up as warm_up_images
+from bluesky_ext.masks.given import GivenMasks
+from bluesky_ext.masks.stage import MaskedMap, known_mask
 from bluesky_ext.peaks import locate, peak_columns, warm_up
-
-#: What averaging makes, and what most detectors do: their kernels are compiled, or loaded, when a stage is made.
-DTYPES = ("float64", "uint16")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class _Locate:
     data_key: str
     diameter: int | tuple[int, int]
     keywords: dict[str, Any]
+    mask: np.ndarray | None = None
 
-    def __call__(self, data: Mapping[str, Any], seq_num: int) -> Rows:
+    def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> Rows:
         image = as_image(data[self.data_key])
         if image.ndim < 2 or image.dtype.kind not in "biuf":
             raise ValueError(
@@ -32,12 +33,13 @@ class _Locate:
             )
         if image.ndim > 2:
             image = mean_frame(image)
-        table = locate(image, self.diameter, constant_columns=True, **self.keywords)
+        used = self.mask if mask is None else mask
+        table = locate(image, self.diameter, constant_columns=True, mask=used, **self.keywords)
         columns = {str(name): column.to_numpy() for name, column in table.items()}
         return Rows({**columns, "frame": np.full(len(table), seq_num)}, {"n_nonfinite": table.attrs["nonfinite"]})
 
 
-class PeakTracker(Map):
+class PeakTracker(MaskedMap):
     """The peaks of every image: each is an event, a row of its image's page.
 
     The columns are those of `trackpy.locate`, ``y x mass size ecc signal raw_mass ep`` (two sizes and errors for a
@@ -51,6 +53,12 @@ class PeakTracker(Map):
         The key of the image. Several frames in one event are averaged.
     diameter : odd int or tuple of two
         The extent of a peak in pixels, as for `trackpy.locate`.
+    mask : array, str, tuple or list of these, optional
+        As the ``masks`` of `MaskApplier`. A masked pixel is never a peak, and makes none beside it: it is taken for the
+        mean of the used pixels around it before the bandpass, and for black after it. A peak whose centre comes to lie
+        on one is left out; see `bluesky_ext.peaks.locate`.
+    registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
+        Where masks are looked up, once at the start of each run.
     executor, max_in_flight, on_error, handlers, root_map, hash_images, stale_after, max_open_runs
         As for `bluesky_ext.documents.Map`.
     **locate_kwargs
@@ -66,13 +74,25 @@ class PeakTracker(Map):
     # The number of peaks of a frame is worth a plot. The rows are not: BestEffortCallback would draw anew for each.
     hinted = ("n_rows",)
 
-    def __init__(self, data_key: str, diameter: int | tuple[int, int], **locate_kwargs: Any) -> None:
+    def __init__(
+        self,
+        data_key: str,
+        diameter: int | tuple[int, int],
+        *,
+        mask: Any = None,
+        registry: Any = None,
+        **locate_kwargs: Any,
+    ) -> None:
         options = {key: locate_kwargs.pop(key) for key in _OPTIONS if key in locate_kwargs}
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
-        warm_up(DTYPES, diameter)
+        given = None if mask is None else GivenMasks(mask, registry)
+        warm_up_images()
+        warm_up(diameter=diameter, mask=given is not None)
+        of_mask = {} if given is None else {"mask": given.parameters}
         super().__init__(
-            _Locate(data_key, diameter, locate_kwargs),
-            parameters={"data_key": data_key, "diameter": diameter, **locate_kwargs},
+            _Locate(data_key, diameter, locate_kwargs, known_mask(given)),
+            given=given,
+            parameters={"data_key": data_key, "diameter": diameter, **locate_kwargs, **of_mask},
             data_keys=(data_key,),
             **options,
         )

@@ -1,7 +1,23 @@
-"""Images: stacks of frames in, averaged and background-subtracted images out."""
+"""Images: stacks of frames in, averaged, background-subtracted, masked and sparse images out."""
 
+from bluesky_ext.images.mask import apply_mask, check_mask, masked_dtype, warm_up_masking
 from bluesky_ext.images.read import read_image
 from bluesky_ext.images.reduce import mean_frame, reduce_frames, warm_up
+from bluesky_ext.images.sparse import densify, sparsify, warm_up_sparse
 from bluesky_ext.images.subtract import gen_processed_images, subtract
 
-__all__ = ["gen_processed_images", "mean_frame", "read_image", "reduce_frames", "subtract", "warm_up"]
+__all__ = [
+    "apply_mask",
+    "check_mask",
+    "densify",
+    "gen_processed_images",
+    "masked_dtype",
+    "mean_frame",
+    "read_image",
+    "reduce_frames",
+    "sparsify",
+    "subtract",
+    "warm_up",
+    "warm_up_masking",
+    "warm_up_sparse",
+]

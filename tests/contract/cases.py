@@ -16,6 +16,7 @@ import event_model
 import numpy as np
 
 from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.documents import Stage, compose
 
 Docs = list[tuple[str, dict[str, Any]]]
@@ -165,11 +166,35 @@ class Case:
 
 LOCATE = {"diameter": 7, "minmass": 200}
 
+#: A gap between two modules of the detector, away from the spots.
+MASK = np.ones(SHAPE, bool)
+MASK[28:31] = False
+
+
+class Registry:
+    """A registry of one mask, as far as stages ask it."""
+
+    def get_mask(self, detector: str, name: str, version: int | None = None) -> tuple[str, np.ndarray]:
+        assert (detector, name) == ("det", "gap")
+        return "gap-uid", MASK
+
+    def get_mask_by_uid(self, uid: str) -> np.ndarray:
+        assert uid == "gap-uid"
+        return MASK
+
+
+REGISTRY = Registry()
+
 CASES = [
     Case("ImageProcessor", lambda **kw: ImageProcessor(KEY, **kw)),
     Case("ImageProcessor-array", lambda **kw: ImageProcessor(KEY, np.full(SHAPE, 100.0), **kw)),
     Case("ImageProcessor-dark", lambda **kw: ImageProcessor(KEY, "dark", **kw)),
+    Case("ImageProcessor-mask", lambda **kw: ImageProcessor(KEY, "dark", mask=("det", "gap"), registry=REGISTRY, **kw)),
+    Case("MaskApplier", lambda **kw: MaskApplier(KEY, MASK, **kw)),
+    Case("MaskApplier-nan", lambda **kw: MaskApplier(KEY, [MASK, ("det", "gap")], np.nan, registry=REGISTRY, **kw)),
+    Case("Sparsifier", lambda **kw: Sparsifier(KEY, ("det", "gap"), registry=REGISTRY, **kw)),
     Case("PeakTracker", lambda **kw: PeakTracker(KEY, **LOCATE, **kw)),
+    Case("PeakTracker-mask", lambda **kw: PeakTracker(KEY, **LOCATE, mask=MASK, **kw)),
     Case(
         "compose",
         lambda **kw: compose(ImageProcessor(KEY, "dark"), PeakTracker(KEY, **LOCATE), **kw),

@@ -1,0 +1,77 @@
+"""Images of which most pixels are zero, as the places and values of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bluesky_ext.documents import as_image
+from bluesky_ext.images import sparsify, warm_up_sparse
+from bluesky_ext.masks.given import GivenMasks
+from bluesky_ext.masks.stage import MaskedMap, known_mask
+
+#: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
+DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class _Sparsify:
+    """The kernel: the pixels of an event's image that are neither masked nor zero."""
+
+    data_key: str
+    mask: np.ndarray | None
+
+    def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
+        image = as_image(data[self.data_key])
+        if image.ndim < 2:
+            raise ValueError(f"{self.data_key} is no image: it has shape {image.shape}; give the key of an image")
+        index, value = sparsify(image, self.mask if mask is None else mask)
+        return {
+            self.data_key: None,
+            f"{self.data_key}_index": index,
+            f"{self.data_key}_value": value,
+            f"{self.data_key}_nnz": len(index),
+            f"{self.data_key}_shape": np.array(image.shape),
+        }
+
+
+class Sparsifier(MaskedMap):
+    """Events with the pixels of their image that are neither masked nor zero, in place of the image.
+
+    ``<data_key>_index`` (uint32) are their numbers in the flattened image, all its frames included,
+    ``<data_key>_value`` their values in the image's dtype, ``<data_key>_nnz`` how many there are, and
+    ``<data_key>_shape`` the image's shape. `bluesky_ext.images.densify` makes an image of them again, for integers the
+    very same; `bluesky_ext.storage.sparse.SparseWriter` stores a run of them as one sparse array. The derived run's
+    configuration has the uids and the sha256 of the masks.
+
+    Parameters
+    ----------
+    data_key : str
+        The key of the image.
+    masks, registry
+        As for `MaskApplier`; no pixel is masked unless masks are given.
+    **options
+        ``executor``, ``on_error`` and so on, as for `bluesky_ext.documents.Map`.
+
+    Examples
+    --------
+    >>> from bluesky_ext.callbacks import Sparsifier
+    >>> sp = Sparsifier("eiger4m_single_image")
+    >>> token = sp.subscribe(print)
+    """
+
+    def __init__(self, data_key: str, masks: Any = None, *, registry: Any = None, **options: Any) -> None:
+        self.data_key = data_key
+        self.hinted = (f"{data_key}_nnz",)
+        given = None if masks is None else GivenMasks(masks, registry)
+        warm_up_sparse(DTYPES)
+        super().__init__(
+            _Sparsify(data_key, known_mask(given)),
+            given=given,
+            parameters={"data_key": data_key, "masks": None if given is None else given.parameters},
+            data_keys=(data_key,),
+            **options,
+        )

@@ -1,0 +1,366 @@
+"""The registry of masks, in a Tiled catalogue."""
+
+from __future__ import annotations
+
+import json
+import logging
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+
+from bluesky_ext.masks.arrays import as_mask, mask_sha256
+from bluesky_ext.masks.claims import Draft, claims_of, discard_abandoned, show
+from bluesky_ext.masks.detectors import DETECTOR_SHAPES, DetectorShapes
+from bluesky_ext.masks.entries import ANY, DRAFT, IDENT, MASK, SPEC, Entry, find, is_plain_uid, sort_key
+from bluesky_ext.masks.errors import MaskExists, MaskNotFound, in_a_line, is_status
+from bluesky_ext.storage import close_catalog, open_catalog
+
+log = logging.getLogger(__name__)
+
+Triple = tuple[str, str, Any]
+
+_RESERVED = (SPEC, IDENT, "detector", "name", "version", "sha256", "registered")
+
+
+class MaskClient:
+    """The masks of detectors, by detector, name and version, in a container of a Tiled catalogue.
+
+    A mask is a bool array of the shape of the detector's images, False where a pixel is masked. It has a uid, and is
+    never changed: what is read under a uid is what was registered, or an error. Of writers that register one
+    detector, name and version at once, in threads, in processes or on other machines, one succeeds, and nobody sees
+    a mask before it is whole (see `bluesky_ext.masks.claims`). The methods may be called from several threads.
+
+    Masks of the CHX beamline's registry, arrays with the metadata ``spec == "mask"``, ``name``, ``detector`` and
+    ``version``, are masks as well, at any depth below the container; ours have the same keys.
+
+    Parameters
+    ----------
+    client : Tiled container
+        Where the masks are.
+    detector_shapes : DetectorShapes or dict, optional
+        The detectors and the shapes of their images; by default `bluesky_ext.masks.DETECTOR_SHAPES`, which sites fill.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> directory = tempfile.TemporaryDirectory()
+    >>> masks = MaskClient.embedded(directory.name, detector_shapes={"pilatus100k": (195, 487)})
+    >>> uid = masks.register_mask("pilatus100k", "beamstop", np.ones((195, 487), bool))
+    >>> masks.list_masks()
+    [('pilatus100k', 'beamstop', 0)]
+    >>> masks.close()
+    >>> directory.cleanup()
+    """
+
+    def __init__(
+        self, client: Any, *, detector_shapes: DetectorShapes | Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
+        if not all(hasattr(client, name) for name in ("create_container", "write_array", "search")):
+            raise TypeError(
+                f"{client!r} is no client of a Tiled container: give one, or use MaskClient.embedded(directory) or "
+                "MaskClient.from_uri(address)"
+            )
+        self._root = client
+        self._claims: Any = None
+        if detector_shapes is None:
+            detector_shapes = DETECTOR_SHAPES
+        elif not isinstance(detector_shapes, DetectorShapes):
+            detector_shapes = DetectorShapes(detector_shapes)
+        self.detector_shapes: DetectorShapes = detector_shapes
+
+    @classmethod
+    def open(cls, where: Any, *, api_key: str | None = None, **options: Any) -> MaskClient:
+        """The registry in what `bluesky_ext.storage.open_catalog` takes: a directory, address, profile or container."""
+        return cls(open_catalog(where, api_key=api_key), **options)
+
+    @classmethod
+    def from_profile(cls, name: str, *, api_key: str | None = None, **options: Any) -> MaskClient:
+        """The registry on the server of a profile of Tiled."""
+        if not name or os.sep in name or name.startswith((".", "~")):
+            raise ValueError(f"{name!r} is no name of a profile: use MaskClient.embedded for a directory")
+        return cls.open(name, api_key=api_key, **options)
+
+    @classmethod
+    def from_uri(cls, uri: str, *, api_key: str | None = None, **options: Any) -> MaskClient:
+        """The registry at the address of a Tiled server, or of a container on it."""
+        if "://" not in uri:
+            raise ValueError(f"{uri!r} is no address: give one as 'https://tiled.site.org/api/v1'")
+        return cls.open(uri, api_key=api_key, **options)
+
+    @classmethod
+    def embedded(cls, directory: str | os.PathLike[str], **options: Any) -> MaskClient:
+        """The registry in a directory, without a server; the directory is made if it is not there."""
+        return cls.open(os.path.abspath(os.path.expanduser(os.fspath(directory))), **options)
+
+    def close(self) -> None:
+        """Close the catalogue, and with it all clients that came from it."""
+        close_catalog(self._root)
+
+    def __enter__(self) -> MaskClient:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._root.uri!r})"
+
+    # Writing
+
+    def register_mask(
+        self,
+        detector: str,
+        name: str,
+        mask: Any,
+        version: int | Literal["next"] = 0,
+        optional_metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Add a mask; return its uid.
+
+        Parameters
+        ----------
+        detector : str
+            The detector that it is for, one of `detector_shapes`.
+        name : str
+            Any text.
+        mask : bool array
+            Of the shape of the detector's images, False where a pixel is masked.
+        version : int or "next"
+            A number from 0; "next" is 0, or the one after the highest that there has been, though it was deleted.
+        optional_metadata : dict, optional
+            More to find it by, as JSON has it.
+
+        Raises
+        ------
+        MaskExists
+            If there is a mask of this detector, name and version.
+        ValueError
+            If the mask is none for this detector, or the version or a name is none.
+        OSError
+            If the catalogue fails; nothing is registered then.
+        """
+        _check_name("detector", detector)
+        _check_name("name", name)
+        number = None if isinstance(version, str) and version == "next" else _version(version)
+        content = as_mask(mask)
+        self.detector_shapes.check(detector, content.shape)
+        more = dict(optional_metadata or {})
+        clash = sorted(more.keys() & set(_RESERVED))
+        if clash:
+            raise ValueError(f"optional_metadata has {clash[0]!r}, which the registry sets itself: use another key")
+        sha256 = mask_sha256(content)
+        metadata = {**more, "detector": detector, "name": name, "version": version, "sha256": sha256}
+        with in_a_line(f"registering mask {name!r} of detector {detector!r}"):
+            if number is not None:
+                self._refuse_duplicate(detector, name, number)
+            draft = Draft(self._root, content, metadata, self._prepared())
+            return self._register(draft, detector, name, number, sha256)
+
+    def _prepared(self) -> Any:
+        """The container of claims, when old drafts have been looked for; both are done once."""
+        if self._claims is None:
+            discard_abandoned(self._root)
+            self._claims = claims_of(self._root)
+        return self._claims
+
+    def _register(self, draft: Draft, detector: str, name: str, version: int | None, sha256: str) -> str:
+        try:
+            if version is None:
+                versions = [entry.version for entry in self._entries(detector, name) if type(entry.version) is int]
+                version = draft.claim_from(max(versions, default=-1) + 1)
+            else:
+                holder = draft.claim(version)
+                if not holder.is_mine:
+                    if not holder.is_shown and self._finish(holder.uid, version, sha256):
+                        draft.discard()
+                        return holder.uid
+                    raise self._exists(detector, name, version, holder.uid)
+            draft.show(version)
+            return draft.uid
+        except BaseException:
+            draft.discard()
+            raise
+
+    def _finish(self, uid: str, version: int, sha256: str) -> bool:
+        """Show a mask whose writer has died when it was written and claimed; whether it is the very same."""
+        node = self._root[uid]
+        log.warning("mask %s was written and never shown: its writer seems to have died, and it is shown now", uid)
+        show(node, version)
+        return node.metadata.get("sha256") == sha256
+
+    def _refuse_duplicate(self, detector: str, name: str, version: int) -> None:
+        for entry in self._entries(detector, name, version):
+            raise self._exists(detector, name, version, entry.uid)
+
+    def _exists(self, detector: str, name: str, version: int, uid: str) -> MaskExists:
+        return MaskExists(
+            f"mask {name!r} of detector {detector!r}, version {version}, exists (uid {uid}); "
+            f"{self._versions(detector, name)}: give another version, or version='next'"
+        )
+
+    def delete_mask(self, detector: str, name: str, version: int) -> None:
+        """Delete a mask and its content; its detector, name and version may then be used again, by another uid.
+
+        Raises
+        ------
+        MaskNotFound
+            If there is none.
+        """
+        number = _version(version)
+        with in_a_line(f"deleting mask {name!r} of detector {detector!r}"):
+            deleted = 0
+            for entry in list(self._entries(detector, name, number)):
+                try:
+                    entry.node.delete(external_only=False)
+                    deleted += 1
+                except Exception as error:
+                    if not is_status(error, 404):  # another one was faster
+                        raise
+            if not deleted:
+                raise self._not_found(detector, name, number)
+
+    # Reading
+
+    def get_mask(self, detector: str, name: str, version: int | None = None) -> tuple[str, Any]:
+        """Uid and content of a mask, a dask array of bool, of the highest version unless one is given.
+
+        The content is read, and checked against its sha256, when it is computed.
+
+        Raises
+        ------
+        MaskNotFound
+            If there is none; it says what there is.
+        """
+        entry = self.entry(detector, name, version)
+        return entry.uid, entry.lazy()
+
+    def get_mask_by_uid(self, uid: str) -> Any:
+        """The content of the mask with this uid, a dask array of bool."""
+        return self.entry_by_uid(uid).lazy()
+
+    def get_mask_uid(self, detector: str, name: str, version: int | None = None) -> str:
+        """The uid of a mask, of the highest version unless one is given."""
+        return self.entry(detector, name, version).uid
+
+    def get_metadata(self, uid: str) -> dict[str, Any]:
+        """What is known of the mask with this uid: detector, name, version, sha256, and what was given with it."""
+        return _plain(self.entry_by_uid(uid).metadata)
+
+    def list_masks(self) -> list[Triple]:
+        """``(detector, name, version)`` of every mask, in that order."""
+        from tiled.queries import KeyPresent  # pyright: ignore[reportMissingImports]
+
+        with in_a_line("listing masks"):
+            idents = [item["value"] for item in self._root.distinct(IDENT)["metadata"][IDENT]]
+            masks = {tuple(triple) for triple in json.loads(f"[{','.join(filter(None, idents))}]")}
+            if None in idents or not idents:
+                others = find(self._root, KeyPresent(IDENT, exists=False))
+                masks.update((entry.detector, entry.name, entry.version) for entry in others if entry.name)
+        try:
+            return sorted(masks)
+        except TypeError:  # a version that is none, of other programs
+            return sorted(masks, key=sort_key)
+
+    def search(self, **metadata: Any) -> dict[str, dict[str, Any]]:
+        """The metadata of the masks that have all of these values, by uid.
+
+        Examples
+        --------
+        ``masks.search(detector="eiger4m", beamline="CHX")``
+        """
+        with in_a_line("searching for masks"):
+            return {entry.uid: _plain(entry.metadata) for entry in find(self._root, **metadata)}
+
+    def entry(self, detector: str, name: str, version: int | None = None) -> Entry:
+        """The mask of this detector and name, of the highest version unless one is given; its content is not read."""
+        number = None if version is None else _version(version)
+        with in_a_line(f"looking for mask {name!r} of detector {detector!r}"):
+            entries = list(self._entries(detector, name, number))
+            if not entries:
+                raise self._not_found(detector, name, number)
+            best = max(sort_key((detector, name, entry.version)) for entry in entries)
+            entries = [entry for entry in entries if sort_key((detector, name, entry.version)) == best]
+            if len(entries) > 1:  # other programs may write one twice; ours goes first
+                entries.sort(key=lambda entry: (IDENT not in entry.metadata, entry.uid))
+                uids = ", ".join(entry.uid for entry in entries[1:])
+                log.warning("mask %s is there more than once; left out: %s", entries[0], uids)
+            return entries[0]
+
+    def entry_by_uid(self, uid: str) -> Entry:
+        """The mask with this uid; its content is not read."""
+        if not isinstance(uid, str):
+            raise ValueError(f"{uid!r} is no uid of a mask: give a str")
+        with in_a_line(f"looking for mask {uid}"):
+            node = None
+            if is_plain_uid(uid):
+                try:
+                    node = self._root[uid]
+                except KeyError:
+                    node = None
+            if node is None or node.metadata.get(SPEC) != MASK or not hasattr(node, "shape"):
+                raise MaskNotFound(f"there is no mask with uid {uid!r}: {_why_none(node)}")
+            return Entry(uid, node.metadata, node)
+
+    def _entries(self, detector: str, name: str, version: int | None = None) -> Iterable[Entry]:
+        equal: dict[str, Any] = {"name": name} if version is None else {"name": name, "version": version}
+        if detector != ANY:  # which those have that name none
+            equal["detector"] = detector
+        return (entry for entry in find(self._root, **equal) if entry.detector == detector)
+
+    def _versions(self, detector: str, name: str) -> str:
+        versions = sorted((entry.version for entry in self._entries(detector, name)), key=str)
+        return f"there {'is version' if len(versions) == 1 else 'are versions'} {', '.join(map(str, versions))}"
+
+    def _not_found(self, detector: str, name: str, version: int | None) -> MaskNotFound:
+        masks = self.list_masks()
+        of_name = [str(v) for d, n, v in masks if (d, n) == (detector, name)]
+        names = sorted({n for d, n, _ in masks if d == detector})
+        what = f"no mask {name!r} of detector {detector!r}"
+        if of_name:
+            return MaskNotFound(f"{what} has version {version}: there are {', '.join(of_name)}")
+        if names:
+            near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
+            return MaskNotFound(f"there is {what}: there are {', '.join(map(repr, near))} of {len(names)}")
+        detectors = sorted({d for d, _, _ in masks})
+        near = get_close_matches(detector, detectors, n=5, cutoff=0.4) or detectors[:5]
+        there = f"only of {', '.join(map(repr, near))}" if near else "the registry is empty"
+        return MaskNotFound(f"there is {what}, nor any other of it: {there}")
+
+
+def _why_none(node: Any) -> str:
+    if node is None:
+        return "it may have been deleted"
+    return "it is not complete" if node.metadata.get(SPEC) == DRAFT else "what has this uid is none"
+
+
+def _check_name(what: str, text: Any) -> None:
+    try:
+        good = isinstance(text, str) and text != "" and "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair
+        good = False
+    if not good:
+        raise ValueError(
+            f"{what} {text!r}: give a text of at least one character, without the NUL that databases end at"
+        )
+
+
+def _version(version: Any) -> int:
+    """The version as an int; True is none, nor are 1.0 and "1", which would be equal to others only now and then."""
+    if isinstance(version, bool | np.bool_ | str | float) or not hasattr(version, "__index__"):
+        raise ValueError(f"version {version!r} is no version: give a whole number from 0, such as 0, or 'next'")
+    number = operator.index(version)
+    if not 0 <= number < 2**53:  # beyond which JSON is not exact everywhere
+        raise ValueError(f"version {version!r} is no version: give a whole number from 0")
+    return number
+
+
+def _plain(metadata: Any) -> Any:
+    if isinstance(metadata, Mapping):
+        return {key: _plain(value) for key, value in metadata.items()}
+    if isinstance(metadata, list | tuple):
+        return [_plain(value) for value in metadata]
+    return metadata

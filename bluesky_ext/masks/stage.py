@@ -1,0 +1,85 @@
+"""The base of the stages that take masks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from bluesky_ext.documents import Map
+from bluesky_ext.documents.run import Run, Stream
+from bluesky_ext.documents.tasks import Kernel
+from bluesky_ext.masks.given import GivenMasks, UsedMasks
+
+
+class MaskedMap(Map):
+    """The base of maps whose kernel takes a mask.
+
+    Masks that are arrays are combined here and now: a subclass gives `known_mask` to its kernel. Those that are to be
+    looked up are read at the start of each run, and go to the kernel as its last input. In both cases the descriptors
+    of the derived run say, in their configuration, the uid and sha256 of each mask: that of the stage, where it adds
+    keys, and that of the device that the image is of, where the stage changes the image.
+
+    A mask that cannot be found or read costs its run: every event of that run fails, and the log says why, once.
+
+    Parameters
+    ----------
+    kernel : callable
+        As for `Map`.
+    given : GivenMasks, optional
+        The masks.
+    **options
+        As for `Map`.
+    """
+
+    #: Whether the derived events have the image that the mask was applied to.
+    keeps_image = False
+
+    def __init__(self, kernel: Kernel, *, given: GivenMasks | None, **options: Any) -> None:
+        self._given = given
+        self.n_inputs += self._looks_up
+        super().__init__(kernel, **options)
+
+    @property
+    def _looks_up(self) -> bool:
+        return self._given is not None and self._given.known is None
+
+    def begin(self, start: Mapping[str, Any]) -> Any:
+        """The masks of the run, if there are any."""
+        return None if self._given is None else self._given.look_up()
+
+    def masks_of(self, state: Any) -> UsedMasks | None:
+        """The masks in what `begin` returned."""
+        return state
+
+    def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
+        """The mask, if it was looked up."""
+        used = self.masks_of(state)
+        return (used.mask,) if self._looks_up and used is not None else ()
+
+    def _described(self, run: Run, stream: Stream) -> None:
+        used = self.masks_of(run.state) if stream.wanted else None
+        if used is not None:
+            self._configure(cast(dict[str, Any], stream.descriptor), used)  # a copy, ours alone
+        super()._described(run, stream)
+
+    def _configure(self, descriptor: dict[str, Any], used: UsedMasks) -> None:
+        now, source = time.time(), f"bluesky_ext:{self.name}"
+        configuration = descriptor.setdefault("configuration", {})
+        configuration[self.name] = _merged(configuration.get(self.name, {}), used.configuration(now, source))
+        if self.keeps_image:
+            for name, keys in descriptor.get("object_keys", {}).items():
+                if set(self.data_keys) & set(keys):
+                    of_stage = used.configuration(now, source, prefix=f"{self.name}_")
+                    configuration[name] = _merged(configuration.get(name, {}), of_stage)
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {part: {**one.get(part, {}), **other[part]} for part in ("data", "timestamps", "data_keys")}
+
+
+def known_mask(given: GivenMasks | None) -> np.ndarray | None:
+    """The mask for a kernel: None if there is none, or it is looked up at the start of each run."""
+    return None if given is None or given.known is None else given.known.mask

@@ -1,0 +1,104 @@
+"""Masks of the CHX beamline's registry are ours, and ours are theirs.
+
+What their client does was read in its public source (``masks.py``): it writes arrays with the metadata ``spec``,
+``name``, ``detector`` and ``version`` under keys of Tiled's, and finds them among the children of its container.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiled.queries import Key
+from writers import content
+
+from bluesky_ext.masks import MaskClient, MaskExists, MaskNotFound
+
+
+def written(container, detector, name, version, mask):
+    """Write a mask as theirs is written; its uid."""
+    metadata = {"spec": "mask", "name": name, "detector": detector, "version": version}
+    return container.write_array(mask, metadata=metadata).path_parts[-1]
+
+
+def searched(container, **metadata):
+    """The masks that have these values, as they look for them."""
+    found = container.search(Key("spec") == "mask")
+    for key, value in metadata.items():
+        found = found.search(Key(key) == value)
+    return found
+
+
+def test_their_way_of_reading_finds_our_masks(everywhere):
+    with everywhere.open() as masks:
+        uids = [masks.register_mask("det", "m", content(version), version) for version in range(3)]
+        other = masks.register_mask("det", "other", content(9))
+        container = masks._root  # noqa: SLF001 - the container that their client would be given
+        # Listing
+        listed = [
+            (node.metadata.get("detector", "any"), node.metadata["name"], node.metadata.get("version"))
+            for node in searched(container).values()
+        ]
+        assert sorted(listed) == masks.list_masks()
+        # The highest version, and one of them
+        uid, node = max(
+            searched(container, name="m", detector="det").items(), key=lambda item: item[1].metadata["version"]
+        )
+        assert uid == uids[2]
+        np.testing.assert_array_equal(np.asarray(node.read()), content(2))
+        assert list(searched(container, name="m", detector="det", version=1)) == [uids[1]]
+        # By uid
+        np.testing.assert_array_equal(np.asarray(container[other].read()), content(9))
+        # A duplicate is refused by them as well
+        assert len(searched(container, name="other", detector="det", version=0)) == 1
+
+
+def test_their_masks_are_listed_and_fetched_at_any_depth(everywhere):
+    with everywhere.open() as masks:
+        root = masks._root  # noqa: SLF001
+        flat = written(root, "det", "flat", 3, content(3))
+        inner = root.create_container("site").create_container("masks")
+        deep = written(inner, "det", "deep", 0, content(4))
+        deeper = written(inner, "det", "deep", 1, content(5))
+        root.write_array(content(6), metadata={"spec": "no mask", "name": "x", "detector": "det", "version": 0})
+        ours = masks.register_mask("det", "ours", content(7))
+        assert masks.list_masks() == [("det", "deep", 0), ("det", "deep", 1), ("det", "flat", 3), ("det", "ours", 0)]
+        assert masks.get_mask_uid("det", "flat") == flat
+        uid, mask = masks.get_mask("det", "deep")
+        assert uid == f"site/masks/{deeper}"
+        np.testing.assert_array_equal(mask.compute(), content(5))
+        np.testing.assert_array_equal(masks.get_mask_by_uid(f"site/masks/{deep}").compute(), content(4))
+        assert masks.search(detector="det", version=0).keys() == {f"site/masks/{deep}", ours}
+        masks.delete_mask("det", "deep", 1)
+        assert masks.get_mask_uid("det", "deep") == f"site/masks/{deep}"
+        with pytest.raises(MaskNotFound):
+            masks.get_mask("det", "x")
+
+
+def test_their_masks_block_duplicates_and_count_for_the_next_version(masks, place):
+    root = masks._root  # noqa: SLF001
+    uid = written(root.create_container("theirs"), "det", "m", 5, content(1))
+    with pytest.raises(MaskExists, match=f"uid theirs/{uid}"):
+        masks.register_mask("det", "m", content(2), 5)
+    masks.register_mask("det", "m", content(2), "next")
+    assert masks.list_masks() == [("det", "m", 5), ("det", "m", 6)]
+
+
+def test_their_masks_of_no_detector_are_of_any(masks):
+    root = masks._root  # noqa: SLF001
+    root.write_array(content(1), metadata={"spec": "mask", "name": "m"})
+    assert masks.list_masks() == [("any", "m", None)]
+    np.testing.assert_array_equal(masks.get_mask("any", "m")[1].compute(), content(1))
+
+
+def test_their_masks_may_be_of_zeros_and_ones(masks):
+    written(masks._root, "det", "m", 0, content(5).astype(np.uint8))  # noqa: SLF001
+    _, mask = masks.get_mask("det", "m")
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask.compute(), content(5))
+
+
+def test_a_catalogue_of_theirs_alone_is_understood(place):
+    with place.open() as masks:
+        written(masks._root, "det", "m", 0, content(5))  # noqa: SLF001
+    with MaskClient.embedded(place.where) as masks:
+        assert masks.list_masks() == [("det", "m", 0)]
