@@ -1,3 +1,14 @@
-"""The plans of crystal mapping, beside those of Bluesky (`bp`, `bps`)."""
+"""The plans of crystal mapping and of the microscope, beside those of Bluesky (`bp`, `bps`)."""
 
 from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever
+from bluesky_ext.plans.stxm import (
+    osa_focus,
+    osa_image,
+    ptychography_scan,
+    sample_focus,
+    sample_image,
+    sample_image_stack,
+    sample_line_spectra,
+    sample_point_spectra,
+    tomography_scan,
+)

@@ -1,9 +1,12 @@
-"""The analysis that goes along with every scan: images, peaks, and crystal maps that are current while it runs.
+"""What goes along with every scan: images, peaks and crystal maps that are current while it runs; files of the microscope.
 
 A scan is safe from it: what goes wrong is logged and counted (`pt.stats`), and the scan goes on.
 """
 
+from event_model import RunRouter
+
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker
+from suitcase.nxstxm import NXstxmWriter
 
 ip = ImageProcessor(f"{dexela.name}_image", subtrahend="dark")
 pt = PeakTracker(f"{dexela.name}_image", diameter=11, minmass=700)
@@ -14,3 +17,7 @@ pt.subscribe(cm)
 RE.subscribe(ip)
 
 # After a scan, or in the middle of one: cm.dataset, cm.tracks.
+
+# Scans of the microscope go to NXstxm files in nxstxm/: .tmp while they run. Other scans have no such metadata.
+nxstxm = NXstxmWriter("nxstxm", "{uid}", on_error="log")
+RE.subscribe(RunRouter([lambda name, start: ([nxstxm] if "metadata" in start else [], [])]))

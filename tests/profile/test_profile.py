@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 PROFILE = Path(__file__).parents[2] / "profile_collection"
@@ -17,6 +19,12 @@ assert PROFILE_READY
                          shutter=shutter, shutter_open="open", shutter_close="closed", take_dark=True))
 maps = cm.dataset
 print("maps", dict(maps.sizes), "peaks", len(cm.tracks), "failed", pt.stats.failed, "shutter", shutter.get())
+"""
+
+STACK = """
+assert PROFILE_READY
+uids = RE(sample_image_stack([counter0], endstation, [(-1, 1, 3, -1, 1, 4)], [280.0, 285.2], dwell=1))
+print("uids", *uids)
 """
 
 
@@ -35,6 +43,7 @@ def ipython(profile, code, **options):
         text=True,
         env={"PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg", "HOME": str(profile.parent), **options},
         timeout=55,
+        cwd=profile.parent,
     )
 
 
@@ -47,6 +56,21 @@ def test_a_scan_in_the_profile_has_its_maps_when_it_ends(profile):
     assert "failed 0" in line
     assert "closed" in line
     assert int(line.split("'grain': ")[1].split(",")[0]) > 10
+
+
+def test_a_scan_of_the_microscope_has_its_file_when_it_ends(profile):
+    pytest.importorskip("IPython")
+    answer = ipython(profile, STACK)
+    assert "Traceback" not in answer.stdout + answer.stderr, answer.stdout + answer.stderr
+    (line,) = [line for line in answer.stdout.splitlines() if line.startswith("uids")]
+    first, second = line.split()[1:]  # a run for each energy
+    (file,) = (profile.parent / "nxstxm").iterdir()
+    assert file.name == f"{first}.hdf5"
+    with h5py.File(file) as opened:
+        data = opened["entry0/counter0"]
+        assert data["data"].shape == (2, 3, 4)
+        assert data["energy"][()].tolist() == [280.0, 285.2]
+        assert not np.isnan(data["data"][()]).any()
 
 
 def test_a_startup_file_that_fails_leaves_no_sentinel(profile):
