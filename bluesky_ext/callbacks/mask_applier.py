@@ -27,8 +27,13 @@ class _Apply:
     fill: float
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
-        mask = self.mask if mask is None else mask
-        return {self.data_key: apply_mask(as_image(data[self.data_key]), mask, self.fill)}  # pyright: ignore
+        image = as_image(data[self.data_key])
+        if image.ndim < 2 or image.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{self.data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image"
+            )
+        used = self.mask if mask is None else mask
+        return {self.data_key: apply_mask(image, used, self.fill)}  # pyright: ignore[reportArgumentType]
 
 
 class MaskApplier(MaskedMap):

@@ -26,8 +26,10 @@ class _Sparsify:
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
         image = as_image(data[self.data_key])
-        if image.ndim < 2:
-            raise ValueError(f"{self.data_key} is no image: it has shape {image.shape}; give the key of an image")
+        if image.ndim < 2 or image.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{self.data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image"
+            )
         index, value = sparsify(image, self.mask if mask is None else mask)
         return {
             self.data_key: None,

@@ -1,27 +1,25 @@
-"""``bluesky-ext export``: files in other formats, from recorded runs."""
+"""``bluesky-ext export``: files in other formats, from stored runs."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
-from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.documents import Recording, as_source
-
-Pair = tuple[str, dict[str, Any]]
+from bluesky_ext.cli import site
+from bluesky_ext.cli.sources import runs_of
+from bluesky_ext.cli.usage import Defaults
 
 
 def add_to(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "export",
-        help="write recorded runs to files of another format",
-        description="Write recorded runs to files of another format.",
+        help="write stored runs to files of another format",
+        description="Write stored runs to files of another format.",
     )
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     nxstxm = formats.add_parser(
@@ -32,14 +30,20 @@ def add_to(commands: Any) -> None:
             name ends with .tmp; a scan that is not complete stays so, with all that was measured.""",
         epilog="""Exit codes: 0 all scans are written; 1 a scan is not, and why is said; 2 the command was not
             understood.""",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Defaults,
     )
     nxstxm.add_argument(
         "sources",
         nargs="+",
-        type=Path,
         metavar="SOURCE",
-        help="""a recording, a directory of recordings, or a JSON file of the documents of some runs by their uids""",
+        help="""a recording, a directory of recordings, a JSON file of the documents of some runs by their uids, or,
+            with --catalog, a run: a uid or six characters of it, a scan_id, or -1 for the last one""",
+    )
+    nxstxm.add_argument(
+        "--catalog",
+        metavar="CATALOG",
+        help="""where the runs are: the directory of a catalogue (with a slash: ./runs), the address of a Tiled server
+            (with its key in TILED_API_KEY), or a profile of Tiled""",
     )
     nxstxm.add_argument("-d", "--directory", type=Path, default=Path(), help="where the files go")
     nxstxm.add_argument(
@@ -59,70 +63,28 @@ def add_to(commands: Any) -> None:
 
 def run_nxstxm(options: argparse.Namespace) -> int:
     """Write the scans, and say where they are."""
-    # By the name under which Bluesky finds suitcases: it is a package of its own, that can be had without this one.
-    suitcase = importlib.import_module("suitcase.nxstxm")
+    from bluesky_ext.playback.counted import counted
+    from bluesky_ext.playback.filled import filled
+    from bluesky_ext.playback.replay import expected_events
+    from bluesky_ext.storage import as_source
+    from suitcase_nxstxm import NXstxmWriter
+
     given = {name: getattr(options, name) for name in ("source_name", "scan_type") if hasattr(options, name)}
-    runs = list(_runs(options))
-    with (
-        suitcase.NXstxmWriter(options.directory, options.prefix, overwrite=options.overwrite, **given) as writer,
-        tqdm(total=_events(runs), unit="event", unit_scale=True, desc="export") as bar,
-    ):
-        for run in runs:
-            for name, document in run:
+    with ExitStack() as stack:
+        catalog = stack.enter_context(site.opened(options.catalog)) if options.catalog else None
+        runs = [source for _, source in runs_of(options.sources, catalog)]
+        counts = [expected_events(source) for source in runs]
+        total = None if None in counts else sum(count or 0 for count in counts)
+        bar = stack.enter_context(tqdm(total=total, unit="event", unit_scale=True, desc="export", disable=None))
+        writer = stack.enter_context(
+            NXstxmWriter(options.directory, options.prefix, overwrite=options.overwrite, **given)
+        )
+        for source in runs:
+            for name, document in filled(counted(as_source(source))):
                 writer(name, document)
                 bar.update(len(document["seq_num"]) if name == "event_page" else name == "event")
         writer.finish()
-    for path in _paths(writer.artifacts):
-        print(path)
+    for paths in writer.artifacts.values():
+        for path in paths:
+            print(path)
     return 0
-
-
-def _runs(options: argparse.Namespace) -> Iterator[Iterable[Pair]]:
-    """The runs of all sources, each an iterable of its documents."""
-    for path in options.sources:
-        if path.is_dir():
-            recordings = Recording.find(path)
-            if not recordings:
-                raise FileNotFoundError(f"there is no recording in {path}")
-            yield from map(as_source, recordings)
-        else:
-            yield from _dumped(path) or [as_source(path)]
-
-
-def _dumped(path: Path) -> list[list[Pair]]:
-    """The runs of a JSON file that has their documents by uids, as databroker is dumped; none if it is no such file."""
-    if path.suffix != ".json":
-        return []
-    with path.open("rb") as file:
-        # The JSON of a recording is a list, or a document a line; this one is one object, or that in a string again.
-        if file.read(64).lstrip()[:1] not in (b"{", b'"'):
-            return []
-        file.seek(0)
-        try:
-            found = json.load(file)
-        except ValueError:
-            return []
-    if isinstance(found, str):
-        found = json.loads(found)
-    if not isinstance(found, dict) or not all(isinstance(documents, list) for documents in found.values()):
-        return []
-    return [[(name, document) for name, document in documents] for documents in found.values()]
-
-
-def _events(runs: Iterable[Iterable[Pair]]) -> int | None:
-    """How many events the runs have, as far as their stop documents say it; None if one does not."""
-    total = 0
-    for run in runs:
-        stop = run.stop if isinstance(run, Recording) else _last(run)
-        if stop is None:
-            return None
-        total += sum(stop.get("num_events", {}).values())
-    return total
-
-
-def _last(run: Iterable[Pair]) -> dict[str, Any] | None:
-    return next((document for name, document in run if name == "stop"), None)
-
-
-def _paths(artifacts: dict[str, list[Any]]) -> list[Any]:
-    return [path for paths in artifacts.values() for path in paths]

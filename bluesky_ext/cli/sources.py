@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ def runs_of(names: Sequence[str], catalog: Any = None) -> list[tuple[str, Any]]:
     Parameters
     ----------
     names : sequence of str
-        Each is a path of a recording or of a directory of recordings, or a run of the catalogue: see `find_run`.
+        Each is a path of a recording, of a directory of recordings, or of a JSON file that has the documents of some
+        runs by their uids; or a run of the catalogue: see `find_run`.
     catalog : client, optional
         The catalogue.
 
@@ -41,6 +43,8 @@ def _runs(name: str, catalog: Any) -> Iterator[tuple[str, Any]]:
         if not recordings:
             raise FileNotFoundError(f"there is no recording in {path}")
         yield from ((_short(recording.start), recording) for recording in recordings)
+    elif path.exists() and (dumped := _dumped(path)):
+        yield from ((uid[:8], documents) for uid, documents in dumped.items())
     elif path.exists():
         recording = Recording(path)
         yield _short(recording.start), recording
@@ -51,6 +55,25 @@ def _runs(name: str, catalog: Any) -> Iterator[tuple[str, Any]]:
 
         run = find_run(catalog, name)
         yield _short(run.metadata["start"]), run
+
+
+def _dumped(path: Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """The runs of a JSON file that has their documents by uid, as databroker is dumped; none if it is no such file."""
+    if path.suffix != ".json":
+        return {}
+    with path.open("rb") as file:
+        # The JSON of a recording is a list, or a document a line; this one is one object, or that in a string again.
+        if file.read(64).lstrip()[:1] not in (b"{", b'"'):
+            return {}
+        file.seek(0)
+        try:
+            found = json.load(file)
+            found = json.loads(found) if isinstance(found, str) else found
+        except ValueError:
+            return {}
+    if not isinstance(found, dict) or not all(isinstance(documents, list) for documents in found.values()):
+        return {}
+    return {uid: [(name, document) for name, document in documents] for uid, documents in found.items()}
 
 
 def _short(start: Any) -> str:

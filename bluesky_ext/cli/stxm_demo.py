@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ def run(options: argparse.Namespace) -> int:
 
     from bluesky_ext.plans.stxm import Endstation, sample_image_stack
     from bluesky_ext.sim import stxm
+    from suitcase_nxstxm import NXstxmWriter
 
-    suitcase = importlib.import_module("suitcase.nxstxm")
     ny, nx = options.points
     s: Any = stxm(options.seed)
     sample = s.microscope.sample
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     station = Endstation(s.devices, s.shutter, zp_def=s.zp_def)
     RE = RunEngine(call_returns_result=False)
     with (
-        suitcase.NXstxmWriter(options.directory, "{uid}", source_name="simulation") as writer,
+        NXstxmWriter(options.directory, "{uid}", source_name="simulation") as writer,
         tqdm(total=len(ENERGIES), unit="image", desc="scan") as bar,
     ):
         RE.subscribe(writer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -78,10 +77,10 @@ class NXstxm(Pipeline):
 
     def build(self, site: Site) -> Callback:
         """The writer of the suitcase, which is given whole scans, with their images."""
-        # By the name under which Bluesky finds suitcases: it is a package of its own, that can be had without this one.
-        suitcase = importlib.import_module("suitcase.nxstxm")
+        from suitcase_nxstxm import NXstxmWriter
+
         given = {"source_name": self.source_name, "scan_type": self.scan_type}
-        writer = suitcase.NXstxmWriter(
+        writer = NXstxmWriter(
             self.directory,
             self.file_prefix,
             overwrite=self.overwrite,

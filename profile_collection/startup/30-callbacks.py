@@ -1,4 +1,4 @@
-"""What goes along with every scan: images, peaks and crystal maps that are current while it runs; files of the microscope.
+"""What goes along with every scan: crystal maps that are current while it runs, and files of the microscope.
 
 A scan is safe from it: what goes wrong is logged and counted (`pt.stats`), and the scan goes on.
 """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ def check(path: Path, runs: dict[str, list[Any]]) -> None:
     np.testing.assert_array_equal(data, np.reshape(counts(runs), (2, 3, 4)))
 
 
-def test_a_directory_of_recordings_becomes_a_file(recorded, tmp_path, capsys):
+def test_a_directory_of_recordings_becomes_a_file(recorded, tmp_path, capsys, monkeypatch):
     source, runs = recorded
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # the bar is for terminals
     assert main(["export", "nxstxm", str(source), "--directory", str(tmp_path), "--prefix", "stack"]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [str(tmp_path / "stack.hdf5")]
@@ -107,7 +109,7 @@ def test_a_file_is_not_written_over_unless_told(recorded, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [(None, "No such file"), (b"no recording", "is not a recording"), ("directory", "no recording in")],
+    [(None, "there is no recording"), (b"no recording", "is not a recording"), ("directory", "no recording in")],
 )
 def test_what_is_no_source_is_an_error_of_one_line(tmp_path, capsys, content, word):
     path = tmp_path / "source.json"
@@ -135,3 +137,18 @@ def test_help_says_what_can_be_given(capsys):
     said = capsys.readouterr().out
     for word in ("SOURCE", "--directory", "--prefix", "--overwrite", "Exit codes"):
         assert word in said
+
+
+def test_a_stack_of_a_catalogue(recorded, tmp_path):
+    pytest.importorskip("tiled.server.app")
+    from bluesky_ext import replay
+    from bluesky_ext.storage import close_catalog, open_catalog, save
+
+    source, runs = recorded
+    catalog = open_catalog(tmp_path / "catalog")
+    with save(catalog, backup=tmp_path / "backup") as sink:
+        replay(source, sink, fill=False)
+    close_catalog(catalog)
+    command = ["export", "nxstxm", "--catalog", str(tmp_path / "catalog"), *reversed(runs)]
+    assert main([*command, "-d", str(tmp_path), "-p", "stored"]) == 0
+    check(tmp_path / "stored.hdf5", runs)

@@ -163,6 +163,10 @@ class Case:
     def keeps_seq_num(self) -> bool:
         return self.is_map and not self.make().makes_rows
 
+    @property
+    def has_images(self) -> bool:
+        return self.keeps_seq_num and self.name != "Sparsifier"
+
 
 LOCATE = {"diameter": 7, "minmass": 200}
 
@@ -189,7 +193,7 @@ CASES = [
     Case("ImageProcessor", lambda **kw: ImageProcessor(KEY, **kw)),
     Case("ImageProcessor-array", lambda **kw: ImageProcessor(KEY, np.full(SHAPE, 100.0), **kw)),
     Case("ImageProcessor-dark", lambda **kw: ImageProcessor(KEY, "dark", **kw)),
-    Case("ImageProcessor-mask", lambda **kw: ImageProcessor(KEY, "dark", mask=("det", "gap"), registry=REGISTRY, **kw)),
+    Case("ImageProcessor-mask", lambda **kw: ImageProcessor(KEY, mask=("det", "gap"), registry=REGISTRY, **kw)),
     Case("MaskApplier", lambda **kw: MaskApplier(KEY, MASK, **kw)),
     Case("MaskApplier-nan", lambda **kw: MaskApplier(KEY, [MASK, ("det", "gap")], np.nan, registry=REGISTRY, **kw)),
     Case("Sparsifier", lambda **kw: Sparsifier(KEY, ("det", "gap"), registry=REGISTRY, **kw)),

@@ -63,7 +63,7 @@ def test_a_scan_of_the_microscope_has_its_file_when_it_ends(profile):
     answer = ipython(profile, STACK)
     assert "Traceback" not in answer.stdout + answer.stderr, answer.stdout + answer.stderr
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("uids")]
-    first, second = line.split()[1:]  # a run for each energy
+    first, _ = line.split()[1:]  # a run for each energy
     (file,) = (profile.parent / "nxstxm").iterdir()
     assert file.name == f"{first}.hdf5"
     with h5py.File(file) as opened:
