@@ -132,7 +132,7 @@ def registry(name, masks, root):
         f"{name}: get and compute an Eiger 4M mask, against Tiled",
         lambda: masks.get_mask_by_uid(uid).compute(),
         lambda: root[uid].read().compute(),
-        0.95,
+        1,
         25,
         25,
     )
