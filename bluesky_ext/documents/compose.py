@@ -59,6 +59,19 @@ class Composed(Map):
         """The state of each map."""
         return [one.begin(start) for one in self.maps]
 
+    def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
+        """What each map has to say; of itself it says it under the name of all of them, and its own before each key."""
+        configuration = descriptor.setdefault("configuration", {})
+        for one, its_state in zip(self.maps, state, strict=True):
+            others = configuration.pop(one.name, None)
+            one.describe(its_state, descriptor)
+            own = configuration.pop(one.name, {})
+            if others is not None:  # a device of that name
+                configuration[one.name] = others
+            for part, said in own.items():
+                mine = configuration.setdefault(self.name, {}).setdefault(part, {})
+                mine.update({f"{one.name}_{key}": value for key, value in said.items()})
+
     def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
         """The inputs of the first map."""
         return self.maps[0].inputs(state[0], stream, event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -101,6 +101,9 @@ class Map(Stage):
         """Whether the derived descriptors carry the devices of the input: rows have none."""
         return not self.makes_rows
 
+    def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
+        """Add to the configuration of a descriptor what the events of the derived run owe to the state of the run."""
+
     def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
         """What the kernel is given beside the event; called in the order of events, before any of them is worked on.
 
@@ -134,6 +137,8 @@ class Map(Stage):
             self._in_flight[run.uid] = InFlight(tasks, self._max_in_flight)
 
     def _described(self, run: Run, stream: Stream) -> None:
+        if stream.wanted:
+            self.describe(run.state, cast(dict[str, Any], stream.descriptor))  # a copy, ours alone
         if self.executor is not None:
             self._in_flight[run.uid].tasks.tell("descriptor", stream.descriptor)
 

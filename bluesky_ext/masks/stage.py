@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from bluesky_ext.documents import Map
-from bluesky_ext.documents.run import Run, Stream
 from bluesky_ext.documents.tasks import Kernel
 from bluesky_ext.masks.given import GivenMasks, UsedMasks
 
@@ -59,11 +58,11 @@ class MaskedMap(Map):
         used = self.masks_of(state)
         return (used.mask,) if self._looks_up and used is not None else ()
 
-    def _described(self, run: Run, stream: Stream) -> None:
-        used = self.masks_of(run.state) if stream.wanted else None
+    def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
+        """Say which masks were used."""
+        used = self.masks_of(state)
         if used is not None:
-            self._configure(cast(dict[str, Any], stream.descriptor), used)  # a copy, ours alone
-        super()._described(run, stream)
+            self._configure(descriptor, used)
 
     def _configure(self, descriptor: dict[str, Any], used: UsedMasks) -> None:
         now, source = time.time(), f"bluesky_ext:{self.name}"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cases import KEY, MASK, SHAPE, Collector, feed, frames, raw_run, run_through
 
-from bluesky_ext import ImageProcessor, PeakTracker
+from bluesky_ext import ImageProcessor, PeakTracker, compose
 from bluesky_ext.callbacks import MaskApplier
 from bluesky_ext.masks import mask_sha256
 
@@ -287,3 +287,21 @@ def test_a_peak_whose_maximum_is_masked_is_gone():
     assert all(len(found[0]) == 2 for found in rows(run_through(PeakTracker(KEY, 7, minmass=200), given)).values())
     for frame, found in rows(run_through(PeakTracker(KEY, 7, minmass=200, mask=mask), given)).items():
         assert np.rint(found[:2]).T.tolist() == [[40, 30 + frame]]
+
+
+def test_maps_in_one_task_say_which_masks_they_used():
+    mask = np.ones(SHAPE, bool)
+    mask[:3] = False
+    chained = ImageProcessor(KEY, mask=mask)
+    chained.subscribe(tracker := PeakTracker(KEY, 5, mask=mask))
+    composed = compose(ImageProcessor(KEY, mask=mask), PeakTracker(KEY, 5, mask=mask))
+    told = []
+    for first, last in ((chained, tracker), (composed, composed)):
+        last.subscribe(sink := Collector())
+        feed(first, raw_run(dark=False))
+        (frames_stream,) = [doc for doc in sink.named("descriptor") if doc["name"] == "frames"]
+        said = [data for one in frames_stream["configuration"].values() for data in one["data"].items()]
+        told.append({key: value for key, value in said if "mask_sha256" in key})
+    sha256 = [mask_sha256(mask)]
+    assert told[0] == {"ImageProcessor_mask_sha256": sha256, "mask_sha256": sha256}
+    assert told[1] == {"ImageProcessor_mask_sha256": sha256, "PeakTracker_mask_sha256": sha256}
