@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.placement import by_set_points, check_fits, unit_of
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.request import Axis, Request
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.signals import Signals, as_floats
 from suitcase_nxstxm.streams import Stream, scalar
@@ -38,10 +38,13 @@ class Arrival:
     def place(self, signals: Signals, stream: Stream, index: int, data: Mapping[str, Any], what: str) -> None:
         """Put the numbers of an event to their places."""
         present = [key for key in stream.detectors if key in data]
-        if self.default is None and present:
-            self.begin(stream, present)
         values = {key: as_floats(data[key], f"{key!r} of {what}") for key in self.default_first(present)}
         frames = {key for key, array in values.items() if self._is_frame(signals, stream, key, array, what)}
+        frames |= self._spectra(signals, stream, values, frames)
+        self._put_aside(signals, stream, index, values, frames)
+        if self.default is None and values:
+            self.begin(stream, values)
+            values = {key: values[key] for key in self.default_first(values)}
         sizes = [array.size for key, array in values.items() if key not in frames]
         shape = signals.entry.layout.shape
         stream.unit = max([stream.unit, *(unit_of(size, shape, stream.unit) or 1 for size in sizes)])
@@ -66,7 +69,42 @@ class Arrival:
                 raise MisfitError(f"{key!r} of {what} has {array.size} numbers where another detector has {number}")
         if stream.monitor is not None and (current := scalar(data.get(stream.monitor))) is not None:
             signals.monitor(stream.info[stream.monitor], where, current)
+        self._dwells(signals, stream, data, where, taken)
         self._positions(signals, stream, data, where, taken)
+
+    def _spectra(
+        self, signals: Signals, stream: Stream, values: Mapping[str, np.ndarray], frames: set[str]
+    ) -> set[str]:
+        """The arrays that are for one point, because the detector that is wanted first has one number for it."""
+        scalars = [key for key, array in values.items() if array.size == 1]
+        arrays = {key for key, array in values.items() if array.size > 1} - frames
+        by_point = bool(scalars and arrays) and stream.unit == 1 and self._fast(signals) in stream.positions
+        return arrays if by_point and any(stream.wants(key, self._request) for key in scalars) else set()
+
+    def _put_aside(
+        self, signals: Signals, stream: Stream, index: int, values: dict[str, np.ndarray], frames: set[str]
+    ) -> None:
+        """Take from the values what is read once where other detectors have a number for each of many points.
+
+        Which of the points it is for nobody knows, so it goes to the collection, and to no grid.
+        """
+        if any(array.size > 1 for key, array in values.items() if key not in frames):
+            stream.aside |= {key for key, array in values.items() if array.size == 1}
+        for key in stream.aside & set(values):
+            signals.aside(stream.name, stream.info.get(key, {}), key, index, values.pop(key).item())
+
+    def _dwells(
+        self, signals: Signals, stream: Stream, data: Mapping[str, Any], where: slice | np.ndarray, taken: slice
+    ) -> None:
+        """Put the times that detectors counted."""
+        for key, name in stream.detectors.items():
+            if stream.dwells and key in data and key not in stream.aside:
+                dwell = stream.dwell_of(key, key == self.default)
+                value = scalar(data.get(dwell)) if dwell is not None else None
+                if dwell is not None and value is not None:
+                    seconds = stream.seconds(dwell, value, in_ms=not self._request.follows)
+                    if seconds is not None:
+                        signals.dwell(name, where, taken, seconds, key == self.default)
 
     def _positions(
         self, signals: Signals, stream: Stream, data: Mapping[str, Any], where: slice | np.ndarray, taken: slice
@@ -81,19 +119,40 @@ class Arrival:
             stands = name not in layout.fields or layout.fields[name][1] < len(layout.shape) - 1
             if read is not None and not layout.grows and (number == 1 or stands):
                 signals.readback(name, units, taken, read)
+            if name in layout.fields and units and layout.fields[name][0].units is None:
+                signals.units(name, units)
             if name in layout.fields and number == 1:
                 axis, dimension = layout.fields[name]
                 value = read if aim is None else aim
                 flat = int(where.start if isinstance(where, slice) else where[0])
                 step = flat if layout.grows else signals.step(flat, dimension)
-                if value is not None and (layout.grows or np.isnan(axis.points[step])):
+                known = np.nan if layout.grows else axis.points[step]
+                if value is not None and (np.isnan(known) or (self._request.follows and _other(aim, axis, step))):
                     signals.learn(name, step, value)
 
     def _set_points(self, signals: Signals, stream: Stream, index: int, data: Mapping[str, Any]) -> int | None:
-        """The place of a point in its plane by the set points that its event has, if it has those of all axes."""
+        """The place of a point in the array by the set points that its event has, if it has those of all axes."""
+        layout, request = signals.entry.layout, self._request
+        if request.ordered or layout.grows:
+            return None
+        all_planes = request.num_points is None or request.num_points > layout.plane_size
+        if layout.planes and request.plane == 0 and all_planes:
+            # The energies need not be the outermost loop.
+            found = self._by_set_points(layout.axes, signals, stream, data)
+            if found is not None:
+                return found
+        if layout.planes and not signals.path.by_planes:
+            return None
+        flat = self._by_set_points(layout.axes[layout.planes :], signals, stream, data)
+        return None if flat is None else signals.path.base + index // layout.plane_size * layout.plane_size + flat
+
+    def _by_set_points(
+        self, wanted: Sequence[Axis], signals: Signals, stream: Stream, data: Mapping[str, Any]
+    ) -> int | None:
+        """The flat index of a point in an array with these axes, if its event has the set points of all of them."""
         layout = signals.entry.layout
         axes, keys = [], []
-        for axis in layout.axes[layout.planes :]:
+        for axis in wanted:
             chosen = axis
             if axis.name == "line_position":
                 lines = [other for other, _ in layout.along.values() if other.name in stream.positions]
@@ -106,10 +165,7 @@ class Arrival:
                 return None
             axes.append(chosen)
             keys.append(position.set_point)
-        flat = by_set_points(axes, data, keys)
-        if flat is None:
-            return None
-        return signals.path.base + index // layout.plane_size * layout.plane_size + flat
+        return by_set_points(axes, data, keys)
 
     def _is_frame(self, signals: Signals, stream: Stream, key: str, array: np.ndarray, what: str) -> bool:
         """Whether an array is what a detector has for one point, not what it has for many."""
@@ -120,8 +176,7 @@ class Arrival:
             return True
         if layout.grows or self._request.num_points in (layout.plane_size, layout.size):
             return True
-        fast = layout.axes[-1].name if layout.axes[-1].name != "line_position" else next(iter(layout.along), "")
-        read_by_point = fast in stream.positions
+        read_by_point = self._fast(signals) in stream.positions
         if size < layout.shape[-1] and read_by_point:
             return True
         if unit_of(size, layout.shape) is not None:
@@ -130,6 +185,11 @@ class Arrival:
             return True
         shape = " x ".join(map(str, layout.shape))
         raise MisfitError(f"{key!r} of {what} has {size} numbers, which are neither points nor lines of {shape}")
+
+    def _fast(self, signals: Signals) -> str:
+        """The field of the positioner that moves from point to point."""
+        layout = signals.entry.layout
+        return layout.axes[-1].name if layout.axes[-1].name != "line_position" else next(iter(layout.along), "")
 
     def default_first(self, keys: Iterable[str]) -> list[str]:
         """The detectors with the default one first: readers take the first NXdata that they find."""
@@ -140,3 +200,11 @@ class Arrival:
         self.default = stream.default(self._request, keys)
         for signals in self._signals:
             signals.entry.group.attrs["default"] = legal(stream.detectors[self.default])
+
+
+def _other(aim: float | None, axis: Axis, step: int) -> bool:
+    """Whether a set point is another one than the axis has at a step, by more than what rounding does."""
+    known = float(axis.points[step])
+    if aim is None or aim == known:
+        return False
+    return abs(aim - known) > 1e-9 * (float(np.ptp(axis.points)) or abs(known) or 1.0)

@@ -102,6 +102,11 @@ class Block:
         self.dataset[self._region(number)] = values if self.dataset.ndim == 1 else values.reshape(self._plane_shape)
         self.completed += 1
 
+    @property
+    def number(self) -> int | None:
+        """The number of the plane in memory; None if there is none yet."""
+        return self._number
+
     def put_constant(self, number: int, value: float) -> None:
         """Put one value to all of a plane."""
         if not self.dataset.compression or number == self._number:

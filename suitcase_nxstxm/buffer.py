@@ -7,6 +7,7 @@ import io
 import h5py
 
 from suitcase_nxstxm.content import begin, complete, failure, mark, unmark
+from suitcase_nxstxm.errors import UnfinishedError
 from suitcase_nxstxm.runs import unfinished
 
 __all__ = ["Buffer"]
@@ -42,7 +43,7 @@ class Buffer:
         if file is not None:
             with file:
                 if failure(file) is None and not unfinished(file):
-                    complete(file)
+                    complete(file, "the buffer", final=False)
 
     def fail(self, error: BaseException, run: str) -> None:
         """Mark the file as one whose export failed, and close it."""
@@ -54,6 +55,20 @@ class Buffer:
         unmark(self._file, run)
 
     def finish(self, overwrite: bool = False) -> io.BytesIO:
-        """Close the file; return the buffer."""
+        """Complete the file; return the buffer.
+
+        Raises
+        ------
+        UnfinishedError
+            If a run lacks its stop document, or an export failed.
+        """
         self.close()
+        with h5py.File(self.artifact, "r+", libver="earliest") as file:
+            failed = failure(file)
+            if failed is not None:
+                raise UnfinishedError(f"the buffer is of an export that failed ({failed}): export the run again")
+            waiting = unfinished(file)
+            if waiting:
+                raise UnfinishedError(f"the buffer has no stop document of run {', '.join(waiting)}")
+            complete(file, "the buffer")
         return self.artifact

@@ -9,6 +9,7 @@ import h5py
 
 from suitcase_nxstxm.errors import UnfinishedError
 from suitcase_nxstxm.nexus import group, text
+from suitcase_nxstxm.places import settle
 from suitcase_nxstxm.runs import RunTable, entries
 
 __all__ = ["begin", "complete", "failure", "mark", "unmark"]
@@ -46,28 +47,38 @@ def begin(file: h5py.File) -> None:
     file.attrs["h5py_version"] = h5py.version.version
 
 
-def complete(file: h5py.File) -> None:
+def complete(file: h5py.File, name: str, *, final: bool = True) -> None:
     """Write what only all runs together tell, and the way to the default plot; drop entries without any data.
+
+    Parameters
+    ----------
+    file
+        The file.
+    name
+        What people call it.
+    final
+        Whether no run comes after this.
 
     Raises
     ------
     UnfinishedError
         If there is no other entry.
     """
-    measured = {name: _has_data(entry) for name, entry in entries(file)}
+    measured = {entry: _has_data(found) for entry, found in entries(file)}
     if not any(measured.values()):
-        raise UnfinishedError(f"{file.filename} has no data: nothing was measured in any of its runs")
-    for name, has_data in measured.items():
+        raise UnfinishedError(f"{name} has no data: nothing was measured in any of its runs")
+    for entry, has_data in measured.items():
         if not has_data:
-            logger.warning("%s of %s has no data: its run ended before anything was measured", name, file.filename)
-            del file[name]
+            logger.warning("%s of %s has no data: its run ended before anything was measured", entry, name)
+            del file[entry]
+    settle(file, final)
     for _, entry in entries(file):
         collection = group(entry, "collection", "NXcollection")
         table = RunTable(collection)
         text(entry, "start_time", min(table.column("start_time")))
         text(entry, "end_time", max(table.column("end_time")))
         text(collection, "exit_status", table.exit_status)
-    file.attrs["default"] = next(name for name, has_data in measured.items() if has_data)
+    file.attrs["default"] = next(entry for entry, _ in entries(file))
 
 
 def _has_data(entry: h5py.Group) -> bool:

@@ -170,8 +170,9 @@ class Entry:
                 data.create_dataset(name, data=axis.points, maxshape=(None,), chunks=(1024,), fillvalue=np.nan)
             else:
                 put(data, name, axis.points)
-            if axis.units:
-                existing(data, name).attrs["units"] = axis.units
+            for attribute, value in (("units", axis.units), ("name", axis.original)):
+                if value:
+                    existing(data, name).attrs[attribute] = value
         spectral = "energy" in layout.fields
         here = slice(None) if spectral else slice(request.plane, request.plane + 1)
         put(data, "count_time", request.count_times[here], units="s")
@@ -208,6 +209,13 @@ class Entry:
                 }
                 if open_.get(role):
                     put(data, role, [value], units=units)
+                elif role in self.layout.along and not self.layout.grows:
+                    # A coordinate of a line along which only the other one moves.
+                    points = existing(data, role)
+                    if np.isnan(points[()]).all():
+                        points[...] = value
+                        if units:
+                            points.attrs["units"] = units
 
     def axis(self, name: str) -> Axis:
         """The axis, or the coordinate beside one, of this name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BusyError",
+    "DuplicateRunError",
     "FinalFileExistsError",
     "MetadataError",
     "MisfitError",
@@ -32,6 +33,10 @@ class MetadataError(NXstxmError, ValueError):
 
 class MisfitError(NXstxmError, ValueError):
     """An event whose numbers have no place in the scan that was asked for."""
+
+
+class DuplicateRunError(NXstxmError, ValueError):
+    """Two runs of a scan that are for the same plane of the same entry."""
 
 
 class UnfilledError(NXstxmError, ValueError):

@@ -218,7 +218,7 @@ class TmpFile:
             waiting = unfinished(file)
             if waiting:
                 raise UnfinishedError(f"{self.path} has no stop document of run {', '.join(waiting)}")
-            complete(file)
+            complete(file, str(self.path))
             if _TEMPLATE in file.attrs:
                 del file.attrs[_TEMPLATE]
             file.attrs["file_name"] = self.final.name

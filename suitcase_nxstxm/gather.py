@@ -7,7 +7,7 @@ from typing import Any
 
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError
 from suitcase_nxstxm.file import TmpFile
-from suitcase_nxstxm.scan import Options, Scan, own_entry, place
+from suitcase_nxstxm.scan import Options, Scan, place
 
 __all__ = ["documents", "export_scan"]
 
@@ -68,13 +68,16 @@ def export_scan(
     ------
     FinalFileExistsError
         If there is a file of that name already.
+    DuplicateRunError
+        If two runs are for the same plane of the same entry.
     MetadataError
         If the runs are of different scan types.
+    UnfinishedError
+        If a run has no stop document.
     """
     given = Options(**options)
     scan: Scan | None = None
     kind = None
-    taken: dict[tuple[str, int], str] = {}
     try:
         for run in runs.values() if isinstance(runs, Mapping) else runs:
             for name, doc in documents(run):
@@ -87,7 +90,6 @@ def export_scan(
                     kind = request.scan_type
                     if scan is None:
                         scan = _begun(directory, file_prefix, doc, first_uid or doc["uid"], given, overwrite)
-                    request = own_entry(request, taken)
                     scan.start(doc, request)
                 elif scan is None:
                     raise MetadataError(f"a document {name!r} came before any start document")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.request import Axis, Region, Request
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Layout", "layouts"]
+__all__ = ["Layout", "layouts", "way"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +117,13 @@ def _line(region: Region, what: str, request: Request) -> tuple[Axis, Axis, Axis
     if len(x) != len(y):
         number = max(len(x), len(y))
         x, y = (Axis(a.name, np.linspace(a.points[0], a.points[-1], number), a.device, a.units) for a in (x, y))
-    known = [axis.points - axis.points[0] for axis in (x, y) if not np.isnan(axis.points).all()]
-    position = np.hypot(known[0], known[-1] if len(known) > 1 else 0.0) if known else np.full(len(x), np.nan)
-    return Axis("line_position", position, "", x.units or y.units), x, y
+    return Axis("line_position", way(x.points, y.points), "", x.units or y.units), x, y
+
+
+def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The way along a line from its first point; shape (n,), as both coordinates, one of which may be unknown: NaN."""
+    known = [points - points[0] for points in (x, y) if not np.isnan(points).all()]
+    return np.hypot(known[0], known[-1] if len(known) > 1 else 0.0) if known else np.full(len(x), np.nan)
 
 
 def _point_spectra(request: Request) -> tuple[Layout, ...]:
@@ -136,18 +141,28 @@ def _parked(axis: Axis | None) -> float | None:
 
 
 def _generic(request: Request) -> tuple[Layout, ...]:
-    axes = [Axis(legal(axis.name), axis.points, axis.device, axis.units) for axis in request.axes]
-    if not axes:
+    if not request.axes:
         raise MetadataError(f"run {request.run} is a generic scan without an axis")
     taken = {"data", "count_time", "stxm_scan_type"}
-    axes = [Axis(f"{a.name}_" if a.name in taken else a.name, a.points, a.device, a.units) for a in axes]
-    along = {
-        legal(axis.name): (Axis(legal(axis.name), axis.points, axis.device, axis.units), dimension)
-        for dimension, others in request.together.items()
-        for axis in others
-    }
+    axes = tuple(_of_its_own(axis, taken, request) for axis in request.axes)
+    along = {}
+    for dimension, others in request.together.items():
+        for other in others:
+            axis = _of_its_own(other, taken, request)
+            along[axis.name] = (axis, dimension)
     grows = len(axes) == 1 and not len(axes[0])
-    return (Layout(request.entry, tuple(axes), along, grows=grows),)
+    return (Layout(request.entry, axes, along, grows=grows),)
+
+
+def _of_its_own(axis: Axis, taken: set[str], request: Request) -> Axis:
+    """The axis under a name that is legal and that nothing else has; the energy is ``energy``, as readers want it."""
+    role = request.devices.role_of(axis.device) or request.devices.role_of(axis.name)
+    name = "energy" if role == "energy" and "energy" not in taken else legal(axis.name)
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    units = mended_units(role, axis.units)
+    return Axis(name, axis.points, axis.device, units, axis.name if axis.name != name else None)
 
 
 _LAYOUTS: dict[scan_types, Callable[[Request], tuple[Layout, ...]]] = {

@@ -13,12 +13,13 @@ __all__ = ["dataset", "existing", "group", "iso_time", "legal", "put", "text"]
 
 
 def legal(name: str) -> str:
-    """A name that NeXus allows, as like the given one as it can be: letters, digits, ``_`` and inner dots.
+    """A name that NeXus allows, as like the given one as it can be: letters, digits and ``_``, no digit first.
 
-    https://manual.nexusformat.org/datarules.html
+    The rules allow dots inside of names and digits before them as well (https://manual.nexusformat.org/datarules.html),
+    but nexusformat's validator doesn't.
     """
-    cleaned = re.sub(r"[^A-Za-z0-9_.]", "_", name).rstrip(".")
-    return cleaned if re.match(r"[A-Za-z0-9_]", cleaned) else f"_{cleaned.lstrip('.')}"
+    cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return cleaned if re.match(r"[A-Za-z_]", cleaned) else f"_{cleaned}"
 
 
 def group(parent: h5py.Group, name: str, nx_class: str, /, **attributes: object) -> h5py.Group:

@@ -28,18 +28,34 @@ class Path:
         The dimension that each level of the scan's loops runs along, outermost first. None for the array's own order.
     snaking
         Which levels go back and forth. One shorter than the array if the planes are runs of their own.
+    places
+        For each event of the run the place of its first point, from ``base`` on; -1 where it isn't known. It goes
+        before ``order`` and ``snaking``.
+    covered
+        How many points an event of ``places`` covers.
     """
 
     shape: tuple[int, ...]
     base: int = 0
     order: tuple[int, ...] | None = None
     snaking: tuple[bool, ...] = ()
+    places: np.ndarray | None = None
+    covered: int = 1
 
     @property
     def straight(self) -> bool:
         """Whether the run goes through the array as the array is stored."""
         order = self.order or ()
-        return not any(self.snaking) and order == tuple(range(len(self.shape)))[len(self.shape) - len(order) :]
+        return (
+            self.places is None
+            and not any(self.snaking)
+            and order == tuple(range(len(self.shape)))[len(self.shape) - len(order) :]
+        )
+
+    @property
+    def by_planes(self) -> bool:
+        """Whether the run goes through one plane of the array after the other."""
+        return self.order is None or len(self.order) < len(self.shape) or self.order[0] == 0
 
     @property
     def size(self) -> int:
@@ -51,6 +67,10 @@ class Path:
         if self.straight:
             return slice(self.base + first, self.base + first + number)
         taken = np.arange(first, first + number)
+        if self.places is not None:
+            events = taken // self.covered
+            begins = np.append(self.places, -1)[np.minimum(events, len(self.places))]
+            return self.base + np.where(begins < 0, taken, begins + taken % self.covered)
         levels = self.order or tuple(range(len(self.shape)))[len(self.shape) - len(self.snaking) :]
         inner = math.prod(self.shape[level] for level in levels)
         # A plane that is a run of its own begins at its own beginning, whichever way the one before it ended.

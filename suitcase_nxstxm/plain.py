@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +21,11 @@ __all__ = ["dimensions", "plain_request"]
 
 _POINT = "point"
 
+logger = logging.getLogger(__name__)
+
+_BUT = ": its 'metadata' are not those of an STXM, without 'scan_type', 'rois' and 'wdg_com'"
+_PATTERNS = ("outer_product", "outer_list_product", "inner_product", "inner_list_product")
+
 Dimensions = list[list[Axis]]
 """For each level of the scan's loops, outermost first, the positioners that move together."""
 
@@ -32,13 +40,19 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request
     UnknownScanTypeError
         If the scan type is none of the known ones.
     """
+    if "metadata" in start:
+        logger.warning("run %s is exported by its plan%s", start["uid"], _BUT)
     levels = dimensions(start)
     kind = _inferred(levels, start) if scan_type is None else as_scan_type(scan_type)
     energy = _number(start.get("energy"))
+    snaking = _snaking(start, levels)
     common = Request(
         run=start["uid"],
         scan_type=kind,
-        snaking=_snaking(start, len(levels)),
+        snaking=snaking or (),
+        # Any other plan that has a shape and extents may go through its points as it likes.
+        ordered=start.get("plan_pattern") in _PATTERNS and snaking is not None,
+        follows=True,
         energies=np.array([np.nan if energy is None else energy]),
         count_times=np.array([np.nan]),
         energy_is_set=energy is not None,
@@ -56,22 +70,23 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request
 
 def _arranged(kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> dict[str, Any]:
     """The loops of a scan as the axes that a scan type names."""
-    energies = [axes[0] for axes in levels if role_of(axes[0].device) == "energy"]
     stack = kind in (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN)
     if kind is scan_types.SAMPLE_POINT_SPECTRA:
         _need(1, kind, levels, start)
-        return {"regions": (Region("0"),), **_energies(levels[0][0])}
+        _, energy = _with_role("energy", kind, levels, start)
+        return {"regions": (Region("0"),), **_energies(energy)}
     if kind is scan_types.SAMPLE_LINE_SPECTRA:
         _need(2, kind, levels, start)
-        return {"regions": (_line(levels[1]),), **_energies(levels[0][0])}
+        level, energy = _with_role("energy", kind, levels, start)
+        return {"regions": (_line(levels[1 - level]),), "order": (level, 1 - level), **_energies(energy)}
     if kind in focus_scans:
         _need(2, kind, levels, start)
-        return {"regions": (replace(_line(levels[1]), z=levels[0][0]),)}
+        level, z = _with_role("zoneplate_z", kind, levels, start)
+        return {"regions": (replace(_line(levels[1 - level]), z=z),), "order": (level, 1 - level)}
     if stack and len(levels) == 3:
-        outer = levels[0][0] if not energies else energies[0]
-        image, order = _image([axes for axes in levels if axes[0] is not outer])
-        own = [axes[0] for axes in levels]
-        where = [0 if axis is outer else 1 + order[i - (own.index(outer) < i)] for i, axis in enumerate(own)]
+        level, outer = _with_role("energy", kind, levels, start)
+        image, order = _image([axes for i, axes in enumerate(levels) if i != level])
+        where = [0 if i == level else 1 + order[i - (level < i)] for i in range(3)]
         return {"regions": (image,), "order": tuple(where), **_energies(outer)}
     _need(2, kind, levels, start)
     image, order = _image(levels)
@@ -82,11 +97,21 @@ def _energies(axis: Axis) -> dict[str, Any]:
     return {"energies": axis.points, "count_times": np.full(len(axis), np.nan), "energy_is_set": True}
 
 
+def _with_role(role: str, kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> tuple[int, Axis]:
+    """The motor that has a role which the scan type needs, and the level of the loops that moves it."""
+    for level, axes in enumerate(levels):
+        for axis in axes:
+            if role_of(axis.device) == role:
+                return level, axis
+    motors = ", ".join(axis.device for axes in levels for axis in axes)
+    raise MetadataError(f"run {start['uid']} moves no {role}, which {kind.name} needs: its motors are {motors}")
+
+
 def _need(number: int, kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> None:
     if len(levels) != number:
         raise MetadataError(
             f"run {start['uid']} ({start.get('plan_name', 'no plan_name')}) has {len(levels)} dimensions, "
-            f"{kind.name} has {number}"
+            f"{kind.name} has {number}{_BUT if 'metadata' in start else ''}"
         )
 
 
@@ -144,6 +169,9 @@ def dimensions(start: Mapping[str, Any]) -> Dimensions:
     """
     motors = [str(motor) for motor in start.get("motors") or ()]
     shape = [int(n) for n in start.get("shape") or ()]
+    product = _product(start, motors)
+    if product is not None:
+        return product
     relative = str(start.get("plan_name", "")).startswith("rel")
     groups = _groups(start, motors, shape)
     patterns = {} if relative else _patterns(start, motors)
@@ -185,6 +213,25 @@ def _groups(start: Mapping[str, Any], motors: list[str], shape: list[int]) -> li
     return [motors]
 
 
+def _product(start: Mapping[str, Any], motors: list[str]) -> Dimensions | None:
+    """The loops of scan_nd over a product of cyclers, which it has only as the repr of that; None for all else."""
+    text = (start.get("plan_args") or {}).get("cycler")
+    parts = text.split(" * ") if isinstance(text, str) else []
+    levels = []
+    for part in parts:
+        names = re.findall(r"\bname='([^']*)'", part)
+        listed = re.search(r", \[([^\[\]]*)\]\)+$", part)
+        if len(names) != 1 or listed is None:
+            return None
+        try:
+            points = [float(re.sub(r"^np\.\w+\((.*)\)$", r"\1", item.strip())) for item in listed[1].split(",")]
+        except ValueError:
+            return None
+        levels.append([Axis(names[0], np.array(points), names[0])])
+    fits = math.prod(len(axes[0]) for axes in levels) == start.get("num_points")
+    return levels if len(levels) > 1 and fits and sorted(axes[0].name for axes in levels) == sorted(motors) else None
+
+
 def _patterns(start: Mapping[str, Any], motors: list[str]) -> dict[str, np.ndarray]:
     """The set points of each motor, from the arguments of the pattern."""
     given = start.get("plan_pattern_args") or {}
@@ -203,11 +250,20 @@ def _pair(values: Sequence[Any], first: int) -> tuple[float, float]:
     return float(values[first]), float(values[first + 1])
 
 
-def _snaking(start: Mapping[str, Any], levels: int) -> tuple[bool, ...]:
+def _snaking(start: Mapping[str, Any], levels: Dimensions) -> tuple[bool, ...] | None:
+    """Which levels of the loops go back and forth; empty if none does, None if the start document can't be read."""
     snaking = tuple(bool(s) for s in start.get("snaking") or ())
-    if not snaking and str(start.get("snake_axes")) == "True":
-        snaking = (False,) + (True,) * (levels - 1)
-    return snaking if len(snaking) == levels else ()
+    if snaking:
+        return snaking if len(snaking) == len(levels) else None
+    # True, False, or the positioners that snake: as repr, in which each has its name.
+    said = str(start.get("snake_axes"))
+    if said in ("None", "False", "[]", "()"):
+        return ()
+    if said == "True":
+        return (False,) + (True,) * (len(levels) - 1)
+    named = set(re.findall(r"\bname='([^']*)'", said)) or set(re.findall(r"[\w.:\-]+", said))
+    snaking = tuple(any(axis.device in named for axis in axes) for axes in levels)
+    return snaking if any(snaking) else None
 
 
 def _number(value: object) -> float | None:

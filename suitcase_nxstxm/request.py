@@ -28,12 +28,15 @@ class Axis:
         The positioner that goes there, by the name that its readings have or that people call it.
     units
         Their unit; None if it isn't known.
+    original
+        What people call it, where its field can't have that name.
     """
 
     name: str
     points: np.ndarray
     device: str = ""
     units: str | None = None
+    original: str | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -83,6 +86,11 @@ class Request:
         is the same.
     snaking
         Which of these levels go back and forth.
+    ordered
+        Whether the points are known to come in this order, whatever their set points are.
+    follows
+        Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
+        plans: what wraps a plan changes its messages, not what the plan says of itself.
     energies, count_times
         The energies in eV and the time at each in s; shape (n,), both. NaN where it isn't known.
     energy_is_set
@@ -90,7 +98,9 @@ class Request:
     detectors
         The devices that the run names as its detectors. None if it doesn't.
     primary
-        The detectors, or the beginnings of their names, of which the first that there is makes the default plot.
+        The detectors, or the beginnings of their names, that there must be; the first makes the default plot.
+    exact
+        Whether these are whole names, of devices or of data keys.
     motors
         The devices that the run names as its motors.
     num_points
@@ -103,6 +113,18 @@ class Request:
         How many planes the scan has, each of which may be a run. None if it says so nowhere.
     text
         The request in the words of the start document: JSON.
+    time
+        When the run began, in s since the epoch.
+    polarization_index, angle
+        Which of the scan's polarisations the run is for, and at which angle of a tomography; with the region they tell
+        entries of one name apart.
+    placed
+        Whether the start document says which plane the run is for.
+    images
+        For a run of several images the request of each of them, in the order in which they are taken.
+    sequence
+        For each event of the run the number of its image, its row and its column; shape (n, 3), -1 for events that it
+        says nothing of. None if it says nothing at all.
     """
 
     run: str
@@ -114,11 +136,14 @@ class Request:
     together: Mapping[int, Sequence[Axis]] = field(default_factory=dict)
     order: tuple[int, ...] | None = None
     snaking: tuple[bool, ...] = ()
+    ordered: bool = False
+    follows: bool = False
     energies: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
     count_times: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
     energy_is_set: bool = False
     detectors: tuple[str, ...] | None = None
     primary: tuple[str, ...] = ()
+    exact: bool = False
     motors: tuple[str, ...] = ()
     num_points: int | None = None
     rotation: float | None = None
@@ -128,6 +153,17 @@ class Request:
     scan: str = ""
     planned: int | None = 1
     text: str = "{}"
+    time: float = 0.0
+    polarization_index: int = 0
+    angle: float | None = None
+    placed: bool = True
+    images: tuple[Request, ...] = ()
+    sequence: np.ndarray | None = None
+
+    @property
+    def region_key(self) -> str:
+        """The region that the run is for; nothing if it is for all of them."""
+        return self.regions[0].key if len(self.regions) == 1 else ""
 
     @property
     def several_runs(self) -> bool:

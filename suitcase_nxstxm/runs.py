@@ -10,7 +10,10 @@ import numpy as np
 
 from suitcase_nxstxm.nexus import dataset, group
 
-__all__ = ["RunTable", "entries", "unfinished"]
+__all__ = ["BY_TIME", "RunTable", "entries", "unfinished"]
+
+BY_TIME = "time"
+"""In the column ``placed_by``: nothing but the time of the run tells which plane it is for."""
 
 _TEXT = h5py.string_dtype()
 _ROW = np.dtype(
@@ -20,6 +23,7 @@ _ROW = np.dtype(
         ("plan_name", _TEXT),
         ("user", _TEXT),
         ("plane", np.int64),
+        ("placed_by", _TEXT),
         ("start_time", _TEXT),
         ("end_time", _TEXT),
         ("exit_status", _TEXT),
@@ -72,6 +76,7 @@ class RunTable:
             "plan_name": str(start.get("plan_name", "")),
             "user": str(start.get("user") or start.get("login_id") or ""),
             "plane": plane,
+            "placed_by": "request",
             "start_time": start_time,
             "end_time": "",
             "exit_status": "",
@@ -80,6 +85,31 @@ class RunTable:
         if len(self._rows) > self._table.shape[0]:
             self._table.resize((len(self._rows),))
         self._write(uid)
+
+    def of_plane(self, plane: int) -> list[str]:
+        """The runs for a plane."""
+        return [uid for uid, row in self._rows.items() if row["plane"] == plane]
+
+    def free_plane(self, uid: str) -> int:
+        """The first plane that no other run is for."""
+        taken = {int(row["plane"]) for other, row in self._rows.items() if other != uid}
+        return next(plane for plane in range(len(taken) + 1) if plane not in taken)
+
+    def place(self, uid: str, plane: int, placed_by: str) -> None:
+        """Write which plane a run is for, and what says so."""
+        self._rows[uid] |= {"plane": plane, "placed_by": placed_by}
+        self._write(uid)
+
+    def in_order_of_time(self) -> dict[int, int]:
+        """Where to each plane has to go so that those that only the time tells are in its order; none that stay."""
+        timed = [uid for uid, row in self._rows.items() if row["placed_by"] == BY_TIME and row["plane"] >= 0]
+        planes = sorted(int(self._rows[uid]["plane"]) for uid in timed)
+        moves = {}
+        for uid, plane in zip(sorted(timed, key=lambda uid: self._rows[uid]["start_time"]), planes, strict=True):
+            if self._rows[uid]["plane"] != plane:
+                moves[int(self._rows[uid]["plane"])] = plane
+                self.place(uid, plane, BY_TIME)
+        return moves
 
     def end(self, uid: str, end_time: str, stop: Mapping[str, Any]) -> None:
         """End the row of a run."""

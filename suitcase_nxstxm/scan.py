@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.buffer import Buffer
 from suitcase_nxstxm.entry import Facts
-from suitcase_nxstxm.errors import MetadataError, UnfilledError
+from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, NXstxmError, UnfilledError
 from suitcase_nxstxm.file import TmpFile, prefix_of
 from suitcase_nxstxm.metadata import scan_metadata
 from suitcase_nxstxm.plain import plain_request
@@ -24,7 +23,7 @@ from suitcase_nxstxm.run import Run
 from suitcase_nxstxm.runs import RunTable
 from suitcase_nxstxm.stxm import stxm_request
 
-__all__ = ["LABEL", "Options", "Scan", "own_entry", "place"]
+__all__ = ["LABEL", "Options", "Scan", "place"]
 
 LABEL = "all"
 """The label of what this suitcase writes, among the artifacts of a Manager."""
@@ -66,10 +65,20 @@ class Options:
 
     def request(self, start: Mapping[str, Any]) -> Request:
         """What a start document asks for."""
-        metadata = scan_metadata(start)
-        found = (
-            plain_request(start, self.scan_type) if metadata is None else stxm_request(start, metadata, self.scan_type)
-        )
+        try:
+            metadata = scan_metadata(start)
+            if metadata is None:
+                found = plain_request(start, self.scan_type)
+            else:
+                found = stxm_request(start, metadata, self.scan_type)
+        except NXstxmError as error:
+            if start["uid"] in str(error):
+                raise
+            raise type(error)(f"run {start['uid']}: {error}") from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # What other programs write there can be wrong in more ways than anyone lists.
+            why = " ".join(str(error).split())
+            raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
         return found if self.primary_det is None else replace(found, primary=(self.primary_det,))
 
 
@@ -84,14 +93,6 @@ def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid:
         name = Path(known[postfix]["name"]) if postfix in known else Path(directory.reserve_name(LABEL, postfix))
         return TmpFile(name.parent, name.name.removesuffix(".hdf5"), first_uid, file_prefix)
     return Buffer(known[postfix]["handle"] if postfix in known else directory.open(LABEL, postfix, "xb"))
-
-
-def own_entry(request: Request, taken: dict[tuple[str, int], str]) -> Request:
-    """The request with an entry that no other run has taken: several images of one kind go beside each other."""
-    numbers = itertools.count(1)
-    while taken.setdefault((request.entry, request.plane), request.run) != request.run:
-        request = replace(request, entry=f"entry{next(numbers)}")
-    return request
 
 
 @dataclass(eq=False)
@@ -206,6 +207,9 @@ class Scan:
             yield
             self.file.check()
         except BaseException as error:
+            if isinstance(error, DuplicateRunError) and uid not in self.running:
+                self.release()  # nothing of the run is in the file, which is as good as it was
+                raise
             self.failed = True
             self.running.clear()
             self._descriptors.clear()

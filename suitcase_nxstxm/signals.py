@@ -12,8 +12,10 @@ import numpy as np
 from suitcase_nxstxm.block import LARGE, Block, create
 from suitcase_nxstxm.entry import Entry
 from suitcase_nxstxm.errors import MisfitError
+from suitcase_nxstxm.layout import way
 from suitcase_nxstxm.nexus import dataset, existing, group, legal, put
 from suitcase_nxstxm.placement import Path
+from suitcase_nxstxm.readings import Readings
 
 __all__ = ["Signals", "as_floats"]
 
@@ -56,6 +58,9 @@ class Signals:
         self._seen: set[str] = set()
         self._detectors: dict[str, Block] = {}
         self._listed: set[str] = set()
+        self._learned: dict[str, set[int]] = {}
+        self._aside: dict[str, Readings] = {}
+        self._dwells: dict[int, float] = {}
 
     @property
     def completed(self) -> int:
@@ -64,8 +69,12 @@ class Signals:
 
     def flush(self) -> None:
         """Write what isn't written yet."""
+        for name in self._detectors:
+            self._detectors[name] = self._current(name)
         for block in (*self._detectors.values(), *self._blocks.values()):
             block.flush()
+        for readings in self._aside.values():
+            readings.flush()
 
     def declare(self, name: str, info: Mapping[str, Any], dtype: np.dtype = _FLOAT) -> None:
         """Make the NXdata and the NXdetector of a detector, if they aren't there."""
@@ -76,6 +85,9 @@ class Signals:
         if "local_name" not in detector:
             put(detector, "local_name", name)
         self._detectors[name] = self._block(data, dtype, info.get("units"))
+        if legal(name) != name:
+            # At the numbers: an NXdata or an NXdetector with such an attribute isn't valid.
+            self._detectors[name].dataset.attrs["name"] = name
         if "axes" not in data.attrs:
             self.entry.axes_of(data)
 
@@ -89,10 +101,55 @@ class Signals:
     ) -> None:
         """Put numbers of a detector to the grid; and as the points ``taken``, if their order isn't that of the path."""
         self.declare(name, info, values.dtype)
-        _put(self._detectors[name], where, values)
+        self._detectors[name] = _wide_enough(self._current(name), values.dtype)
+        self._detectors[name].put(where, values)
         if taken is not None:
-            self._taken(name).put(taken, values)
+            listed = _wide_enough(self._taken(name), values.dtype)
+            self._blocks[f"instrument/{legal(name)}/data"] = listed
+            listed.put(taken, values)
             self._listed.add(name)
+
+    def _current(self, name: str) -> Block:
+        """The block of a detector: a new one if another run has put one of more digits in its place."""
+        block = self._detectors[name]
+        if block.dataset.name is not None:
+            return block
+        found = Block(existing(group(self.entry.group, legal(name), "NXdata"), "data"), block.plane_size)
+        if block.number is not None:
+            plane = block.plane(block.number)
+            (measured,) = np.nonzero(~np.isnan(plane))
+            if measured.size:
+                found.put(measured + block.number * block.plane_size, plane[measured])
+        return found
+
+    def aside(self, stream: str, info: Mapping[str, Any], key: str, row: int, value: object) -> None:
+        """Put to the collection what is read once for many points, and so has no place on the grid."""
+        if key not in self._aside:
+            descriptor = {"data_keys": {key: info}}
+            devices = self.entry.request.devices
+            self._aside[key] = Readings(self.entry.collection, stream, descriptor, [key], devices)
+        self._aside[key].put(row, {key: value})
+
+    def dwell(self, name: str, where: slice | np.ndarray, taken: slice, seconds: float, default: bool) -> None:
+        """Put the time that a detector counted at each point to the list of those; and note that of the default one."""
+        layout = self.entry.layout
+        if not layout.grows:
+            path = f"instrument/{legal(name)}/count_time"
+            if path not in self._blocks:
+                detector = group(self.entry.instrument, legal(name), "NXdetector")
+                self._blocks[path] = self._block(detector, _FLOAT, "s", name="count_time", flat=True)
+            self._blocks[path].put(taken, seconds)
+        if default:
+            flat = int(where.start if isinstance(where, slice) else where[0])
+            step = self.step(flat, layout.fields["energy"][1]) if "energy" in layout.fields else 0
+            if self._dwells.setdefault(step, seconds) != seconds:
+                self._dwells[step] = np.nan
+
+    def units(self, name: str, units: str) -> None:
+        """Take the unit of an axis that the request knows none for."""
+        data = self.entry.plot
+        if data is not None and "units" not in existing(data, name).attrs:
+            existing(data, name).attrs["units"] = units
 
     def monitor(self, info: Mapping[str, Any], where: slice | np.ndarray, value: float | np.ndarray) -> None:
         """Put numbers of the monitor to the grid: the NXmonitor ``control``."""
@@ -135,9 +192,11 @@ class Signals:
     def finish(self) -> None:
         """Write the lists of the instrument for the points of this run: what was taken, where, at which energy."""
         self.flush()
+        self._count_times()
         if self.entry.layout.grows:
             self._finish_growing()
             return
+        self._line_position()
         for first, number in self._parts():
             self._set_points(first, number)
             self._energies(first, number)
@@ -145,6 +204,34 @@ class Signals:
             if name not in self._frames and name not in self._listed:
                 self._as_taken(name)
         self.flush()
+
+    def _count_times(self) -> None:
+        """The time at each energy, where nobody asked for one and that of the events is always the same."""
+        data = self.entry.plot
+        if data is None or not self._dwells:
+            return
+        count_time = existing(data, "count_time")
+        dwells = self._dwells
+        if count_time.size == 1:
+            values = set(dwells.values())
+            dwells = {0: values.pop() if len(values) == 1 else np.nan}
+        for step, seconds in dwells.items():
+            if np.isnan(count_time[step]):
+                count_time[step] = seconds
+
+    def _line_position(self) -> None:
+        """The way along a line whose points only the events have told."""
+        data = self.entry.plot
+        fields = self.entry.layout.fields
+        if data is None or "line_position" not in fields or not np.isnan(fields["line_position"][0].points).any():
+            return
+        x, y = (existing(data, name)[()] for name in self.entry.layout.along)
+        existing(data, "line_position")[...] = way(x, y)
+
+    def _points(self, name: str) -> np.ndarray:
+        """The set points of an axis, with what the events have told of them."""
+        data = self.entry.plot
+        return self.entry.layout.fields[name][0].points if data is None else existing(data, name)[()]
 
     def _set_points(self, first: int, number: int) -> None:
         """The set points in place of positions that nothing has read, unless there are very many."""
@@ -154,7 +241,7 @@ class Signals:
         flat = self._flat(first, number)
         for name, (axis, dimension) in layout.fields.items():
             if name not in self._seen and name not in ("energy", "line_position"):
-                points = axis.points[self.step(flat, dimension)]
+                points = self._points(name)[self.step(flat, dimension)]
                 self._list(name, axis.units).put(slice(self.path.base + first, self.path.base + first + number), points)
                 detector = group(self.entry.instrument, name, "NXdetector")
                 put(detector, "description", "set points, because no position was read")
@@ -168,12 +255,12 @@ class Signals:
         energy = self.entry.energy
         if "energy" not in layout.fields:
             values = request.energies[request.plane] if energy is None else energy
-        elif layout.planes:
+        elif layout.planes and self.path.by_planes:
             plane = where.start // layout.plane_size
-            self._list("energy", "eV").put_constant(plane, request.energies[plane])
+            self._list("energy", "eV").put_constant(plane, self._points("energy")[plane])
             return
         else:
-            values = request.energies[self.step(self._flat(first, number), layout.fields["energy"][1])]
+            values = self._points("energy")[self.step(self._flat(first, number), layout.fields["energy"][1])]
         self._list("energy", "eV").put(where, values)
 
     def _as_taken(self, name: str) -> None:
@@ -205,14 +292,17 @@ class Signals:
         return self._blocks[path]
 
     def learn(self, name: str, step: int, value: float) -> None:
-        """Take a position of an axis whose set points no start document has told."""
-        data = self.entry.plot
-        if data is not None:
-            axis = existing(data, name)
-            if self.entry.layout.grows and step >= axis.shape[0]:
+        """Take a position of an axis whose set points no start document has told, or not as they were."""
+        data, learned = self.entry.plot, self._learned.setdefault(name, set())
+        if data is None or step in learned:
+            return
+        axis = existing(data, name)
+        if self.entry.layout.grows:
+            if step >= axis.shape[0]:
                 axis.resize((step + 1,))
-            if np.isnan(axis[step]):
-                axis[step] = value
+        else:
+            learned.add(step)
+        axis[step] = value
 
     def _finish_growing(self) -> None:
         """The lists of a scan whose number of points is known only now."""
@@ -257,6 +347,9 @@ class Signals:
                 parent = group(self.entry.instrument, "monochromator", "NXmonochromator")
             else:
                 parent = group(self.entry.instrument, name, "NXdetector")
+                original = self.entry.layout.fields[name][0].original if name in self.entry.layout.fields else None
+                if original:
+                    put(parent, "local_name", original)
             self._blocks[path] = self._block(parent, _FLOAT, units, name=path.rpartition("/")[2], flat=True)
         return self._blocks[path]
 
@@ -279,9 +372,26 @@ class Signals:
         return Block(made, layout.plane_size)
 
 
-def _put(block: Block, where: slice | np.ndarray, values: np.ndarray) -> None:
-    if not np.can_cast(values.dtype, block.dataset.dtype):
-        raise MisfitError(
-            f"{block.dataset.name} is of {block.dataset.dtype} since its first event, and now {values.dtype} comes"
-        )
-    block.put(where, values)
+def _wide_enough(block: Block, dtype: np.dtype) -> Block:
+    """The block, or, if its numbers have less digits than those that come now, one of more digits in its place."""
+    old = block.dataset
+    if np.can_cast(dtype, old.dtype):
+        return block
+    block.flush()
+    path, _, name = str(old.name).rpartition("/")
+    parent, grows = old.file[path], None in (old.maxshape or ())
+    if not isinstance(parent, h5py.Group) or old.size is None:
+        raise TypeError(f"{old.name} is in no group, or without a shape")
+    made = create(parent, f"{name}_wide", old.shape, block.plane_size, dtype, grows)
+    made.attrs.update(old.attrs)
+    wide = Block(made, block.plane_size)
+    for number in range(-(-old.size // block.plane_size)):
+        plane = block.plane(number)[: old.size - number * block.plane_size]
+        if not np.isnan(plane).all():
+            first = number * block.plane_size
+            wide.put(slice(first, first + plane.size), plane)
+    wide.flush()
+    wide.completed = block.completed
+    del parent[name]
+    parent.move(f"{name}_wide", name)
+    return wide

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,11 @@ from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.readings import owners
 from suitcase_nxstxm.request import Request
 
-__all__ = ["Position", "Stream", "matches", "matches_any", "region_of", "scalar"]
+__all__ = ["Position", "Stream", "matches", "region_of", "scalar"]
+
+_TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
+_DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
+_PARTS_OF_A_SECOND = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1000, "msec": 1000, "us": 1e6, "µs": 1e6}
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class Stream:
         The other data keys.
     unit
         How many points an event covers, as far as the events so far tell.
+    owner
+        The device of each data key.
+    dwells
+        The data keys that say how long a detector counts.
+    aside
+        The data keys of detectors that are read once for the many points of an event.
     """
 
     name: str
@@ -53,6 +63,9 @@ class Stream:
     positions: dict[str, Position] = field(default_factory=dict)
     rest: list[str] = field(default_factory=list)
     unit: int = 1
+    owner: dict[str, str] = field(default_factory=dict)
+    dwells: list[str] = field(default_factory=list)
+    aside: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, descriptor: Mapping[str, Any], request: Request, layout: Layout, monitor: str | None) -> Stream:
@@ -60,7 +73,7 @@ class Stream:
         info = descriptor["data_keys"]
         owner = owners(descriptor)
         devices = request.devices
-        stream = cls(descriptor.get("name", "primary"), info)
+        stream = cls(descriptor.get("name", "primary"), info, owner=owner)
         moved = _positions(owner, info, request, layout)
         stream.positions = moved
         taken = {key for position in moved.values() for key in (position.readback, position.set_point) if key}
@@ -68,11 +81,14 @@ class Stream:
             role = devices.role_of(device)
             is_monitor = role == "ring_current" if monitor is None else matches(monitor, key, device)
             numeric = info[key].get("dtype") != "string"
-            named = (
-                request.detectors is None or device in request.detectors or matches_any(request.primary, key, device)
-            )
+            wanted = any(_fits(name, key, (device,), request) for name in request.primary)
+            named = request.detectors is None or device in request.detectors or wanted
+            asked_for = key in request.primary or key in (request.detectors or ())
             is_motor = device in request.motors or role not in (None, "ring_current") or key.endswith("_setpoint")
-            if is_monitor and numeric and stream.monitor is None:
+            if numeric and _DWELL.fullmatch(key) and not asked_for:
+                stream.dwells.append(key)
+                stream.rest.append(key)
+            elif is_monitor and numeric and stream.monitor is None:
                 stream.monitor = key
             elif key not in taken and numeric and named and not is_motor and not is_monitor:
                 stream.detectors[key] = device
@@ -88,27 +104,49 @@ class Stream:
             raise UnknownDetectorError(
                 f"no detector is in stream {self.name!r} of run {request.run}: {list(self.info)}"
             )
+        chosen = None
         for wanted in request.primary:
-            for how in (_is, _begins, _contains):
-                found = [key for key, device in known.items() if how(wanted, key, device, request)]
-                if found:
-                    return found[0]
-        if request.primary:
-            raise UnknownDetectorError(
-                f"detector {request.primary[0]!r} is in no stream of run {request.run}: there are "
-                f"{', '.join(sorted(set(known.values())))}"
-            )
-        return next(iter(known))
+            found = self._called(wanted, [*dict.fromkeys((*self.info, *self.detectors))], request)
+            if not found:
+                raise UnknownDetectorError(
+                    f"detector {wanted!r} is in no stream of run {request.run}: there are "
+                    f"{', '.join(sorted(set(known.values())))}"
+                )
+            chosen = chosen or next((key for key in found if key in known), None)
+        return chosen or next(iter(known))
+
+    def _called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
+        """The data keys that a name stands for, those first that have it as a whole."""
+        names = {key: (self.detectors.get(key, key), self.owner.get(key, key)) for key in keys}
+        whole = [key for key in names if _is(wanted, key, names[key], request)]
+        return whole + [key for key in names if key not in whole and _fits(wanted, key, names[key], request)]
+
+    def wants(self, key: str, request: Request) -> bool:
+        """Whether a data key is that of the detector which is wanted first."""
+        return bool(request.primary) and key in self._called(request.primary[0], [key], request)
+
+    def dwell_of(self, key: str, default: bool) -> str | None:
+        """The data key that says how long the detector with this one counts: its own, or one that is nobody's."""
+        nobodys = None
+        devices = {*self.detectors.values(), *(self.owner.get(other, other) for other in self.detectors)}
+        for dwell in self.dwells:
+            whose = {self.owner.get(dwell, dwell), re.split(r"[^A-Za-z0-9]*" + _TIME + "$", dwell, flags=re.I)[0]}
+            if whose & {self.detectors.get(key, key), self.owner.get(key, key), key}:
+                return dwell
+            if not whose & devices and nobodys is None:
+                nobodys = dwell
+        return nobodys if default else None
+
+    def seconds(self, dwell: str, value: float, in_ms: bool) -> float | None:
+        """A time that an event has in s; None if its unit isn't known."""
+        units = self.info.get(dwell, {}).get("units") or ("ms" if in_ms and "dwell" in dwell.lower() else None)
+        parts = _PARTS_OF_A_SECOND.get(str(units))
+        return None if parts is None else value / parts
 
 
 def matches(wanted: str, key: str, device: str) -> bool:
     """Whether a name stands for a data key: its own, its device's, or the beginning of one of them."""
     return any(name == wanted or re.match(re.escape(wanted) + r"[^A-Za-z0-9]", name) for name in (key, device))
-
-
-def matches_any(wanted: Iterable[str], key: str, device: str) -> bool:
-    """Whether one of the names stands for a data key."""
-    return any(matches(name, key, device) for name in wanted)
 
 
 def region_of(key: str) -> tuple[str, str | None]:
@@ -117,17 +155,22 @@ def region_of(key: str) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else (key, None)
 
 
-def _is(wanted: str, key: str, device: str, request: Request) -> bool:
+def _is(wanted: str, key: str, devices: Sequence[str], request: Request) -> bool:
+    """Whether a name is that of a data key or of its device: the one in the control system or the one of people."""
     names = (wanted, request.devices.source.get(wanted), wanted.removeprefix("DNM_"))
-    return key in names or device in names
+    # People write DNM_COUNTER0 for counter0.
+    plain = wanted.removeprefix("DNM_").lower() if wanted.startswith("DNM_") else None
+    return any(name in names or name.lower() == plain for name in (key, *devices))
 
 
-def _begins(wanted: str, key: str, device: str, request: Request) -> bool:
-    return matches(wanted, key, device) or matches(wanted.removeprefix("DNM_"), key, device)
-
-
-def _contains(wanted: str, key: str, device: str, request: Request) -> bool:
-    return wanted.removeprefix("DNM_").lower() in key.lower()
+def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> bool:
+    """Whether a name stands for a data key: as a whole, or, where names are beginnings, as its beginning."""
+    if _is(wanted, key, devices, request):
+        return True
+    # A descriptor that doesn't say which device a key is of leaves only the beginning to compare with.
+    if request.exact and any(device != key for device in devices):
+        return False
+    return any(matches(name, key, device) for name in (wanted, wanted.removeprefix("DNM_")) for device in devices)
 
 
 def _name_detectors(detectors: dict[str, str]) -> None:

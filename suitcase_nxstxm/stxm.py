@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.metadata import as_json, unpacked
+from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.plain import dimensions
 from suitcase_nxstxm.request import Axis, Polarization, Region, Request
 from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
@@ -34,6 +36,9 @@ _SETS_ENERGY = frozenset(
 )
 
 
+_STACKS = (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN)
+
+
 def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_type: object = None) -> Request:
     """The request of a run whose start document has STXM metadata.
 
@@ -49,7 +54,22 @@ def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_typ
         raise MetadataError(f"the metadata of run {run} have no 'scan_type': give it as scan_type=")
     kind = as_scan_type(metadata["scan_type"] if scan_type is None else scan_type)
     asked = _Asked(run, metadata)
-    place = asked.place
+    whole = _request(start, asked, kind)
+    if kind is scan_types.SAMPLE_POINT_SPECTRA:
+        # A run that goes on when it has been to all energies goes on to the next polarisation.
+        indices = range(whole.polarization_index, len(asked.polarizations()))
+        records = [{**asked.place, "pol_idx": index} for index in indices]
+    else:
+        records = asked.records if kind in _STACKS else []
+    if len(records) < 2:
+        return whole
+    images = tuple(_request(start, _Asked(run, metadata, record), kind) for record in records)
+    return replace(images[0], images=images)
+
+
+def _request(start: Mapping[str, Any], asked: _Asked, kind: scan_types) -> Request:
+    """The request of a run, or of one of its images."""
+    run, metadata, place = asked.run, asked.metadata, asked.place
     point = kind is scan_types.SAMPLE_POINT_SPECTRA
     regions = asked.all_regions() if point else (asked.region(asked.own(), kind),)
     energies, dwells = asked.energies()
@@ -59,10 +79,11 @@ def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_typ
     polarizations = asked.polarizations()
     index = int(place.get("pol_idx") or 0)
     angle = place.get("rotation_angle")
+    rotation = _number(metadata.get("rotation_angle") if angle is None else angle)
     return Request(
         run=run,
         scan_type=kind,
-        entry=str(place.get("entry") or metadata.get("entry_name") or "entry0"),
+        entry=legal(str(place.get("entry") or metadata.get("entry_name") or "entry0")),
         plane=plane,
         regions=regions,
         axes=_generic_axes(start, regions[0], asked.devices) if kind is scan_types.GENERIC_SCAN else (),
@@ -71,16 +92,22 @@ def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_typ
         count_times=dwells / 1000,
         energy_is_set=kind in _SETS_ENERGY,
         detectors=tuple(start["detectors"]) if start.get("detectors") else None,
-        primary=_names(metadata.get("default_det")) + _names(metadata.get("primary_det")),
+        primary=tuple(dict.fromkeys(_names(metadata.get("default_det")) + _names(metadata.get("primary_det")))),
+        exact=not isinstance(metadata.get("primary_det"), (str, type(None))),
         motors=tuple(start.get("motors") or ()),
         num_points=start.get("num_points"),
-        rotation=_number(metadata.get("rotation_angle") if angle is None else angle),
+        rotation=rotation,
         polarization=polarizations[index] if index < len(polarizations) else None,
         zone_plate=metadata["zp_def"] if isinstance(metadata.get("zp_def"), Mapping) else {},
         devices=asked.devices,
         scan=asked.fingerprint(kind),
         planned=asked.planned(kind),
         text=metadata_text(start, metadata),
+        time=float(start["time"]),
+        polarization_index=index,
+        angle=rotation,
+        placed=bool(place) or kind not in _STACKS or len(energies) < 2,
+        sequence=_sequence(metadata.get("sequence_map"), run),
     )
 
 
@@ -93,7 +120,7 @@ def metadata_text(start: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
 class _Asked:
     """The parts of the metadata, wherever in them they are."""
 
-    def __init__(self, run: str, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, run: str, metadata: Mapping[str, Any], place: Mapping[str, Any] | None = None) -> None:
         self.run = run
         self.metadata = metadata
         wdg_com = metadata.get("wdg_com")
@@ -102,17 +129,22 @@ class _Asked:
         self.single: Mapping[str, Any] = single if isinstance(single, Mapping) else {}
         names = metadata.get("rev_lu_dct")
         self.devices = Devices({str(k): str(v) for k, v in names.items()} if isinstance(names, Mapping) else {})
-        self.place = self._place()
+        self.records = self._records()
+        self.place = self._place() if place is None else place
+
+    def _records(self) -> list[Mapping[str, Any]]:
+        """Where each image of a run of several belongs, in the order of their numbers."""
+        found = self.metadata.get("img_idx_map")
+        if not isinstance(found, Mapping) or not all(isinstance(record, Mapping) for record in found.values()):
+            return []
+        return [found[key] for key in sorted(found, key=_numerically)]
 
     def _place(self) -> Mapping[str, Any]:
         """Which image of the scan this run is: the record of ``img_idx_map``, or that of its first one."""
         found = self.metadata.get("img_idx_map")
         if not isinstance(found, Mapping):
             return {}
-        if found and all(isinstance(v, Mapping) for v in found.values()):
-            mine = [v for v in found.values() if v.get("entry") == self.metadata.get("entry_name")]
-            return min(mine or list(found.values()), key=lambda v: v.get("e_idx") or 0)
-        return found
+        return self.records[0] if self.records else found
 
     def own(self) -> Mapping[str, Any]:
         """The region of this run."""
@@ -179,7 +211,7 @@ class _Asked:
         """The energies in eV, and the times at each in ms."""
         points, dwells = [], []
         listed = self.single.get("EV_ROIS")
-        if listed and not any(isinstance(item, Mapping) for item in listed):
+        if listed and not any(isinstance(item, Mapping) for item in listed) and not self._other_energies(listed):
             points = [float(item) for item in listed]
             dwells = [float(item) for item in self.single.get("DWELL") or ()]
         else:
@@ -195,6 +227,14 @@ class _Asked:
             dwells = [np.nan if whole is None else whole] * len(points)
         return np.array(points), np.array(dwells)
 
+    def _other_energies(self, listed: Sequence[Any]) -> bool:
+        """Whether the region of this run has energies of its own, and those of ``SINGLE_LST`` are another's."""
+        spatial = self.wdg_com.get("SPATIAL_ROIS")
+        if "sp_id" not in self.place or not isinstance(spatial, Mapping) or len(spatial) < 2:
+            return False
+        found = [points for roi in self._energy_rois() if (points := set_points(roi)) is not None]
+        return bool(found) and not np.array_equal(np.concatenate(found), np.array(listed, dtype=float))
+
     def polarizations(self) -> list[Polarization]:
         """The polarisations of the scan."""
         rois = self.single.get("POL_ROIS")
@@ -207,22 +247,26 @@ class _Asked:
         ]
 
     def planned(self, kind: scan_types) -> int | None:
-        """How many runs the whole scan has."""
+        """How many planes the whole scan has, each of which may be a run; None if the metadata don't say it."""
         if not self.place:
-            return 1
+            return len(self.energies()[0]) if kind in _STACKS else 1
         listed = self.metadata.get("sp_id_lst")
-        regions = len(listed) if isinstance(listed, Sequence) and len(listed) else 1
+        ids = list(listed) if isinstance(listed, Sequence) and len(listed) else [self.place.get("sp_id")]
         polarizations = max(len(self.polarizations()), 1)
-        if kind in (scan_types.SAMPLE_IMAGE_STACK, scan_types.PTYCHOGRAPHY_SCAN):
-            return regions * polarizations * len(self.energies()[0])
-        if kind is scan_types.TOMOGRAPHY_SCAN:
-            goni = self.own().get("GONI")
-            angle = goni.get("T") if isinstance(goni, Mapping) else None
-            angles = set_points(angle) if isinstance(angle, Mapping) else None
-            return None if angles is None else regions * polarizations * len(self.energies()[0]) * len(angles)
-        if kind in (scan_types.SAMPLE_IMAGE, scan_types.SAMPLE_LINE_SPECTRA):
-            return regions * (polarizations if kind is scan_types.SAMPLE_LINE_SPECTRA else 1)
-        return 1
+        if kind is scan_types.SAMPLE_POINT_SPECTRA:
+            return polarizations
+        if kind is scan_types.SAMPLE_IMAGE:
+            return len(ids)
+        if kind not in (*_STACKS, scan_types.SAMPLE_LINE_SPECTRA):
+            return 1
+        places = [{**self.place, "sp_id": number, "sp_idx": i} for i, number in enumerate(ids)]
+        energies = sum(len(_Asked(self.run, self.metadata, place).energies()[0]) for place in places)
+        if kind is not scan_types.TOMOGRAPHY_SCAN:
+            return polarizations * energies
+        goni = self.own().get("GONI")
+        angle = goni.get("T") if isinstance(goni, Mapping) else None
+        angles = set_points(angle) if isinstance(angle, Mapping) else None
+        return None if angles is None else polarizations * energies * len(angles)
 
     def fingerprint(self, kind: scan_types) -> str:
         """The same for all runs of the scan: what is the same in all of them, and nothing that counts along."""
@@ -261,6 +305,23 @@ def _generic_axes(start: Mapping[str, Any], region: Region, devices: Devices) ->
     if not chosen and region.x is not None:
         chosen = [Axis(region.x.device or "x", region.x.points, region.x.device, region.x.units)]
     return tuple(chosen)
+
+
+def _sequence(listed: object, run: str) -> np.ndarray | None:
+    """Image, row and column of each event by its number, as ``sequence_map`` has them."""
+    if not isinstance(listed, Mapping) or not listed:
+        return None
+    try:
+        places = {
+            int(event): (int(place.get("img_num") or 0), int(place["row"]), int(place["col"]))
+            for event, place in listed.items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise MetadataError(f"the 'sequence_map' of run {run} isn't of rows and columns: {error!r}") from error
+    found = np.full((max(places) + 1, 3), -1, np.int64)
+    for event, place in places.items():
+        found[event] = place
+    return found
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm.errors import UnfilledError, UnfinishedError
+from suitcase_nxstxm.errors import NXstxmError, UnfilledError, UnfinishedError
+from suitcase_nxstxm.places import places
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan import LABEL, Options, Scan, place
 
@@ -17,13 +18,21 @@ __all__ = ["NXstxmWriter"]
 
 logger = logging.getLogger(__name__)
 
+_MOST_WAITING = 32
+"""How many scans may wait for runs. Those of one sample alternate; a scan that has been left never ends by itself."""
+
 
 class NXstxmWriter:
     """A callback that writes an NXstxm file for every scan that passes, and gathers the runs of a scan in one file.
 
     Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file gets its final
-    name when the scan is complete: all of its runs have ended, or one of them was aborted. A scan that ends before
-    all of its runs were begun is finished by the next one, or by `finish`.
+    name when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of other scans may come
+    in between. A scan some of whose runs never come is finished by the same scan when it begins once more, by `finish`,
+    or, with a warning, when too many others wait for their runs.
+
+    Every run is to be a scan that can be exported. One that isn't (no primary stream, metadata that can't be read) is
+    an error, which with ``on_error="raise"`` goes to who sent the document: with other runs in between subscribe it
+    with ``on_error="log"``, or let only scans come to it.
 
     Parameters
     ----------
@@ -60,11 +69,17 @@ class NXstxmWriter:
         self._of_run: dict[str, _Pending] = {}
         self._of_descriptor: dict[str, str] = {}
         self._finished: list[Any] = []
+        self._incomplete: list[Any] = []
 
     @property
     def artifacts(self) -> dict[str, list[Any]]:
         """What has been finished, by label: paths, or buffers."""
         return {LABEL: list(self._finished)} if self._finished else {}
+
+    @property
+    def incomplete(self) -> list[Any]:
+        """Those of the finished files that lack planes, though no run was aborted."""
+        return list(self._incomplete)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
@@ -74,7 +89,7 @@ class NXstxmWriter:
             run = self._run_of(name, doc)
             pending = self._of_run.get(run)
             if pending is not None and pending.scan.failed:
-                self._drop(pending)
+                self._failed(pending)
             if self._on_error == "raise":
                 raise
             logger.exception("run %s isn't exported", run)
@@ -87,14 +102,22 @@ class NXstxmWriter:
         UnfinishedError
             If a run hasn't ended. Its file is closed and stays under construction.
         """
-        waiting = []
+        waiting, errors = [], []
         for pending in list(self._scans.values()):
-            if pending.scan.running:
+            if pending.scan.failed:
+                self._drop(pending)
+                pending.scan.close()
+            elif pending.scan.running:
                 waiting += list(pending.scan.running)
                 self._drop(pending)
                 pending.scan.close()
             else:
-                self._finish(pending)
+                try:
+                    self._finish(pending)
+                except (NXstxmError, OSError) as error:
+                    errors.append(error)  # after the others
+        if errors:
+            raise errors[0]
         if waiting:
             raise UnfinishedError(f"run {', '.join(waiting)} has no stop document: its file stays under construction")
         return list(self._finished)
@@ -128,6 +151,7 @@ class NXstxmWriter:
             self._of_descriptor = {d: r for d, r in self._of_descriptor.items() if r != run}
             if pending.complete:
                 self._finish(pending)
+            self._bound()
 
     def _start(self, doc: Mapping[str, Any]) -> None:
         request = self._options.request(doc)
@@ -135,19 +159,44 @@ class NXstxmWriter:
         if pending is not None and not pending.wants(request):
             self._finish(pending)
             pending = None
+        for other in self._scans.values():
+            if other is not pending:
+                other.scan.release()  # only files that are being written are open
         if pending is None:
-            for other in [p for p in self._scans.values() if not p.scan.running]:
-                self._finish(other)
             file = place(self._directory, self._file_prefix, doc, doc["uid"])
             pending = self._scans[request.scan] = _Pending(Scan(file, self._options), request)
+        self._scans[request.scan] = self._scans.pop(request.scan)  # the last that something came for
         self._of_run[request.run] = pending
-        pending.places.add((request.entry, request.plane))
+        pending.add(request)
         pending.scan.start(doc, request)
+
+    def _bound(self) -> None:
+        """Finish the scan that has waited longest for a run, if too many wait."""
+        idle = [pending for pending in self._scans.values() if not pending.scan.running]
+        if len(idle) > _MOST_WAITING:
+            logger.warning(
+                "%d scans wait for their runs: %s is finished without", len(idle), idle[0].scan.file.artifact
+            )
+            self._finish(idle[0])
 
     def _finish(self, pending: _Pending) -> None:
         self._drop(pending)
         pending.scan.close()
-        self._finished.append(pending.scan.file.finish(self._overwrite))
+        if pending.scan.failed:
+            return  # which has been said; what there is stays under construction
+        finished = pending.scan.file.finish(self._overwrite)
+        self._finished.append(finished)
+        if pending.short:
+            logger.warning("%s has %d of %s planes", finished, pending.scan.planes, pending.planned or "more")
+            self._incomplete.append(finished)
+
+    def _failed(self, pending: _Pending) -> None:
+        """Let runs that failed be; the others of their scan still go to its file, which stays under construction."""
+        gone = {run for run, other in self._of_run.items() if other is pending}
+        self._of_run = {run: other for run, other in self._of_run.items() if run not in gone}
+        self._of_descriptor = {d: run for d, run in self._of_descriptor.items() if run not in gone}
+        if pending.planned == 1:
+            self._drop(pending)
 
     def _drop(self, pending: _Pending) -> None:
         self._scans = {key: other for key, other in self._scans.items() if other is not pending}
@@ -169,15 +218,33 @@ class _Pending:
     def __init__(self, scan: Scan, request: Request) -> None:
         self.scan = scan
         self.planned = request.planned
-        self.places: set[tuple[str, int]] = set()
+        self._taken: set[tuple[str, int]] = set()
+        self._unplaced = 0
+
+    def add(self, request: Request) -> None:
+        """Count a run in."""
+        self._taken |= places(request)
+        self._unplaced += not request.placed
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a run ended before its time."""
+        return any(status in ("abort", "fail") for status in self.scan.ended.values())
+
+    @property
+    def short(self) -> bool:
+        """Whether planes are missing for no reason that is known."""
+        return not self.stopped and self.planned is not None and self.scan.planes < self.planned
 
     @property
     def complete(self) -> bool:
+        """Whether no other run is to come."""
         if self.scan.running:
             return False
-        stopped = any(status in ("abort", "fail") for status in self.scan.ended.values())
-        return stopped or (self.planned is not None and self.scan.planes >= self.planned)
+        return self.stopped or (self.planned is not None and self.scan.planes >= self.planned)
 
     def wants(self, request: Request) -> bool:
         """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
-        return (request.entry, request.plane) not in self.places
+        if not request.placed:
+            return self.planned is None or max(self._unplaced, self.scan.planes) < self.planned
+        return not places(request) & self._taken

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,8 +31,8 @@ def add_to(commands: Any) -> None:
         description="""Write the scans of an STXM to NXstxm files, one for each scan, which Mantis, silx and NeXpy open.
             The runs of a stack go into one file, in whatever order they come. While a file is under construction its
             name ends with .tmp; a scan that is not complete stays so, with all that was measured.""",
-        epilog="""Exit codes: 0 all scans are written; 1 a scan is not, and why is said; 2 the command was not
-            understood.""",
+        epilog="""Exit codes: 0 all scans are written; 1 a scan is not, or lacks a run, and which is said; 2 the command
+            was not understood.""",
         formatter_class=Defaults,
     )
     nxstxm.add_argument(
@@ -70,9 +73,17 @@ def run_nxstxm(options: argparse.Namespace) -> int:
     from suitcase_nxstxm import NXstxmWriter
 
     given = {name: getattr(options, name) for name in ("source_name", "scan_type") if hasattr(options, name)}
+    failed = False
+
+    def say(what: object) -> None:
+        nonlocal failed
+        failed = True
+        tqdm.write(f"bluesky-ext export: {' '.join(str(what).split())}", file=sys.stderr)
+
     with ExitStack() as stack:
         catalog = stack.enter_context(site.opened(options.catalog)) if options.catalog else None
-        runs = [source for _, source in runs_of(options.sources, catalog)]
+        # By the time, so that a scan that was broken off and begun again is two, whatever order they are given in.
+        runs = sorted((source for _, source in runs_of(options.sources, catalog)), key=_time)
         counts = [expected_events(source) for source in runs]
         total = None if None in counts else sum(count or 0 for count in counts)
         bar = stack.enter_context(tqdm(total=total, unit="event", unit_scale=True, desc="export", disable=None))
@@ -80,11 +91,30 @@ def run_nxstxm(options: argparse.Namespace) -> int:
             NXstxmWriter(options.directory, options.prefix, overwrite=options.overwrite, **given)
         )
         for source in runs:
-            for name, document in filled(counted(as_source(source))):
-                writer(name, document)
-                bar.update(len(document["seq_num"]) if name == "event_page" else name == "event")
-        writer.finish()
+            try:
+                for name, document in filled(counted(as_source(source))):
+                    writer(name, document)
+                    bar.update(len(document["seq_num"]) if name == "event_page" else name == "event")
+            except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+                say(error)  # the others are written all the same
+        try:
+            writer.finish()
+        except (OSError, RuntimeError, ValueError) as error:
+            say(error)
+        for path in writer.incomplete:
+            say(f"{path} is of a scan that isn't complete: give all its runs")
     for paths in writer.artifacts.values():
         for path in paths:
             print(path)
-    return 0
+    return int(failed)
+
+
+def _time(source: Any) -> float:
+    """When a run began; those that don't say it come last."""
+    from bluesky_ext.storage import as_source
+
+    start = getattr(source, "start", None)
+    if not isinstance(start, Mapping):
+        start = next((document for name, document in as_source(source) if name == "start"), {})
+    time = start.get("time")
+    return float(time) if isinstance(time, int | float) else math.inf

@@ -152,3 +152,67 @@ def test_a_stack_of_a_catalogue(recorded, tmp_path):
     command = ["export", "nxstxm", "--catalog", str(tmp_path / "catalog"), *reversed(runs)]
     assert main([*command, "-d", str(tmp_path), "-p", "stored"]) == 0
     check(tmp_path / "stored.hdf5", runs)
+
+
+def stack(first: float) -> dict[str, list[Any]]:
+    """The documents of a stack by the uids of its runs."""
+    s = stxm(2)
+    runs: dict[str, list[Any]] = {}
+
+    def keep(name: str, doc: dict[str, Any]) -> None:
+        if name == "start":
+            runs[doc["uid"]] = []
+        runs[next(reversed(runs))].append([name, doc])
+
+    engine = RunEngine({})
+    engine.subscribe(keep)
+    engine(sample_image_stack([s.counter], Endstation(s.devices), [IMAGE], [first, first + 5]))
+    return runs
+
+
+def dumped(path: Path, *runs: tuple[str, list[Any]]) -> str:
+    path.write_text(json.dumps(dict(runs)))
+    return str(path)
+
+
+def test_runs_of_several_scans_in_any_order_become_a_file_for_each(tmp_path, capsys):
+    one, two = stack(280.0), stack(290.0)
+    (a, b), (c, d) = one.items(), two.items()
+    source = dumped(tmp_path / "mixed.json", d, b, c, a)
+    assert main(["export", "nxstxm", source, "-d", str(tmp_path)]) == 0
+    assert set(capsys.readouterr().out.splitlines()) == {
+        str(tmp_path / f"{next(iter(runs))}.hdf5") for runs in (one, two)
+    }
+    for runs in (one, two):
+        check(tmp_path / f"{next(iter(runs))}.hdf5", runs)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_scan_that_lacks_a_run_is_said(tmp_path, capsys):
+    runs = stack(280.0)
+    first = next(iter(runs))
+    source = dumped(tmp_path / "short.json", (first, runs[first]))
+    assert main(["export", "nxstxm", source, "-d", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("bluesky-ext export:")]
+    assert f"{first}.hdf5" in line
+    assert "isn't complete" in line
+
+
+def test_a_bad_run_does_not_keep_the_others_from_being_written(recorded, tmp_path, capsys):
+    _, runs = recorded
+    bad = stack(300.0)
+    first, documents = next(iter(bad.items()))
+    start = {**documents[0][1], "time": 0.0, "metadata": '{"scan_type": 99}'}
+    endless = {uid: docs[:-1] for uid, docs in stack(310.0).items()}
+    source = dumped(
+        tmp_path / "some.json", (first, [["start", start], *documents[1:]]), *runs.items(), *endless.items()
+    )
+    assert main(["export", "nxstxm", source, "-d", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(tmp_path / f"{next(iter(runs))}.hdf5")]
+    check(tmp_path / f"{next(iter(runs))}.hdf5", runs)
+    lines = [line for line in said.err.splitlines() if line.startswith("bluesky-ext export:")]
+    assert len(lines) == 2
+    assert first in lines[0]
+    assert all(uid in lines[1] for uid in endless)

@@ -322,7 +322,7 @@ ODD = {
         *docs[1:],
     ],
     "no primary_det": lambda docs: edited(docs, primary_det=None),
-    "primary_det a list": lambda docs: edited(docs, primary_det=["elsewhere", "counter0"]),
+    "primary_det a list": lambda docs: edited(docs, primary_det=["counter0"]),
     "primary_det a key": lambda docs: edited(docs, primary_det="counter0_wave"),
     "primary_det DNM_": lambda docs: edited(docs, primary_det="DNM_COUNTER0"),
     "no zp_def": lambda docs: edited(docs, zp_def=None),

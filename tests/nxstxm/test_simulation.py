@@ -82,11 +82,11 @@ SCANS: dict[str, tuple[Plan, str, list[str], tuple[int, ...], int]] = {
     ),
     "generic scan": (
         lambda s, e: plans.generic_scan(both(s), e, s.osa_y, 0, 1, 3, s.zoneplate_z, -1450, -1440, 4),
-        *("generic scan", ["OSA.Y", "ZonePlate.Z"], (3, 4), 1),
+        *("generic scan", ["OSA_Y", "ZonePlate_Z"], (3, 4), 1),
     ),
     "generic scan of three": (
         lambda s, e: plans.generic_scan(both(s), e, s.osa_y, 0, 1, 2, s.goni_x, 0, 1, 3, s.detector_x, -9, 9, 4),
-        *("generic scan", ["OSA.Y", "GoniX", "Detector.X"], (2, 3, 4), 1),
+        *("generic scan", ["OSA_Y", "GoniX", "Detector_X"], (2, 3, 4), 1),
     ),
     "coarse image": (
         lambda s, e: plans.coarse_image_scan(both(s), e, *WIDE),
@@ -227,6 +227,7 @@ def test_the_validator_has_nothing_to_say(scanned: Scanned, name: str, tmp_path:
     for number in range(SCANS[name][4]):
         said = validate.validate_application(str(copied), path=f"/entry{number}", application="NXstxm")
         assert said == (0, 0), f"entry{number}: warnings, errors"
+    assert tuple(validate.validate_file(str(copied)))[:2] == (0, 0), "warnings, errors"
 
 
 def test_axes_are_the_setpoints_and_the_instrument_has_the_readbacks(scan_anew: Callable[[Plan], Scanned]):

@@ -93,13 +93,16 @@ def test_an_aborted_scan_is_finished(stxm, tmp_path, read):
     assert "entry1" not in {name.split("/")[0] for name in found}
 
 
-def test_a_scan_that_is_short_is_finished_by_the_next_or_at_the_end(stxm, tmp_path):
+def test_a_scan_that_is_short_is_finished_at_the_end(stxm, tmp_path):
     short, other = stxm.make("stack"), stxm.make("osa image")
     writer = NXstxmWriter(tmp_path)
     feed(writer, *short.runs[:3])
     assert names(tmp_path) == [f"{first(short)}-{first(short)}-.hdf5.tmp"]
     feed(writer, *other.runs)
+    assert f"{first(short)}-{first(short)}-.hdf5.tmp" in names(tmp_path)
+    writer.finish()
     assert names(tmp_path) == sorted(f"{first(case)}-.hdf5" for case in (short, other))
+    assert writer.incomplete == [tmp_path / f"{first(short)}-.hdf5"]
     with NXstxmWriter(tmp_path / "later", "C1") as later:
         feed(later, *stxm.make("stack").runs[:3])
     assert names(tmp_path / "later") == ["C1.hdf5"]
