@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bluesky_ext.storage.catalog import close_catalog, open_catalog
     from bluesky_ext.storage.datasets import read
     from bluesky_ext.storage.saver import Saver, save
+    from bluesky_ext.storage.sparse import SparseWriter, read_sparse, write_sparse
     from bluesky_ext.storage.stored import documents
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
@@ -23,6 +24,10 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "documents",
     "read",
     "save",
+    # runs of sparse images
+    "SparseWriter",
+    "read_sparse",
+    "write_sparse",
     # sources and sinks, catalogues too
     "as_sink",
     "as_source",
@@ -35,6 +40,7 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.storage.catalog": ("close_catalog", "open_catalog"),
         "bluesky_ext.storage.datasets": ("read",),
         "bluesky_ext.storage.saver": ("Saver", "save"),
+        "bluesky_ext.storage.sparse": ("SparseWriter", "read_sparse", "write_sparse"),
         "bluesky_ext.storage.stored": ("documents",),
     },
 )

@@ -55,7 +55,8 @@ def open_catalog(
     ImportError
         If Tiled is not installed.
     TypeError, ValueError
-        If `where` is nothing of this kind, a key is given to what takes none, or an address contains one.
+        If `where` is nothing of this kind, a key is given to what takes none, an address contains one, or a directory
+        has a question mark, a number sign or what is not printable in its name.
     LookupError
         If there is no profile of that name.
     OSError
@@ -73,7 +74,7 @@ def open_catalog(
         return _of_profile(where, api_key, structure_clients)
     if isinstance(where, str | os.PathLike):
         _without_key(api_key, "an embedded catalogue")
-        return _of_directory(Path(where).expanduser().absolute(), structure_clients, readable_storage)
+        return _of_directory(_directory(where), structure_clients, readable_storage)
     raise TypeError(
         f"{type(where).__module__}.{type(where).__qualname__} is no catalogue: give a directory, an address, "
         "the name of a profile, or the client of a Tiled container"
@@ -89,13 +90,42 @@ def close_catalog(client: Any) -> None:
     client.context.http_client.close()  # that of an embedded catalogue would start the app again, without its set-up
 
 
+def probe(client: Any, seconds: float) -> None:
+    """Ask a catalogue once if it is there; raise what httpx or Tiled raises if no answer comes in so many seconds."""
+    from tiled.client.utils import handle_error  # pyright: ignore[reportMissingImports]
+
+    http_client = client.context.http_client
+    handle_error(http_client.send(http_client.build_request("GET", client.uri, timeout=seconds)))
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path, of one that may begin with ``~``."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"the path {os.fspath(path)!r}: there is no user of that name ({error})") from error
+
+
 def is_container(thing: object) -> bool:
     """Whether this is the client of a Tiled container, by what it can do."""
     return all(hasattr(thing, name) for name in ("create_container", "write_array", "context"))
 
 
+def _directory(where: str | os.PathLike[str]) -> Path:
+    directory = expanded(where)
+    # Tiled and SQLAlchemy make addresses of it, and read them again, each in its own way.
+    if odd := sorted({character for character in str(directory) if character in "?#" or not character.isprintable()}):
+        raise ValueError(
+            f"the directory {str(directory)!r} has {', '.join(map(repr, odd))} in it: give it another name"
+        )
+    return directory
+
+
 def _of_server(address: str, api_key: str | None, structure_clients: str) -> Any:
-    if re.search(r"[?&]api_key=", address):
+    user, at, host = address.partition("://")[2].partition("/")[0].rpartition("@")
+    if at:
+        raise ValueError(f"the address of {host} contains {'a password' if ':' in user else 'a user'}: give api_key=")
+    if re.search(r"[?&]api_key=", address, re.IGNORECASE):
         shown = address.partition("?")[0]
         raise ValueError(f"the address {shown} contains its key, which would end up in logs: give it as api_key=")
     with _tiled():
@@ -249,5 +279,8 @@ def _in_a_line(where: str, question: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = getattr(error, "orig", None) or error  # that of SQLAlchemy has the statement too
+        said = " ".join(str(reason).split())[:300] or type(error).__name__
+        if "database is locked" in said:
+            question = "another program writes to it for long: try again, or end that"
         raise OSError(f"{where} could not be opened ({said}): {question}") from error

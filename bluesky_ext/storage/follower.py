@@ -27,16 +27,25 @@ class Follower:
         The recording, which need not be there before the first `grown`.
     writer : RunWriter
         It is called from the thread of the follower alone, until `wait` has returned True.
-    failed : callable
-        Called once, in that thread, with the exception, if the writer fails: nothing more is written then.
+    began : callable
+        Called in that thread before anything is written; an exception is a failure.
+    ended : callable
+        Called once, in that thread, with None, or with the exception if the writer failed: it writes no more then.
     interval : float
         The longest that a document waits for a flush, in s.
     """
 
-    def __init__(self, path: Path, writer: RunWriter, failed: Callable[[Exception], object], interval: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        writer: RunWriter,
+        began: Callable[[], object],
+        ended: Callable[[Exception | None], object],
+        interval: float,
+    ) -> None:
         self.path = path
         self.failed = False
-        self._writer, self._report, self._interval = writer, failed, interval
+        self._writer, self._began, self._ended, self._interval = writer, began, ended, interval
         self._size = 0
         self._over: str | None = None
         self._news = threading.Condition()
@@ -64,6 +73,7 @@ class Follower:
 
     def _work(self) -> None:
         try:
+            self._began()
             with self.path.open("rb") as file:
                 for name, document in self._records(file):
                     self._writer(name, document)
@@ -75,7 +85,9 @@ class Follower:
             # The border of this thread: whatever it is, it is reported, and the recording stays.
             self.failed = True
             self._writer.discard()
-            self._report(error)
+            self._ended(error)
+        else:
+            self._ended(None)
 
     def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
         offset = file.seek(len(MAGIC))

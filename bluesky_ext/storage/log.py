@@ -20,10 +20,13 @@ from bluesky_ext.documents.framing import DecodeError
 from bluesky_ext.documents.records import HEADER_SIZE, pack_record, read_header, read_payload
 from bluesky_ext.storage.rows import Rows, fetch
 
-__all__ = ["CONTAINER", "Entry", "Log", "Place", "read_log"]
+__all__ = ["CONTAINER", "TOKEN", "Entry", "Log", "Place", "read_log"]
 
 CONTAINER = "documents"
 """The container beside the runs in which their logs are, under the same keys."""
+
+TOKEN = "log"
+"""The metadata that is the same random text in a run and in its log; a log of a run that was deleted has another."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class Place(NamedTuple):
 
     key: str
     kind: str
-    """"event": one row; "array" or "list": the rows of a page, which were an array or a list of arrays."""
+    """"event": one row; "rows": several of one event; "array" or "list": of a page, an array or a list of arrays."""
     stream: str
     first: int
     """Row of the array ``{stream}/{key}`` of the run; a page has the following ones too."""
@@ -54,9 +57,10 @@ class Entry(NamedTuple):
 class Log:
     """The log of a run while it is written: `append` entries, then `flush`."""
 
-    def __init__(self, container: Any, key: str) -> None:
+    def __init__(self, container: Any, key: str, token: str) -> None:
         # Who made the run owns its key: a log that is there is of a run that was deleted.
-        self._rows = Rows(container, key, np.zeros((), np.uint8), length=_CHUNK, replace=True)
+        metadata = {TOKEN: token}
+        self._rows = Rows(container, key, np.zeros((), np.uint8), length=_CHUNK, replace=True, metadata=metadata)
 
     def append(self, entry: Entry) -> int:
         """Keep an entry to be written by the next `flush`; return its size in bytes."""

@@ -18,16 +18,20 @@ from bluesky_ext.documents.framing import Buffer
 from bluesky_ext.documents.journal import Journal
 from bluesky_ext.documents.recorder import Recorder
 from bluesky_ext.documents.records import MAGIC, SUFFIX, pack_record
-from bluesky_ext.storage.catalog import open_catalog
+from bluesky_ext.storage.catalog import expanded, open_catalog, probe
 from bluesky_ext.storage.follower import Follower
+from bluesky_ext.storage.lock import Lock
+from bluesky_ext.storage.spelled import spelled
 from bluesky_ext.storage.stored import is_run
-from bluesky_ext.storage.writer import RunWriter, key_of
+from bluesky_ext.storage.writer import RunExistsError, RunWriter, key_of
 
 __all__ = ["Saver", "save"]
 
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 0.5  # s
+_PROBE = 2.0  # s
+_MOST_KNOWN = 100
 
 # Where each document names what it belongs to.
 _PARENT = {
@@ -62,7 +66,8 @@ def save(
         The directory of the backup files; one below ``$XDG_STATE_HOME`` or ``~/.local/state`` by default. It should be
         on a local disk, and on another one than the catalogue, which may be full.
     replace_incomplete : bool
-        If there is a run of the same uid without a stop in the catalogue, as a failure leaves it, replace it.
+        If there is a run of the same uid without a stop in the catalogue, as a failure leaves it, replace it. One that
+        a process of this machine is writing with a backup is not replaced; of others, that cannot be known.
     timeout : float
         How long the stop of a run waits until all of it is in the catalogue, in s.
     max_open : int
@@ -78,10 +83,14 @@ class Saver:
     there into the catalogue, at most half a second and one batch later. At the stop, the call waits for that, and
     the backup is deleted.
 
+    What no recording can hold (paths, sets, decimals, arrays of objects) is kept as text or lists, with one error for
+    each place in the documents of a run.
+
     If the catalogue fails, that is logged as one error, and the rest of the run goes on into the backup file: it has
     all documents since the start, and stays. `bluesky_ext.Recording` and ``bluesky-ext replay`` read it. If instead
     the backup cannot be written, that is logged as one error, and the documents go into the catalogue at once. If both
-    fail, OSError is raised. A process that is killed leaves its backup files.
+    fail, OSError is raised. A process that is killed leaves its backup files. After a failure, the next runs wait no
+    more than two seconds each for a catalogue that is still gone.
 
     Runs may be interleaved. One without a stop is marked as incomplete by `close`. Documents of no open run are kept
     in the backup directory, as by `bluesky_ext.Recorder`.
@@ -114,32 +123,46 @@ class Saver:
         if is_run(catalog):
             raise TypeError(f"{type(catalog).__qualname__} is one run: give the catalogue that it is in")
         self.catalog = open_catalog(catalog)
-        self.backup = _state_directory() if backup is None else Path(backup).expanduser().absolute()
-        self.backup.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.backup = _state_directory() if backup is None else expanded(backup)
         self.backups: list[Path] = []
         self.replace_incomplete = replace_incomplete
+        self.down = False
+        """Whether the catalogue failed when a run was last saved: the next one asks at first if it is there."""
         self._timeout, self._max_open = timeout, max_open
         self._runs: dict[str, _Run] = {}
-        self._lost = Recorder(self.backup, compression=None)
+        self._lost: Recorder | None = None
         self._lock = threading.RLock()
+        self._process = os.getpid()
+        error = self._make_backup_directory()
+        self._unsafe = error is not None
+        if error is not None:
+            logger.error("no run has a backup (%s): they go into the catalogue at once", error)
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Save a document."""
         name = str(name.value if isinstance(name, Enum) else name)
         if name not in _PARENT:
             raise ValueError(f"a document called {name!r}: the names are {', '.join(_PARENT)}")
+        self._check_process()
+        document, record, changed = _packed(name, document)
         with self._lock:
             if name == "start":
                 self._open(document)
             runs = self._runs_of(name, document)
             if not runs:
-                self._lost(name, document)
+                self._keep_lost(name, document)
+            new = {where for run in runs or [None] for where in changed if run is None or run.is_new(name, where)}
+            if new:
+                logger.error(
+                    "%s of run %s has what no recording can hold, and is kept with text or lists for it: %s",
+                    *(name, runs[0].uid if runs else "?", ", ".join(f"{key} ({changed[key]})" for key in sorted(new))),
+                )
             for run in runs:
                 self._runs[run.uid] = self._runs.pop(run.uid)  # the first is the one that was silent for longest
                 if name in ("descriptor", "resource", "stream_resource"):
                     run.uids.add(document["uid"])
                 try:
-                    run(name, document)
+                    run(name, document, record)
                 except BaseException:
                     if name in ("start", "stop"):
                         del self._runs[run.uid]
@@ -157,11 +180,13 @@ class Saver:
 
         It does not close the catalogue; calls after it begin anew.
         """
+        self._check_process()
         with self._lock:
             runs, self._runs = list(self._runs.values()), {}
         for run in runs:
             run.end("the sink was closed before the stop", self._timeout)
-        self._lost.close()
+        if self._lost is not None:
+            self._lost.close()
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +201,33 @@ class Saver:
         if len(self._runs) >= self._max_open:
             silent = self._runs.pop(next(iter(self._runs)))
             silent.end(f"{self._max_open} more runs were started before its stop", self._timeout)
-        self._runs[uid] = _Run(uid, self)
+        error = self._make_backup_directory()
+        if error is not None and not self._unsafe:
+            logger.error("run %s has no backup (%s): it goes into the catalogue at once", uid, error)
+        self._unsafe = error is not None
+        self._runs[uid] = _Run(uid, self, backed_up=error is None)
+
+    def _make_backup_directory(self) -> OSError | None:
+        try:
+            self.backup.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            return error
+        return None
+
+    def _keep_lost(self, name: str, document: Mapping[str, Any]) -> None:
+        if self._lost is None:
+            self._lost = Recorder(self.backup, compression=None)
+        before = len(self._lost.artifacts)
+        self._lost(name, document)
+        for path in self._lost.artifacts[before:]:
+            path.chmod(0o600)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this sink belongs to process {self._process}, whose threads are not in this fork of it: "
+                "open the catalogue and call save() in the new process"
+            )
 
     def _runs_of(self, name: str, document: Mapping[str, Any]) -> list[_Run]:
         parent = document.get(_PARENT[name])
@@ -189,21 +240,35 @@ class Saver:
 class _Run:
     """An open run: on its way into the backup file, and from there into the catalogue."""
 
-    def __init__(self, uid: str, saver: Saver) -> None:
+    def __init__(self, uid: str, saver: Saver, *, backed_up: bool) -> None:
         self.uid = uid
         self.uids = {uid}
         self._saver = saver
-        self._writer = RunWriter(saver.catalog, replace_incomplete=saver.replace_incomplete)
         # A name of its own: a backup that is left of this run may be what is saved again.
         self._path = saver.backup / f"{key_of(uid)}-{secrets.token_hex(4)}{SUFFIX}"
+        self._writer = RunWriter(
+            saver.catalog, replace_incomplete=saver.replace_incomplete, backup=self._path if backed_up else None
+        )
         self._journal: Journal | None = None
+        self._written: Lock | None = None
         self._follower: Follower | None = None
-        self._alone = False
+        self._alone = not backed_up
+        self._reported = False
+        self._reporting = threading.Lock()
+        self._known: set[tuple[str, str]] = set()
 
-    def __call__(self, name: str, document: Mapping[str, Any]) -> None:
+    def is_new(self, name: str, where: str) -> bool:
+        """Whether this is the first time that such a document has something there that cannot be kept as it is."""
+        there = (name, where)
+        new = there not in self._known and len(self._known) < _MOST_KNOWN
+        if new:
+            self._known.add(there)
+        return new
+
+    def __call__(self, name: str, document: Mapping[str, Any], record: list[Buffer]) -> None:
         if not self._alone:
             try:
-                self._back_up(pack_record(name, document, None))
+                self._back_up(record)
             except OSError as error:
                 self._go_alone(error)
             else:
@@ -226,10 +291,8 @@ class _Run:
         self._follower.finish(incomplete)
         over = self._follower.wait(timeout)
         if not over:
-            logger.error(
-                "run %s is not whole in the catalogue after %g s: all of its documents are in %s",
-                *(self.uid, timeout, self._path),
-            )
+            self._saver.down = True
+            self._report(f"is not whole in the catalogue after {timeout:g} s")
         if over and not self._follower.failed:
             self._journal.close()
             self._path.unlink()
@@ -242,18 +305,37 @@ class _Run:
     def _back_up(self, record: list[Buffer]) -> None:
         if self._journal is None:
             self._journal = Journal(self._path)
+            self._path.chmod(0o600)
+            self._written = Lock(self._path)
             record = [MAGIC, *record]
         self._journal.append(record)
         if self._follower is None:
-            self._follower = Follower(self._path, self._writer, self._failed, _INTERVAL)
+            self._follower = Follower(self._path, self._writer, self._began, self._ended, _INTERVAL)
         self._follower.grown()
 
-    def _failed(self, error: Exception) -> None:
-        self._keep()
-        logger.error(
-            "run %s could not be saved in the catalogue (%s): all of its documents are in %s, "
-            "bring them there with `bluesky-ext replay %s --into CATALOG`",
-            *(self.uid, _said(error), self._path, self._path),
+    def _began(self) -> None:
+        """Ask a catalogue that failed before if it is there now, for a short time: or each run would wait for it."""
+        if self._saver.down:
+            probe(self._saver.catalog, _PROBE)
+
+    def _ended(self, error: Exception | None) -> None:
+        if error is None:
+            self._saver.down = False
+        else:
+            self._keep()
+            self._saver.down = not isinstance(error, RunExistsError)
+            self._report(f"could not be saved in the catalogue ({_said(error)})")
+        if self._written is not None:
+            self._written.open()
+
+    def _report(self, what: str) -> None:
+        """Log an error: one for a run, though a catalogue be late and fail after that."""
+        with self._reporting:
+            told, self._reported = self._reported, True
+        log = logger.info if told else logger.error
+        log(
+            "run %s %s: all of its documents are in %s, bring them there with `bluesky-ext replay %s --into CATALOG`",
+            *(self.uid, what, self._path, self._path),
         )
 
     def _go_alone(self, error: OSError) -> None:
@@ -265,6 +347,8 @@ class _Run:
             self._follower.wait(None)
         if self._journal is not None:
             self._journal.close()
+        if self._written is not None:
+            self._written.open()
         if self._follower is not None and self._follower.failed:
             raise OSError(f"run {self.uid} can be saved neither in the catalogue nor in {self._path} ({error})")
         self._path.unlink(missing_ok=True)
@@ -277,6 +361,15 @@ class _Run:
 def _state_directory() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "bluesky-ext" / "backup"
+
+
+def _packed(name: str, document: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Buffer], dict[str, str]]:
+    """The document as it is kept, its record, and what was changed for that: the types, by place."""
+    try:
+        return document, pack_record(name, document, None), {}
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        document, changed = spelled(document)
+        return document, pack_record(name, document, None), changed
 
 
 def _said(error: Exception) -> str:

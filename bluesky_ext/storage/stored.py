@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_ext.storage.log import CONTAINER, Entry, read_log
+from bluesky_ext.storage.log import CONTAINER, TOKEN, Entry, read_log
 from bluesky_ext.storage.rebuilt import rebuilt
 from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
 
@@ -26,7 +26,7 @@ def documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     no uids of events any more, and the types of its scalars are those of its table.
 
     Images are read in blocks of up to 64 MiB for each data key; rows of a block are windows on it, which keep it
-    alive.
+    alive. They are read-only, as large arrays of recordings are: copy one that is to be changed in place.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
                 if (stream, key) not in blocks:
                     blocks[stream, key] = _Blocks(array_of(run, stream, key))
                 rows = blocks[stream, key].rows(first, count)
-                data[key] = rows[0] if kind == "event" else rows if kind == "array" else list(rows)
+                data[key] = rows[0] if kind == "event" else list(rows) if kind == "list" else rows
             document = {**document, "data": data}
         yield name, document
 
@@ -77,11 +77,13 @@ def _log_of(run: Any) -> Any:
 
     *above, key = run.path_parts
     try:
-        return from_context(run.context, "numpy", [*above, CONTAINER, key])
+        log = from_context(run.context, "numpy", [*above, CONTAINER, key])
     except ClientError as error:
         if error.response.status_code != 404:
             raise
         return None
+    # It may be of a run that was deleted, and that another writer saved again.
+    return log if log.metadata.get(TOKEN) == run.metadata.get(TOKEN) else None
 
 
 class _Blocks:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from bluesky_ext.storage.metadata import as_json, text
+
 if TYPE_CHECKING:
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
 
 __all__ = ["TABLE", "Table"]
+
+logger = logging.getLogger(__name__)
 
 TABLE = "internal"
 """The key of the table of a stream, as `TiledWriter` has it."""
@@ -42,7 +47,7 @@ class Table:
         self._dtypes: dict[str, np.dtype | None] = {"seq_num": np.dtype("i8"), "time": np.dtype("f8")}
         for key, described in data_keys.items():
             stamp = f"ts_{key}"
-            scalar = described["dtype"] != "array" and not described.get("external") and not described.get("shape")
+            scalar = described.get("dtype") != "array" and not described.get("external") and not described.get("shape")
             if scalar and not {key, stamp} & self._dtypes.keys():
                 self._dtypes |= {key: _dtype(described), stamp: np.dtype("f8")}
         self._rows: list[dict[str, Any]] = []
@@ -56,7 +61,8 @@ class Table:
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Keep rows, as dicts; what they have beside the columns is left out."""
-        self._rows.extend(rows)
+        if self._dtypes:
+            self._rows.extend(rows)
 
     def flush(self) -> None:
         """Put what was appended into the temporary file."""
@@ -64,14 +70,25 @@ class Table:
 
         if not self._rows:
             return
-        columns = {name: _column([row.get(name) for row in self._rows], dtype) for name, dtype in self._dtypes.items()}
-        table = pa.table(columns)
-        if self._stored is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is there until `close`
-            self._stored = pa.ipc.new_stream(self._file, table.schema)
-            self._schema = table.schema
-        self._stored.write_table(table)
-        self._count += len(self._rows)
+        try:
+            columns = {
+                text(name): _column([row.get(name) for row in self._rows], dtype)
+                for name, dtype in self._dtypes.items()
+            }
+            table = pa.table(columns)
+            if self._stored is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is there until `close`
+                self._stored = pa.ipc.new_stream(self._file, table.schema)
+                self._schema = table.schema
+            self._stored.write_table(table)
+        except (ValueError, TypeError, LookupError, OSError) as error:
+            # The run is in its log, and must not stop for what is there to be looked at.
+            logger.warning("the table of a stream is left out, its events are kept (%s)", " ".join(str(error).split()))
+            self.close()
+            self._file = None
+            self._dtypes.clear()
+        else:
+            self._count += len(self._rows)
         self._rows.clear()
 
     def write(self) -> None:
@@ -116,8 +133,8 @@ def _dtype(described: Mapping[str, Any]) -> np.dtype | None:
     """The dtype of a scalar column; None for text."""
     try:
         dtype = np.dtype(described["dtype_numpy"])
-    except (KeyError, TypeError):
-        dtype = np.dtype(_JSON_DTYPES.get(described["dtype"], "U"))
+    except (KeyError, TypeError, ValueError):
+        dtype = np.dtype(_JSON_DTYPES.get(described.get("dtype", ""), "U"))
     return dtype.newbyteorder("=") if dtype.kind in "biuf" and dtype.itemsize <= 8 else None
 
 
@@ -125,7 +142,7 @@ def _column(values: list[Any], dtype: np.dtype | None) -> pa.Array:
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
 
     if dtype is None:
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+        return pa.array([None if value is None else _text(value) for value in values], pa.string())
     return pa.array([_value(value, dtype) for value in values], pa.from_numpy_dtype(dtype))
 
 
@@ -135,10 +152,22 @@ def _value(value: Any, dtype: np.dtype) -> Any:
         value = value.item()
     match dtype.kind:
         case "f" if isinstance(value, int | float):
-            return float(value)
+            return _float(value)
         case "b" if isinstance(value, bool | int):
             return bool(value)
         case "i" | "u" if isinstance(value, int | float) and value == value // 1:
             limits = np.iinfo(dtype)
             return int(value) if limits.min <= value <= limits.max else None
     return None
+
+
+def _float(value: float) -> float | None:
+    try:
+        return float(value)
+    except OverflowError:  # an int
+        return None
+
+
+def _text(value: Any) -> str:
+    plain = as_json(value)
+    return plain if isinstance(plain, str) else str(plain)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_ext.storage.log import CONTAINER, Entry, Log, Place
+from bluesky_ext.storage.lock import is_locked
+from bluesky_ext.storage.log import CONTAINER, TOKEN, Entry, Log, Place
 from bluesky_ext.storage.metadata import as_json
 from bluesky_ext.storage.rows import Rows, is_key, is_storable
 from bluesky_ext.storage.table import TABLE, Table
 
 __all__ = ["RunExistsError", "RunWriter", "key_of"]
+
+WRITER = "writer"
+"""The metadata of a run that tell who writes it."""
 
 _LEAST_BYTES = 4096  # smaller arrays stay in the log: a file for each would take more room and time
 _MOST_PENDING = 32 * 2**20
@@ -66,11 +73,14 @@ class RunWriter:
     catalog : client
         The container of runs.
     replace_incomplete : bool
-        If there is a run of this uid without a stop, replace it.
+        If there is a run of this uid without a stop, replace it, unless a process of this host is writing it.
+    backup : pathlib.Path, optional
+        The backup file of the run, which is locked while the run is written (see `bluesky_ext.storage.lock`).
     """
 
-    def __init__(self, catalog: Any, *, replace_incomplete: bool = False) -> None:
+    def __init__(self, catalog: Any, *, replace_incomplete: bool = False, backup: Path | None = None) -> None:
         self._catalog = catalog
+        self._writer = {"host": socket.gethostname(), "backup": None if backup is None else str(backup)}
         self._replace_incomplete = replace_incomplete
         self._node: Any = None
         self._log: Log | None = None
@@ -134,14 +144,16 @@ class RunWriter:
     def _start(self, start: Mapping[str, Any]) -> None:
         from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
 
-        key, metadata, specs = key_of(start["uid"]), {"start": as_json(start)}, [Spec("BlueskyRun", version="3.0")]
+        key, specs = key_of(start["uid"]), [Spec("BlueskyRun", version="3.0")]
+        token = secrets.token_hex(8)
+        metadata = {"start": as_json(start), TOKEN: token, WRITER: self._writer}
         # Of those who try at once, the server lets one make it, and refuses the others.
         node = _created(self._catalog, key, metadata=metadata, specs=specs)
         if node is None:
             self._remove(key, start["uid"])
             node = self._catalog.create_container(key, metadata=metadata, specs=specs)
         self._node = node.base
-        self._log = Log(self._logs(), key)
+        self._log = Log(self._logs(), key, token)
 
     def _remove(self, key: str, uid: str) -> None:
         run = self._catalog[key]
@@ -152,6 +164,9 @@ class RunWriter:
                 f"run {uid} is in this catalogue already, without a stop; "
                 "if nothing writes to it any more, save(catalog, replace_incomplete=True) replaces it"
             )
+        writer = run.metadata.get(WRITER) or {}
+        if writer.get("host") == socket.gethostname() and writer.get("backup") and is_locked(writer["backup"]):
+            raise RunExistsError(f"run {uid} is being written to this catalogue, with the backup {writer['backup']}")
         run.delete(recursive=True, external_only=False)
 
     def _logs(self) -> Any:
@@ -171,7 +186,7 @@ class RunWriter:
                 metadata = {k: v for k, v in descriptor.items() if k not in ("name", "object_keys", "run_start")}
                 specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
                 node = self._node.create_container(name, metadata=as_json(metadata), specs=specs).base
-                table = Table(node, descriptor["data_keys"])
+                table = Table(node, descriptor.get("data_keys", {}))
             self._streams[name] = _Stream(node, table)
         elif stream.node is not None:
             update = {key: descriptor[key] for key in ("uid", "time", "configuration") if key in descriptor}
@@ -186,7 +201,7 @@ class RunWriter:
             if rows is not None:
                 places.append(Place(key, "event", name, self._put(rows, value[np.newaxis]), 1))
         if stream is not None and stream.table is not None:
-            stream.table.append([_row(event, data, event["timestamps"])])
+            stream.table.append([_row(event, data, event.get("timestamps", {}))])
         return Entry("event", {**event, "data": data | dict.fromkeys(place.key for place in places)}, places)
 
     def _event_page(self, page: Mapping[str, Any]) -> Entry:
@@ -204,7 +219,7 @@ class RunWriter:
             elif all(is_storable(value) and rows.takes(value) for value in values):
                 places.append(Place(key, "list", name, self._put(rows, np.stack(values)), count))
         if stream is not None and stream.table is not None:
-            stamps = page["timestamps"]
+            stamps = page.get("timestamps", {})
             stream.table.append(
                 _row(
                     {key: page[key][n] for key in ("seq_num", "time")},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -221,3 +222,33 @@ def test_files_of_detectors_elsewhere_can_be_registered(tmp_path) -> None:
     # The server refuses to serve, or to register, what is outside of its readable storage.
     with pytest.raises(httpx.HTTPStatusError):
         registered(readable_storage=[tmp_path / "other"]).read()
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("/tmp/what?/catalog", r"has '\?' in it: give it another name"),
+        ("/tmp/what#/catalog", "has '#'"),
+        ("/tmp/what\n/catalog", r"has '\\n'"),
+        ("/tmp/what\0", r"has '\\x00'"),
+        ("~nosuchuser/catalog", "there is no user of that name"),
+        ("http://me:hidden@127.0.0.1:9/api", "the address of 127.0.0.1:9 contains a password"),
+        ("http://127.0.0.1:9?API_KEY=hidden", "contains its key"),
+    ],
+)
+def test_names_that_would_make_trouble_are_refused(where, message) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        open_catalog(where)
+    assert "\n" not in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
+def test_a_locked_database_is_said_in_a_line(tmp_path) -> None:
+    close_catalog(open_catalog(tmp_path / "catalog"))
+    lock = sqlite3.connect(tmp_path / "catalog" / "catalog.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OSError, match=r"could not be opened \(database is locked\): another program") as error:
+        open_catalog(tmp_path / "catalog")
+    lock.close()
+    assert "SELECT" not in str(error.value)
+    assert "\n" not in str(error.value)

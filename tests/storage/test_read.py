@@ -1,12 +1,29 @@
 from __future__ import annotations
 
+import copy
+import logging
+import math
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import event_model
+import h5py
 import numpy as np
 import pytest
-from runs import feed, images, run_of, uid_of
+from bluesky import RunEngine
+from bluesky.plans import count
+from bluesky_tiled_plugins import TiledWriter
+from ophyd.sim import hw
+from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
+from ophyd_async.sim import SimBlobDetector
+from runs import Docs, assert_same, described, feed, images, run_of, uid_of
+from tiled.server import app
 
-from bluesky_ext.storage import read, save
+from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
 from bluesky_ext.storage.metadata import as_json
 
 
@@ -31,13 +48,21 @@ def stream_of(catalog: Any, rows: list[dict[str, Any]], tmp_path: Any) -> Any:
         ([[1, 2], [3]], "O", [[1, 2], [3]]),
         ([{"a": 1}, {"b": 2}], "O", [{"a": 1}, {"b": 2}]),
         (["a", 1], "O", ["a", 1]),
+        ([np.float32(0.5), np.float32("nan")], "f4", [0.5, None]),
+        ([[[1, 2], [3]], [[1], [2]]], "O", [[[1, 2], [3]], [[1], [2]]]),
     ],
     ids=lambda value: str(value)[:20],
 )
 def test_columns_have_the_dtype_of_their_values(embedded, values, dtype, read_back, tmp_path) -> None:
-    column = stream_of(embedded, [{"x": value} for value in values], tmp_path)["x"]
+    docs = run_of([{"x": 0.0} for _ in values])
+    docs[1][1]["data_keys"]["x"] = described(values[0]) if dtype != "O" else {"source": "sim", "dtype": "array"}
+    for (_, event), value in zip(docs[2:-1], values, strict=True):
+        event["data"]["x"] = value
+    with save(embedded, backup=tmp_path) as sink:
+        feed(sink, docs)
+    column = read(embedded[uid_of(docs)])["primary"]["x"]
     assert column.dtype == np.dtype(dtype)
-    assert column.values.tolist() == read_back
+    assert [None if value != value else value for value in column.values.tolist()] == read_back
 
 
 def test_what_an_event_lacks_is_nan_or_none(embedded, tmp_path) -> None:
@@ -75,6 +100,149 @@ def test_images_are_read_in_blocks_when_they_are_computed(embedded, tmp_path) ->
         embedded.context.http_client.event_hooks["request"].clear()
 
 
+def test_data_keys_that_are_called_as_the_coordinates(embedded, tmp_path) -> None:
+    rows = [{"time": float(n), "seq_num": n + 5, "camera": images("u2", n, (64, 64)), "camera_0": n} for n in range(2)]
+    stream = stream_of(embedded, rows, tmp_path)
+    assert stream["time"].values.tolist() == [11.0, 12.0]
+    assert stream["seq_num"].values.tolist() == [1, 2]
+    assert stream["time_"].values.tolist() == [0.0, 1.0]
+    assert stream["seq_num_"].values.tolist() == [5, 6]
+    assert stream["camera_0"].values.tolist() == [0, 1]
+    assert stream["camera"].dims == ("seq_num", "camera_0_", "camera_1")
+
+
+def the_run(catalog: Any, plan: Any, tmp_path: Path) -> Any:
+    run_engine = RunEngine(call_returns_result=False)
+    with save(catalog, backup=tmp_path / "backup") as sink:
+        run_engine.subscribe(sink)
+        (uid,) = run_engine(plan)
+    return catalog[uid]
+
+
+def test_images_that_a_resource_tells_of(embedded, tmp_path, caplog) -> None:
+    devices = hw(save_path=str(tmp_path / "images"))
+    (tmp_path / "images").mkdir()
+    run = the_run(embedded, count([devices.img, devices.det], 3), tmp_path)
+    stream = read(run)["primary"]
+    assert stream.attrs["external"] == []
+    assert stream["img"].shape == (3, 10, 10)
+    assert type(stream["img"].data).__module__ == "dask.array.core"
+    assert np.array_equal(stream["img"].values, np.ones((3, 10, 10)))
+    assert stream["det"].shape == (3,)
+    assert not caplog.records
+    # A file that is gone.
+    lost = sorted((tmp_path / "images").iterdir())
+    lost[-1].unlink()
+    with pytest.raises(OSError, match="no frame in"):
+        stream["img"].values  # noqa: B018
+    for path in lost[:-1]:
+        path.unlink()
+    stream = read(run)["primary"]
+    assert stream.attrs["external"] == ["img"]
+    assert stream["det"].shape == (3,)
+    (record,) = [record for record in caplog.records if record.name.startswith("bluesky_ext")]
+    assert record.levelno == logging.WARNING
+    assert "primary/img: an image in a file cannot be read" in record.getMessage()
+
+
+@pytest.mark.parametrize("fly", [False, True], ids=["events", "fly"])
+def test_images_that_a_stream_resource_tells_of(embedded, fly, tmp_path, caplog) -> None:
+    with init_devices(mock=False):
+        blob = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
+
+    @bpp.stage_decorator([blob])
+    @bpp.run_decorator()
+    def plan():
+        info = TriggerInfo(number_of_events=2 if fly else 1, collections_per_event=3)
+        yield from bps.prepare(blob, info, wait=True)
+        if fly:
+            yield from bps.declare_stream(blob, name="primary", collect=True)
+            yield from bps.kickoff(blob, wait=True)
+            yield from bps.collect_while_completing([blob], [blob], flush_period=0.1, stream_name="primary")
+        else:
+            for _ in range(2):
+                yield from bps.trigger_and_read([blob])
+
+    run = the_run(embedded, plan(), tmp_path)
+    stream = read(run)["primary"]
+    assert stream["seq_num"].values.tolist() == [1, 2]
+    assert stream.attrs["external"] == []
+    (path,) = tmp_path.glob("*.h5")
+    with h5py.File(path) as file:
+        frames = file["/entry/data/data"][:]
+    assert stream["blob"].shape == (2, 3, *frames.shape[-2:])
+    assert type(stream["blob"].data).__module__ == "dask.array.core"
+    assert stream["blob"].dtype == frames.dtype
+    assert np.array_equal(stream["blob"].values.reshape(frames.shape), frames)
+    assert not [record for record in caplog.records if record.name.startswith("bluesky_ext")]
+
+
+def test_runs_of_tiled_writer_have_the_images_of_their_events(embedded, tmp_path, caplog) -> None:
+    """Of events that came again after a pause, of events without an image, and never the wrong one."""
+    docs = run_of([{"camera": np.full((64, 64), n, "u2"), "x": float(n)} for n in range(5)])
+    for (_, event), seq_num in zip(docs[2:-1], (1, 2, 1, 2, 3), strict=True):
+        event["seq_num"] = seq_num
+    assert pairs_of(embedded, docs) == [(1, 2.0, 2), (2, 3.0, 3), (3, 4.0, 4)]
+    stream = read(embedded[uid_of(docs)])["primary"]
+    assert stream["camera"].values[:, 0, 0].tolist() == stream["x"].values.tolist() == [2.0, 3.0, 4.0]
+
+    docs = run_of([{"camera": np.full((64, 64), n, "u2"), "x": float(n)} for n in range(4)])
+    for part in ("data", "timestamps"):
+        del docs[3][1][part]["camera"]
+    assert pairs_of(embedded, docs) == [(1, 0.0, 0), (2, 1.0, None), (3, 2.0, 2), (4, 3.0, 3)]
+    assert not [record for record in caplog.records if record.name.startswith("bluesky_ext")]
+
+    docs = run_of([{"camera": np.full((64, 64), n, "u2"), "x": float(n)} for n in range(4)])
+    del docs[3][1]["data"]["camera"]  # but its timestamp says that there is one
+    assert pairs_of(embedded, docs) == [(n + 1, float(n), None) for n in range(4)]
+    assert "has 3 images for 4 events, and nothing says which belong together" in caplog.text
+
+
+def pairs_of(catalog: Any, docs: Docs) -> list[Any]:
+    """Number, value and the first pixel of the events of a run that TiledWriter saved."""
+    feed(TiledWriter(catalog, max_array_size=0), copy.deepcopy(docs))
+    events = [document for name, document in documents(catalog[uid_of(docs)]) if name == "event"]
+    images = [event["data"].get("camera") for event in events]
+    return [
+        (event["seq_num"], event["data"]["x"], None if image is None else int(image[0, 0]))
+        for event, image in zip(events, images, strict=True)
+    ]
+
+
+@pytest.fixture
+def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A catalogue that gives no more than 100 kB at once, as others give no more than 300 MB."""
+    build = app.build_app
+    limits = {"response_bytesize_limit": 100_000}
+    monkeypatch.setattr(app, "build_app", lambda tree: build(tree, server_settings=limits))
+    for name in ("BLOCK_BYTES", "_CHUNK_BYTES"):
+        monkeypatch.setattr(f"bluesky_ext.storage.rows.{name}", 60_000)
+    client = open_catalog(tmp_path / "narrow")
+    yield client
+    close_catalog(client)
+
+
+@pytest.mark.parametrize("shape", [(150, 1000), (3, 50, 701), (140_001,)])
+@pytest.mark.parametrize("dtype", ["u2", ">u2"])
+def test_documents_that_are_larger_than_any_answer(narrow, shape, dtype, tmp_path) -> None:
+    docs = run_of([{"c": images(dtype, n, shape)} for n in range(2)])
+    page = event_model.pack_event_page(*(document for name, document in docs if name == "event"))
+    page["data"]["c"] = np.stack([images(dtype, n, shape) for n in range(2)])
+    for given in (docs, [*docs[:2], ("event_page", page), *docs[-1:]]):
+        given = [(name, copy.deepcopy(document)) for name, document in given]
+        uid = given[0][1]["uid"] = str(uuid.uuid4())
+        given[1][1]["run_start"] = given[-1][1]["run_start"] = uid
+        with save(narrow, backup=tmp_path / "backup") as sink:
+            feed(sink, given)
+        assert sink.backups == []
+        run = narrow[uid]
+        assert_same(given, list(documents(run)))
+        assert read(run)["primary"]["c"].values.tobytes() == page["data"]["c"].tobytes()
+        if dtype == "u2" and shape != (140_001,):
+            # Other clients ask for chunks, which must not be too large either.
+            assert 2 * math.prod(map(max, run["primary/c"].chunks)) <= 60_000
+
+
 @pytest.mark.parametrize(
     ("value", "json"),
     [
@@ -86,6 +254,11 @@ def test_images_are_read_in_blocks_when_they_are_computed(embedded, tmp_path) ->
         (True, True),
         (None, None),
         (b"ab", "b'ab'"),
+        (np.longdouble(1.5), 1.5),
+        (np.array([1.5], "longdouble"), [1.5]),
+        (np.clongdouble(1), "(1+0j)"),
+        (10**400, "integer of 1329 bits"),
+        ({"a\udc80": "b\udc80"}, {"a\\udc80": "b\\udc80"}),
         (np.zeros((40, 50), "u2"), "array of 40 x 50 uint16"),
     ],
     ids=lambda value: str(value)[:20],
