@@ -75,13 +75,16 @@ class Entry:
             tables[layout.entry] = RunTable(self.collection)
         self._runs = tables[layout.entry]
         self._known: dict[str, tuple[float, str | None]] = {}
+        self._plot: h5py.Group | None = None
 
     @property
     def plot(self) -> h5py.Group | None:
         """The NXdata of the default plot, which is the first that is made."""
-        name = self.group.attrs.get("default")
-        found = self.group.get(name) if isinstance(name, str) else None
-        return found if isinstance(found, h5py.Group) else None
+        if self._plot is None:
+            name = self.group.attrs.get("default")
+            found = self.group.get(name) if isinstance(name, str) else None
+            self._plot = found if isinstance(found, h5py.Group) else None
+        return self._plot
 
     def begin(self, start: Mapping[str, Any]) -> None:
         """Write what the start document says."""

@@ -66,17 +66,27 @@ def places(request: Request) -> set[tuple[str, int]]:
     return {(identity(image, image.entry, image.region_key), image.plane) for image in images}
 
 
-def check_free(root: h5py.Group, held: str, run: str, plane: int) -> None:
+def check_free(root: h5py.Group, held: str, run: str, plane: int, tables: Mapping[str, RunTable]) -> None:
     """Refuse a run for a plane of an entry that another run is for.
+
+    Parameters
+    ----------
+    root, held
+        The file, and what the entry is for.
+    run, plane
+        Of the run.
+    tables
+        The tables of runs that have been read already, by the names of the entries.
 
     Raises
     ------
     DuplicateRunError
         If there is one.
     """
-    for _, found in entries(root):
+    for name, found in entries(root):
         if found.attrs.get(_IDENTITY) == held:
-            others = RunTable(group(found, "collection", "NXcollection")).of_plane(plane)
+            table = tables.get(name) or RunTable(group(found, "collection", "NXcollection"))
+            others = table.of_plane(plane)
             if others and run not in others:
                 raise DuplicateRunError(
                     f"run {run} is for plane {plane} of {json.loads(held)['entry']}, and so is run {others[0]}: "

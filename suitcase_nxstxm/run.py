@@ -85,7 +85,7 @@ class Run:
         for number, image in enumerate(self._images):
             for _, held in self._held(number):
                 if image.placed and (not number or self.request.scan_type is not scan_types.SAMPLE_POINT_SPECTRA):
-                    check_free(root, held, image.run, image.plane)
+                    check_free(root, held, image.run, image.plane, tables)
         self._begin(0)
         self._arrival = Arrival(_whole(request, self._layouts), self._signals_of(0) if request.placed else ())
 
@@ -104,8 +104,8 @@ class Run:
         for layout, held in self._held(number):
             if held in self._entries:
                 continue
-            if image.placed:
-                check_free(self._root, held, image.run, image.plane)
+            if image.placed and number and self.request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
+                check_free(self._root, held, image.run, image.plane, self._tables)  # others were before the first
             name = claim(self._root, layout.entry, held)
             entry = Entry(self._root, replace(layout, entry=name), image, self._facts, self._tables)
             self._entries[held] = entry
