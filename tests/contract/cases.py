@@ -224,6 +224,13 @@ CASES = [
         stored=True,
     ),
 ]
+
+
+def named(name: str) -> Case:
+    """The case of this name."""
+    return next(one for one in CASES if one.name == name)
+
+
 MAPS = [case for case in CASES if case.is_map]
 
 

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import CASES, KEY, MAPS, Collector, content, feed, frames, raw_run, run_through, same, snapshot
+from cases import KEY, MAPS, Collector, content, feed, frames, named, raw_run, run_through, same, snapshot
 from kernels import Loaded, die_at_three, minus
 
 from bluesky_ext.documents import Lanes, Map
@@ -71,7 +71,7 @@ def test_the_result_is_the_inline_result(case, executor):
     ]
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [named("ImageProcessor"), named("PeakTracker")], ids=lambda case: case.name)
 def test_large_images_arrive_whole(case, executor):
     docs = case.given(raw_run(dark=False, image=big_frames))
     inline, there = (content(run_through(case.make(executor=e), docs)) for e in (None, executor))

@@ -7,7 +7,7 @@ from collections import defaultdict
 import h5py
 import numpy as np
 import pytest
-from cases import CASES, KEY, N_EVENTS, content, frames, raw_run, run_through, same, snapshot, valid_rows
+from cases import CASES, KEY, N_EVENTS, content, frames, named, raw_run, run_through, same, snapshot, valid_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +90,9 @@ def test_stream_documents(case, before, spans, tmp_path):
     assert not any("external" in key for doc in sink.named("descriptor") for key in doc["data_keys"].values())
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[3]], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [named("ImageProcessor"), named("ImageProcessor-array"), named("PeakTracker")], ids=lambda case: case.name
+)
 def test_a_fly_scan_has_frames_and_no_events(case, tmp_path):
     run, apart = streamed(raw_run(dark=False), tmp_path, spans=4)
     for name, doc in run:
@@ -140,7 +142,7 @@ def files(tmp_path_factory):
 
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [named("ImageProcessor"), named("PeakTracker")], ids=lambda case: case.name)
 def test_any_order_of_frames_and_events_gives_one_result(case, files, data):
     raw, run, apart = files
     events = [item for item in run if item[0] == "event"]
@@ -178,7 +180,7 @@ def test_resource_and_datum(tmp_path):
         else:
             docs.append((name, doc))
     docs[2][1]["run_start"] = docs[0][1]["uid"]
-    for case in CASES[0], CASES[3]:
+    for case in named("ImageProcessor"), named("PeakTracker"):
         got = content(run_through(case.make(), docs))
         assert same(got, content(run_through(case.make(), raw_run(dark=False))))
         unlabelled = [

@@ -13,7 +13,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.utils import RunEngineInterrupted
-from cases import CASES, KEY, SHAPE, Collector, content, frames, run_through, same, unpacked, valid_rows
+from cases import CASES, KEY, SHAPE, Collector, content, frames, named, run_through, same, unpacked, valid_rows
 from ophyd.sim import SynAxis, SynSignal
 
 matplotlib.use("Agg")
@@ -161,7 +161,7 @@ def test_the_scan_outlives_its_analysis(RE, case, motor, caplog):
 
 def test_who_wants_the_scan_to_stop_gets_that(RE, motor):
     bad = SynSignal(name=KEY, func=lambda: np.zeros(3))
-    stage = CASES[0].make(on_error="raise")
+    stage = named("ImageProcessor").make(on_error="raise")
     RE.subscribe(stage)
     raw = Collector()
     RE.subscribe(raw)
@@ -190,7 +190,7 @@ def test_best_effort_callback_follows_a_derived_run(RE, case, camera, motor, fir
 
 
 def test_a_chain_says_its_whole_history(RE, camera, motor):
-    first, second = CASES[0].make(), CASES[3].make()
+    first, second = named("ImageProcessor").make(), named("PeakTracker").make()
     sink = Collector()
     first.subscribe(second)
     second.subscribe(sink)
@@ -232,5 +232,5 @@ def test_a_subtrahend_is_stored_once_a_run_and_named_by_its_hash(RE, camera, mot
     events = content(sink)["events"]
     assert np.array_equal(events["inputs"][1]["subtrahend"], np.full(SHAPE, 100.0))
     assert sink.stop["num_events"] == {"inputs": 1, "primary": 3}
-    again = run_through(CASES[0].make(), list(sink))
+    again = run_through(named("ImageProcessor").make(), list(sink))
     assert again.stop["num_events"] == {"primary": 3}
