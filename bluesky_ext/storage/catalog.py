@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import re
 import threading
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["close_catalog", "is_container", "open_catalog"]
+
+logger = logging.getLogger(__name__)
 
 _DATABASE = "catalog.db"
 _TABLES = "tables.db"
@@ -87,7 +90,10 @@ def close_catalog(client: Any) -> None:
     All clients that came from it are closed with it, and raise when they are used. Closing twice does nothing.
     """
     client.context.close()
-    client.context.http_client.close()  # that of an embedded catalogue would start the app again, without its set-up
+    try:
+        client.context.http_client.close()  # that of an embedded one would start the app again, without its set-up
+    except RuntimeError as error:  # of anyio, whose thread has gone in the middle of a request
+        logger.warning("%s was closed while a request was under way: %s", client.uri, error)
 
 
 def probe(client: Any, seconds: float) -> None:

@@ -73,6 +73,12 @@ def serve(directory: Path, stack: ExitStack) -> Place:
 
 
 @pytest.fixture
+def start_server() -> Callable[[Path, ExitStack], Place]:
+    """A function that starts a server with a catalogue in a directory, until a stack is left."""
+    return serve
+
+
+@pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A new catalogue in a directory."""
     return Place(str(tmp_path / "catalog"), None, tmp_path / "catalog" / "data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import dask.array
 import numpy as np
@@ -198,14 +199,10 @@ def test_a_directory_that_cannot_be_made_is_an_error_of_one_line(tmp_path):
     one_line(caught)
 
 
-def test_a_server_that_is_gone_is_an_error_of_one_line(tmp_path, monkeypatch):
-    from contextlib import ExitStack
-
-    from conftest import serve
-
+def test_a_server_that_is_gone_is_an_error_of_one_line(tmp_path, monkeypatch, start_server):
     monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 2)
     with ExitStack() as stack:
-        place = serve(tmp_path, stack)
+        place = start_server(tmp_path, stack)
         masks = MaskClient.from_uri(place.where, api_key=place.api_key, detector_shapes=DETECTORS)
         masks.register_mask("det", "m", content(1))
     for call in (

@@ -22,6 +22,7 @@ from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvid
 from ophyd_async.sim import SimBlobDetector
 from runs import Docs, assert_same, described, feed, images, run_of, uid_of
 from tiled.server import app
+from tiled.server.settings import get_settings
 
 from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
 from bluesky_ext.storage.metadata import as_json
@@ -217,9 +218,12 @@ def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(app, "build_app", lambda tree: build(tree, server_settings=limits))
     for name in ("BLOCK_BYTES", "_CHUNK_BYTES"):
         monkeypatch.setattr(f"bluesky_ext.storage.rows.{name}", 60_000)
+    settings = get_settings()  # one for all apps of the process: those made later have the limit of this one
+    limit = settings.response_bytesize_limit
     client = open_catalog(tmp_path / "narrow")
     yield client
     close_catalog(client)
+    settings.response_bytesize_limit = limit
 
 
 @pytest.mark.parametrize("shape", [(150, 1000), (3, 50, 701), (140_001,)])
