@@ -19,25 +19,12 @@ from event_model import DocumentNames
 
 from bluesky_ext.documents.framing import Buffer
 from bluesky_ext.documents.journal import Journal
+from bluesky_ext.documents.parents import PARENT
 from bluesky_ext.documents.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, Compression, pack_record
 
 __all__ = ["Recorder"]
 
 logger = logging.getLogger(__name__)
-
-# Where each document names what it belongs to.
-_PARENT = {
-    "start": "uid",
-    "descriptor": "run_start",
-    "event": "descriptor",
-    "event_page": "descriptor",
-    "resource": "run_start",
-    "datum": "resource",
-    "datum_page": "resource",
-    "stream_resource": "run_start",
-    "stream_datum": "descriptor",
-    "stop": "run_start",
-}
 
 
 @dataclass(eq=False)
@@ -128,8 +115,8 @@ class Recorder:
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Write a document; raise OSError, with the name of the file, if that fails."""
         name = str(name.value if isinstance(name, Enum) else name)
-        if name not in _PARENT:
-            raise ValueError(f"a document called {name!r}: the names are {', '.join(_PARENT)}")
+        if name not in PARENT:
+            raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
         record = pack_record(name, document, self._compression)
         with self._lock:
             if name == "start":
@@ -165,7 +152,7 @@ class Recorder:
         self.close()
 
     def _runs_of(self, name: str, document: Mapping[str, Any]) -> list[_Run]:
-        parent = document.get(_PARENT[name])
+        parent = document.get(PARENT[name])
         if parent is None and name in ("resource", "stream_resource"):
             # Resources of old do not name their run. As event_model.RunRouter does: it may be any of them.
             return list(self._runs.values())

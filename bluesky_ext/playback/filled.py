@@ -9,16 +9,8 @@ from bluesky_ext.documents import FrameNotAvailable, as_image
 from bluesky_ext.documents.adapters import Pair
 from bluesky_ext.documents.frames import FrameReference
 from bluesky_ext.documents.join import Joiner
+from bluesky_ext.documents.parents import PARENT, REFERENCES
 from bluesky_ext.documents.specs import HandlerClass
-
-#: Documents that say where images are, and of what: a key of theirs names it.
-_REFERENCES = {
-    "resource": "run_start",
-    "stream_resource": "run_start",
-    "datum": "resource",
-    "datum_page": "resource",
-    "stream_datum": "descriptor",
-}
 
 
 def filled(
@@ -90,7 +82,7 @@ class Filling:
             self._open(document["uid"])
             yield name, document
             return
-        parent = "descriptor" if name in ("event", "event_page") else _REFERENCES.get(name, "run_start")
+        parent = PARENT.get(name, "run_start")
         runs = [self._owners[document[parent]]] if document.get(parent) in self._owners else []
         if not runs and name == "resource" and parent not in document:
             runs = list(self._runs.values())  # resources of old may be anyone's
@@ -141,7 +133,7 @@ class _Run:
         if name == "descriptor":
             self._joiner(name, document)
             yield name, _without_external(document)
-        elif name in _REFERENCES or (name.startswith("event") and self._joiner.needs(document["descriptor"])):
+        elif name in REFERENCES or (name.startswith("event") and self._joiner.needs(document["descriptor"])):
             yield from self._read(self._joiner(name, document))
         else:
             if name == "stop":

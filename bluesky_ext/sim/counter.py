@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ class _Waveform(InternalSignal):
         return {self.name: key}
 
 
-class PhotonDetector(Device):
+class PhotonDetector(Device, ABC):
     """What the detectors of the simulated STXM have in common: a dwell time, and where everything is.
 
     Exposures are numbered from the construction on, and the noise of each goes by the seed of the microscope, the
@@ -120,8 +121,9 @@ class PhotonDetector(Device):
         status.set_finished()
         return status
 
+    @abstractmethod
     def _count(self, at: Conditions, rng: np.random.Generator, is_open: bool) -> None:
-        raise NotImplementedError
+        """Put what it reads after an exposure under these conditions."""
 
 
 class PointCounter(PhotonDetector):

@@ -16,6 +16,7 @@ from event_model import DocumentNames
 
 from bluesky_ext.documents.framing import Buffer
 from bluesky_ext.documents.journal import Journal
+from bluesky_ext.documents.parents import PARENT
 from bluesky_ext.documents.recorder import Recorder
 from bluesky_ext.documents.records import MAGIC, SUFFIX, pack_record
 from bluesky_ext.storage.catalog import expanded, open_catalog, probe
@@ -32,20 +33,6 @@ logger = logging.getLogger(__name__)
 _INTERVAL = 0.5  # s
 _PROBE = 2.0  # s
 _MOST_KNOWN = 100
-
-# Where each document names what it belongs to.
-_PARENT = {
-    "start": "uid",
-    "descriptor": "run_start",
-    "event": "descriptor",
-    "event_page": "descriptor",
-    "resource": "run_start",
-    "datum": "resource",
-    "datum_page": "resource",
-    "stream_resource": "run_start",
-    "stream_datum": "descriptor",
-    "stop": "run_start",
-}
 
 
 def save(
@@ -141,8 +128,8 @@ class Saver:
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Save a document."""
         name = str(name.value if isinstance(name, Enum) else name)
-        if name not in _PARENT:
-            raise ValueError(f"a document called {name!r}: the names are {', '.join(_PARENT)}")
+        if name not in PARENT:
+            raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
         self._check_process()
         document, record, changed = _packed(name, document)
         with self._lock:
@@ -230,7 +217,7 @@ class Saver:
             )
 
     def _runs_of(self, name: str, document: Mapping[str, Any]) -> list[_Run]:
-        parent = document.get(_PARENT[name])
+        parent = document.get(PARENT[name])
         if parent is None and name in ("resource", "stream_resource"):
             # Resources of old do not name their run. As event_model.RunRouter does: it may be any of them.
             return list(self._runs.values())

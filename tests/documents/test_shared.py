@@ -171,4 +171,5 @@ def test_a_small_shared_memory_is_no_death():
     limited = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=10m tmpfs /dev/shm && exec "$@"', "sh"]
     if subprocess.run([*limited, "true"], capture_output=True, check=False).returncode:
         pytest.skip("a file system of one's own is not permitted here")
-    subprocess.run([*limited, sys.executable, "-c", PACK], check=True)
+    done = subprocess.run([*limited, sys.executable, "-c", PACK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,16 +1,13 @@
 """Axes, coordinates and detectors where documents say them in unusual ways."""
 
-import asyncio
 import json
 import logging
 import shutil
-import threading
 
 import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from cycler import cycler
 from nexusformat.nexus.validate import logger, validate_application, validate_file
 from ophyd.sim import SynAxis, SynSignal
@@ -20,31 +17,6 @@ from suitcase_nxstxm.errors import MetadataError, UnknownDetectorError
 from suitcase_nxstxm.nexus import legal
 
 Y, X, E, Z = [5.0, 6.0, 7.0], [-1.0, 0.0, 1.0, 2.0], [700.0, 701.0, 705.0], [-10.0, -8.0, -6.0]
-
-
-@pytest.fixture(scope="module")
-def run_engine():
-    loop = asyncio.new_event_loop()
-    before = set(threading.enumerate())
-    engine = RunEngine({}, loop=loop)
-    threads = set(threading.enumerate()) - before
-    yield engine
-    loop.call_soon_threadsafe(loop.stop)
-    for thread in threads:
-        thread.join(5)
-    loop.close()
-
-
-@pytest.fixture
-def measured(run_engine):
-    """The documents of a plan."""
-
-    def of(plan, **md):
-        documents = []
-        run_engine(plan, lambda name, doc: documents.append((name, doc)), **md)
-        return documents
-
-    return of
 
 
 class Bench:

@@ -1,13 +1,10 @@
 """Runs of Bluesky's own plans, which know nothing of an STXM."""
 
-import asyncio
 import itertools
-import threading
 
 import bluesky.plans as bp
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ophyd.sim import SynAxis, SynSignal
@@ -15,31 +12,6 @@ from ophyd.sim import SynAxis, SynSignal
 from suitcase_nxstxm import export_scan, scan_types
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
 from suitcase_nxstxm.placement import Path
-
-
-@pytest.fixture(scope="module")
-def run_engine():
-    loop = asyncio.new_event_loop()
-    before = set(threading.enumerate())
-    engine = RunEngine({}, loop=loop)
-    threads = set(threading.enumerate()) - before
-    yield engine
-    loop.call_soon_threadsafe(loop.stop)
-    for thread in threads:
-        thread.join(5)
-    loop.close()
-
-
-@pytest.fixture
-def measured(run_engine):
-    """The documents of a plan."""
-
-    def of(plan, **md):
-        documents = []
-        run_engine(plan, lambda name, doc: documents.append((name, doc)), **md)
-        return documents
-
-    return of
 
 
 class Bench:

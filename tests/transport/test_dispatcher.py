@@ -235,6 +235,7 @@ def test_a_message_that_claims_a_gigabyte_is_not_waited_for(proxy, listening, ra
                 pass  # until the proxy hangs up; a timeout fails the test
     send(raw, run_of())
     listening.heard.wait()
+    assert listening.heard.names == [name for name, _ in run_of()]
 
 
 def test_a_wrong_prefix_is_said_once(proxy, raw, listen, run_of, caplog, until) -> None:
@@ -269,6 +270,7 @@ def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, unti
         for name, doc in run_of():
             publisher(name, doc)
         listening.heard.wait()
+    assert listening.heard.names == [name for name, _ in run_of()]
 
 
 def test_lost_events_are_counted(listening, raw, run_of, caplog) -> None:
