@@ -32,7 +32,7 @@ class Heard:
     def names(self) -> list[str]:
         return [name for name, _ in self.documents]
 
-    def wait(self, done: Callable[[list[str]], object] = lambda names: "stop" in names, timeout: float = 8) -> list:
+    def wait(self, done: Callable[[list[str]], object] = lambda names: "stop" in names, timeout: float = 60) -> list:
         """Wait until the names of the documents are as they should be."""
         with self.changed:
             came = self.changed.wait_for(lambda: done(self.names), timeout)
