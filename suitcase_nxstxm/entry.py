@@ -58,22 +58,18 @@ class Entry:
         What the entry's arrays look like, and the run that writes now.
     facts
         What no document says.
-    tables
-        The tables of the file's entries that are in use.
+    table
+        The table of its runs.
     """
 
-    def __init__(
-        self, root: h5py.Group, layout: Layout, request: Request, facts: Facts, tables: dict[str, RunTable]
-    ) -> None:
+    def __init__(self, root: h5py.Group, layout: Layout, request: Request, facts: Facts, table: RunTable) -> None:
         self.layout = layout
         self.request = request
         self._facts = facts
         self.group = group(root, layout.entry, "NXentry")
         self.instrument = group(self.group, "instrument", "NXinstrument")
         self.collection = group(self.group, "collection", "NXcollection")
-        if layout.entry not in tables:
-            tables[layout.entry] = RunTable(self.collection)
-        self._runs = tables[layout.entry]
+        self._runs = table
         self._known: dict[str, tuple[float, str | None]] = {}
         self._plot: h5py.Group | None = None
 
@@ -85,6 +81,11 @@ class Entry:
             found = self.group.get(name) if isinstance(name, str) else None
             self._plot = found if isinstance(found, h5py.Group) else None
         return self._plot
+
+    def show(self, name: str) -> None:
+        """Let the NXdata of this name be the default plot."""
+        if self.group.attrs.get("default") != name:
+            self.group.attrs["default"] = name
 
     def begin(self, start: Mapping[str, Any]) -> None:
         """Write what the start document says."""

@@ -10,22 +10,22 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.errors import DuplicateRunError
+from suitcase_nxstxm.entries import HELD, unused
 from suitcase_nxstxm.nexus import dataset, existing, group, put
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.runs import RunTable, entries
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["check_free", "claim", "identity", "known", "places", "remember", "settle"]
+__all__ = ["identity", "known", "places", "remember", "settle"]
 
-_IDENTITY, _KNOWN = "held", "known"
-"""Attributes of an entry, for as long as the file is under construction."""
+_KNOWN = "known"
+"""An attribute of an entry, for as long as the file is under construction."""
 
 _SEVERAL = frozenset(
     {
@@ -66,44 +66,6 @@ def places(request: Request) -> set[tuple[str, int]]:
     return {(identity(image, image.entry, image.region_key), image.plane) for image in images}
 
 
-def check_free(root: h5py.Group, held: str, run: str, plane: int, tables: Mapping[str, RunTable]) -> None:
-    """Refuse a run for a plane of an entry that another run is for.
-
-    Parameters
-    ----------
-    root, held
-        The file, and what the entry is for.
-    run, plane
-        Of the run.
-    tables
-        The tables of runs that have been read already, by the names of the entries.
-
-    Raises
-    ------
-    DuplicateRunError
-        If there is one.
-    """
-    for name, found in entries(root):
-        if found.attrs.get(_IDENTITY) == held:
-            table = tables.get(name) or RunTable(group(found, "collection", "NXcollection"))
-            others = table.of_plane(plane)
-            if others and run not in others:
-                raise DuplicateRunError(
-                    f"run {run} is for plane {plane} of {json.loads(held)['entry']}, and so is run {others[0]}: "
-                    "export only one of them"
-                )
-
-
-def claim(root: h5py.Group, entry: str, held: str) -> str:
-    """The name of the entry that holds something: the one that does already, else a new one."""
-    for name, found in entries(root):
-        if found.attrs.get(_IDENTITY) == held:
-            return name
-    name = _free(entry, set(map(str, root)))
-    group(root, name, "NXentry").attrs[_IDENTITY] = held
-    return name
-
-
 def remember(entry: h5py.Group, values: Mapping[str, tuple[float, str | None]]) -> None:
     """Keep what the baseline of an entry's run has, for entries whose runs have no baseline."""
     entry.attrs[_KNOWN] = json.dumps(values)
@@ -130,24 +92,14 @@ def settle(file: h5py.File, final: bool) -> None:
     _name(file)
     if final:
         for _, entry in entries(file):
-            for name in (_IDENTITY, _KNOWN):
+            for name in (HELD, _KNOWN):
                 if name in entry.attrs:
                     del entry.attrs[name]
 
 
-def _free(entry: str, taken: Iterable[str]) -> str:
-    taken = set(taken)
-    stem = entry.rstrip("0123456789")
-    first = entry[len(stem) :]
-    numbers = itertools.count(int(first) + 1 if first else 1)
-    while entry in taken:
-        entry = f"{stem}{next(numbers)}"
-    return entry
-
-
 def _name(file: h5py.File) -> None:
     """Give each entry the name that its runs ask for; of several that ask for one, the first by what it is for."""
-    held = {name: json.loads(str(e.attrs[_IDENTITY])) for name, e in entries(file) if _IDENTITY in e.attrs}
+    held = {name: json.loads(str(e.attrs[HELD])) for name, e in entries(file) if HELD in e.attrs}
     order = sorted(held, key=lambda name: (len(held[name]["entry"]), held[name]["entry"], _rank(held[name])))
     asked = {what["entry"] for what in held.values()}
     taken = set(map(str, file)) - set(held)
@@ -155,7 +107,7 @@ def _name(file: h5py.File) -> None:
     for name in order:
         mine = held[name]["entry"]
         if mine in taken:
-            mine = _free(mine, taken | asked)
+            mine = unused(mine, taken | asked)
         taken.add(mine)
         wanted[name] = mine
     moving = {name: new for name, new in wanted.items() if name != new}
@@ -192,7 +144,7 @@ def _share(file: h5py.File) -> None:
     """Let the entries of a scan whose runs had no baseline have that of another run of the scan."""
     by_scan: dict[str, list[h5py.Group]] = {}
     for _, entry in entries(file):
-        held = entry.attrs.get(_IDENTITY)
+        held = entry.attrs.get(HELD)
         if held is not None:
             by_scan.setdefault(json.loads(str(held))["scan"], []).append(entry)
     for members in by_scan.values():

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import h5py
 import numpy as np
 
 from suitcase_nxstxm.arrival import Arrival
 from suitcase_nxstxm.devices import mended_units
+from suitcase_nxstxm.entries import Entries
 from suitcase_nxstxm.entry import Entry, Facts
 from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.layout import Layout, layouts
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.placement import Path, unit_of
-from suitcase_nxstxm.places import check_free, claim, identity, remember
+from suitcase_nxstxm.places import identity, remember
 from suitcase_nxstxm.readings import Readings, owners
 from suitcase_nxstxm.request import Request
-from suitcase_nxstxm.runs import BY_TIME, RunTable
+from suitcase_nxstxm.runs import BY_TIME
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.sequence import Sequence
 from suitcase_nxstxm.signals import Signals
@@ -41,34 +41,31 @@ class Run:
 
     Parameters
     ----------
-    root
-        The file, open for writing.
+    file_entries
+        The entries of the file, which is open for writing.
     start
         The start document.
     request
         What it asks for.
     facts
         What no document says.
-    tables
-        The tables of runs of the file's entries that are in use.
     monitor
         The monitor's name, where it isn't the ring current.
     """
 
     def __init__(
         self,
-        root: h5py.File,
+        file_entries: Entries,
         start: Mapping[str, Any],
         request: Request,
         facts: Facts,
-        tables: dict[str, RunTable],
         monitor: str | None = None,
     ) -> None:
         self.request = request
-        self._root = root
+        self._root = file_entries.root
         self._start = start
         self._facts = facts
-        self._tables = tables
+        self._file_entries = file_entries
         self._monitor = monitor
         self._images = request.images or (request,)
         self._layouts = [[_planar(layout, image) for layout in layouts(image)] for image in self._images]
@@ -85,7 +82,7 @@ class Run:
         for number, image in enumerate(self._images):
             for _, held in self._held(number):
                 if image.placed and (not number or self.request.scan_type is not scan_types.SAMPLE_POINT_SPECTRA):
-                    check_free(root, held, image.run, image.plane, tables)
+                    file_entries.check_free(held, image.run, image.plane)
         self._begin(0)
         self._arrival = Arrival(_whole(request, self._layouts), self._signals_of(0) if request.placed else ())
 
@@ -105,13 +102,14 @@ class Run:
             if held in self._entries:
                 continue
             if image.placed and number and self.request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
-                check_free(self._root, held, image.run, image.plane, self._tables)  # others were before the first
-            name = claim(self._root, layout.entry, held)
-            entry = Entry(self._root, replace(layout, entry=name), image, self._facts, self._tables)
+                self._file_entries.check_free(held, image.run, image.plane)  # others were before the first
+            name = self._file_entries.claim(layout.entry, held)
+            table = self._file_entries.table(name)
+            entry = Entry(self._root, replace(layout, entry=name), image, self._facts, table)
             self._entries[held] = entry
             entry.begin(self._start)
             if not image.placed:
-                self._tables[name].place(image.run, -1, BY_TIME)
+                table.place(image.run, -1, BY_TIME)
             for role, (value, units) in self._known.items():
                 entry.know(role, value, units)
             if self._known:
@@ -126,8 +124,9 @@ class Run:
                 entry = self._entries[held]
                 self._signals[held] = Signals(entry, self._path(entry))
                 first = next(iter(self._signals.values())).entry
-                if first is not entry and "default" in first.group.attrs:
-                    entry.group.attrs["default"] = first.group.attrs["default"]
+                shown = first.group.attrs.get("default")
+                if first is not entry and shown is not None:
+                    entry.show(shown)
             found.append(self._signals[held])
         return found
 
@@ -276,7 +275,7 @@ class Run:
         read = [scalar(data.get(key)) for key in keys if key is not None]
         baseline = self._known["energy"][0] if "energy" in self._known else None
         by_energy = [plane for value in (*read, baseline) if (plane := _nearest(energies, value)) is not None]
-        table = self._tables[entry.layout.entry]
+        table = self._file_entries.table(entry.layout.entry)
         taken = {plane for plane in range(len(energies)) if set(table.of_plane(plane)) - {self.request.run}}
         self._plane, how = (by_energy[0], "energy") if by_energy else (table.free_plane(self.request.run), BY_TIME)
         if self._plane in taken or self._plane >= len(energies):

@@ -46,6 +46,7 @@ class RunTable:
         if found is None:
             found = collection.create_dataset("runs", (0,), _ROW, maxshape=(None,), chunks=(64,))
         self._table: h5py.Dataset = found
+        self._type = h5py.h5t.py_create(_ROW)
         self._rows: dict[str, dict[str, Any]] = {}
         for row in found[()]:
             values = {
@@ -119,7 +120,11 @@ class RunTable:
 
     def _write(self, uid: str) -> None:
         number = list(self._rows).index(uid)
-        self._table[number] = np.array(tuple(self._rows[uid].values()), dtype=_ROW)
+        there = self._table.id.get_space()
+        there.select_hyperslab((number,), (1,))
+        row = np.array([tuple(self._rows[uid].values())], dtype=_ROW)
+        # self._table[number] = row would make the HDF5 type of a row each time, which takes longer than all else.
+        self._table.id.write(h5py.h5s.create_simple((1,)), there, row, self._type)
 
 
 def entries(root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:

@@ -9,10 +9,10 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
-import h5py
 from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.buffer import Buffer
+from suitcase_nxstxm.entries import Entries
 from suitcase_nxstxm.entry import Facts
 from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, NXstxmError, UnfilledError
 from suitcase_nxstxm.file import TmpFile, prefix_of
@@ -20,7 +20,6 @@ from suitcase_nxstxm.metadata import scan_metadata
 from suitcase_nxstxm.plain import plain_request
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.run import Run
-from suitcase_nxstxm.runs import RunTable
 from suitcase_nxstxm.stxm import stxm_request
 
 __all__ = ["LABEL", "Options", "Scan", "place"]
@@ -116,8 +115,7 @@ class Scan:
     failed: bool = False
     planes: int = 0
     _descriptors: dict[str, Run] = field(default_factory=dict)
-    _tables: dict[str, RunTable] = field(default_factory=dict)
-    _root: h5py.File | None = None
+    _entries: Entries | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document, other than a start, of one of the runs."""
@@ -130,12 +128,9 @@ class Scan:
     def start(self, doc: Mapping[str, Any], request: Request) -> None:
         """Begin a run."""
         with self._guarded(request.run):
-            if self._root is None:
-                self._root = self.file.open()
-                self._tables.clear()
-            self.running[request.run] = Run(
-                self._root, doc, request, self.options.facts, self._tables, self.options.monitor
-            )
+            if self._entries is None:
+                self._entries = Entries(self.file.open())
+            self.running[request.run] = Run(self._entries, doc, request, self.options.facts, self.options.monitor)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Take the description of a stream of one of the runs."""
@@ -169,15 +164,15 @@ class Scan:
     def release(self) -> None:
         """Close the file, if no run is open; it is opened again for the next one."""
         if not self.running:
-            self._root = None
+            self._entries = None
             self.file.close()
 
     def close(self) -> None:
         """Close the file, with what the open runs have so far."""
         open_runs, self.running = list(self.running.values()), {}
         self._descriptors.clear()
-        if self._root is not None:
-            self._root = None
+        if self._entries is not None:
+            self._entries = None
             try:
                 for run in open_runs:
                     run.flush()
@@ -213,6 +208,6 @@ class Scan:
             self.failed = True
             self.running.clear()
             self._descriptors.clear()
-            self._root = None
+            self._entries = None
             self.file.fail(error, uid)
             raise

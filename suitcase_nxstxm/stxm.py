@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_typ
     whole = _request(start, asked, kind)
     if kind is scan_types.SAMPLE_POINT_SPECTRA:
         # A run that goes on when it has been to all energies goes on to the next polarisation.
-        indices = range(whole.polarization_index, len(asked.polarizations()))
+        indices = range(whole.polarization_index, len(asked.polarizations))
         records = [{**asked.place, "pol_idx": index} for index in indices]
     else:
         records = asked.records if kind in _STACKS else []
@@ -72,11 +73,11 @@ def _request(start: Mapping[str, Any], asked: _Asked, kind: scan_types) -> Reque
     run, metadata, place = asked.run, asked.metadata, asked.place
     point = kind is scan_types.SAMPLE_POINT_SPECTRA
     regions = asked.all_regions() if point else (asked.region(asked.own(), kind),)
-    energies, dwells = asked.energies()
+    energies, dwells = asked.energies
     plane = int(place.get("e_idx") or 0)
     if not 0 <= plane < max(len(energies), 1):
         raise MetadataError(f"run {run} is for energy {plane} ('e_idx') of a scan with {len(energies)} energies")
-    polarizations = asked.polarizations()
+    polarizations = asked.polarizations
     index = int(place.get("pol_idx") or 0)
     angle = place.get("rotation_angle")
     rotation = _number(metadata.get("rotation_angle") if angle is None else angle)
@@ -202,11 +203,16 @@ class _Asked:
             return None
         return Axis(name, points, str(roi.get("POSITIONER") or roi.get("SRC") or ""), "um")
 
+    def _at(self, place: Mapping[str, Any]) -> _Asked:
+        """The same for another image of the scan."""
+        return self if place == self.place else _Asked(self.run, self.metadata, place)
+
     def _energy_rois(self) -> Iterator[Mapping[str, Any]]:
         for roi in self.own().get("EV_ROIS") or ():
             if isinstance(roi, Mapping):
                 yield roi
 
+    @cached_property
     def energies(self) -> tuple[np.ndarray, np.ndarray]:
         """The energies in eV, and the times at each in ms."""
         points, dwells = [], []
@@ -235,6 +241,7 @@ class _Asked:
         found = [points for roi in self._energy_rois() if (points := set_points(roi)) is not None]
         return bool(found) and not np.array_equal(np.concatenate(found), np.array(listed, dtype=float))
 
+    @cached_property
     def polarizations(self) -> list[Polarization]:
         """The polarisations of the scan."""
         rois = self.single.get("POL_ROIS")
@@ -249,10 +256,10 @@ class _Asked:
     def planned(self, kind: scan_types) -> int | None:
         """How many planes the whole scan has, each of which may be a run; None if the metadata don't say it."""
         if not self.place:
-            return len(self.energies()[0]) if kind in _STACKS else 1
+            return len(self.energies[0]) if kind in _STACKS else 1
         listed = self.metadata.get("sp_id_lst")
         ids = list(listed) if isinstance(listed, Sequence) and len(listed) else [self.place.get("sp_id")]
-        polarizations = max(len(self.polarizations()), 1)
+        polarizations = max(len(self.polarizations), 1)
         if kind is scan_types.SAMPLE_POINT_SPECTRA:
             return polarizations
         if kind is scan_types.SAMPLE_IMAGE:
@@ -260,7 +267,7 @@ class _Asked:
         if kind not in (*_STACKS, scan_types.SAMPLE_LINE_SPECTRA):
             return 1
         places = [{**self.place, "sp_id": number, "sp_idx": i} for i, number in enumerate(ids)]
-        energies = sum(len(_Asked(self.run, self.metadata, place).energies()[0]) for place in places)
+        energies = sum(len(self._at(place).energies[0]) for place in places)
         if kind is not scan_types.TOMOGRAPHY_SCAN:
             return polarizations * energies
         goni = self.own().get("GONI")
