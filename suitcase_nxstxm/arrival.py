@@ -199,7 +199,7 @@ class Arrival:
         """Choose the detector of the default plot."""
         self.default = stream.default(self._request, keys)
         for signals in self._signals:
-            signals.entry.show(legal(stream.detectors[self.default]))
+            signals.entry.there.show(legal(stream.detectors[self.default]))
 
 
 def _other(aim: float | None, axis: Axis, step: int) -> bool:

@@ -51,11 +51,15 @@ class Block:
 
     def __init__(self, dataset: h5py.Dataset, plane_size: int) -> None:
         self.dataset = dataset
-        self._grows = dataset.maxshape is not None and dataset.maxshape[0] is None
-        self.plane_size = _GROWING if self._grows else max(plane_size, 1)
+        # The dataset would ask the file for these each time.
+        self.shape: tuple[int, ...] = dataset.shape
+        self.dtype: np.dtype = dataset.dtype
+        self.grows = dataset.maxshape is not None and dataset.maxshape[0] is None
+        self._compressed = dataset.compression is not None
+        self.plane_size = _GROWING if self.grows else max(plane_size, 1)
         self.completed = 0
         self._number: int | None = None
-        self._plane = np.empty(0, dataset.dtype)
+        self._plane = np.empty(0, self.dtype)
         self._filled = np.empty(0, bool)
         self._dirty = False
         self._raw = False
@@ -63,10 +67,11 @@ class Block:
     def put(self, where: slice | np.ndarray, values: np.ndarray | float) -> None:
         """Put values to flat indices of the dataset; a growing one grows as far as they need."""
         last = where.stop if isinstance(where, slice) else int(where.max()) + 1
-        if self._grows and last > self.dataset.shape[0]:
+        if self.grows and last > self.shape[0]:
             self.flush()
             self._number = None
             self.dataset.resize((last,))
+            self.shape = (last,)
         if isinstance(where, slice):
             flat = np.broadcast_to(np.ravel(values), (where.stop - where.start,))
             position = where.start
@@ -74,7 +79,7 @@ class Block:
                 number, offset = divmod(position, self.plane_size)
                 count = min(self.plane_size - offset, where.stop - position)
                 done = position - where.start
-                if count == self.plane_size and not self._grows and self._free(number):
+                if count == self.plane_size and not self.grows and self._free(number):
                     self._put_plane(number, flat[done : done + count])
                     position += count
                     continue
@@ -93,26 +98,21 @@ class Block:
         """Whether a plane can be written as a whole: it isn't the one in memory, nor in the file as it is."""
         if number == self._number:
             return False
-        if not self.dataset.compression:
+        if not self._compressed:
             return True
         chunk = self.dataset.id.get_chunk_info_by_coord(self._offset(number))
         return chunk.byte_offset is None or not chunk.filter_mask
 
     def _put_plane(self, number: int, values: np.ndarray) -> None:
-        self.dataset[self._region(number)] = values if self.dataset.ndim == 1 else values.reshape(self._plane_shape)
+        self.dataset[self._region(number)] = values if len(self.shape) == 1 else values.reshape(self._plane_shape)
         self.completed += 1
-
-    @property
-    def number(self) -> int | None:
-        """The number of the plane in memory; None if there is none yet."""
-        return self._number
 
     def put_constant(self, number: int, value: float) -> None:
         """Put one value to all of a plane."""
-        if not self.dataset.compression or number == self._number:
+        if not self._compressed or number == self._number:
             self.put(slice(number * self.plane_size, (number + 1) * self.plane_size), value)
             return
-        chunk = constant_chunk(self.dataset.dtype.type(value), self.plane_size)
+        chunk = constant_chunk(self.dtype.type(value), self.plane_size)
         self.dataset.id.write_direct_chunk(self._offset(number), chunk)
 
     def plane(self, number: int) -> np.ndarray:
@@ -124,23 +124,23 @@ class Block:
         """Write what isn't written yet."""
         if not self._dirty or self._number is None:
             return
-        if self.dataset.compression and (self._raw or not self._filled.all()):
+        if self._compressed and (self._raw or not self._filled.all()):
             # The mask says which of the two filters were left out: both.
             self.dataset.id.write_direct_chunk(self._offset(self._number), self._plane.tobytes(), 0b11)
             self._raw = True
         else:
-            plane = self._plane if self.dataset.ndim == 1 else self._plane.reshape(self._plane_shape)
+            plane = self._plane if len(self.shape) == 1 else self._plane.reshape(self._plane_shape)
             self.dataset[self._region(self._number)] = plane
         self._dirty = False
 
     @property
     def _whole(self) -> bool:
         """Whether the plane is all there is."""
-        return self.plane_size >= math.prod(self.dataset.shape) and not self._grows
+        return self.plane_size >= math.prod(self.shape) and not self.grows
 
     @property
     def _plane_shape(self) -> tuple[int, ...]:
-        return self.dataset.shape if self._whole else self.dataset.shape[1:]
+        return self.shape if self._whole else self.shape[1:]
 
     def _set(self, where: slice | np.ndarray, values: np.ndarray) -> None:
         self._plane[where] = values
@@ -148,7 +148,7 @@ class Block:
         self._dirty = True
         if self._filled.all():
             self.flush()
-            self.completed += not self._grows
+            self.completed += not self.grows
 
     def _select(self, number: int) -> None:
         if number == self._number:
@@ -160,24 +160,24 @@ class Block:
 
     def _read(self, number: int) -> tuple[np.ndarray, bool]:
         """The plane as it is in the file, and whether it is there without compression."""
-        if self.dataset.compression:
+        if self._compressed:
             offset = self._offset(number)
             chunk = self.dataset.id.get_chunk_info_by_coord(offset)
             if chunk.byte_offset is None:
-                return np.full(self.plane_size, np.nan, self.dataset.dtype), False
+                return np.full(self.plane_size, np.nan, self.dtype), False
             if chunk.filter_mask:
                 # HDF5 2.0 fails to read such a chunk that it has just written, unless it is asked for it as it is.
                 _, stored = self.dataset.id.read_direct_chunk(offset)
-                return np.frombuffer(stored, self.dataset.dtype).copy(), True
+                return np.frombuffer(stored, self.dtype).copy(), True
         return np.ravel(self.dataset[self._region(number)]), False
 
     def _region(self, number: int) -> Any:
         if self._whole:
             return ...
-        if self.dataset.ndim == 1:
-            return slice(number * self.plane_size, min((number + 1) * self.plane_size, self.dataset.shape[0]))
+        if len(self.shape) == 1:
+            return slice(number * self.plane_size, min((number + 1) * self.plane_size, self.shape[0]))
         return number
 
     def _offset(self, number: int) -> tuple[int, ...]:
-        first = number * self.plane_size if self.dataset.ndim == 1 else number
-        return (first, *(0 for _ in self.dataset.shape[1:]))
+        first = number * self.plane_size if len(self.shape) == 1 else number
+        return (first, *(0 for _ in self.shape[1:]))

@@ -10,10 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from suitcase_nxstxm.entries import EntryGroup
 from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.nexus import existing, group, iso_time, legal, put, text
 from suitcase_nxstxm.request import Axis, Request
-from suitcase_nxstxm.runs import RunTable
 from suitcase_nxstxm.scan_types import label
 
 __all__ = ["Entry", "Facts"]
@@ -52,46 +52,46 @@ class Entry:
 
     Parameters
     ----------
-    root
-        The file.
+    there
+        The entry in the file.
     layout, request
         What the entry's arrays look like, and the run that writes now.
     facts
         What no document says.
-    table
-        The table of its runs.
     """
 
-    def __init__(self, root: h5py.Group, layout: Layout, request: Request, facts: Facts, table: RunTable) -> None:
+    def __init__(self, there: EntryGroup, layout: Layout, request: Request, facts: Facts) -> None:
+        self.there = there
         self.layout = layout
         self.request = request
         self._facts = facts
-        self.group = group(root, layout.entry, "NXentry")
-        self.instrument = group(self.group, "instrument", "NXinstrument")
-        self.collection = group(self.group, "collection", "NXcollection")
-        self._runs = table
         self._known: dict[str, tuple[float, str | None]] = {}
-        self._plot: h5py.Group | None = None
+
+    @property
+    def group(self) -> h5py.Group:
+        """The NXentry."""
+        return self.there.group
+
+    @property
+    def instrument(self) -> h5py.Group:
+        """Its NXinstrument."""
+        return self.there.instrument
+
+    @property
+    def collection(self) -> h5py.Group:
+        """Its NXcollection."""
+        return self.there.collection
 
     @property
     def plot(self) -> h5py.Group | None:
-        """The NXdata of the default plot, which is the first that is made."""
-        if self._plot is None:
-            name = self.group.attrs.get("default")
-            found = self.group.get(name) if isinstance(name, str) else None
-            self._plot = found if isinstance(found, h5py.Group) else None
-        return self._plot
-
-    def show(self, name: str) -> None:
-        """Let the NXdata of this name be the default plot."""
-        if self.group.attrs.get("default") != name:
-            self.group.attrs["default"] = name
+        """The NXdata of the default plot; None as long as nothing is in it."""
+        return self.there.plot
 
     def begin(self, start: Mapping[str, Any]) -> None:
         """Write what the start document says."""
         request, facts = self.request, self._facts
         began = iso_time(start["time"], facts.timezone)
-        self._runs.begin(request.run, began, request.plane, start)
+        self.there.runs.begin(request.run, began, request.plane, start)
         if "definition" not in self.group:
             self._describe(start)
             text(self.group, "start_time", began)
@@ -100,7 +100,7 @@ class Entry:
 
     def end(self, stop: Mapping[str, Any]) -> None:
         """Write what the stop document says."""
-        self._runs.end(self.request.run, iso_time(stop["time"], self._facts.timezone), stop)
+        self.there.runs.end(self.request.run, iso_time(stop["time"], self._facts.timezone), stop)
 
     def _describe(self, start: Mapping[str, Any]) -> None:
         request, facts = self.request, self._facts

@@ -104,12 +104,12 @@ class Run:
             if image.placed and number and self.request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
                 self._file_entries.check_free(held, image.run, image.plane)  # others were before the first
             name = self._file_entries.claim(layout.entry, held)
-            table = self._file_entries.table(name)
-            entry = Entry(self._root, replace(layout, entry=name), image, self._facts, table)
+            there = self._file_entries[name]
+            entry = Entry(there, replace(layout, entry=name), image, self._facts)
             self._entries[held] = entry
             entry.begin(self._start)
             if not image.placed:
-                table.place(image.run, -1, BY_TIME)
+                there.runs.place(image.run, -1, BY_TIME)
             for role, (value, units) in self._known.items():
                 entry.know(role, value, units)
             if self._known:
@@ -126,7 +126,7 @@ class Run:
                 first = next(iter(self._signals.values())).entry
                 shown = first.group.attrs.get("default")
                 if first is not entry and shown is not None:
-                    entry.show(shown)
+                    entry.there.show(shown)
             found.append(self._signals[held])
         return found
 
@@ -233,7 +233,7 @@ class Run:
         self._flushed = time.monotonic()
 
     def _flush_if_due(self) -> None:
-        planes = sum(signals.completed for signals in self._signals.values())
+        planes = sum(entry.there.arrays.completed for entry in self._entries.values())
         if planes != self._planes or time.monotonic() - self._flushed >= _FLUSH_EVERY:
             self._planes = planes
             self.flush()
@@ -275,7 +275,7 @@ class Run:
         read = [scalar(data.get(key)) for key in keys if key is not None]
         baseline = self._known["energy"][0] if "energy" in self._known else None
         by_energy = [plane for value in (*read, baseline) if (plane := _nearest(energies, value)) is not None]
-        table = self._file_entries.table(entry.layout.entry)
+        table = entry.there.runs
         taken = {plane for plane in range(len(energies)) if set(table.of_plane(plane)) - {self.request.run}}
         self._plane, how = (by_energy[0], "energy") if by_energy else (table.free_plane(self.request.run), BY_TIME)
         if self._plane in taken or self._plane >= len(energies):

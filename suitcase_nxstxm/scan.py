@@ -78,7 +78,7 @@ class Options:
             # What other programs write there can be wrong in more ways than anyone lists.
             why = " ".join(str(error).split())
             raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
-        return found if self.primary_det is None else replace(found, primary=(self.primary_det,))
+        return found if self.primary_det is None else replace(found, primary=(self.primary_det,), exact=False)
 
 
 def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:

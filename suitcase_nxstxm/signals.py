@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.block import LARGE, Block, create
+from suitcase_nxstxm.block import LARGE, Block
 from suitcase_nxstxm.entry import Entry
 from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.layout import way
@@ -53,41 +53,35 @@ class Signals:
         self.entry = entry
         self.path = path
         self.reached = 0
-        self._blocks: dict[str, Block] = {}
+        self._arrays = entry.there.arrays
         self._frames: dict[str, h5py.Dataset] = {}
         self._seen: set[str] = set()
-        self._detectors: dict[str, Block] = {}
+        self._detectors: dict[str, str | None] = {}
         self._listed: set[str] = set()
         self._learned: dict[str, set[int]] = {}
         self._aside: dict[str, Readings] = {}
         self._dwells: dict[int, float] = {}
 
-    @property
-    def completed(self) -> int:
-        """How many planes have become full so far."""
-        return sum(block.completed for block in self._detectors.values())
-
     def flush(self) -> None:
         """Write what isn't written yet."""
-        for name in self._detectors:
-            self._detectors[name] = self._current(name)
-        for block in (*self._detectors.values(), *self._blocks.values()):
-            block.flush()
+        self._arrays.flush()
         for readings in self._aside.values():
             readings.flush()
 
     def declare(self, name: str, info: Mapping[str, Any], dtype: np.dtype = _FLOAT) -> None:
         """Make the NXdata and the NXdetector of a detector, if they aren't there."""
-        if name in self._detectors:
+        self._detectors[name] = info.get("units")
+        known = self._arrays.has(f"{legal(name)}/data")
+        block = self._grid(name, dtype)
+        if known:
             return
-        data = group(self.entry.group, legal(name), "NXdata")
         detector = group(self.entry.instrument, legal(name), "NXdetector")
         if "local_name" not in detector:
             put(detector, "local_name", name)
-        self._detectors[name] = self._block(data, dtype, info.get("units"))
         if legal(name) != name:
             # At the numbers: an NXdata or an NXdetector with such an attribute isn't valid.
-            self._detectors[name].dataset.attrs["name"] = name
+            block.dataset.attrs["name"] = name
+        data = group(self.entry.group, legal(name), "NXdata")
         if "axes" not in data.attrs:
             self.entry.axes_of(data)
 
@@ -100,27 +94,25 @@ class Signals:
         taken: slice | None = None,
     ) -> None:
         """Put numbers of a detector to the grid; and as the points ``taken``, if their order isn't that of the path."""
-        self.declare(name, info, values.dtype)
-        self._detectors[name] = _wide_enough(self._current(name), values.dtype)
-        self._detectors[name].put(where, values)
+        if name not in self._detectors:
+            self.declare(name, info, values.dtype)
+        self._grid(name, values.dtype).put(where, values)
         if taken is not None:
-            listed = _wide_enough(self._taken(name), values.dtype)
-            self._blocks[f"instrument/{legal(name)}/data"] = listed
-            listed.put(taken, values)
+            self._taken(name, values.dtype).put(taken, values)
             self._listed.add(name)
 
-    def _current(self, name: str) -> Block:
-        """The block of a detector: a new one if another run has put one of more digits in its place."""
-        block = self._detectors[name]
-        if block.dataset.name is not None:
-            return block
-        found = Block(existing(group(self.entry.group, legal(name), "NXdata"), "data"), block.plane_size)
-        if block.number is not None:
-            plane = block.plane(block.number)
-            (measured,) = np.nonzero(~np.isnan(plane))
-            if measured.size:
-                found.put(measured + block.number * block.plane_size, plane[measured])
-        return found
+    def _grid(self, name: str, dtype: np.dtype | None = None) -> Block:
+        """The numbers of a detector on the grid."""
+        units = self._detectors[name]
+        return self._arrays.block(f"{legal(name)}/data", "NXdata", self.entry.layout, dtype, units)
+
+    def _taken(self, name: str, dtype: np.dtype) -> Block:
+        """The numbers of a detector in the order in which they were taken."""
+        return self._listing(f"instrument/{legal(name)}/data", self._detectors[name], dtype)
+
+    def _listing(self, path: str, units: str | None, dtype: np.dtype = _FLOAT) -> Block:
+        """A list of the points in an NXdetector."""
+        return self._arrays.block(path, "NXdetector", self.entry.layout, dtype, units, flat=True)
 
     def aside(self, stream: str, info: Mapping[str, Any], key: str, row: int, value: object) -> None:
         """Put to the collection what is read once for many points, and so has no place on the grid."""
@@ -134,11 +126,7 @@ class Signals:
         """Put the time that a detector counted at each point to the list of those; and note that of the default one."""
         layout = self.entry.layout
         if not layout.grows:
-            path = f"instrument/{legal(name)}/count_time"
-            if path not in self._blocks:
-                detector = group(self.entry.instrument, legal(name), "NXdetector")
-                self._blocks[path] = self._block(detector, _FLOAT, "s", name="count_time", flat=True)
-            self._blocks[path].put(taken, seconds)
+            self._listing(f"instrument/{legal(name)}/count_time", "s").put(taken, seconds)
         if default:
             flat = int(where.start if isinstance(where, slice) else where[0])
             step = self.step(flat, layout.fields["energy"][1]) if "energy" in layout.fields else 0
@@ -153,10 +141,8 @@ class Signals:
 
     def monitor(self, info: Mapping[str, Any], where: slice | np.ndarray, value: float | np.ndarray) -> None:
         """Put numbers of the monitor to the grid: the NXmonitor ``control``."""
-        if "control/data" not in self._blocks:
-            control = group(self.entry.group, "control", "NXmonitor")
-            self._blocks["control/data"] = self._block(control, _FLOAT, info.get("units"))
-        self._blocks["control/data"].put(where, np.asarray(value, _FLOAT))
+        block = self._arrays.block("control/data", "NXmonitor", self.entry.layout, _FLOAT, info.get("units"))
+        block.put(where, np.asarray(value, _FLOAT))
 
     def readback(self, name: str, units: str | None, where: slice, value: float | np.ndarray) -> None:
         """Put a position, or the energy, that was read to the list of those, which is in the order of the points."""
@@ -265,31 +251,24 @@ class Signals:
 
     def _as_taken(self, name: str) -> None:
         """The list of a detector's numbers in the order of the points."""
-        detector, grid = group(self.entry.instrument, legal(name), "NXdetector"), self._detectors[name]
-        size, dtype = grid.dataset.size, grid.dataset.dtype
-        if self.path.straight and size * dtype.itemsize > LARGE:
+        grid = self._grid(name)
+        size = math.prod(grid.shape)
+        if self.path.straight and size * grid.dtype.itemsize > LARGE:
+            detector = group(self.entry.instrument, legal(name), "NXdetector")
             if "data" not in detector:
                 # The same numbers in the same order, so they are stored once: a virtual dataset shows them as a list.
-                seen = h5py.VirtualLayout((size,), dtype)
-                seen[:] = h5py.VirtualSource(".", grid.dataset.name, shape=grid.dataset.shape)
+                seen = h5py.VirtualLayout((size,), grid.dtype)
+                seen[:] = h5py.VirtualSource(".", grid.dataset.name, shape=grid.shape)
                 detector.create_virtual_dataset("data", seen, fillvalue=np.nan)
             return
         plane = self.entry.layout.plane_size
         for first, number in self._parts():
             flat = self._flat(first, number)
-            values = np.empty(number, dtype)
+            values = np.empty(number, grid.dtype)
             for index in np.unique(flat // plane):
                 mine = flat // plane == index
                 values[mine] = grid.plane(int(index))[flat[mine] % plane]
-            self._taken(name).put(slice(self.path.base + first, self.path.base + first + number), values)
-
-    def _taken(self, name: str) -> Block:
-        path = f"instrument/{legal(name)}/data"
-        if path not in self._blocks:
-            grid = self._detectors[name].dataset
-            detector = group(self.entry.instrument, legal(name), "NXdetector")
-            self._blocks[path] = self._block(detector, grid.dtype, grid.attrs.get("units"), flat=True)
-        return self._blocks[path]
+            self._taken(name, grid.dtype).put(slice(self.path.base + first, self.path.base + first + number), values)
 
     def learn(self, name: str, step: int, value: float) -> None:
         """Take a position of an axis whose set points no start document has told, or not as they were."""
@@ -309,16 +288,17 @@ class Signals:
         data = self.entry.plot
         if data is None:
             return
-        number = self._detectors[next(iter(self._detectors))].dataset.shape[0]
+        number = self._grid(next(iter(self._detectors))).shape[0]
         for name, (axis, _) in self.entry.layout.fields.items():
             points = existing(data, name)
             points.resize((number,))
             if axis.device in ("", "point"):
                 points[...] = np.arange(1.0, number + 1)
-        for name, block in self._detectors.items():
+        for name in self._detectors:
             if name not in self._frames:
                 detector = group(self.entry.instrument, legal(name), "NXdetector")
-                put(detector, "data", block.dataset[()], units=block.dataset.attrs["units"])
+                stored = self._grid(name).dataset
+                put(detector, "data", stored[()], units=stored.attrs["units"])
         if "energy" not in self._seen:
             known = self.entry.energy
             energy = self.entry.request.energies[0] if known is None else known
@@ -341,57 +321,12 @@ class Signals:
         return flat // math.prod(shape[dimension + 1 :]) % shape[dimension]
 
     def _list(self, name: str, units: str | None) -> Block:
-        path = f"instrument/{name}/{'energy' if name == 'energy' else 'data'}"
-        if path not in self._blocks:
-            if name == "energy":
-                parent = group(self.entry.instrument, "monochromator", "NXmonochromator")
-            else:
-                parent = group(self.entry.instrument, name, "NXdetector")
-                original = self.entry.layout.fields[name][0].original if name in self.entry.layout.fields else None
-                if original:
-                    put(parent, "local_name", original)
-            self._blocks[path] = self._block(parent, _FLOAT, units, name=path.rpartition("/")[2], flat=True)
-        return self._blocks[path]
-
-    def _block(
-        self, parent: h5py.Group, dtype: np.dtype, units: str | None, *, name: str = "data", flat: bool = False
-    ) -> Block:
-        layout = self.entry.layout
-        shape = (layout.size,) if flat else layout.shape
-        there = dataset(parent, name)
-        if there is None:
-            made = create(parent, name, shape, layout.plane_size, dtype, layout.grows)
-            made.attrs["units"] = units or ""  # which NeXus wants, and which says that there is none
-        elif not layout.grows and there.shape != shape:
-            raise MisfitError(
-                f"{there.name} has shape {there.shape} in the file, and run {self.entry.request.run} is for {shape}: "
-                "set the unfinished file aside"
-            )
-        else:
-            made = there
-        return Block(made, layout.plane_size)
-
-
-def _wide_enough(block: Block, dtype: np.dtype) -> Block:
-    """The block, or, if its numbers have less digits than those that come now, one of more digits in its place."""
-    old = block.dataset
-    if np.can_cast(dtype, old.dtype):
-        return block
-    block.flush()
-    path, _, name = str(old.name).rpartition("/")
-    parent, grows = old.file[path], None in (old.maxshape or ())
-    if not isinstance(parent, h5py.Group) or old.size is None:
-        raise TypeError(f"{old.name} is in no group, or without a shape")
-    made = create(parent, f"{name}_wide", old.shape, block.plane_size, dtype, grows)
-    made.attrs.update(old.attrs)
-    wide = Block(made, block.plane_size)
-    for number in range(-(-old.size // block.plane_size)):
-        plane = block.plane(number)[: old.size - number * block.plane_size]
-        if not np.isnan(plane).all():
-            first = number * block.plane_size
-            wide.put(slice(first, first + plane.size), plane)
-    wide.flush()
-    wide.completed = block.completed
-    del parent[name]
-    parent.move(f"{name}_wide", name)
-    return wide
+        """The positions of an axis, or the energies, as they were read."""
+        if name == "energy":
+            path = "instrument/monochromator/energy"
+            return self._arrays.block(path, "NXmonochromator", self.entry.layout, _FLOAT, units, flat=True)
+        path, fields = f"instrument/{name}/data", self.entry.layout.fields
+        original = fields[name][0].original if name in fields else None
+        if original and not self._arrays.has(path):
+            put(group(self.entry.instrument, name, "NXdetector"), "local_name", original)
+        return self._listing(path, units)
