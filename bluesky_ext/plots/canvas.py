@@ -132,6 +132,12 @@ class Canvas:
         self.figure.supxlabel(x, x=(left + right) / 2, y=0.12 / height, fontsize="medium")
         self.figure.supylabel(y, y=(bottom + top) / 2, x=0.12 / width, fontsize="medium")
 
+    def note(self, text: str) -> None:
+        """Write a word about all panels at the lower right, where nothing else is."""
+        width, height = self.figure.get_size_inches()
+        place = 1 - GAP / width, GAP / height
+        self.figure.text(*place, text, ha="right", va="bottom", fontsize="x-small", color="0.4")
+
     def add_colorbar(self, drawn: ScalarMappable, label: str, **kwargs: Any) -> Colorbar:
         """The colours of what was drawn, in a bar beside the panels."""
         place: dict[str, Any] = {"ax": self.panels} if self.bar is None else {"cax": self.bar}

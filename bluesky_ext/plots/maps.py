@@ -41,6 +41,8 @@ def plot_crystal_maps(
 ) -> Figure:
     """Figure with the brightest crystal maps in real proportions, each under its grain and where its peak is.
 
+    If there are more, the figure says so.
+
     Parameters
     ----------
     dataset : xarray.Dataset
@@ -104,6 +106,8 @@ def plot_crystal_maps(
         canvas.add_colorbar(drawn[0], label)
     else:
         _add_own_colorbar(canvas, label, values, robust, kwargs)
+    if axes is None and count < len(dataset[maps]):
+        canvas.note(f"{count} of {len(dataset[maps])} maps")
     return canvas.figure
 
 

@@ -31,6 +31,14 @@ def test_the_brightest_come_first():
     assert [panel.get_title() for panel in plot_crystal_maps(dataset, n=2).axes[:2]] == ["grain 0", "grain 2"]
 
 
+def test_a_figure_says_that_there_are_more_maps():
+    def notes(n):
+        return [text.get_text() for text in plot_crystal_maps(maps_of(6), n=n).texts]
+
+    assert [note for note in notes(4) if "of 6" in note] == ["4 of 6 maps"]
+    assert not [note for note in notes(6) + notes(None) if "of 6" in note]
+
+
 def test_titles_say_where_the_peak_is():
     dataset = maps_of(2).assign(y=("grain", [10.4, 20.6]), x=("grain", [300.0, 7.0]))
     titles = [panel.get_title() for panel in plot_crystal_maps(dataset).axes[:2]]
