@@ -274,6 +274,18 @@ def test_any_memory_layout_and_none_is_compiled_again(detector_image, form, dtyp
     assert len(bandpass_module.bandpass.signatures) == compiled
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">i4", ">u2", ">i8"])
+@pytest.mark.parametrize("keywords", [{"preprocess": False}, {"separation": -1}], ids=str)
+def test_big_endian_images_on_the_way_to_trackpy(detector_image, dtype, keywords):
+    image = detector_image((96, 128))
+    image = (image / image.max() * 200).astype(dtype)
+    found = locate(image, 11, percentile=90, **keywords)
+    assert len(found)
+    pd.testing.assert_frame_equal(
+        found, locate(image.astype(image.dtype.newbyteorder("<")), 11, percentile=90, **keywords)
+    )
+
+
 def test_warm_up_compiles_all_that_a_frame_needs():
     warm_up(["float64", "uint8"], diameter=(9, 7), mask=True)
     compiled = len(bandpass_module.bandpass.signatures)
