@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,9 +103,15 @@ def say(options: argparse.Namespace, text: str) -> None:
 
 
 def say_listening(options: argparse.Namespace, dispatcher: RemoteDispatcher) -> None:
-    """Say what is listened to, and that Ctrl-C ends it."""
+    """Say what is listened to, and that Ctrl-C ends it; and later, that nothing is missed from now on."""
     which = f"prefix {options.prefix.decode()}" if options.prefix else "any prefix"
     say(options, f"listening at {dispatcher.address} for {which}; Ctrl-C stops it")
+
+    def announce() -> None:
+        dispatcher.listening.wait()
+        say(options, "connected: it gets what is published from now on")
+
+    threading.Thread(target=announce, daemon=True).start()
 
 
 def say_received(options: argparse.Namespace, stats: Received) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.cli import ends, site
 from bluesky_ext.cli.sources import runs_of
 from bluesky_ext.cli.usage import Defaults, UsageError
+
+if TYPE_CHECKING:
+    from bluesky_ext.transport import Proxy, Publisher
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +136,39 @@ def _receiver(options: argparse.Namespace, stack: ExitStack, catalog: Any) -> tu
 
         into = stack.enter_context(site.opened(options.into))
         return save(into, replace_incomplete=True), None
-    return _publisher(options, stack), None
+    return _sender(options, stack), None
 
 
-def _publisher(options: argparse.Namespace, stack: ExitStack) -> Any:
+class _Sender:
+    """A publisher, and the proxy that it has for itself, if it has one."""
+
+    def __init__(self, publisher: Publisher, proxy: Proxy | None) -> None:
+        self._publisher = publisher
+        self._proxy = proxy
+
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
+        self._publisher(name, document)
+
+    def close(self) -> None:
+        """Wait until all has been sent on."""
+        self._publisher.close()
+        if self._proxy is not None:
+            self._proxy.close()
+
+    @property
+    def failures(self) -> int:
+        """How many documents were not sent, and how many listeners have not taken all that was."""
+        published = self._publisher.stats.unheard + self._publisher.stats.dropped
+        if self._proxy is None:
+            return published
+        passed = self._proxy.stats
+        return published + passed.lost + max(passed.unfinished, passed.cut_off)
+
+
+def _sender(options: argparse.Namespace, stack: ExitStack) -> _Sender:
     from bluesky_ext.transport import Proxy, Publisher
 
-    address = options.to
+    address, proxy = options.to, None
     if address is None:
         # Of its own, so that a listener that does not keep up holds up this replay, and no scan.
         proxy = stack.enter_context(Proxy(None, options.at, block=True, linger=_LINGER))
@@ -155,14 +184,15 @@ def _publisher(options: argparse.Namespace, stack: ExitStack) -> Any:
         on_error="raise",
         linger=_LINGER,
     )
-    return stack.enter_context(publisher)
+    return _Sender(stack.enter_context(publisher), proxy)
 
 
 def _failures(callback: Any, where: Any) -> int:
     """What went wrong at the other end, as far as it is known here."""
     if where is not None:
-        return sum(stage.stats.failed for stage in where.stages if hasattr(stage, "stats"))
+        stats = [stage.stats for stage in where.stages if hasattr(stage, "stats")]
+        unsaved = sum(len(getattr(sink, "backups", ())) for sink in where.sinks)
+        return unsaved + sum(one.failed + one.subscriber_failures for one in stats)
     if hasattr(callback, "backups"):  # of runs that could not be saved
         return len(callback.backups)
-    published = getattr(callback, "stats", None)
-    return 0 if published is None else published.unheard + published.dropped
+    return callback.failures if isinstance(callback, _Sender) else 0

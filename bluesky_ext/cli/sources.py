@@ -89,6 +89,8 @@ def store_of(where: str) -> Iterator[Callable[[str], Any]]:
     if Path(where).is_dir() and not (Path(where) / "catalog.db").exists():
         yield lambda uid: _recorded(Path(where), uid)
         return
+    if "/" in where and "://" not in where and not Path(where).exists():
+        raise FileNotFoundError(f"there is no {where}: give a directory of recordings, or a catalogue")
     with opened(where) as catalog:
         yield lambda uid: _saved(catalog, uid)
 

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt
+from typing_extensions import TypedDict  # that of Python 3.11 does not do for pydantic
 
 from bluesky_ext.playback.filled import Filling
 from bluesky_ext.server.pipeline import Callback, Pipeline, Site
@@ -18,6 +19,30 @@ def _odd(diameter: int) -> int:
     if diameter % 2 == 0:
         raise ValueError("give an odd number of pixels")
     return diameter
+
+
+_Pixels = float | list[float]
+
+
+class Locate(TypedDict, total=False):
+    """The keywords of `trackpy.locate` that a file can give; their values are checked by `PeakTracker`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # pyright: ignore[reportGeneralTypeIssues]
+
+    minmass: float
+    maxsize: float
+    separation: _Pixels
+    noise_size: _Pixels
+    smoothing_size: int | list[int]
+    threshold: float
+    invert: bool
+    percentile: float
+    topn: int
+    preprocess: bool
+    max_iterations: int
+    filter_after: bool
+    characterize: bool
+    engine: Literal["auto", "python", "numba"]
 
 
 class CrystalMapping(Pipeline):
@@ -36,8 +61,8 @@ class CrystalMapping(Pipeline):
     memory: int = Field(0, ge=0, description="For how many frames a peak may be gone and still be the same.")
     max_maps: PositiveInt = Field(100, description="Maps are made of so many tracks, the brightest.")
     directory: Path = Field(Path("crystal-maps"), description="Where the maps of each run are saved (NetCDF).")
-    locate: dict[str, Any] = Field(
-        default_factory=dict,
+    locate: Locate = Field(
+        default_factory=Locate,
         description="Keywords of trackpy.locate.",
         examples=[{"minmass": 1000, "percentile": 80, "separation": 100}],
     )

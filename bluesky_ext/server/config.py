@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def validated(pipeline: type[Pipeline], settings: Mapping[str, Any], path: Path 
     try:
         return pipeline.model_validate(dict(settings))
     except ValidationError as error:
-        raise ConfigError("; ".join(_said(pipeline, one, path) for one in error.errors())) from error
+        raise ConfigError("; ".join(_mistakes(pipeline, settings, error, path))) from error
 
 
 def template(pipeline: type[Pipeline]) -> str:
@@ -82,18 +82,46 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 
-def _said(pipeline: type[Pipeline], error: Any, path: Path | None) -> str:
-    """One line for what pydantic found: file and line, key, what was given, what to do."""
-    keys = [str(part) for part in error["loc"]]
-    name = ".".join(keys)
-    where = f"{path}{_line_of(path, keys)}: " if path is not None else ""
+def _mistakes(
+    pipeline: type[Pipeline], settings: Mapping[str, Any], error: ValidationError, path: Path | None
+) -> Iterator[str]:
+    """What pydantic found, each mistake in one line: file and line, key, what was given, what to do."""
+    found: dict[tuple[str | int, ...], list[Any]] = {}
+    for one in error.errors():
+        found.setdefault(_keys(settings, one["loc"]), []).append(one)
+    for keys, errors in found.items():
+        where = f"{path}{_line_of(path, keys)}: " if path is not None else ""
+        yield where + _said(pipeline, ".".join(map(str, keys)), errors)
+
+
+def _keys(settings: Mapping[str, Any], loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Where a mistake is in the settings; pydantic adds which of several types it tried."""
+    keys: list[str | int] = []
+    value: Any = settings
+    for part in loc:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            break
+        keys.append(part)
+    return tuple(keys) or tuple(loc)  # what is missing is not there
+
+
+def _said(pipeline: type[Pipeline], name: str, errors: Sequence[Any]) -> str:
+    error = errors[0]
+    field = pipeline.model_fields.get(name)
     if error["type"] == "missing":
-        description = " ".join((pipeline.model_fields[keys[0]].description or "").split()) if len(keys) == 1 else ""
-        return f"{where}{name} is missing{': ' + description.rstrip('.') if description else ''}"
+        description = " ".join((field.description or "").split()) if field is not None else ""
+        return f"{name} is missing{': ' + description.rstrip('.') if description else ''}"
     if error["type"] == "extra_forbidden":
-        return f"{where}{name} is no setting: there are {', '.join(pipeline.model_fields)}"
-    message = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{where}{name} = {_toml_or_repr(error['input'])}: {message}"
+        table, dot, _ = name.rpartition(".")
+        known = (
+            getattr(pipeline.model_fields[table].annotation, "__annotations__", {}) if dot else pipeline.model_fields
+        )
+        return f"{name} is no setting{': there are ' + ', '.join(known) if known else ''}"
+    messages = [str(one.get("ctx", {}).get("error", one["msg"])) for one in errors]
+    message = " or ".join(dict.fromkeys(message[:1].lower() + message[1:] for message in messages))
+    return f"{name} = {_toml_or_repr(error['input'])}: {message}"
 
 
 def _toml_or_repr(value: Any) -> str:
@@ -103,21 +131,37 @@ def _toml_or_repr(value: Any) -> str:
         return repr(value)
 
 
-def _line_of(path: Path, keys: list[str]) -> str:
-    """``, line N`` of the line that sets a key, if it is there."""
-    for key in reversed(keys):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if re.match(rf"\s*\[?\s*['\"]?{re.escape(key)}['\"]?\s*[=\]]", line):
-                return f", line {number}"
-    return ""
+def _line_of(path: Path, keys: Sequence[str | int]) -> str:
+    """``, line N`` of the line that sets a key, or of what it is in."""
+    names = [str(key) for key in keys]
+    table: list[str] = []
+    best, found = 0, ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if header := _HEADER.match(line):
+            here = table = _parts(header[1])
+        elif key := _KEY.match(line):
+            here = [*table, *_parts(key[1])]
+        else:
+            continue
+        if best < len(here) <= len(names) and here == names[: len(here)]:
+            best, found = len(here), f", line {number}"
+    return found
 
 
 def _key_near(text: str, message: str) -> str:
-    """The key in whose line a parser stumbled."""
-    found = re.search(r"line (\d+)", message)
-    if found is None:
-        return ""
+    """The key in whose value a parser stumbled."""
     lines = text.splitlines()
-    line = lines[int(found[1]) - 1] if int(found[1]) <= len(lines) else ""
-    key = re.match(r"\s*\[?\s*([\w.\"'-]+)", line)
-    return f", at {key[1]!r}" if key else ""
+    said = re.search(r"line (\d+)", message)
+    for number in range(min(int(said[1]), len(lines)) if said else len(lines), 0, -1):
+        if key := _HEADER.match(lines[number - 1]) or _KEY.match(lines[number - 1]) or _WORD.match(lines[number - 1]):
+            return f", at {key[1]!r}" + ("" if said else f" in line {number}")
+    return ""
+
+
+_HEADER = re.compile(r"\s*\[+\s*([\w.\"'-]+)\s*\]+\s*(?:#.*)?$")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+_WORD = re.compile(r"\s*\[?\s*([A-Za-z_][\w.-]*)")
+
+
+def _parts(key: str) -> list[str]:
+    return [part.strip(" \"'") for part in key.split(".")]

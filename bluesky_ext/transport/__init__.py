@@ -40,6 +40,9 @@ __getattr__, __dir__ = lazy(
     {
         # Bluesky's own, so that a configuration made for one end fits the other.
         "bluesky.callbacks.zmq": ("ClientCurve", "ServerCurve"),
+        # From the floors above this one: who looks for what works over 0MQ looks here.
+        "bluesky_ext.server": ("serve",),
+        "bluesky_ext.playback": ("replay",),
         "bluesky_ext.transport.thread": ("Background", "background"),
         "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
         "bluesky_ext.transport.proxy": ("Proxy",),

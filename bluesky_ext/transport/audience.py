@@ -75,7 +75,7 @@ class Audience:
     @property
     def others(self) -> list[bytes]:
         """The prefixes that are listened to, other than ours."""
-        topics = [topic for topic in self.topics if len(topic) > 1 and not topic.startswith(MARK)]
+        topics = [topic for topic in self.topics if len(topic) > 1 and topic[:1] != MARK[:1]]
         return sorted({topic.split(b" ")[0] for topic in topics if not self._is_ours(topic)})
 
     def _is_ours(self, topic: bytes) -> bool:

@@ -89,6 +89,10 @@ class RemoteDispatcher:
         What came, and what did not.
     closed : bool
         Whether it has been stopped, and can't be started again.
+    listening : threading.Event
+        Set while it is connected, and gets whatever is published: ``rd.listening.wait(10)``, in another thread, says
+        whether it came to that. A proxy of ours confirms it, unless somebody listens to all prefixes there; otherwise
+        it is taken for granted a second after the connection was made.
 
     Examples
     --------
@@ -153,6 +157,7 @@ class RemoteDispatcher:
             patience=patience,
             high_water=high_water,
         )
+        self.listening = self._receiver.listening
 
     @property
     def open_runs(self) -> list[str]:

@@ -33,6 +33,15 @@ class Listener:
         The same as the operating system has it.
     returned : bool
         Whether it comes from where somebody has just been cut off.
+
+    Attributes
+    ----------
+    label : str
+        What it says of itself, if it is one of ours.
+    takes_all : bool
+        Whether it takes messages of all prefixes.
+    waiting : bool
+        Whether something was on its way to it, when one last looked.
     """
 
     fd: int
@@ -40,8 +49,10 @@ class Listener:
     peer: object
     returned: bool
     label: str = ""
+    takes_all: bool = False
     taken: int = -1
     moved: float = 0.0
+    waiting: bool = False
 
     def __str__(self) -> str:
         return f"{self.label} ({self.address})" if self.label else self.address
@@ -86,6 +97,13 @@ class Listeners:
             return
         if topic.startswith(LISTENER):
             listener.label = topic.removeprefix(LISTENER).decode(errors="replace")[:200]
+        if not topic:
+            listener.takes_all = True
+
+    @property
+    def ours_that_take_all(self) -> int:
+        """How many of those who take messages of all prefixes know that some of these are no documents."""
+        return sum(1 for listener in self._listeners.values() if listener.takes_all and listener.label)
 
     def rest(self) -> None:
         """Forget for how long who has taken nothing: there was nothing to take."""
@@ -101,14 +119,23 @@ class Listeners:
                 with _open(listener.fd) as connection:
                     if _peer(connection)[0] != listener.peer:
                         continue
-                    taken, waiting = _progress(connection)
+                    taken, listener.waiting = _progress(connection)
             except OSError:
                 continue
-            if taken != listener.taken or not waiting:
+            if taken != listener.taken or not listener.waiting:
                 listener.taken, listener.moved = taken, now
             elif now - listener.moved > (self._limit / 10 if listener.returned else self._limit):
                 stuck.append(listener)
         return stuck
+
+    def left(self) -> list[Listener]:
+        """Who is still connected."""
+        left = []
+        for listener in self._listeners.values():
+            with suppress(OSError), _open(listener.fd) as connection:
+                if _peer(connection)[0] == listener.peer:
+                    left.append(listener)
+        return left
 
     def cut_off(self, listener: Listener) -> None:
         """End a connection: what waits for it is dropped, and 0MQ waits for it no more."""
@@ -121,7 +148,12 @@ class Listeners:
 
 def _open(fd: int) -> socket.socket:
     """The connection of a file descriptor of 0MQ's; it must be closed at once, so that 0MQ can end it."""
-    return socket.socket(fileno=os.dup(fd))
+    copy = os.dup(fd)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:  # something else has this number now
+        os.close(copy)
+        raise
 
 
 def _peer(connection: socket.socket) -> tuple[object, str]:

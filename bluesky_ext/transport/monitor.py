@@ -17,7 +17,13 @@ FAILED = {
     zmq.Event.HANDSHAKE_FAILED_AUTH,
 }
 
-_HEARD = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(FAILED)
+_HEARD = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_MONITOR_STOPPED
+    | sum(FAILED)
+)
 
 #: How often it must happen to mean something: this one also comes when the other end is just going away.
 _PATIENCE = {zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: 3}
@@ -84,9 +90,10 @@ class Monitor:
                 self.refused = event.kind
 
     def close(self) -> None:
-        """Hear no more; before the socket is closed."""
+        """Hear no more."""
         if not self.socket.closed:
-            self._watched.disable_monitor()
+            if not self._watched.closed:
+                self._watched.disable_monitor()
             self.socket.close(0)
 
 

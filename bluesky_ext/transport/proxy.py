@@ -6,40 +6,31 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
 from bluesky_ext.documents.guard import Complaints
-from bluesky_ext.transport.address import Address, bind_address, connect_address
-from bluesky_ext.transport.curve import be_client, be_server
+from bluesky_ext.transport.address import Address
+from bluesky_ext.transport.end import SLICE, End
+from bluesky_ext.transport.farewell import farewell
 from bluesky_ext.transport.listeners import Listeners
-from bluesky_ext.transport.monitor import FAILED, Monitor
+from bluesky_ext.transport.monitor import FAILED, Event
 from bluesky_ext.transport.signals import interruptible
-from bluesky_ext.transport.wire import BLOCKING, MARK, MAX_BYTES, PROXY
+from bluesky_ext.transport.stats import Passed
+from bluesky_ext.transport.subscriptions import Subscriptions
+from bluesky_ext.transport.wire import MAX_BYTES
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-__all__ = ["Passed", "Proxy"]
+__all__ = ["Proxy"]
 
 log = logging.getLogger(__name__)
 
-_SLICE = 0.1  # s, after which a proxy that waits looks up
 _TICK = 500  # ms, after which one that has nothing to do looks up
 _BATCH = 100
-
-
-@dataclass
-class Passed:
-    """What became of the messages that a proxy was given; they only grow."""
-
-    messages: int = 0
-    bytes: int = 0
-    cut_off: int = 0
+_LAST = 10_000  # of those that are counted at the end: a publisher may still be sending
 
 
 class Proxy:
@@ -68,7 +59,8 @@ class Proxy:
     high_water : int, optional
         The most messages that wait for a listener: 1000, or 100 if it blocks, unless given.
     linger : float
-        How long what is on its way may take to arrive when it is stopped, in s.
+        How long what is on its way may take to arrive when it is stopped, in s. Who has not taken it by then is named
+        in the log, and counted.
 
     Attributes
     ----------
@@ -108,29 +100,26 @@ class Proxy:
         self._stall_limit = stall_limit
         self._linger = linger
         self._listeners = Listeners(stall_limit)
-        self._topics: Counter[bytes] = Counter()
         self._complaints = Complaints(log)
         self._stopping = threading.Event()
         self._give_up = float("inf")
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # of the pipe: a signal may come while it is held
         self._pipe = os.pipe()
-        self._open: list[Any] = []
+        self._ends: list[End] = []
+        common: Any = {"block": block, "max_bytes": max_bytes, "high_water": high_water or (100 if block else 1000)}
         try:
-            high_water = high_water or (100 if block else 1000)
-            self._frontend, self._in_monitor, self.in_address = self._end(
-                zmq.XSUB, in_address, in_curve, in_bind, max_bytes, high_water
-            )
-            self._backend, self._out_monitor, self.out_address = self._end(
-                zmq.XPUB, out_address, out_curve, out_bind, max_bytes, high_water
-            )
+            self._ends.append(End(zmq.XSUB, in_address, in_curve, bind=in_bind, **common))
+            self._ends.append(End(zmq.XPUB, out_address, out_curve, bind=out_bind, **common))
         except BaseException:
             self._close()
             raise
+        front, back = self._ends
+        self._frontend, self._in_monitor, self.in_address = front.socket, front.monitor, front.address
+        self._backend, self._out_monitor, self.out_address = back.socket, back.monitor, back.address
         self.in_port, self.out_port = self.in_address, self.out_address
-        self._frontend.send(b"\1" + PROXY)
-        if block:
-            self._frontend.send(b"\1" + BLOCKING)
+        self._subscriptions = Subscriptions(self._frontend, self._backend, self._listeners, self._note_events)
+        self._subscriptions.introduce(block)
 
     def start(self) -> None:
         """Pass on documents until `stop` is called, or SIGINT or SIGTERM comes."""
@@ -149,7 +138,9 @@ class Proxy:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object = None, *exc_info: object) -> None:
+        if kind is not None:  # after a failure (or Ctrl-C) nobody wants to wait for a listener that is slow
+            self._give_up = min(self._give_up, time.monotonic() + min(self._linger, 2.0))
         self.stop()
         if self._thread is not None:
             self._thread.join()
@@ -164,61 +155,13 @@ class Proxy:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_address!r}, {self.out_address!r})"
 
-    # What it is made of
-
-    def _end(
-        self, kind: int, address: Address | None, curve: Any, bind: bool, max_bytes: int, high_water: int
-    ) -> tuple[zmq.Socket[Any], Monitor, str]:
-        """A socket of a kind, where its events come in, and its address."""
-        if not bind and address is None:
-            raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
-        where = bind_address(address) if bind else connect_address(address or "")
-        # A context each: there can be one authenticator in a context, and both ends may have keys.
-        context = zmq.Context()
-        self._open.append(context)
-        socket = context.socket(kind)
-        self._open.append(socket)
-        socket.linger = round(self._linger * 1000)
-        socket.rcvhwm = high_water
-        # Subscriptions must not be dropped, of which many come at once.
-        socket.sndhwm = high_water if kind == zmq.XPUB else 0
-        socket.sndtimeo = round(_SLICE * 1000)
-        socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        socket.ipv6 = "[" in where
-        if kind == zmq.XPUB:
-            socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription, so that one knows whose it is
-            socket.setsockopt(zmq.XPUB_NODROP, int(self._block))
-        monitor = Monitor(socket)
-        self._open.append(monitor)
-        try:
-            if bind:
-                authenticator = be_server(socket, curve)
-                if authenticator is not None:
-                    self._open.append(authenticator)
-                socket.bind(where)
-            else:
-                be_client(socket, curve)
-                socket.connect(where)
-        except zmq.ZMQError as error:
-            if error.errno == zmq.EADDRINUSE:
-                raise OSError(f"{where} is in use: is there a proxy already? Else choose another address") from error
-            raise OSError(f"{where} can't be {'bound' if bind else 'connected to'}: {error}") from error
-        return socket, monitor, socket.get_string(zmq.LAST_ENDPOINT)
-
     def _close(self) -> None:
         with self._lock:
             self.closed = True
             for fd in self._pipe:
                 os.close(fd)
-        for thing in reversed(self._open):
-            if isinstance(thing, zmq.Context):
-                thing.term()
-            elif isinstance(thing, zmq.Socket | Monitor):
-                thing.close()
-            else:
-                thing.stop()
-        self._open.clear()
+        for end in self._ends:
+            end.close()
 
     # What it does
 
@@ -236,13 +179,10 @@ class Proxy:
                 ready = dict(poller.poll(_TICK))
                 self._note_events()
                 if self._backend in ready:
-                    self._pass_subscriptions()
+                    self._subscriptions.pass_on()
                 if self._frontend in ready:
                     self._pass_messages(_BATCH)
-            # What publishers have sent before they were closed is on its way in the operating system.
-            self._give_up = time.monotonic() + self._linger
-            while self._frontend.poll(round(_SLICE * 1000)) and time.monotonic() < self._give_up:
-                self._pass_messages(_BATCH)
+            self._finish()
         finally:
             self._close()
 
@@ -253,34 +193,36 @@ class Proxy:
             except zmq.Again:
                 return
             self.stats.messages += 1
-            more = True
+            more = passed = True
             while more:
                 more = part.more
                 self.stats.bytes += len(part)
-                self._send(part, zmq.SNDMORE if more else 0)
+                passed = passed and self._send(part, zmq.SNDMORE if more else 0)
                 if more:
                     part = self._frontend.recv(copy=False)
+            self.stats.lost += not passed
 
-    def _send(self, part: zmq.Frame, flags: int) -> None:
+    def _send(self, part: zmq.Frame, flags: int) -> bool:
+        """Pass on a part of a message; False if there is no time left for that."""
         waited = False
-        while True:
+        while time.monotonic() < self._give_up:
             try:
                 # Waits, if it blocks, as long as a listener has no room.
                 self._backend.send(part, flags, copy=False)
-                return
+                return True
             except zmq.Again:
                 if not waited:
                     self._listeners.rest()
                 waited = True
                 if self._stopping.is_set():
                     self._give_up = min(self._give_up, time.monotonic() + self._linger)
-                if time.monotonic() > self._give_up:
-                    self._complaints(
-                        "stopped", "%r: stopped while a listener did not keep up: documents are lost", self
-                    )
-                    return
             self._note_events()
-            for listener in self._listeners.stuck():
+            self._cut_off_the_stuck()
+        return False
+
+    def _cut_off_the_stuck(self) -> None:
+        for listener in self._listeners.stuck():
+            if self._block:
                 log.warning(
                     "%r: listener %s has taken nothing for too long (%g s): it is cut off, so that the others go on",
                     *(self, listener, self._stall_limit / 10 if listener.returned else self._stall_limit),
@@ -288,28 +230,49 @@ class Proxy:
                 self.stats.cut_off += 1
                 self._listeners.cut_off(listener)
 
-    def _pass_subscriptions(self) -> None:
-        while True:
-            try:
-                message = self._backend.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            # An XPUB gives other messages too, if a listener sends some.
-            said = message.bytes
-            wants, topic = said[:1], said[1:]
-            if wants not in (b"\0", b"\1"):
-                continue
-            if wants == b"\1":
-                with suppress(zmq.ZMQError):
-                    self._note_events()
-                    self._listeners.subscribed(int(message.get(zmq.SRCFD)), topic)
-            if topic.startswith(MARK):
-                continue
-            self._topics[topic] += 1 if wants == b"\1" else -1
-            if self._topics[topic] == (1 if wants == b"\1" else 0):
-                self._frontend.send(said)
-            if self._topics[topic] <= 0:
-                del self._topics[topic]
+    # How it ends
+
+    def _finish(self) -> None:
+        """Pass on what has come in, as far as there is time for it; count the rest, and say whose it was."""
+        self._give_up = min(self._give_up, time.monotonic() + self._linger)
+        # What publishers have sent before they were closed is on its way in the operating system.
+        while self._frontend.poll(round(SLICE * 1000)) and time.monotonic() < self._give_up:
+            self._pass_messages(_BATCH)
+        self._pass_messages(_LAST)  # and counts them as lost, if time is up
+        self._note_events()
+        self._listeners.rest()
+        self._cut_off_the_stuck()  # nobody is yet: it sees for whom there is something left
+        cut_off = self.stats.cut_off
+        farewell(
+            self._backend,
+            self._out_monitor,
+            lambda: self._give_up,
+            happened=self._note_end_of,
+            looked=self._cut_off_the_stuck,
+            given_up=self._cut_off_the_rest,
+        )
+        self.stats.unfinished += self.stats.cut_off - cut_off
+        if self.stats.lost:
+            log.warning(
+                "%r: stopped while a listener did not keep up: %d messages that had come in are lost",
+                *(self, self.stats.lost),
+            )
+
+    def _note_end_of(self, event: Event) -> None:
+        """Take note that a connection ended that there was something to send to."""
+        listener = self._listeners.disconnected(event.value) if event.kind == zmq.Event.DISCONNECTED else None
+        if listener is not None and listener.waiting:
+            self.stats.unfinished += 1
+            log.warning("%r: listener %s went away before it had all that was on its way to it", self, listener)
+
+    def _cut_off_the_rest(self) -> None:
+        for listener in self._listeners.left():
+            self.stats.unfinished += 1
+            log.warning(
+                "%r: stopped after %g s, in which listener %s has not taken all that was on its way to it",
+                *(self, self._linger, listener),
+            )
+            self._listeners.cut_off(listener)
 
     def _note_events(self) -> None:
         for event in self._out_monitor.events():

@@ -6,10 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,33 +16,18 @@ from bluesky_ext.documents.framing import Buffer
 from bluesky_ext.documents.guard import Complaints, OnError
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.audience import Audience
-from bluesky_ext.transport.curve import be_client
-from bluesky_ext.transport.monitor import Monitor, refusal
-from bluesky_ext.transport.wire import LARGE, MAX_BYTES, Serializer, Wire, check_prefix, check_serializer, pack
+from bluesky_ext.transport.monitor import refusal
+from bluesky_ext.transport.outbox import SLICE, Outbox
+from bluesky_ext.transport.stats import Published
+from bluesky_ext.transport.wire import MAX_BYTES, Serializer, Wire, check_prefix, check_serializer, pack
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
     from event_model import DocumentNames
 
-__all__ = ["Published", "Publisher"]
+__all__ = ["Publisher"]
 
 log = logging.getLogger(__name__)
-
-_SLICE = 0.1  # s, after which a publisher that waits looks up
-
-
-@dataclass
-class Published:
-    """What became of the documents that a publisher was given; they only grow.
-
-    Those that were ``sent`` are on their way. Nobody listened to those ``unheard``; there was no room for those
-    ``dropped``; those ``failed`` could not be put into bytes.
-    """
-
-    sent: int = 0
-    unheard: int = 0
-    dropped: int = 0
-    failed: int = 0
 
 
 class Publisher:
@@ -103,7 +85,8 @@ class Publisher:
     ------
     ConnectionError
         When it is made: the CURVE keys are wrong, or it blocks and there is no proxy. When it blocks and is called: the
-        connection was lost, or the last listener left, in the middle of a run, which has to be replayed.
+        connection was lost, or the last listener left, in the middle of a run, which has to be replayed. When it
+        blocks and is closed: the connection was lost, or nothing moved for its `linger`, before all had left.
     TimeoutError
         When it blocks and is called: nothing moved for `patience`.
 
@@ -159,34 +142,26 @@ class Publisher:
         self._complaints = Complaints(log)
         self._open: set[str] = set()
         self._broken = ""
-        self._pending: deque[tuple[zmq.MessageTracker, int]] = deque()
-        self._pending_bytes = 0
         self._lock = threading.Lock()  # a socket belongs to one thread at a time
-
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
-        self._linger = linger if linger is not None else patience if block else 2.0
+        self._outbox = Outbox(
+            self.address,
+            curve_config,
+            block=block,
+            patience=patience,
+            high_water=high_water or (100 if block else 1000),
+            max_queue=max_queue,
+            linger=linger if linger is not None else patience if block else 2.0,
+        )
         # At exit too: what was sent last must not die with the thread of 0MQ that sends it.
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        self._monitor = Monitor(self._socket)
-        self._finalize = weakref.finalize(self, _close, self._monitor, self._socket, self._context)
+        self._finalize = weakref.finalize(self, self._outbox.close)
+        self._monitor = self._outbox.monitor
+        self._audience = Audience(self._outbox.socket, self._prefix)
         try:
-            self._socket.linger = round(self._linger * 1000)
-            self._socket.sndhwm = high_water or (100 if block else 1000)
-            self._socket.sndtimeo = round(_SLICE * 1000)
-            self._socket.setsockopt(zmq.XPUB_NODROP, 1)  # so that one knows: without, 0MQ drops in silence
-            self._socket.setsockopt(zmq.IMMEDIATE, 1)  # so that subscriptions go with the connection
-            self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-            self._socket.ipv6 = "[" in self.address
-            be_client(self._socket, curve_config)
-            self._audience = Audience(self._socket, self._prefix)
-            try:
-                self._socket.connect(self.address)
-            except zmq.ZMQError as error:
-                raise ValueError(f"{self.address} can't be connected to: {error}") from error
+            self._outbox.connect()
             self._meet(wait)
         except BaseException:
-            self.close()
+            self._outbox.linger = 0.0
+            self._finalize()
             raise
 
     def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
@@ -211,7 +186,7 @@ class Publisher:
                     raise
                 self._complaints(f"{name} {type(error).__name__}", "%s: a document %r: %s", self.address, name, error)
                 return
-            if self._send(message):
+            if self._outbox.send(message, self._look_up):
                 self.stats.sent += 1
             else:
                 self.stats.dropped += 1
@@ -224,25 +199,37 @@ class Publisher:
         ----------
         linger : float, optional
             How long to try that, in s, if not as long as it was made for.
+
+        Raises
+        ------
+        ConnectionError
+            If it blocks, and what it had sent last could not be sent on: that run has to be replayed.
         """
+        if not self._close(linger) and self._block:
+            raise ConnectionError(f"{self.address}: the last documents did not arrive: replay the last run")
+
+    def _close(self, linger: float | None) -> bool:
         with self._lock:
-            if self._finalize.alive:
-                if linger is not None:
-                    self._socket.linger = round(linger * 1000)
-                stats = self.stats
-                if stats.unheard or stats.dropped or stats.failed:
-                    log.warning(
-                        "%s: %d documents were sent; nobody listened to %d, there was no room for %d, %d failed",
-                        *(self.address, stats.sent, stats.unheard, stats.dropped, stats.failed),
-                    )
-                self._finalize()
+            if not self._finalize.alive:
+                return True
+            if linger is not None:
+                self._outbox.linger = linger
+            stats = self.stats
+            if stats.unheard or stats.dropped or stats.failed:
+                log.warning(
+                    "%s: %d documents were sent; nobody listened to %d, there was no room for %d, %d failed",
+                    *(self.address, stats.sent, stats.unheard, stats.dropped, stats.failed),
+                )
+            return bool(self._finalize())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *exc_info: object) -> None:
-        # After a failure (or Ctrl-C) nobody wants to wait for what a stuck proxy does not take.
-        self.close(None if kind is None else min(self._linger, 2.0))
+        if kind is None:
+            self.close()
+        else:  # after a failure (or Ctrl-C) nobody wants to wait for what a stuck proxy does not take
+            self._close(min(self._outbox.linger, 2.0))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, prefix={self._prefix!r})"
@@ -261,7 +248,7 @@ class Publisher:
                 found, end = True, time.monotonic() + self._settle
             if self._audience.is_known or time.monotonic() >= end:
                 break
-            self._poll(min(end - time.monotonic(), _SLICE))
+            self._outbox.poll(min(end - time.monotonic(), SLICE))
         needs = "block=True" if self._block else "wire='multipart'" if self._wire == "multipart" else ""
         if self._audience.topics and needs and not self._audience.has_our_proxy:
             raise ConnectionError(
@@ -322,14 +309,13 @@ class Publisher:
         while not self._audience.listens:
             if time.monotonic() > end:
                 raise TimeoutError(f"{self._nobody()} (waited {self._patience:g} s)")
-            self._poll(_SLICE)
+            self._outbox.poll(SLICE)
             self._hear()
 
-    def _poll(self, seconds: float) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor.socket, zmq.POLLIN)
-        poller.poll(round(max(0.0, seconds) * 1000))
+    def _look_up(self) -> None:
+        """What is done while a document waits: raise if there is nobody to wait for any more."""
+        self._hear()
+        self._follow("", {})
 
     # Sending
 
@@ -342,54 +328,3 @@ class Publisher:
         if nbytes > self._max_bytes:
             raise ValueError(f"it has {nbytes} bytes: no more than max_bytes={self._max_bytes} are sent")
         return message
-
-    def _send(self, message: list[Buffer]) -> bool:
-        """Hand the parts to 0MQ; False if there is no room for them."""
-        end = time.monotonic() + self._patience
-        large = sum(len(part) for part in message if len(part) >= LARGE)
-        while large and not self._may_queue(large):
-            if not self._block:
-                return False
-            self._still(end)
-            self._hear()
-            self._follow("", {})
-            with suppress(zmq.NotDone):
-                self._pending[0][0].wait(_SLICE)
-        *first, last = message
-        for part, more in [*((part, zmq.SNDMORE) for part in first), (last, 0)]:
-            while not self._hand_over(part, more):
-                if not self._block:
-                    return False
-                self._hear()
-                self._follow("", {})
-                self._still(end)
-        return True
-
-    def _hand_over(self, part: Buffer, more: int) -> bool:
-        flags = more | (0 if self._block else zmq.NOBLOCK)
-        try:
-            if len(part) < LARGE:
-                self._socket.send(part, flags)
-            else:
-                tracker = self._socket.send(part, flags, copy=False, track=True)
-                self._pending.append((tracker, len(part)))
-                self._pending_bytes += len(part)
-        except zmq.Again:
-            return False
-        return True
-
-    def _still(self, end: float) -> None:
-        if time.monotonic() > end:
-            raise TimeoutError(f"{self.address} has taken nothing for {self._patience:g} s: a listener is stuck")
-
-    def _may_queue(self, nbytes: int) -> bool:
-        while self._pending and self._pending[0][0].done:
-            self._pending_bytes -= self._pending.popleft()[1]
-        return not self._pending or self._pending_bytes + nbytes <= self._max_queue
-
-
-def _close(monitor: Monitor, socket: zmq.Socket[Any], context: zmq.Context[Any]) -> None:
-    """Close the socket, giving what was sent the time of its linger."""
-    monitor.close()
-    socket.close()
-    context.term()

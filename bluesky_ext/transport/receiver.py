@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from bluesky_ext.transport.curve import be_client
 from bluesky_ext.transport.monitor import Monitor, refusal
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.stats import Received
-from bluesky_ext.transport.wire import LISTENER, NAMES, PROBES
+from bluesky_ext.transport.wire import LISTENER, NAMES, PROBES, READY
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Message", "Receiver"]
 
 log = logging.getLogger(__name__)
+
+_SETTLE = 1.0  # s, in which a proxy of ours answers
+_TICK = 5.0  # s
 
 
 class Message(NamedTuple):
@@ -61,6 +65,8 @@ class Receiver(threading.Thread):
     ----------
     failure : Exception or None
         Why it gave up, if it did.
+    listening : threading.Event
+        Set while the proxy knows what it wants.
     """
 
     def __init__(
@@ -78,6 +84,9 @@ class Receiver(threading.Thread):
     ) -> None:
         super().__init__(name=f"receiver of {address}", daemon=True)
         self.failure: Exception | None = None
+        self.listening = threading.Event()
+        self._question = b""
+        self._asked = 0.0
         self._address = address
         self._prefix = prefix
         self._queue = queue
@@ -118,6 +127,7 @@ class Receiver(threading.Thread):
         except Exception as error:
             self.failure = error
         finally:
+            self.listening.clear()
             self._queue.close()
             self._monitor.close()
             self._socket.close(0)
@@ -150,7 +160,7 @@ class Receiver(threading.Thread):
         for source in (self._socket, self._monitor.socket, self._pipe[0]):
             poller.register(source, zmq.POLLIN)
         while not self._stopping:
-            ready = dict(poller.poll(round(self._patience * 250)))
+            ready = dict(poller.poll(round(min(self._patience, _SETTLE if self._question else _TICK) * 250)))
             self._note_events()
             if self._socket in ready:
                 for _ in range(100):
@@ -158,6 +168,9 @@ class Receiver(threading.Thread):
                         parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
                     except zmq.Again:
                         break
+                    if parts[0].buffer[: len(READY)] == READY:
+                        self._note_answer(parts[0].bytes)
+                        continue
                     self._take([part.buffer for part in parts])
                     if self._stopping:
                         return
@@ -202,6 +215,9 @@ class Receiver(threading.Thread):
 
     def _look_around(self) -> None:
         now = time.monotonic()
+        if self._question and now - self._asked > _SETTLE:
+            log.info("%s: the proxy does not say whether it knows what is wanted: taken for granted", self._address)
+            self._note_answer(self._question)
         if now - self._others_since > self._patience:
             log.warning(
                 "%s: documents come with prefix %s, but none with %r, which was asked for",
@@ -211,6 +227,19 @@ class Receiver(threading.Thread):
         if now - self._unanswered_since > self._patience:
             self._unanswered_since = float("inf")
             self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self._address)
+
+    def _ask(self) -> None:
+        """Have the proxy say that it has heard all that is wanted, which it does if it is one of ours."""
+        self._question = READY + uuid.uuid4().hex.encode()
+        self._asked = time.monotonic()
+        self._socket.subscribe(self._question)
+
+    def _note_answer(self, message: bytes) -> None:
+        if message == self._question:
+            self._socket.unsubscribe(message)
+            self._question = b""
+            self.listening.set()
+            log.info("listening at %s", self._address)
 
     def _probe(self, on: bool) -> None:
         """Subscribe to whatever there is, so that one sees what a wrong prefix keeps away."""
@@ -225,9 +254,12 @@ class Receiver(threading.Thread):
                 log.info("connected to %s", self._address)
                 self._stats.connections += 1
                 self._unanswered_since = float("inf")
+                self._ask()
             elif event.kind == zmq.Event.DISCONNECTED and self._unanswered_since == float("inf"):
                 log.warning("%s went away: until it is back, documents are lost", self._address)
                 self._unanswered_since = time.monotonic()
+                self._question = b""
+                self.listening.clear()
         if self._monitor.refused is not None:
             reason = refusal(self._monitor.refused, self._address, self._curve)
             if not self._stats.connections:

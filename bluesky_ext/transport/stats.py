@@ -1,4 +1,4 @@
-"""What became of the messages that a dispatcher received."""
+"""What became of documents and messages, at each end and in between."""
 
 from __future__ import annotations
 
@@ -6,7 +6,37 @@ from dataclasses import dataclass
 
 from bluesky_ext.documents.guard import Stats
 
-__all__ = ["Received"]
+__all__ = ["Passed", "Published", "Received"]
+
+
+@dataclass
+class Published:
+    """What became of the documents that a publisher was given; they only grow.
+
+    Those that were ``sent`` are on their way. Nobody listened to those ``unheard``; there was no room for those
+    ``dropped``; those ``failed`` could not be put into bytes.
+    """
+
+    sent: int = 0
+    unheard: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+@dataclass
+class Passed:
+    """What became of the messages that a proxy was given; they only grow.
+
+    It passed on all of the ``messages`` but those ``lost``, which had come in when it was stopped, and there was no
+    time left for. Listeners that did not keep up were ``cut_off``, with what was on its way to them. Those
+    ``unfinished`` had not taken all of that when it had stopped.
+    """
+
+    messages: int = 0
+    bytes: int = 0
+    cut_off: int = 0
+    lost: int = 0
+    unfinished: int = 0
 
 
 @dataclass

@@ -13,7 +13,7 @@ from bluesky_ext.documents.arrays import raw
 from bluesky_ext.documents.codec import DecodeError, decode, encode, loads
 from bluesky_ext.documents.framing import Buffer, parts
 
-__all__ = ["MARK", "NAMES", "PROBES", "Deserializer", "Serializer", "Wire", "check_prefix", "pack", "unpacker"]
+__all__ = ["MARK", "NAMES", "PROBES", "READY", "Deserializer", "Serializer", "Wire", "check_prefix", "pack", "unpacker"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ BLOCKING = MARK + b"blocking proxy"
 
 LISTENER = MARK + b"listener "
 """What a listener of ours subscribes to, with its name, so that a proxy can say who does not keep up."""
+
+READY = b"\0bluesky-ext-ready-"
+"""What a listener of ours subscribes to last, with a word of its own behind it; our proxy answers with the same,
+so that the listener knows that the proxy has heard of all its subscriptions. (It has no space in it: those who listen
+to everything must not take it for a document.)"""
 
 PROBES = [bytes([byte]) for byte in range(1, 256)]
 """Subscriptions of a listener that looks whether there is anything at all; not those of one that waits for a prefix."""

@@ -23,12 +23,12 @@ def test_it_passes_on_documents_until_it_is_told_to_stop(number) -> None:
 
         thread = threading.Thread(target=dispatcher.start)
         thread.start()
-        with Publisher(into, block=True, wait=8.0) as publisher:
+        with Publisher(into, block=True, wait=60.0) as publisher:
             publisher("start", {"uid": "x", "time": 0.0})
-            thread.join(8)
+            thread.join(60)
         process.send_signal(number)
         try:
-            assert process.wait(8) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
     assert names[0] == "start"

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import zmq
 from bluesky.callbacks.json_writer import JSONWriter
 from event_model import compose_run
 from processes import MODULE, publish
@@ -110,10 +111,35 @@ def test_the_last_documents_of_a_replay_are_waited_for(here, address, run_of):
     server.start()
     # Patience is for a listener that takes nothing, not for all that it has to take.
     assert main(["replay", "raw", "--at", address, "--patience", "0.5"]) == 0
-    assert over.wait(20)
+    assert over.wait(60)
     dispatcher.stop()
     server.join()
     assert got == [name for name, _ in docs]
+
+
+def test_a_listener_that_goes_away_with_the_end_still_on_its_way_is_a_failure(start, address, run_of, tmp_path):
+    image = np.zeros((512, 512), np.uint16)
+    docs = [(name, {**doc, "data": {"camera": image}} if name == "event" else doc) for name, doc in run_of(60)]
+    record(tmp_path / "raw", docs)
+    host, _, port = address.partition(":")
+    with zmq.Context() as context, context.socket(zmq.SUB) as one, context.socket(zmq.SUB) as other:
+        for listener in (one, other):
+            listener.linger, listener.rcvhwm, listener.rcvtimeo = 0, 1, 60_000
+            listener.subscribe(b"raw ")
+            listener.connect(f"tcp://{address}")
+        replaying = start("replay", "raw", "--at", address)
+        while not one.recv().startswith(b"raw stop "):
+            pass
+        gone = False
+        while not gone:  # until it has passed on all, and takes no more listeners
+            try:
+                socket.create_connection((host, int(port))).close()
+            except ConnectionRefusedError:
+                gone = True
+        other.close()
+        assert replaying.end() == 1
+    assert "went away before it had all" in "".join(replaying.said)
+    assert replaying.said[-1].endswith("1 runs were replayed, 1 failures (see above)")
 
 
 def test_a_publisher_and_a_proxy_that_were_killed_cost_nothing_either(start, run_of, address, tmp_path):
@@ -282,3 +308,10 @@ def test_a_source_that_is_none(name, said, here, capsys):
     assert main(["replay", name, "--pipeline", "totals:Totals"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path):
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError, match="give a directory of recordings"), store_of(str(missing)):
+        pass
+    assert not missing.exists()

@@ -334,7 +334,7 @@ def test_the_loop_with_a_filler(RE, tmp_path):
         ):
             for name, doc in broker[-1].documents():
                 publisher(*filler(name, doc))
-            assert over.wait(20)
+            assert over.wait(60)
         dispatcher.stop()
         server.join()
     images = [doc["data"]["img"] for name, doc in got if name == "event"]

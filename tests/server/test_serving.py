@@ -80,7 +80,7 @@ def test_a_server_script_gets_every_document_and_closes_its_callback(proxy):
         with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
             for name, doc in docs:
                 publisher(name, doc)
-            assert stopped.wait(20)
+            assert stopped.wait(60)
 
     dispatcher = serve(callback, proxy.out_address, ready=beside(publish))
     assert got == docs
@@ -95,7 +95,7 @@ def test_a_run_that_is_open_at_the_end_is_flagged(proxy, tmp_path):
         with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
             for name, doc in docs[:-1]:
                 publisher(name, doc)
-            assert came.wait(20)
+            assert came.wait(60)
 
     def ready(dispatcher):
         # Behind the recorder, which has written what this hears of.
@@ -133,7 +133,7 @@ def test_that_nobody_answers_is_said(said):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         alone = said(f"nothing answers at tcp://127.0.0.1:{port}: is the proxy running?")
-        serve(lambda name, doc: None, port, patience=0.2, ready=beside(lambda: alone.wait(20)))
+        serve(lambda name, doc: None, port, patience=0.2, ready=beside(lambda: alone.wait(60)))
     assert alone.is_set()
 
 

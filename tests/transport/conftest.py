@@ -58,7 +58,7 @@ class Listening:
 
     def stop(self, **options: Any) -> None:
         self.dispatcher.stop(**options)
-        self.thread.join(8)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 
@@ -102,7 +102,7 @@ def listen_theirs() -> Iterator[Callable[..., Heard]]:
     yield make
     for dispatcher, thread in stops:
         dispatcher.loop.call_soon_threadsafe(dispatcher._task.cancel)  # noqa: SLF001 - it has no other way
-        thread.join(8)
+        thread.join(60)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def run_of() -> Callable[..., list[tuple[str, Any]]]:
 def until() -> Callable[..., None]:
     """Waits until something is true of what other threads do."""
 
-    def wait(predicate: Callable[[], object], timeout: float = 8.0) -> None:
+    def wait(predicate: Callable[[], object], timeout: float = 60.0) -> None:
         end = time.monotonic() + timeout
         pause = threading.Event()
         while not predicate():

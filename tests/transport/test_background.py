@@ -24,7 +24,7 @@ class Gate:
         self.documents: list = []
 
     def __call__(self, name, doc) -> None:
-        assert self.open.wait(8)
+        assert self.open.wait(60)
         self.documents.append((name, doc))
 
     @property
@@ -41,7 +41,7 @@ def test_a_scan_does_not_wait_for_it() -> None:
         assert gate.documents == []
         assert not slow.wait(0.01)
         gate.open.set()
-        assert slow.wait(8)
+        assert slow.wait(60)
         assert gate.names == ["start", "descriptor", *["event"] * 10, "stop"]
         assert slow.stats.done == slow.stats.received == 13
 
@@ -104,8 +104,8 @@ def test_a_full_queue_has_the_scan_wait(limit) -> None:
         assert thread.is_alive()
         assert len(passed) <= 6
         gate.open.set()
-        thread.join(8)
-        assert slow.wait(8)
+        thread.join(60)
+        assert slow.wait(60)
     assert len(gate.documents) == 20
 
 
@@ -115,7 +115,7 @@ def test_a_full_queue_drops_events_and_counts_them(caplog) -> None:
         for name in ("start", "descriptor", *["event"] * 100, "stop"):
             slow(name, {})
         gate.open.set()
-        assert slow.wait(8)
+        assert slow.wait(60)
     assert slow.stats.dropped >= 95
     assert slow.stats.done + slow.stats.dropped == 103
     assert gate.names[0] == "start"
@@ -135,7 +135,7 @@ def test_failures_are_loud_and_the_scan_goes_on(caplog) -> None:
     with background(fail) as slow:
         RE.subscribe(slow)
         RE(count([det], 3))
-        assert slow.wait(8)
+        assert slow.wait(60)
         assert isinstance(slow.failure, ValueError)
     assert slow.stats.failed == 3
     (first, *_) = [record for record in caplog.records if "no good" in record.getMessage()]
@@ -147,7 +147,7 @@ def test_failures_stop_the_scan_when_asked_for() -> None:
     slow = background(fail, on_error="raise")
     slow("event", {})
     with pytest.raises(RuntimeError, match="failed: no good"):
-        slow.wait(8)
+        slow.wait(60)
     slow.close()
 
 
@@ -196,7 +196,7 @@ for n in range(20):
 @pytest.mark.parametrize(("end", "code"), [("", 0), ("raise SystemExit(3)", 3), ("raise ValueError('x')", 1)])
 def test_the_end_of_the_process_waits_for_it_and_for_the_pools_that_it_uses(end, code) -> None:
     program = PROGRAM.replace("{end}", end)
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert answer.stdout.split() == [str(n) for n in range(20)], answer.stderr
     assert answer.returncode == code
     assert "documents are left to do before this process ends" in answer.stderr

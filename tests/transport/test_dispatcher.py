@@ -32,7 +32,7 @@ class Raw:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.XPUB)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self.socket.rcvtimeo = 5000
+        self.socket.rcvtimeo = 60_000
         self.socket.connect(address)
 
     def meet(self, topic: bytes) -> None:
@@ -84,7 +84,7 @@ def test_callbacks_get_names_as_those_of_bluesky_do(proxy, raw, run_of) -> None:
     thread.start()
     raw.meet(b"raw ")
     send(raw, run_of(events=2))
-    thread.join(8)
+    thread.join(60)
     assert not thread.is_alive()
     assert calls == {
         "all": ["start", "descriptor", "event", "event", "stop"],
@@ -113,7 +113,7 @@ def test_a_callback_that_raises_keeps_nothing_from_the_others(proxy, raw, listen
 def test_two_publishers_of_different_prefixes_do_not_meet(proxy, listen, run_of) -> None:
     heard = {prefix: listen(proxy.out_address, prefix=prefix).heard for prefix in (b"raw", b"an")}
     everything = listen(proxy.out_address).heard
-    publishers = [Publisher(proxy.in_address, prefix=prefix, block=True, wait=5.0) for prefix in (b"raw", b"an")]
+    publishers = [Publisher(proxy.in_address, prefix=prefix, block=True, wait=60.0) for prefix in (b"raw", b"an")]
     for documents in zip(run_of("one"), run_of("two"), strict=True):
         for publisher, (name, doc) in zip(publishers, documents, strict=True):
             publisher(name, doc)
@@ -153,6 +153,42 @@ def test_it_lives_through_a_hundred_thousand_malformed_frames(listening, raw, ru
     assert stats.unknown > 1000
     assert len(caplog.records) < 5000  # most of them at DEBUG, once the first of a kind was said
     assert "good" not in listening.dispatcher.open_runs
+
+
+def test_it_listens_once_the_proxy_knows_what_it_wants(run_of, listen) -> None:
+    with Proxy() as proxy:
+        first = listen(proxy.out_address, prefix=b"raw")
+        assert first.dispatcher.listening.wait(60)
+        with Publisher(proxy.in_address, prefix=b"raw", wait=60.0) as publisher:
+            for number in range(20):  # of a publisher that has its listener, and waits for no other
+                other = listen(proxy.out_address, prefix=b"raw")
+                assert other.dispatcher.listening.wait(60)
+                for name, doc in run_of(f"run {number}"):
+                    publisher(name, doc)
+                other.heard.wait()
+                other.stop()
+                assert other.heard.names == [name for name, _ in run_of()]
+                assert other.dispatcher.stats.messages == 6  # and no answer of the proxy
+                assert not other.dispatcher.listening.is_set()
+
+
+def test_who_takes_everything_is_told_nothing_that_is_no_document(run_of, listen, listen_theirs, caplog) -> None:
+    with Proxy() as proxy, Publisher(proxy.in_address, wait=0.0) as publisher:
+        theirs = listen_theirs(proxy.out_address, deserializer=loads, strict=True)
+        while not theirs.documents:
+            publisher("start", {"uid": "first", "time": 0.0})
+            theirs.changed.acquire()
+            theirs.changed.wait(0.02)
+            theirs.changed.release()
+        with caplog.at_level(logging.INFO):
+            ours = listen(proxy.out_address)
+            assert ours.dispatcher.listening.wait(60)  # taken for granted: nobody says so
+        assert "taken for granted" in caplog.text
+        for name, doc in run_of():
+            publisher(name, doc)
+        theirs.wait()
+        ours.heard.wait()
+        assert set(theirs.names) == set(ours.heard.names) == {"start", "descriptor", "event", "stop"}
 
 
 def test_a_document_of_an_unknown_name_is_left_out(listening, raw, run_of, caplog) -> None:
@@ -229,7 +265,7 @@ def test_a_message_that_claims_a_gigabyte_is_not_waited_for(proxy, listening, ra
         body = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 3) + b"PUB"
         liar.sendall(b"\x04" + bytes([len(body)]) + body)
         liar.sendall(b"\x02" + struct.pack(">Q", 10**9) + b"raw event ")
-        liar.settimeout(8)
+        liar.settimeout(60)
         with suppress(ConnectionError):
             while liar.recv(1000):
                 pass  # until the proxy hangs up; a timeout fails the test
@@ -266,7 +302,7 @@ def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, unti
         addresses = gone.in_address, gone.out_address
     listening = listen(addresses[1], patience=0.05)
     until(lambda: warnings(caplog, "nothing answers at"))
-    with Proxy(*addresses), Publisher(addresses[0], wait=5.0) as publisher:
+    with Proxy(*addresses), Publisher(addresses[0], wait=60.0) as publisher:
         for name, doc in run_of():
             publisher(name, doc)
         listening.heard.wait()
@@ -354,7 +390,7 @@ def test_full_queues_drop_events_and_count_them(proxy, raw, listen, run_of, unti
         prefix=b"raw",
         policy="drop",
         max_documents=10,
-        callback=lambda name, doc: gate.wait(8) if name == "start" else None,
+        callback=lambda name, doc: gate.wait(60) if name == "start" else None,
     )
     raw.meet(b"raw ")
     send(raw, run_of(events=200))
@@ -375,7 +411,7 @@ def test_queues_are_bounded_in_bytes(proxy, raw, listen, run_of, until) -> None:
         prefix=b"raw",
         max_queue=1_000_000,
         high_water=1,
-        callback=lambda name, doc: gate.wait(8) if name == "start" else None,
+        callback=lambda name, doc: gate.wait(60) if name == "start" else None,
     )
     raw.meet(b"raw ")
     thread = threading.Thread(target=send, args=(raw, run_of(events=50, image=image)))
@@ -391,7 +427,7 @@ def test_queues_are_bounded_in_bytes(proxy, raw, listen, run_of, until) -> None:
 @pytest.mark.parametrize("drain", [True, False])
 def test_stopping_from_a_thread_flushes_or_flags_the_run(drain, proxy, raw, listen, run_of, until) -> None:
     gate = threading.Event()
-    listening = listen(proxy.out_address, prefix=b"raw", callback=lambda name, doc: gate.wait(8))
+    listening = listen(proxy.out_address, prefix=b"raw", callback=lambda name, doc: gate.wait(60))
     raw.meet(b"raw ")
     send(raw, run_of(events=20)[:-1])
     until(lambda: listening.dispatcher.stats.messages == 22)

@@ -38,7 +38,7 @@ SENDER = """
 import sys
 from bluesky_ext import Recording
 from bluesky_ext.transport import Publisher
-publisher = Publisher(sys.argv[1], prefix=b"raw", block=True, wait=8.0)
+publisher = Publisher(sys.argv[1], prefix=b"raw", block=True, wait=60.0)
 for name, doc in Recording(sys.argv[2]):
     if name != "stop":
         publisher(name, doc)
@@ -75,7 +75,7 @@ def free_ports() -> tuple[int, int]:
 
 
 def publish(address, documents, **options) -> None:
-    with Publisher(address, prefix=b"raw", block=True, wait=8.0, patience=8.0, **options) as publisher:
+    with Publisher(address, prefix=b"raw", block=True, wait=60.0, patience=60.0, **options) as publisher:
         for name, doc in documents:
             publisher(name, doc)
 
@@ -104,12 +104,12 @@ def test_a_server_that_dies_in_the_middle(number, tmp_path, run_of, until) -> No
     with Proxy(block=True) as proxy:
         with ExitStack() as stack:
             dying = stack.enter_context(server(proxy.out_address, tmp_path))
-            publisher = stack.enter_context(Publisher(proxy.in_address, prefix=b"raw", block=True, wait=8.0))
+            publisher = stack.enter_context(Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0))
             for name, doc in documents[:-1]:
                 publisher(name, doc)
             until(lambda: has_events(tmp_path))
             dying.send_signal(number)
-            assert dying.wait(8) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+            assert dying.wait(60) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
         assert results(tmp_path) == []
         if number == signal.SIGTERM:  # what it had is all there, and says that it is not whole
             (path,) = tmp_path.glob("*.bsrec")
@@ -128,7 +128,7 @@ def test_a_proxy_that_is_killed_in_the_middle(tmp_path, run_of, until) -> None:
     with server(f"127.0.0.1:{out}", tmp_path):
         with proxy_at(into, out) as dying:
             assert dying.stdout.readline()
-            with Publisher(into, prefix=b"raw", block=True, wait=8.0) as publisher:
+            with Publisher(into, prefix=b"raw", block=True, wait=60.0) as publisher:
                 for name, doc in documents[:-1]:
                     publisher(name, doc)
                 until(lambda: has_events(tmp_path))
@@ -173,14 +173,14 @@ def test_a_server_restarted_in_the_middle_says_so_and_is_whole_after_a_replay(tm
     documents = run_of(events=EVENTS)
     with Proxy(block=True) as proxy, ExitStack() as stack:
         with server(proxy.out_address, tmp_path) as first:
-            scan = stack.enter_context(Publisher(proxy.in_address, prefix=b"raw", wait=8.0))
+            scan = stack.enter_context(Publisher(proxy.in_address, prefix=b"raw", wait=60.0))
             for name, doc in documents[:40]:
                 scan(name, doc)
             until(lambda: has_events(tmp_path))
             first.kill()
-            first.wait(8)
+            first.wait(60)
         with server(proxy.out_address, tmp_path) as second:
-            with Publisher(proxy.in_address, prefix=b"raw", wait=8.0):
+            with Publisher(proxy.in_address, prefix=b"raw", wait=60.0):
                 pass  # made when a listener is there
             for name, doc in documents[40:]:
                 scan(name, doc)
@@ -190,7 +190,7 @@ def test_a_server_restarted_in_the_middle_says_so_and_is_whole_after_a_replay(tm
             publish(proxy.in_address, documents)
             until(lambda: EXPECTED in results(tmp_path))
             second.terminate()
-            _, rest = second.communicate(timeout=8)
+            _, rest = second.communicate(timeout=60)
             assert second.returncode == 0
     assert "its beginning is lost" not in rest
 
@@ -201,7 +201,7 @@ def test_a_signal_under_load_ends_a_server_cleanly(number, tmp_path, run_of, unt
         done = threading.Event()
 
         def load() -> None:
-            with Publisher(proxy.in_address, prefix=b"raw", wait=8.0) as publisher:
+            with Publisher(proxy.in_address, prefix=b"raw", wait=60.0) as publisher:
                 start, descriptor, (_, event), _ = run_of(events=1)
                 publisher(*start)
                 publisher(*descriptor)
@@ -214,9 +214,9 @@ def test_a_signal_under_load_ends_a_server_cleanly(number, tmp_path, run_of, unt
         thread.start()
         until(lambda: has_events(tmp_path))
         dying.send_signal(number)
-        _, said = dying.communicate(timeout=20)
+        _, said = dying.communicate(timeout=60)
         done.set()
-        thread.join(8)
+        thread.join(60)
         assert dying.returncode == 0, said
     assert "Traceback" not in said
     (path,) = tmp_path.glob("*.bsrec")

@@ -62,7 +62,7 @@ def test_the_ends_understand_each_other(addresses, curves, sender, listener, run
     else:
         heard = listen_theirs(out, prefix=b"raw", deserializer=loads, curve_config=out_keys)
     if sender == "our publisher":
-        publisher: Any = ours.Publisher(into, prefix=b"raw", curve_config=in_keys, wait=5.0)
+        publisher: Any = ours.Publisher(into, prefix=b"raw", curve_config=in_keys, wait=60.0)
     else:
         publisher = theirs.Publisher(into, prefix=b"raw", serializer=dumps, curve_config=in_keys)
     try:
@@ -87,3 +87,10 @@ def test_the_ends_understand_each_other(addresses, curves, sender, listener, run
             image = got["data"]["image"]
             assert image.dtype == IMAGE.dtype
             np.testing.assert_array_equal(image, sent["data"]["image"])
+
+
+def test_what_is_built_on_it_is_found_here_too() -> None:
+    import bluesky_ext
+
+    for name in ("serve", "replay", "background", "Publisher", "RemoteDispatcher", "Proxy"):
+        assert getattr(ours, name) is getattr(bluesky_ext, name)

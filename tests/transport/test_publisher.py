@@ -17,7 +17,7 @@ from bluesky.plans import count
 from ophyd.sim import det
 
 from bluesky_ext.transport import Proxy, Publisher, loads
-from bluesky_ext.transport.wire import pack
+from bluesky_ext.transport.wire import BLOCKING, PROXY, pack
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def said(caplog, word: str) -> list[str]:
 
 def test_the_first_documents_of_a_fresh_publisher_arrive(proxy, listen, run_of) -> None:
     heard = listen(proxy.out_address, prefix=b"raw").heard
-    with Publisher(proxy.in_address, prefix=b"raw", wait=5.0) as publisher:
+    with Publisher(proxy.in_address, prefix=b"raw", wait=60.0) as publisher:
         for name, doc in run_of():
             publisher(name, doc)
         assert [name for name, _ in heard.wait()] == ["start", "descriptor", "event", "event", "event", "stop"]
@@ -78,30 +78,30 @@ def test_the_first_documents_of_a_fresh_publisher_arrive(proxy, listen, run_of) 
 def test_it_is_addressed_as_tutorials_do(form, plain_proxy) -> None:
     port = plain_proxy.port
     address = {"string": (f"localhost:{port}",), "tuple": (("localhost", port),), "two arguments": ("localhost", port)}
-    with Publisher(*address[form], settle=0.0, wait=5.0) as publisher:
+    with Publisher(*address[form], settle=0.0, wait=60.0) as publisher:
         publisher("start", {"uid": "x", "time": 0.0})
-        prefix, name, payload = plain_proxy.frames.get(timeout=5).split(b" ", 2)
+        prefix, name, payload = plain_proxy.frames.get(timeout=60).split(b" ", 2)
     assert (prefix, name, loads(payload)) == (b"", b"start", {"uid": "x", "time": 0.0})
 
 
 def test_it_is_subscribed_to_a_run_engine(proxy, listen) -> None:
     heard = listen(proxy.out_address, prefix=b"raw").heard
     RE = RunEngine()
-    with Publisher(proxy.in_address, prefix=b"raw", wait=5.0) as publisher:
+    with Publisher(proxy.in_address, prefix=b"raw", wait=60.0) as publisher:
         RE.subscribe(publisher)
         RE(count([det], 2))
         assert [name for name, _ in heard.wait()] == ["start", "descriptor", "event", "event", "stop"]
 
 
 def test_a_plain_proxy_is_given_a_moment_and_named(plain_proxy, caplog) -> None:
-    with Publisher(plain_proxy.port, settle=0.01, wait=5.0):
+    with Publisher(plain_proxy.port, settle=0.01, wait=60.0):
         assert said(caplog, "is a plain proxy: who listens can't be known; waited 0.01 s")
 
 
 @pytest.mark.parametrize("option", [{"block": True}, {"wire": "multipart"}])
 def test_what_a_plain_proxy_can_not_do_is_refused(option, plain_proxy) -> None:
     with pytest.raises(ConnectionError, match="is a plain proxy, which does not do"):
-        Publisher(plain_proxy.port, settle=0.01, wait=5.0, **option)
+        Publisher(plain_proxy.port, settle=0.01, wait=60.0, **option)
 
 
 def test_blocking_needs_a_proxy_that_blocks(proxy) -> None:
@@ -135,13 +135,13 @@ def test_listeners_of_another_prefix_are_named(proxy, listen, caplog, until) -> 
 def test_wrong_keys_are_named(keys) -> None:
     with Proxy(in_curve=keys.server) as proxy:
         with pytest.raises(ConnectionError, match=r"has another key than .*stranger.key"):
-            Publisher(proxy.in_address, curve_config=keys.wrong_server, wait=5.0)
+            Publisher(proxy.in_address, curve_config=keys.wrong_server, wait=60.0)
         with pytest.raises(ConnectionError, match=r"does not let in the client key .*stranger.key_secret"):
-            Publisher(proxy.in_address, curve_config=keys.stranger, wait=5.0)
+            Publisher(proxy.in_address, curve_config=keys.stranger, wait=60.0)
         with pytest.raises(ConnectionError, match="give curve_config=ClientCurve"):
-            Publisher(proxy.in_address, wait=5.0)
+            Publisher(proxy.in_address, wait=60.0)
     with Proxy() as proxy, pytest.raises(ConnectionError, match="or none: give the public key"):
-        Publisher(proxy.in_address, curve_config=keys.client, wait=5.0)
+        Publisher(proxy.in_address, curve_config=keys.client, wait=60.0)
 
 
 def test_keys_that_are_not_there_are_named(tmp_path) -> None:
@@ -153,7 +153,7 @@ def test_keys_that_are_not_there_are_named(tmp_path) -> None:
 def test_a_document_that_is_no_bytes_is_counted_and_the_scan_goes_on(proxy, listen, run_of, caplog) -> None:
     heard = listen(proxy.out_address).heard
     start, descriptor, *_, stop = run_of()
-    with Publisher(proxy.in_address, wait=5.0) as publisher:
+    with Publisher(proxy.in_address, wait=60.0) as publisher:
         publisher(*start)
         publisher(*descriptor)
         publisher("event", {"data": {"x": np.array([object()])}})
@@ -162,22 +162,25 @@ def test_a_document_that_is_no_bytes_is_counted_and_the_scan_goes_on(proxy, list
         heard.wait()
     assert publisher.stats.failed == 2
     assert len([r for r in caplog.records if "dtype object" in r.getMessage() and r.levelno == logging.WARNING]) == 1
-    with Publisher(proxy.in_address, wait=5.0, on_error="raise") as publisher, pytest.raises(TypeError, match="object"):
+    with (
+        Publisher(proxy.in_address, wait=60.0, on_error="raise") as publisher,
+        pytest.raises(TypeError, match="object"),
+    ):
         publisher("event", {"data": {"x": np.array([object()])}})
 
 
 def test_a_document_that_is_too_large_is_not_sent(proxy, listen, caplog) -> None:
     listen(proxy.out_address)
-    with Publisher(proxy.in_address, wait=5.0, max_bytes=1000) as publisher:
+    with Publisher(proxy.in_address, wait=60.0, max_bytes=1000) as publisher:
         publisher("event", {"data": {"image": np.zeros(1001, np.uint8)}})
     assert publisher.stats.failed == 1
     assert said(caplog, "no more than max_bytes=1000 are sent")
 
 
 def test_pickle_by_its_name_says_what_it_means(plain_proxy, caplog) -> None:
-    with Publisher(plain_proxy.port, serializer="pickle", settle=0.0, wait=5.0) as publisher:
+    with Publisher(plain_proxy.port, serializer="pickle", settle=0.0, wait=60.0) as publisher:
         publisher("start", {"uid": "x"})
-        assert pickle.loads(plain_proxy.frames.get(timeout=5).split(b" ", 2)[2]) == {"uid": "x"}
+        assert pickle.loads(plain_proxy.frames.get(timeout=60).split(b" ", 2)[2]) == {"uid": "x"}
     assert said(caplog, "documents are pickled, as asked for")
 
 
@@ -185,7 +188,7 @@ def test_a_document_may_change_after_the_call(proxy, listen, until) -> None:
     heard = listen(proxy.out_address).heard
     image = np.zeros((512, 512), np.uint16)
     doc = {"descriptor": "d", "seq_num": 1, "data": {"image": image}}
-    with Publisher(proxy.in_address, wait=5.0) as publisher:
+    with Publisher(proxy.in_address, wait=60.0) as publisher:
         publisher("event", doc)
         image[:] = 7
         doc["seq_num"] = 2
@@ -211,7 +214,7 @@ def test_each_array_is_copied_once_into_an_aligned_place() -> None:
 def test_images_go_in_parts_of_their_own_when_asked_for(proxy, listen, run_of) -> None:
     image = np.arange(40_000, dtype=np.uint16).reshape(200, 200)
     heard = listen(proxy.out_address, prefix=b"raw").heard
-    with Publisher(proxy.in_address, prefix=b"raw", wire="multipart", wait=5.0) as publisher:
+    with Publisher(proxy.in_address, prefix=b"raw", wire="multipart", wait=60.0) as publisher:
         documents = run_of(image=image)
         for name, doc in documents:
             publisher(name, doc)
@@ -229,7 +232,7 @@ def test_a_proxy_that_does_not_keep_up_costs_documents_that_are_counted(caplog) 
         stuck.send(b"\1raw ")
         thread = threading.Thread(target=lambda: stuck.poll(500))
         thread.start()
-        with Publisher(port, prefix=b"raw", wait=5.0, high_water=10, max_queue=2**20, linger=0.0) as publisher:
+        with Publisher(port, prefix=b"raw", wait=60.0, high_water=10, max_queue=2**20, linger=0.0) as publisher:
             thread.join()
             for seq_num in range(5000):
                 publisher("event", {"seq_num": seq_num, "data": {"x": b"x" * 10_000}})
@@ -253,7 +256,7 @@ def test_blocking_waits_for_a_listener_and_then_says_there_is_none(run_of) -> No
 def test_blocking_says_that_a_run_was_broken(run_of, listen) -> None:
     with Proxy(block=True) as proxy:
         listening = listen(proxy.out_address)
-        with Publisher(proxy.in_address, block=True, wait=5.0, patience=5.0) as publisher:
+        with Publisher(proxy.in_address, block=True, wait=60.0, patience=60.0) as publisher:
             start, descriptor, *_ = run_of("broken")
             publisher(*start)
             listening.heard.wait(lambda names: names)
@@ -298,7 +301,7 @@ def test_one_that_is_closed_says_so(proxy) -> None:
 PROGRAM = """
 import sys
 from bluesky_ext.transport import Publisher
-publisher = Publisher(sys.argv[1], prefix=b"raw", wait=8.0)
+publisher = Publisher(sys.argv[1], prefix=b"raw", wait=60.0)
 for number in range(500):
     publisher("event", {"descriptor": "d", "seq_num": number + 1, "data": {"x": b"x" * 10_000}})
 """
@@ -307,6 +310,47 @@ for number in range(500):
 def test_what_was_sent_before_the_process_ends_arrives(proxy, listen) -> None:
     heard = listen(proxy.out_address, prefix=b"raw").heard
     program = [sys.executable, "-c", PROGRAM, proxy.in_address]
-    answer = subprocess.run(program, capture_output=True, text=True, timeout=30)
+    answer = subprocess.run(program, capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0, answer.stderr
     heard.wait(lambda names: len(names) == 500)
+
+
+class Deaf:
+    """A proxy that says it blocks, and takes what fits on the way to it."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XSUB)
+        self.socket.rcvhwm = 1
+        self.socket.linger = 0
+        self.port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+        for topic in (PROXY, BLOCKING, b"raw "):
+            self.socket.send(b"\1" + topic)
+        # 0MQ takes notice of a connection, and tells it of these, when it is asked for messages.
+        self.polling = threading.Thread(target=self.socket.poll, args=(60_000,))
+        self.polling.start()
+
+    def close(self) -> None:
+        self.socket.close(0)
+        self.context.term()
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_was_sent_last_and_did_not_leave_is_no_secret(dies, run_of, caplog) -> None:
+    deaf = Deaf()
+    publisher = Publisher(deaf.port, prefix=b"raw", block=True, wait=60.0, linger=60.0 if dies else 0.2)
+    for name, doc in run_of(events=60, image=np.zeros(100_000, np.uint16)):
+        publisher(name, doc)
+    deaf.polling.join()  # a message has come: it takes no other one
+    killer = threading.Timer(0.2, deaf.close)
+    if dies:
+        killer.start()
+    with pytest.raises(ConnectionError, match="the last documents did not arrive: replay the last run"):
+        publisher.close()
+    publisher.close()  # which is done
+    said = "the connection was lost while the last documents" if dies else "were not taken in 0.2 s: they are lost"
+    assert said in caplog.text
+    if dies:
+        killer.join()
+    else:
+        deaf.close()
