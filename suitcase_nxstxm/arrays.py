@@ -7,6 +7,7 @@ import numpy as np
 
 from suitcase_nxstxm.block import Block, create
 from suitcase_nxstxm.errors import MisfitError
+from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.nexus import dataset, group
 
@@ -25,6 +26,7 @@ class Arrays:
     def __init__(self, entry: h5py.Group) -> None:
         self._entry = entry
         self._blocks: dict[str, Block] = {}
+        self._frames: dict[str, Frames] = {}
 
     @property
     def completed(self) -> int:
@@ -39,6 +41,25 @@ class Arrays:
     def has(self, path: str) -> bool:
         """Whether the array at a path has been asked for."""
         return path in self._blocks
+
+    def frames(self, path: str, name: str, layout: Layout, units: str | None) -> Frames:
+        """The frames of the detector at a path of the entry.
+
+        Parameters
+        ----------
+        path
+            Of its NXdetector.
+        name
+            What people call it.
+        layout
+            What the arrays of the entry look like.
+        units
+            Of the numbers.
+        """
+        if path not in self._frames:
+            detector = group(self._entry, path, "NXdetector")
+            self._frames[path] = Frames(detector, name, layout.size or None, units)
+        return self._frames[path]
 
     def block(
         self,
@@ -82,18 +103,20 @@ class Arrays:
                 stored = create(parent, name, shape, layout.plane_size, dtype or np.dtype(float), layout.grows)
                 stored.attrs["units"] = units or ""  # which NeXus wants, and which says that there is none
             block = self._blocks[path] = Block(stored, layout.plane_size)
+            if stored.is_virtual:  # writing to it would write to what it shows
+                block = self._blocks[path] = _anew(block, stored.dtype)
         if not layout.grows and block.shape != shape:
             raise MisfitError(
                 f"{block.dataset.name} has shape {block.shape} in the file, and this run is for {shape}: "
                 "set the unfinished file aside"
             )
         if dtype is not None and not np.can_cast(dtype, block.dtype):
-            block = self._blocks[path] = _wider(block, dtype)
+            block = self._blocks[path] = _anew(block, dtype)
         return block
 
 
-def _wider(block: Block, dtype: np.dtype) -> Block:
-    """A block of more digits in the place of one."""
+def _anew(block: Block, dtype: np.dtype) -> Block:
+    """A block of the same numbers in the place of one, as a dataset of its own with as many digits as are wanted."""
     block.flush()
     old = block.dataset
     path, _, name = str(old.name).rpartition("/")

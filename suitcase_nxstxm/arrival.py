@@ -9,7 +9,6 @@ import numpy as np
 
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.placement import by_set_points, check_fits, unit_of
 from suitcase_nxstxm.request import Axis, Request
 from suitcase_nxstxm.scan_types import scan_types
@@ -35,13 +34,14 @@ class Arrival:
         self._request = request
         self._signals = list(signals)
 
-    def place(self, signals: Signals, stream: Stream, index: int, data: Mapping[str, Any], what: str) -> None:
-        """Put the numbers of an event to their places."""
+    def place(self, signals: Signals, stream: Stream, index: int, data: Mapping[str, Any], seq_num: int) -> None:
+        """Put the numbers of an event to their places; its index is that among the events of the entry."""
+        what = f"event {seq_num} of stream {stream.name!r}"
         present = [key for key in stream.detectors if key in data]
         values = {key: as_floats(data[key], f"{key!r} of {what}") for key in self.default_first(present)}
         frames = {key for key, array in values.items() if self._is_frame(signals, stream, key, array, what)}
         frames |= self._spectra(signals, stream, values, frames)
-        self._put_aside(signals, stream, index, values, frames)
+        self._put_aside(signals, stream, seq_num - 1, values, frames)
         if self.default is None and values:
             self.begin(stream, values)
             values = {key: values[key] for key in self.default_first(values)}
@@ -82,7 +82,7 @@ class Arrival:
         return arrays if by_point and any(stream.wants(key, self._request) for key in scalars) else set()
 
     def _put_aside(
-        self, signals: Signals, stream: Stream, index: int, values: dict[str, np.ndarray], frames: set[str]
+        self, signals: Signals, stream: Stream, row: int, values: dict[str, np.ndarray], frames: set[str]
     ) -> None:
         """Take from the values what is read once where other detectors have a number for each of many points.
 
@@ -91,7 +91,7 @@ class Arrival:
         if any(array.size > 1 for key, array in values.items() if key not in frames):
             stream.aside |= {key for key, array in values.items() if array.size == 1}
         for key in stream.aside & set(values):
-            signals.aside(stream.name, stream.info.get(key, {}), key, index, values.pop(key).item())
+            signals.aside(stream.name, stream.info.get(key, {}), key, row, values.pop(key).item())
 
     def _dwells(
         self, signals: Signals, stream: Stream, data: Mapping[str, Any], where: slice | np.ndarray, taken: slice
@@ -199,7 +199,7 @@ class Arrival:
         """Choose the detector of the default plot."""
         self.default = stream.default(self._request, keys)
         for signals in self._signals:
-            signals.entry.there.show(legal(stream.detectors[self.default]))
+            signals.entry.there.show(stream.detectors[self.default])
 
 
 def _other(aim: float | None, axis: Axis, step: int) -> bool:

@@ -10,6 +10,7 @@ import h5py
 from suitcase_nxstxm.errors import UnfinishedError
 from suitcase_nxstxm.nexus import group, text
 from suitcase_nxstxm.places import settle
+from suitcase_nxstxm.rows import settle_rows
 from suitcase_nxstxm.runs import RunTable, entries
 
 __all__ = ["begin", "complete", "failure", "mark", "unmark"]
@@ -72,6 +73,8 @@ def complete(file: h5py.File, name: str, *, final: bool = True) -> None:
             logger.warning("%s of %s has no data: its run ended before anything was measured", entry, name)
             del file[entry]
     settle(file, final)
+    if final:
+        settle_rows(file)
     for _, entry in entries(file):
         collection = group(entry, "collection", "NXcollection")
         table = RunTable(collection)

@@ -10,13 +10,35 @@ import h5py
 
 from suitcase_nxstxm.arrays import Arrays
 from suitcase_nxstxm.errors import DuplicateRunError
-from suitcase_nxstxm.nexus import group
+from suitcase_nxstxm.nexus import dataset, group, legal_names, name_in
+from suitcase_nxstxm.rows import Rows
 from suitcase_nxstxm.runs import RunTable, entries
 
 __all__ = ["HELD", "Entries", "EntryGroup", "unused"]
 
 HELD = "held"
 """The attribute of an entry that says what it is for, for as long as the file is under construction."""
+
+
+# What a detector of such a name would be mixed up with: groups and fields of the entry and of its instrument.
+_RESERVED = frozenset(
+    {
+        "collection",
+        "control",
+        "definition",
+        "end_time",
+        "energy",
+        "entry_identifier",
+        "instrument",
+        "monochromator",
+        "name",
+        "sample",
+        "source",
+        "start_time",
+        "title",
+        "user",
+    }
+)
 
 
 class EntryGroup:
@@ -43,6 +65,8 @@ class EntryGroup:
         self.collection = group(found, "collection", "NXcollection")
         self.runs = RunTable(self.collection)
         self.arrays = Arrays(found)
+        self._reserved = set(_RESERVED)
+        self._detectors: dict[str, str] = {}
         self._shown: str | None = found.attrs.get("default")
         self._plot: h5py.Group | None = None
 
@@ -54,8 +78,33 @@ class EntryGroup:
             self._plot = found if isinstance(found, h5py.Group) else None
         return self._plot
 
-    def show(self, name: str) -> None:
-        """Let the NXdata of this name be the default plot."""
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names from detectors: those of positions, which are in the instrument as well."""
+        self._reserved.update(names)
+
+    def detector(self, name: str) -> str:
+        """The name that the groups of a detector have: legal, and that of no other thing in the entry."""
+        if name not in self._detectors:
+            others = {*self._reserved, *self._detectors.values()}
+            free = (own for own in legal_names(name) if own not in others and self._whose(own) in (None, name))
+            self._detectors[name] = next(free)
+        return self._detectors[name]
+
+    def _whose(self, own: str) -> str | None:
+        """The detector whose groups have a name in the file; None if none has."""
+        found = self.instrument.get(own)
+        stored = dataset(found, "local_name") if isinstance(found, h5py.Group) else None
+        return None if stored is None else str(stored.asstr()[()])
+
+    @property
+    def shown(self) -> str | None:
+        """The detector of the default plot; None as long as there is none."""
+        known = {own: name for name, own in self._detectors.items()}
+        return None if self._shown is None else known.get(self._shown) or self._whose(self._shown)
+
+    def show(self, detector: str) -> None:
+        """Let the NXdata of this detector be the default plot."""
+        name = self.detector(detector)
         if self._shown != name:
             self.group.attrs["default"] = self._shown = name
             self._plot = None
@@ -76,6 +125,7 @@ class Entries:
         self.root = root
         self._names = {str(found.attrs[HELD]): name for name, found in entries(root) if HELD in found.attrs}
         self._used: dict[str, EntryGroup] = {}
+        self._rows: dict[h5py.Group, Rows] = {}
 
     def __getitem__(self, name: str) -> EntryGroup:
         """The entry of this name."""
@@ -90,6 +140,13 @@ class Entries:
             group(self.root, name, "NXentry").attrs[HELD] = held
             self._names[held] = name
         return self._names[held]
+
+    def rows(self, collection: h5py.Group, stream: str) -> Rows:
+        """The rows that the runs of an entry have in the collection of a stream."""
+        found = group(collection, name_in(collection, stream, stream), "NXcollection", name=stream)
+        if found not in self._rows:
+            self._rows[found] = Rows(found)
+        return self._rows[found]
 
     def check_free(self, held: str, run: str, plane: int) -> None:
         """Raise DuplicateRunError if another run is for the plane of an entry that a run is for."""

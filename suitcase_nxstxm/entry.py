@@ -12,7 +12,7 @@ import numpy as np
 
 from suitcase_nxstxm.entries import EntryGroup
 from suitcase_nxstxm.layout import Layout
-from suitcase_nxstxm.nexus import existing, group, iso_time, legal, put, text
+from suitcase_nxstxm.nexus import existing, group, iso_time, name_in, put, text
 from suitcase_nxstxm.request import Axis, Request
 from suitcase_nxstxm.scan_types import label
 
@@ -65,6 +65,7 @@ class Entry:
         self.layout = layout
         self.request = request
         self._facts = facts
+        there.reserve(layout.fields)
         self._known: dict[str, tuple[float, str | None]] = {}
 
     @property
@@ -137,8 +138,8 @@ class Entry:
         plate = group(self.collection, "zone_plate", "NXcollection")
         for key, value in self.request.zone_plate.items():
             if isinstance(value, (int, float, str)):
-                name, units = _ZONE_PLATE.get(key, (legal(str(key)), None))
-                put(plate, name, value, units=units, name=str(key))
+                name, units = _ZONE_PLATE.get(key, (str(key), None))
+                put(plate, name_in(plate, name, str(key)), value, units=units, name=str(key))
 
     def _polarization(self) -> None:
         asked = self.request.polarization
@@ -187,9 +188,11 @@ class Entry:
                 put(data, name, [np.nan if place is None else place], units="um")
         self._fill_in()
 
-    def know(self, role: str, value: float, units: str | None) -> None:
-        """Take a value that the baseline has for what the request left open."""
+    def know(self, role: str, value: float, units: str | None, *, first: bool) -> None:
+        """Take a value that the baseline has for what the request left open; the entry has that of its first run."""
         self._known[role] = (value, units)
+        if not first:
+            return
         if role == "rotation" and self.request.rotation is None:
             self._rotation(value, units)
         elif role == "ring_current":

@@ -40,7 +40,19 @@ class DuplicateRunError(NXstxmError, ValueError):
 
 
 class UnfilledError(NXstxmError, ValueError):
-    """An event that refers to a file instead of holding its numbers."""
+    """An event that refers to a file instead of holding its numbers.
+
+    Parameters
+    ----------
+    what
+        What is in a file.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is in a file beside the documents: give documents that are filled in (event_model.Filler, "
+            "databroker's documents(fill=True)), or use the command bluesky-ext export nxstxm, which fills them in"
+        )
 
 
 class NoPrimaryStreamError(NXstxmError, ValueError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import itertools
 import logging
 import os
@@ -16,12 +14,12 @@ import h5py
 from suitcase_nxstxm.content import begin, complete, failure, mark, unmark
 from suitcase_nxstxm.disk import Disk
 from suitcase_nxstxm.errors import (
-    BusyError,
     FinalFileExistsError,
     MetadataError,
     NothingToFinishError,
     UnfinishedError,
 )
+from suitcase_nxstxm.name import locked, move
 from suitcase_nxstxm.runs import unfinished
 
 __all__ = ["TmpFile", "find", "prefix_of"]
@@ -91,7 +89,7 @@ class TmpFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._already_final():
             self.path.unlink()
-        self._lock = _locked(self.path)
+        self._lock = locked(self.path)
         try:
             if os.fstat(self._lock).st_size:
                 try:
@@ -100,7 +98,7 @@ class TmpFile:
                     moved = self._set_aside()
                     logger.warning("%s can't be read (%s) and is now %s", self.path, error, moved.name)
                     os.close(self._lock)
-                    self._lock = _locked(self.path)
+                    self._lock = locked(self.path)
             if self._file is None:
                 file = self._file = self._opened("w")
                 begin(file)
@@ -171,7 +169,7 @@ class TmpFile:
             return self.final
         if not overwrite and self.final.exists() and self.path.exists():
             raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
-        self._lock = _locked(self.path, create=False)
+        self._lock = locked(self.path, create=False)
         try:
             self._complete()
             self.check()
@@ -190,7 +188,7 @@ class TmpFile:
 
     def set_aside(self) -> Path:
         """Move the tmp file out of the way of another export; return its new name."""
-        self._lock = _locked(self.path, create=False)
+        self._lock = locked(self.path, create=False)
         try:
             return self._set_aside()
         finally:
@@ -200,7 +198,7 @@ class TmpFile:
         for number in itertools.count(1):
             aside = self.path.with_name(f"{self.path.name}.aside{number}")
             try:
-                _move(self.path, aside)
+                move(self.path, aside)
             except FileExistsError:
                 continue
             return aside
@@ -227,7 +225,7 @@ class TmpFile:
         if overwrite:
             os.replace(self.path, self.final)
         else:
-            _move(self.path, self.final)
+            move(self.path, self.final)
         directory = os.open(self.final.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -261,52 +259,3 @@ def find(directory: Path, template: str, first_uid: str) -> TmpFile:
                 directory, str(path.relative_to(directory).with_name(name)) if name else "", first_uid, template
             )
     raise NothingToFinishError(f"there is nothing to finish: no {first_uid}-{template}{_SUFFIX}.tmp in {directory}")
-
-
-def _locked(path: Path, create: bool = True) -> int:
-    """A descriptor of the file at a path, which no one else has locked; the file is made if there is none."""
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o666)
-        except FileNotFoundError:
-            if create:
-                raise
-            raise NothingToFinishError(f"there is nothing to finish: no {path}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise BusyError(f"{path} is being written by another export") from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-                os.close(descriptor)
-                raise
-            logger.warning("%s is on a file system without locks: let only one export at a time write it", path)
-        status = os.fstat(descriptor)
-        try:
-            same = os.path.samestat(status, os.stat(path))
-        except FileNotFoundError:
-            same = False
-        if not same:  # renamed by who had it locked
-            os.close(descriptor)
-        else:
-            return descriptor
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename a file, never over another one: of two that do this at once with one target, one gets an error."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise FinalFileExistsError(f"{target} exists: give another file_prefix, or overwrite=True") from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        # A file system without links: the name is claimed first, so that it is still one who gets it.
-        try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            raise FinalFileExistsError(f"{target} exists: give another file_prefix, or overwrite=True") from None
-        os.replace(source, target)
-    else:
-        source.unlink()

@@ -11,7 +11,7 @@ import numpy as np
 
 from suitcase_nxstxm.errors import MetadataError
 
-__all__ = ["as_json", "scan_metadata", "unpacked"]
+__all__ = ["as_json", "as_number", "scan_metadata", "unpacked"]
 
 
 def unpacked(value: object, name: str) -> Any:
@@ -72,3 +72,8 @@ def _plain(value: object) -> object:
     if isinstance(value, Sequence):
         return list(value)
     return str(value)
+
+
+def as_number(value: object) -> float | None:
+    """A number as a float; None for anything else."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["dataset", "existing", "group", "iso_time", "legal", "put", "text"]
+__all__ = ["dataset", "existing", "group", "iso_time", "legal", "legal_names", "name_in", "put", "text"]
 
 
 def legal(name: str) -> str:
@@ -20,6 +22,21 @@ def legal(name: str) -> str:
     """
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
     return cleaned if re.match(r"[A-Za-z_]", cleaned) else f"_{cleaned}"
+
+
+def legal_names(name: str) -> Iterator[str]:
+    """The legal form of a name, and the others that a thing gets where something else has that: with ``_2``, ..."""
+    yield legal(name)
+    yield from (f"{legal(name)}_{number}" for number in itertools.count(2))
+
+
+def name_in(parent: h5py.Group, wanted: str, original: str) -> str:
+    """The name that a thing has in a group by its attribute ``name``, else a legal one that is free there."""
+    for candidate in legal_names(wanted):
+        found = parent.get(candidate)
+        if found is None or (isinstance(found, h5py.HLObject) and found.attrs.get("name") == original):
+            return candidate
+    raise AssertionError
 
 
 def group(parent: h5py.Group, name: str, nx_class: str, /, **attributes: object) -> h5py.Group:

@@ -24,8 +24,8 @@ from suitcase_nxstxm.scan_types import scan_types
 
 __all__ = ["identity", "known", "places", "remember", "settle"]
 
-_KNOWN = "known"
-"""An attribute of an entry, for as long as the file is under construction."""
+_KNOWN, _KNOWN_SINCE = "known", "known_since"
+"""Attributes of an entry, for as long as the file is under construction."""
 
 _SEVERAL = frozenset(
     {
@@ -66,9 +66,13 @@ def places(request: Request) -> set[tuple[str, int]]:
     return {(identity(image, image.entry, image.region_key), image.plane) for image in images}
 
 
-def remember(entry: h5py.Group, values: Mapping[str, tuple[float, str | None]]) -> None:
-    """Keep what the baseline of an entry's run has, for entries whose runs have no baseline."""
+def remember(entry: h5py.Group, values: Mapping[str, tuple[float, str | None]], began: float) -> bool:
+    """Keep what the baseline of the entry's first run has, for entries whose runs have none; whether it is this one."""
+    if began > entry.attrs.get(_KNOWN_SINCE, math.inf):
+        return False
     entry.attrs[_KNOWN] = json.dumps(values)
+    entry.attrs[_KNOWN_SINCE] = began
+    return True
 
 
 def known(entry: h5py.Group) -> dict[str, tuple[float, str | None]]:
@@ -92,7 +96,7 @@ def settle(file: h5py.File, final: bool) -> None:
     _name(file)
     if final:
         for _, entry in entries(file):
-            for name in (HELD, _KNOWN):
+            for name in (HELD, _KNOWN, _KNOWN_SINCE):
                 if name in entry.attrs:
                     del entry.attrs[name]
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
-from suitcase_nxstxm.metadata import as_json
+from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.request import Axis, Region, Request
 from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
 
-__all__ = ["dimensions", "plain_request"]
+__all__ = ["dimensions", "plain_request", "product"]
 
 _POINT = "point"
 
@@ -44,7 +44,7 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request
         logger.warning("run %s is exported by its plan%s", start["uid"], _BUT)
     levels = dimensions(start)
     kind = _inferred(levels, start) if scan_type is None else as_scan_type(scan_type)
-    energy = _number(start.get("energy"))
+    energy = as_number(start.get("energy"))
     snaking = _snaking(start, levels)
     common = Request(
         run=start["uid"],
@@ -169,9 +169,9 @@ def dimensions(start: Mapping[str, Any]) -> Dimensions:
     """
     motors = [str(motor) for motor in start.get("motors") or ()]
     shape = [int(n) for n in start.get("shape") or ()]
-    product = _product(start, motors)
-    if product is not None:
-        return product
+    loops = product(start, motors)
+    if loops is not None:
+        return loops
     relative = str(start.get("plan_name", "")).startswith("rel")
     groups = _groups(start, motors, shape)
     patterns = {} if relative else _patterns(start, motors)
@@ -213,7 +213,7 @@ def _groups(start: Mapping[str, Any], motors: list[str], shape: list[int]) -> li
     return [motors]
 
 
-def _product(start: Mapping[str, Any], motors: list[str]) -> Dimensions | None:
+def product(start: Mapping[str, Any], motors: list[str]) -> Dimensions | None:
     """The loops of scan_nd over a product of cyclers, which it has only as the repr of that; None for all else."""
     text = (start.get("plan_args") or {}).get("cycler")
     parts = text.split(" * ") if isinstance(text, str) else []
@@ -264,7 +264,3 @@ def _snaking(start: Mapping[str, Any], levels: Dimensions) -> tuple[bool, ...] |
     named = set(re.findall(r"\bname='([^']*)'", said)) or set(re.findall(r"[\w.:\-]+", said))
     snaking = tuple(any(axis.device in named for axis in axes) for axes in levels)
     return snaking if any(snaking) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
@@ -38,7 +38,7 @@ class Options:
         The scan type, as a number or a name. By default that of the metadata; without metadata what the names of the
         motors speak for.
     primary_det
-        The detector of the default plot.
+        The detector of the default plot; or a list of detectors that there must be, that one first.
     monitor
         The reading that ``control`` has. By default the ring current.
     source_name, instrument_name
@@ -50,12 +50,24 @@ class Options:
     """
 
     scan_type: int | str | None = None
-    primary_det: str | None = None
+    primary_det: str | Sequence[str] | None = None
     monitor: str | None = None
     source_name: str | None = None
     instrument_name: str | None = None
     title: str | None = None
     timezone: tzinfo | None = None
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(name, str) and name for name in self.primary):
+            raise TypeError(f"primary_det is {self.primary_det!r}: it is the name of a detector, or a list of names")
+
+    @property
+    def primary(self) -> tuple[Any, ...]:
+        """The detectors that the caller wants, the one of the default plot first."""
+        wanted = self.primary_det
+        if wanted is None:
+            return ()
+        return tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
 
     @property
     def facts(self) -> Facts:
@@ -78,7 +90,10 @@ class Options:
             # What other programs write there can be wrong in more ways than anyone lists.
             why = " ".join(str(error).split())
             raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
-        return found if self.primary_det is None else replace(found, primary=(self.primary_det,), exact=False)
+        if not self.primary:
+            return found
+        images = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)
+        return replace(found, primary=self.primary, exact=False, images=images)
 
 
 def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
@@ -123,7 +138,7 @@ class Scan:
             case "descriptor" | "event" | "event_page" | "stop":
                 getattr(self, name)(doc)
             case "stream_datum":
-                raise UnfilledError("a run has data in a file beside the documents: fill them in before")
+                raise UnfilledError("data of a run")
 
     def start(self, doc: Mapping[str, Any], request: Request) -> None:
         """Begin a run."""

@@ -109,8 +109,8 @@ class Serializer(event_model.DocumentRouter):
     first_uid : str, optional
         The uid of the first run of the scan. By default that of this run.
     **options
-        ``scan_type``, ``primary_det``, ``monitor``, ``source_name``, ``instrument_name``, ``title``, ``timezone``: what
-        the documents don't say.
+        ``scan_type``, ``primary_det`` (a detector, or a list of those that there must be), ``monitor``,
+        ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Serializer(event_model.DocumentRouter):
 
     def stream_datum(self, doc: Any) -> None:
         """Refuse numbers that are in a file beside the documents."""
-        raise UnfilledError(f"run {self._run} has data in a file beside the documents: fill them in before")
+        raise UnfilledError(f"data of run {self._run}")
 
     def stop(self, doc: Any) -> None:
         """End the run and close the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -13,9 +13,10 @@ from suitcase_nxstxm.block import LARGE, Block
 from suitcase_nxstxm.entry import Entry
 from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.layout import way
-from suitcase_nxstxm.nexus import dataset, existing, group, legal, put
+from suitcase_nxstxm.nexus import dataset, existing, group, put
 from suitcase_nxstxm.placement import Path
 from suitcase_nxstxm.readings import Readings
+from suitcase_nxstxm.rows import Rows
 
 __all__ = ["Signals", "as_floats"]
 
@@ -47,14 +48,17 @@ class Signals:
         The entry.
     path
         The way of the run through its arrays.
+    rows_of
+        How to get the rows that a stream has in the collection; None if there is no other run.
     """
 
-    def __init__(self, entry: Entry, path: Path) -> None:
+    def __init__(self, entry: Entry, path: Path, rows_of: Callable[[str], Callable[[], Rows] | None]) -> None:
         self.entry = entry
         self.path = path
+        self._rows_of = rows_of
         self.reached = 0
         self._arrays = entry.there.arrays
-        self._frames: dict[str, h5py.Dataset] = {}
+        self._frames: set[str] = set()
         self._seen: set[str] = set()
         self._detectors: dict[str, str | None] = {}
         self._listed: set[str] = set()
@@ -71,17 +75,17 @@ class Signals:
     def declare(self, name: str, info: Mapping[str, Any], dtype: np.dtype = _FLOAT) -> None:
         """Make the NXdata and the NXdetector of a detector, if they aren't there."""
         self._detectors[name] = info.get("units")
-        known = self._arrays.has(f"{legal(name)}/data")
+        known = self._arrays.has(f"{self._own(name)}/data")
         block = self._grid(name, dtype)
         if known:
             return
-        detector = group(self.entry.instrument, legal(name), "NXdetector")
+        detector = group(self.entry.instrument, self._own(name), "NXdetector")
         if "local_name" not in detector:
             put(detector, "local_name", name)
-        if legal(name) != name:
+        if self._own(name) != name:
             # At the numbers: an NXdata or an NXdetector with such an attribute isn't valid.
             block.dataset.attrs["name"] = name
-        data = group(self.entry.group, legal(name), "NXdata")
+        data = group(self.entry.group, self._own(name), "NXdata")
         if "axes" not in data.attrs:
             self.entry.axes_of(data)
 
@@ -101,14 +105,18 @@ class Signals:
             self._taken(name, values.dtype).put(taken, values)
             self._listed.add(name)
 
+    def _own(self, name: str) -> str:
+        """What the groups of a detector are called."""
+        return self.entry.there.detector(name)
+
     def _grid(self, name: str, dtype: np.dtype | None = None) -> Block:
         """The numbers of a detector on the grid."""
         units = self._detectors[name]
-        return self._arrays.block(f"{legal(name)}/data", "NXdata", self.entry.layout, dtype, units)
+        return self._arrays.block(f"{self._own(name)}/data", "NXdata", self.entry.layout, dtype, units)
 
     def _taken(self, name: str, dtype: np.dtype) -> Block:
         """The numbers of a detector in the order in which they were taken."""
-        return self._listing(f"instrument/{legal(name)}/data", self._detectors[name], dtype)
+        return self._listing(f"instrument/{self._own(name)}/data", self._detectors[name], dtype)
 
     def _listing(self, path: str, units: str | None, dtype: np.dtype = _FLOAT) -> Block:
         """A list of the points in an NXdetector."""
@@ -119,14 +127,15 @@ class Signals:
         if key not in self._aside:
             descriptor = {"data_keys": {key: info}}
             devices = self.entry.request.devices
-            self._aside[key] = Readings(self.entry.collection, stream, descriptor, [key], devices)
+            there, run = self.entry.collection, self.entry.request.run
+            self._aside[key] = Readings(there, stream, descriptor, [key], devices, self._rows_of(stream), run)
         self._aside[key].put(row, {key: value})
 
     def dwell(self, name: str, where: slice | np.ndarray, taken: slice, seconds: float, default: bool) -> None:
         """Put the time that a detector counted at each point to the list of those; and note that of the default one."""
         layout = self.entry.layout
         if not layout.grows:
-            self._listing(f"instrument/{legal(name)}/count_time", "s").put(taken, seconds)
+            self._listing(f"instrument/{self._own(name)}/count_time", "s").put(taken, seconds)
         if default:
             flat = int(where.start if isinstance(where, slice) else where[0])
             step = self.step(flat, layout.fields["energy"][1]) if "energy" in layout.fields else 0
@@ -151,29 +160,9 @@ class Signals:
 
     def frame(self, name: str, info: Mapping[str, Any], index: int, values: np.ndarray) -> None:
         """Put what an area detector or a spectrometer has for one point: the data of its NXdetector."""
-        frames = self._frames.get(name)
-        if frames is None:
-            detector = group(self.entry.instrument, legal(name), "NXdetector")
-            frames = dataset(detector, "data")
-            if frames is None:
-                size = self.entry.layout.size or None
-                large = (size or 1) * values.nbytes > LARGE
-                frames = detector.create_dataset(
-                    "data",
-                    (0, *values.shape),
-                    values.dtype,
-                    maxshape=(size, *values.shape),
-                    chunks=(1, *values.shape),
-                    fillvalue=np.nan if values.dtype.kind == "f" else None,
-                    **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}),
-                )
-                frames.attrs["units"] = info.get("units") or ""
-            self._frames[name] = frames
-        if frames.shape[1:] != values.shape:
-            raise MisfitError(f"a frame of {name!r} has shape {values.shape}, the ones before have {frames.shape[1:]}")
-        if index >= frames.shape[0]:
-            frames.resize(index + 1, axis=0)
-        frames[index] = values
+        place = f"instrument/{self._own(name)}"
+        self._arrays.frames(place, name, self.entry.layout, info.get("units")).put(index, values)
+        self._frames.add(name)
 
     def finish(self) -> None:
         """Write the lists of the instrument for the points of this run: what was taken, where, at which energy."""
@@ -253,9 +242,14 @@ class Signals:
         """The list of a detector's numbers in the order of the points."""
         grid = self._grid(name)
         size = math.prod(grid.shape)
-        if self.path.straight and size * grid.dtype.itemsize > LARGE:
-            detector = group(self.entry.instrument, legal(name), "NXdetector")
-            if "data" not in detector:
+        detector = group(self.entry.instrument, self._own(name), "NXdetector")
+        shown = dataset(detector, "data")
+        listed = shown is not None and not shown.is_virtual  # by a run that went another way
+        if self.path.straight and size * grid.dtype.itemsize > LARGE and not listed:
+            if shown is not None and shown.dtype != grid.dtype:
+                del detector["data"]  # of fewer digits than what has come since
+                shown = None
+            if shown is None:
                 # The same numbers in the same order, so they are stored once: a virtual dataset shows them as a list.
                 seen = h5py.VirtualLayout((size,), grid.dtype)
                 seen[:] = h5py.VirtualSource(".", grid.dataset.name, shape=grid.shape)
@@ -296,7 +290,7 @@ class Signals:
                 points[...] = np.arange(1.0, number + 1)
         for name in self._detectors:
             if name not in self._frames:
-                detector = group(self.entry.instrument, legal(name), "NXdetector")
+                detector = group(self.entry.instrument, self._own(name), "NXdetector")
                 stored = self._grid(name).dataset
                 put(detector, "data", stored[()], units=stored.attrs["units"])
         if "energy" not in self._seen:

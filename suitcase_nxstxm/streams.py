@@ -54,6 +54,8 @@ class Stream:
         The data keys that say how long a detector counts.
     aside
         The data keys of detectors that are read once for the many points of an event.
+    channels
+        The data key in whose reading each channel of a scaler is.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Stream:
     owner: dict[str, str] = field(default_factory=dict)
     dwells: list[str] = field(default_factory=list)
     aside: set[str] = field(default_factory=set)
+    channels: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, descriptor: Mapping[str, Any], request: Request, layout: Layout, monitor: str | None) -> Stream:
@@ -96,6 +99,23 @@ class Stream:
                 stream.rest.append(key)
         _name_detectors(stream.detectors)
         return stream
+
+    def unpacked(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The readings of an event one by one, those of a scaler that puts all of its channels into one included."""
+        numbers: dict[str, Any] = {}
+        for key, value in data.items():
+            if isinstance(value, Mapping):
+                for channel, values in value.items():
+                    name = str(channel)
+                    if name in self.info or self.channels.setdefault(name, key) != key:
+                        name = f"{key}_{channel}"  # another scaler has a channel like it
+                    numbers[name] = values
+                    self.owner.setdefault(name, self.owner.get(key, key))
+                    if key in self.detectors:
+                        self.detectors.setdefault(name, region_of(name)[0])
+            else:
+                numbers[key] = value
+        return numbers
 
     def default(self, request: Request, keys: Iterable[str]) -> str:
         """The data key of the detector of the default plot, of those that there are."""
@@ -176,10 +196,13 @@ def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> bo
 def _name_detectors(detectors: dict[str, str]) -> None:
     """Detectors with several data keys are several, under the names of their keys."""
     devices = list(detectors.values())
+    taken: set[tuple[str, str | None]] = set()
     for key, device in detectors.items():
-        if devices.count(device) > 1:
-            detectors[key] = key
-        detectors[key] = region_of(detectors[key])[0]
+        several = devices.count(device) > 1
+        names = (region_of(key if several else device)[0], region_of(key)[0], key)
+        name = next((name for name in names if (name, region_of(key)[1]) not in taken), key)
+        taken.add((name, region_of(key)[1]))
+        detectors[key] = name
 
 
 def _positions(owner: dict[str, str], info: Mapping[str, Any], request: Request, layout: Layout) -> dict[str, Position]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm.errors import NXstxmError, UnfilledError, UnfinishedError
+from suitcase_nxstxm.buffer import Buffer
+from suitcase_nxstxm.errors import FinalFileExistsError, NXstxmError, UnfilledError, UnfinishedError
+from suitcase_nxstxm.file import TmpFile
 from suitcase_nxstxm.places import places
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan import LABEL, Options, Scan, place
@@ -22,6 +24,9 @@ _MOST_WAITING = 32
 """How many scans may wait for runs. Those of one sample alternate; a scan that has been left never ends by itself."""
 
 
+_CURE = "give a file_prefix with {uid} or {scan_id} in it"
+
+
 class NXstxmWriter:
     """A callback that writes an NXstxm file for every scan that passes, and gathers the runs of a scan in one file.
 
@@ -32,7 +37,10 @@ class NXstxmWriter:
 
     Every run is to be a scan that can be exported. One that isn't (no primary stream, metadata that can't be read) is
     an error, which with ``on_error="raise"`` goes to who sent the document: with other runs in between subscribe it
-    with ``on_error="log"``, or let only scans come to it.
+    with ``on_error="log"``, or let only scans come to it. Images that the documents only refer to are an error as well:
+    ``bluesky-ext export nxstxm`` fills them in afterwards.
+
+    That the name of a file is taken is said at the start of its scan, before anything is measured.
 
     Parameters
     ----------
@@ -142,7 +150,7 @@ class NXstxmWriter:
         if pending is None:
             return  # of a run that failed, which has been said, or that began before this callback was there
         if name in ("stream_datum", "stream_resource"):
-            raise UnfilledError(f"run {run} has data in a file beside the documents: fill them in before")
+            raise UnfilledError(f"data of run {run}")
         if name == "descriptor":
             self._of_descriptor[doc["uid"]] = run
         pending.scan(name, doc)
@@ -164,11 +172,32 @@ class NXstxmWriter:
                 other.scan.release()  # only files that are being written are open
         if pending is None:
             file = place(self._directory, self._file_prefix, doc, doc["uid"])
+            self._check_name(file)
             pending = self._scans[request.scan] = _Pending(Scan(file, self._options), request)
         self._scans[request.scan] = self._scans.pop(request.scan)  # the last that something came for
         self._of_run[request.run] = pending
         pending.add(request)
         pending.scan.start(doc, request)
+
+    def _check_name(self, file: TmpFile | Buffer) -> None:
+        """Say at the start of a scan that its file can't get its name: before anything is measured."""
+        others = [other.scan.file for other in self._scans.values() if not other.scan.failed]
+        if isinstance(file, Buffer):
+            if not any(file.artifact is other.artifact for other in others) and file.artifact not in self._finished:
+                return
+            # Two scans in one buffer would become one file, whatever may be overwritten.
+            raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {_CURE}")
+        if self._overwrite:
+            return
+        if file.final.exists():
+            what = f"{file.final} exists"
+        elif any(isinstance(other, TmpFile) and other.final == file.final for other in others):
+            what = f"{file.final} is to be the file of another scan that isn't complete"
+        else:
+            return
+        if self._on_error == "raise":
+            raise FinalFileExistsError(f"{what}: {_CURE}, or overwrite=True")
+        logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, _CURE)
 
     def _bound(self) -> None:
         """Finish the scan that has waited longest for a run, if too many wait."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -67,18 +67,18 @@ def add_to(commands: Any) -> None:
 def run_nxstxm(options: argparse.Namespace) -> int:
     """Write the scans, and say where they are."""
     from bluesky_ext.playback.counted import counted
-    from bluesky_ext.playback.filled import filled
     from bluesky_ext.playback.replay import expected_events
     from bluesky_ext.storage import as_source
     from suitcase_nxstxm import NXstxmWriter
 
     given = {name: getattr(options, name) for name in ("source_name", "scan_type") if hasattr(options, name)}
-    failed = False
+    said: list[str] = []
 
     def say(what: object) -> None:
-        nonlocal failed
-        failed = True
-        tqdm.write(f"bluesky-ext export: {' '.join(str(what).split())}", file=sys.stderr)
+        line = " ".join(str(what).split())
+        if line not in said:  # that a name is taken is so for each run of a scan
+            said.append(line)
+            tqdm.write(f"bluesky-ext export: {line}", file=sys.stderr)
 
     with ExitStack() as stack:
         catalog = stack.enter_context(site.opened(options.catalog)) if options.catalog else None
@@ -92,7 +92,7 @@ def run_nxstxm(options: argparse.Namespace) -> int:
         )
         for source in runs:
             try:
-                for name, document in filled(counted(as_source(source))):
+                for name, document in _filled(counted(as_source(source))):
                     writer(name, document)
                     bar.update(len(document["seq_num"]) if name == "event_page" else name == "event")
             except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -106,7 +106,26 @@ def run_nxstxm(options: argparse.Namespace) -> int:
     for paths in writer.artifacts.values():
         for path in paths:
             print(path)
-    return int(failed)
+    return int(bool(said))
+
+
+def _filled(documents: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The documents with their images; a run some of whose images can't be read ends without its stop document.
+
+    Its file stays under construction then, with what there is.
+    """
+    from bluesky_ext.documents import FrameNotAvailable
+    from bluesky_ext.playback.filled import Filling
+
+    filling = Filling()
+    for taken in documents:
+        for name, document in filling(*taken):
+            if name == "stop" and filling.failures:
+                raise FrameNotAvailable(
+                    f"{len(filling.failures)} images of run {document['run_start']} can't be read, so its file stays "
+                    f"under construction: put the files to where the documents say; the first: {filling.failures[0]}"
+                )
+            yield name, document
 
 
 def _time(source: Any) -> float:

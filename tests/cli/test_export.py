@@ -216,3 +216,26 @@ def test_a_bad_run_does_not_keep_the_others_from_being_written(recorded, tmp_pat
     assert len(lines) == 2
     assert first in lines[0]
     assert all(uid in lines[1] for uid in endless)
+
+
+def test_a_run_whose_images_are_gone_stays_under_construction(tmp_path, capsys):
+    runs = stack(280.0)
+    uid, documents = next(iter(runs.items()))
+    key = "counter0_single_value_rbv"
+    lost: list[Any] = []
+    for name, doc in documents:
+        if name == "descriptor" and key in doc["data_keys"]:
+            keys = {**doc["data_keys"], key: {**doc["data_keys"][key], "external": "FILESTORE:"}}
+            resource = {"uid": "r", "run_start": uid, "spec": "NPY_SEQ", "root": str(tmp_path)}
+            resource |= {"resource_path": "gone", "resource_kwargs": {}, "path_semantics": "posix"}
+            lost += [[name, {**doc, "data_keys": keys}], ["resource", resource]]
+            lost.append(["datum", {"datum_id": "r/0", "resource": "r", "datum_kwargs": {"index": 0}}])
+        elif name == "event" and key in doc["data"]:
+            lost.append([name, {**doc, "data": {**doc["data"], key: "r/0"}, "filled": {key: False}}])
+        else:
+            lost.append([name, doc])
+    source = dumped(tmp_path / "lost.json", (uid, lost))
+    assert main(["export", "nxstxm", source, "-d", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert f"images of run {uid} can't be read, so its file stays under construction" in said
+    assert [path.name for path in tmp_path.glob("*.hdf5*")] == [f"{uid}-{uid}.hdf5.tmp"]

@@ -3,6 +3,8 @@
 import asyncio
 import copy
 import json
+import logging
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -409,6 +411,20 @@ def _walk(name, item, visit):
     if isinstance(item, h5py.Group):
         for inner in item:
             _walk(f"{name}/{inner}", item[inner], visit)
+
+
+@pytest.fixture
+def validated(tmp_path):
+    """Complaints of the validator about a file, of all its entries and of all else."""
+    from nexusformat.nexus.validate import logger, validate_application, validate_file
+
+    def of(path, entries=1):
+        logger.setLevel(logging.CRITICAL)
+        copied = shutil.copy(path, tmp_path / "copy.nxs")
+        said = [validate_application(str(copied), path=f"/entry{i}", application="NXstxm")[:2] for i in range(entries)]
+        return [*said, tuple(validate_file(str(copied)))[:2]]
+
+    return of
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,12 @@
 """Axes, coordinates and detectors where documents say them in unusual ways."""
 
 import json
-import logging
-import shutil
 
 import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from cycler import cycler
-from nexusformat.nexus.validate import logger, validate_application, validate_file
 from ophyd.sim import SynAxis, SynSignal
 
 from suitcase_nxstxm import NXstxmWriter, export_scan
@@ -35,19 +32,6 @@ class Bench:
         """The counter's numbers on the grid of the points."""
         grids = np.meshgrid(*points, indexing="ij")
         return np.array(sum(10.0 ** (4 * i) * grid for i, grid in enumerate(grids)))
-
-
-@pytest.fixture
-def validated(tmp_path):
-    """Complaints of the validator about a file, of all its entries and of all else."""
-
-    def of(path, entries=1):
-        logger.setLevel(logging.CRITICAL)
-        copied = shutil.copy(path, tmp_path / "copy.nxs")
-        said = [validate_application(str(copied), path=f"/entry{i}", application="NXstxm")[:2] for i in range(entries)]
-        return [*said, tuple(validate_file(str(copied)))[:2]]
-
-    return of
 
 
 def grid(bench, *points, **options):
@@ -410,3 +394,24 @@ def test_metadata_without_an_stxm_make_a_plain_run(measured, read, tmp_path, cap
     assert "without 'scan_type', 'rois' and 'wdg_com'" in caplog.text
     with pytest.raises(MetadataError, match=r"has 3: its 'metadata' are not those of an STXM|moves no energy"):
         export_scan([documents], tmp_path, "line", scan_type=5)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("columns", [True, False])
+def test_an_image_goes_the_way_of_its_cycler(stxm, read, tmp_path, columns, told):
+    data = stxm.numbers(3, 4)
+    loops = [("OSA.Y", np.array(Y)), ("OSA.X", np.array(X))]
+    loops = loops[::-1] if columns else loops
+    names = [stxm.names[device] for device, _ in loops]
+    parts = [f"cycler(Motor(name='{n}'), {p.tolist()})" for n, (_, p) in zip(names, loops, strict=True)]
+    keys = {}
+    events, _ = stxm.points(data.T if columns else data, keys, *loops)
+    if not told:
+        events = [{k: v for k, v in event.items() if not k.endswith("setpoint")} for event in events]
+    asked = {"0": stxm.region(X, Y, [700.0], x_device="OSA.X", y_device="OSA.Y")}
+    start = {"metadata": stxm.metadata(1, asked, {"sp_id": 0}), "motors": sorted(names), "num_points": 12}
+    start["plan_args"] = {"cycler": f"({' * '.join(parts)})"}
+    found = read(export_scan([stxm.run(start, keys, events)], tmp_path, "scan"))
+    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
+    taken = data.T if columns else data
+    np.testing.assert_array_equal(found["entry0/instrument/counter0/data"], taken.ravel())

@@ -67,6 +67,65 @@ def test_no_set_points(docs, refused):
     assert "'Y'" in refused(changed(docs, rois=rois), errors.MetadataError, ValueError)
 
 
+@pytest.mark.parametrize("points", [[1.0, None, 3.0], "1 2 3", [[1.0, 2.0], [3.0, 4.0]], 3.0, [0.0, float("nan")]])
+@pytest.mark.parametrize(("axis", "device"), [("X", "GoniX"), ("EV_ROIS", "ENERGY")])
+def test_set_points_that_are_no_list_of_numbers(docs, refused, points, axis, device):
+    rois = json.loads(docs[0][1]["metadata"])["rois"]
+    (rois["0"]["EV_ROIS"][0] if axis == "EV_ROIS" else rois["0"][axis])["SETPOINTS"] = points
+    said = refused(changed(docs, rois=rois, wdg_com=None), errors.MetadataError, ValueError)
+    assert f"'SETPOINTS' of '{device}'" in said
+    assert str(points)[:20] in said
+    assert docs[0][1]["uid"] in said
+
+
+def test_set_points_that_are_null_are_those_from_start_to_stop(docs, tmp_path, read):
+    rois = json.loads(docs[0][1]["metadata"])["rois"]
+    rois["0"]["X"]["SETPOINTS"] = None
+    found = read(export_scan([changed(docs, rois=rois)], tmp_path, "C1"))
+    assert found["entry0/counter0/sample_x"].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+
+def test_a_region_that_is_none_of_several(stxm, docs, refused):
+    rois = json.loads(docs[0][1]["metadata"])["rois"]
+    place = json.dumps({"e_idx": 0, "sp_id": 77, "sp_idx": 0, "entry": "entry0"})
+    several = changed(docs, rois=rois | {"4": rois["0"]}, img_idx_map=place)
+    assert "77 ('sp_id'): there are 0, 4" in refused(several, errors.MetadataError, ValueError)
+
+
+def test_an_unknown_region_is_the_only_one_there_is(docs, tmp_path, caplog):
+    place = json.dumps({"e_idx": 0, "sp_id": 77, "sp_idx": 0, "entry": "entry0"})
+    export_scan([changed(docs, img_idx_map=place)], tmp_path, "C1")
+    assert "region 77, which is unknown: '0' is the only one" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["regions", "polarisations"])
+def test_a_stack_that_does_not_say_which_of_several_it_is(stxm, refused, what):
+    x = [0.0, 1.0, 2.0]
+    pols = ((1, 0.0, 0.0), (2, 90.0, 0.0)) if what == "polarisations" else ((1, 0.0, 0.0),)
+    asked = {k: stxm.region(x, x, [700.0, 701.0], polarizations=pols) for k in ("01" if what == "regions" else "0")}
+    start = {"metadata": stxm.metadata(7, asked, None)}
+    keys = {"counter0_wave": stxm.key("counter0", "array", [3], "counts")}
+    documents = stxm.run(start, keys, [{"counter0_wave": x}] * 3)
+    said = refused(documents, errors.MetadataError, ValueError)
+    assert "'img_idx_map'" in said
+    assert f"2 {what}" in said
+
+
+@pytest.mark.parametrize("value", [5, ["counter0", 5], [""], b"counter0", {"counter0": 1}])
+def test_a_primary_detector_that_is_no_name(tmp_path, value):
+    with pytest.raises(TypeError, match=r"^primary_det is "):
+        Serializer(tmp_path, primary_det=value)
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("value", ["counter0", ["counter0"], ("counter0",)])
+def test_a_primary_detector_or_a_list_of_them(stxm, tmp_path, read, new, value):
+    found = read(export_scan(stxm.make("stack", new).runs, tmp_path, "C1", primary_det=value))
+    assert found["entry0@default"] == "counter0"
+    with pytest.raises(errors.UnknownDetectorError, match="'pmt'"):
+        export_scan(stxm.make("stack", new).runs, tmp_path, "C2", primary_det=["counter0", "pmt"])
+
+
 def test_broken_json(docs, refused):
     broken = [("start", {**docs[0][1], "metadata": '{"scan_type": 6, "rois'}), *docs[1:]]
     assert "'metadata' of run" in refused(broken, errors.MetadataError, ValueError)

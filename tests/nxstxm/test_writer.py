@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from suitcase.utils import MemoryBuffersManager
 
 from suitcase_nxstxm import NXstxmWriter, export_scan
 from suitcase_nxstxm.errors import FinalFileExistsError, UnfinishedError
@@ -128,6 +129,48 @@ def test_an_existing_file_is_not_overwritten(stxm, tmp_path):
     assert (tmp_path / "C1.hdf5").read_text() == "someone's"
     feed(NXstxmWriter(tmp_path, "C1", overwrite=True), *case.runs)
     assert (tmp_path / "C1.hdf5").stat().st_size > 100
+
+
+def test_a_name_that_is_taken_is_said_before_anything_is_measured(stxm, tmp_path):
+    one, two = stxm.make("sample image"), stxm.make("stack")
+    writer = NXstxmWriter(tmp_path, "scan")
+    feed(writer, *one.runs)
+    start, *others = two.runs[0]
+    with pytest.raises(FinalFileExistsError, match=r"scan\.hdf5 exists: give a file_prefix with \{uid\}"):
+        writer(*start)
+    feed(writer, others)  # which are of no scan of the writer
+    assert names(tmp_path) == ["scan.hdf5"]
+
+
+def test_a_name_that_a_scan_under_way_will_have_is_said(stxm, tmp_path):
+    one, two = stxm.make("stack"), stxm.make("sample image")
+    writer = NXstxmWriter(tmp_path, "scan")
+    feed(writer, *one.runs[:-1])
+    with pytest.raises(FinalFileExistsError, match=r"scan\.hdf5 is to be the file of another scan"):
+        writer(*two.runs[0][0])
+    feed(writer, one.runs[-1])
+    assert names(tmp_path) == ["scan.hdf5"]
+
+
+def test_a_name_that_is_taken_costs_no_data_where_errors_go_to_the_log(stxm, tmp_path, caplog):
+    (tmp_path / "scan.hdf5").write_text("someone's")
+    case = stxm.make("sample image")
+    feed(NXstxmWriter(tmp_path, "scan", on_error="log"), *case.runs)
+    assert names(tmp_path) == sorted(["scan.hdf5", f"{first(case)}-scan.hdf5.tmp"])
+    assert "will stay under construction" in caplog.records[0].message
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_two_scans_do_not_go_to_one_buffer(stxm, read, overwrite):
+    one, two = stxm.make("sample image"), stxm.make("osa image")
+    manager = MemoryBuffersManager()
+    writer = NXstxmWriter(manager, "scan", overwrite=overwrite)
+    feed(writer, *one.runs)
+    with pytest.raises(FinalFileExistsError, match=r"^the buffer of 'scan' is that of another scan: give a file_pref"):
+        writer(*two.runs[0][0])
+    (buffer,) = writer.artifacts["all"]
+    np.testing.assert_array_equal(read(buffer)["entry0/counter0/data"], one.data["entry0"])
+    manager.close()
 
 
 def test_a_failure_is_raised_once_and_the_next_scan_is_written(stxm, tmp_path):
