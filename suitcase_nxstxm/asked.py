@@ -61,23 +61,22 @@ class Asked:
             rois = self.metadata.get("rois")
             alone = list(rois) if isinstance(rois, Mapping) and len(rois) == 1 else []
             key = next(iter((*alone, *(listed if isinstance(listed, Sequence) else ()))), None)
-        known: dict[str, Mapping[str, Any]] = {}
-        for regions in (self.metadata.get("rois"), self.wdg_com.get("SPATIAL_ROIS")):
-            if isinstance(regions, Mapping):
-                if str(key) in regions:
-                    return {"key": str(key), **regions[str(key)]}
-                if key is None and regions:
-                    first = min(regions, key=_numerically)
-                    return {"key": first, **regions[first]}
-                known |= regions
-        if len(known) > 1:
-            raise MetadataError(
-                f"the metadata of run {self.run} have no region {key!r} ('sp_id'): there are {', '.join(known)}"
-            )
+        mine, all_ = self.metadata.get("rois"), self.wdg_com.get("SPATIAL_ROIS")
+        known = [regions for regions in (mine, all_) if isinstance(regions, Mapping) and regions]
+        for regions in known:
+            if str(key) in regions:
+                return {"key": str(key), **regions[str(key)]}
+            if key is None:
+                first = min(regions, key=_numerically)
+                return {"key": first, **regions[first]}
         if known:
-            only, region = next(iter(known.items()))
+            only, *others = known[0]
+            if others:
+                raise MetadataError(
+                    f"the metadata of run {self.run} have no region {key!r} ('sp_id'): there are {', '.join(known[0])}"
+                )
             logger.warning("run %s is for region %r, which is unknown: %r is the only one", self.run, key, only)
-            return {"key": only, **region}
+            return {"key": only, **known[0][only]}
         listed = self.single.get("SP_ROIS") or ()
         index = int(self.place.get("sp_idx") or 0)
         if 0 <= index < len(listed):
