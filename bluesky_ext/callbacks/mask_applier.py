@@ -67,7 +67,8 @@ class MaskApplier(MaskedMap):
     keeps_image = True
 
     def __init__(self, data_key: str, masks: Any, fill: float = 0, *, registry: Any = None, **options: Any) -> None:
-        if isinstance(fill, bool | str) or not (fill == 0 or (isinstance(fill, float) and math.isnan(fill))):
+        is_number = isinstance(fill, int | float | np.integer | np.floating) and not isinstance(fill, bool)
+        if not is_number or not (fill == 0 or math.isnan(fill)):
             raise ValueError(f"fill={fill!r}: give 0 or nan")
         self.data_key = data_key
         given = GivenMasks(masks, registry)

@@ -47,12 +47,10 @@ def add_to(commands: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     of_all = argparse.ArgumentParser(add_help=False)
-    of_all.add_argument(
-        "--catalog",
-        default=None,
-        metavar="WHERE",
-        help=f"directory, address or profile (default: ${VARIABLE}, or a directory of the user's own)",
-    )
+    where = f"directory, address or profile (default: ${VARIABLE}, or a directory of the user's own)"
+    # Before the action or after it: the second, where it is not given, leaves alone what the first has set.
+    parser.add_argument("--catalog", default=None, metavar="WHERE", help=where)
+    of_all.add_argument("--catalog", default=argparse.SUPPRESS, metavar="WHERE", help=where)
 
     def action(name: str, run: Any, about: str) -> argparse.ArgumentParser:
         added = actions.add_parser(name, parents=[of_all], help=about, description=f"{about[0].upper()}{about[1:]}.")

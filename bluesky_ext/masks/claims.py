@@ -20,12 +20,13 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.masks.entries import DRAFT, IDENT, MASK, SPEC
+from bluesky_ext.masks.entries import DRAFT, IDENT, MASK, SPEC, search
 from bluesky_ext.masks.errors import is_status
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,26 @@ def claims_of(root: Any) -> Any:
         if is_status(error, 409):  # another writer was faster
             return root[CLAIMS]
         raise
+
+
+def idents_in(container: Any) -> tuple[set[tuple[str, str, Any]], bool]:
+    """Detector, name and version of our masks that are children of a container; and whether it has other children.
+
+    One request tells of all of them.
+    """
+    values = [item["value"] for item in container.distinct(IDENT)["metadata"][IDENT]]
+    masks = {tuple(triple) for triple in json.loads(f"[{','.join(filter(None, values))}]")}
+    return masks, None in values or not values
+
+
+def registries_below(root: Any) -> Iterator[Any]:
+    """The containers at any depth below this one in which masks of ours were registered, by their claims."""
+    from tiled.queries import Key, StructureFamilyQuery  # pyright: ignore[reportMissingImports]
+
+    for path, _ in search(root, [Key(IDENT) == "", StructureFamilyQuery("container")]):
+        *above, key = path
+        if key == CLAIMS and above:
+            yield root["/".join(above)]
 
 
 def ident(detector: str, name: str, version: int) -> str:

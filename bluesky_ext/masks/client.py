@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import operator
 import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
-import numpy as np
-
+from bluesky_ext.masks.arguments import check_name, checked_metadata, checked_version
 from bluesky_ext.masks.arrays import as_mask, mask_sha256
-from bluesky_ext.masks.claims import Draft, claims_of, discard_abandoned, show
+from bluesky_ext.masks.claims import Draft, claims_of, discard_abandoned, idents_in, registries_below, show
 from bluesky_ext.masks.detectors import DETECTOR_SHAPES, DetectorShapes
-from bluesky_ext.masks.entries import ANY, DRAFT, IDENT, MASK, SPEC, Entry, find, is_plain_uid, sort_key
+from bluesky_ext.masks.entries import ANY, DRAFT, IDENT, MASK, SPEC, Entry, find, is_plain_uid, plain, sort_key
 from bluesky_ext.masks.errors import MaskExists, MaskNotFound, in_a_line, is_status
 from bluesky_ext.storage import close_catalog, open_catalog
 
 log = logging.getLogger(__name__)
 
 Triple = tuple[str, str, Any]
-
-_RESERVED = (SPEC, IDENT, "detector", "name", "version", "sha256", "registered")
 
 
 class MaskClient:
@@ -143,15 +138,12 @@ class MaskClient:
         OSError
             If the catalogue fails; nothing is registered then.
         """
-        _check_name("detector", detector)
-        _check_name("name", name)
-        number = None if isinstance(version, str) and version == "next" else _version(version)
+        check_name("detector", detector)
+        check_name("name", name)
+        number = None if isinstance(version, str) and version == "next" else checked_version(version)
         content = as_mask(mask)
         self.detector_shapes.check(detector, content.shape)
-        more = dict(optional_metadata or {})
-        clash = sorted(more.keys() & set(_RESERVED))
-        if clash:
-            raise ValueError(f"optional_metadata has {clash[0]!r}, which the registry sets itself: use another key")
+        more = checked_metadata(optional_metadata)
         sha256 = mask_sha256(content)
         metadata = {**more, "detector": detector, "name": name, "version": version, "sha256": sha256}
         with in_a_line(f"registering mask {name!r} of detector {detector!r}"):
@@ -210,7 +202,7 @@ class MaskClient:
         MaskNotFound
             If there is none.
         """
-        number = _version(version)
+        number = checked_version(version)
         with in_a_line(f"deleting mask {name!r} of detector {detector!r}"):
             deleted = 0
             for entry in list(self._entries(detector, name, number)):
@@ -248,18 +240,19 @@ class MaskClient:
 
     def get_metadata(self, uid: str) -> dict[str, Any]:
         """What is known of the mask with this uid: detector, name, version, sha256, and what was given with it."""
-        return _plain(self.entry_by_uid(uid).metadata)
+        return plain(self.entry_by_uid(uid).metadata)
 
     def list_masks(self) -> list[Triple]:
         """``(detector, name, version)`` of every mask, in that order."""
         from tiled.queries import KeyPresent  # pyright: ignore[reportMissingImports]
 
         with in_a_line("listing masks"):
-            idents = [item["value"] for item in self._root.distinct(IDENT)["metadata"][IDENT]]
-            masks = {tuple(triple) for triple in json.loads(f"[{','.join(filter(None, idents))}]")}
-            if None in idents or not idents:
-                others = find(self._root, KeyPresent(IDENT, exists=False))
-                masks.update((entry.detector, entry.name, entry.version) for entry in others if entry.name)
+            masks, others = idents_in(self._root)
+            if others:
+                for registry in registries_below(self._root):
+                    masks |= idents_in(registry)[0]
+                theirs = find(self._root, KeyPresent(IDENT, exists=False))
+                masks.update((entry.detector, entry.name, entry.version) for entry in theirs if entry.name)
         try:
             return sorted(masks)
         except TypeError:  # a version that is none, of other programs
@@ -273,11 +266,11 @@ class MaskClient:
         ``masks.search(detector="eiger4m", beamline="CHX")``
         """
         with in_a_line("searching for masks"):
-            return {entry.uid: _plain(entry.metadata) for entry in find(self._root, **metadata)}
+            return {entry.uid: plain(entry.metadata) for entry in find(self._root, **metadata)}
 
     def entry(self, detector: str, name: str, version: int | None = None) -> Entry:
         """The mask of this detector and name, of the highest version unless one is given; its content is not read."""
-        number = None if version is None else _version(version)
+        number = None if version is None else checked_version(version)
         with in_a_line(f"looking for mask {name!r} of detector {detector!r}"):
             entries = list(self._entries(detector, name, number))
             if not entries:
@@ -335,32 +328,3 @@ def _why_none(node: Any) -> str:
     if node is None:
         return "it may have been deleted"
     return "it is not complete" if node.metadata.get(SPEC) == DRAFT else "what has this uid is none"
-
-
-def _check_name(what: str, text: Any) -> None:
-    try:
-        good = isinstance(text, str) and text != "" and "\0" not in text and bool(text.encode())
-    except UnicodeEncodeError:  # half of a surrogate pair
-        good = False
-    if not good:
-        raise ValueError(
-            f"{what} {text!r}: give a text of at least one character, without the NUL that databases end at"
-        )
-
-
-def _version(version: Any) -> int:
-    """The version as an int; True is none, nor are 1.0 and "1", which would be equal to others only now and then."""
-    if isinstance(version, bool | np.bool_ | str | float) or not hasattr(version, "__index__"):
-        raise ValueError(f"version {version!r} is no version: give a whole number from 0, such as 0, or 'next'")
-    number = operator.index(version)
-    if not 0 <= number < 2**53:  # beyond which JSON is not exact everywhere
-        raise ValueError(f"version {version!r} is no version: give a whole number from 0")
-    return number
-
-
-def _plain(metadata: Any) -> Any:
-    if isinstance(metadata, Mapping):
-        return {key: _plain(value) for key, value in metadata.items()}
-    if isinstance(metadata, list | tuple):
-        return [_plain(value) for value in metadata]
-    return metadata

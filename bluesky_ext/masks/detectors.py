@@ -78,7 +78,7 @@ class DetectorShapes(Mapping[str, tuple[int, ...]]):
 
 # https://www.dectris.com/en/detectors/x-ray-detectors/eiger2; each under the model's name and the data key that
 # ophyd's area detectors of it are commonly given.
-_EIGERS = {"eiger4m": (2167, 2070), "eiger1m": (1065, 1030), "eiger500K": (514, 1030)}
+_EIGERS = {"eiger4m": (2167, 2070), "eiger1m": (1065, 1030), "eiger500K": (514, 1030), "eiger500k": (514, 1030)}
 
 #: The detectors that every `MaskClient` knows unless it is given others; a site's startup file adds its own.
 DETECTOR_SHAPES = DetectorShapes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -118,18 +118,39 @@ def find(root: Any, *queries: Any, **equal: Any) -> Iterator[Entry]:
     from tiled.queries import Key, StructureFamilyQuery  # pyright: ignore[reportMissingImports]
 
     conditions = [Key(SPEC) == MASK, StructureFamilyQuery("array"), *queries]
-    conditions += [Key(key) == value for key, value in equal.items()]
-    for path, node in _search(root, conditions):
+    wanted = {key: value.item() if isinstance(value, np.generic) else plain(value) for key, value in equal.items()}
+    # Servers fail on lists, dicts and None, again and again until the client gives up.
+    conditions += [Key(key) == value for key, value in wanted.items() if isinstance(value, str | int | float)]
+    for path, node in search(root, conditions):
         # Stores compare 1, 1.0 and true in ways of their own.
-        if all(_is(node.metadata.get(key), value) for key, value in equal.items() if "." not in key):
+        if all(_is(_at(node.metadata, key), value) for key, value in wanted.items()):
             yield Entry("/".join(path), node.metadata, node)
 
 
+def plain(metadata: Any) -> Any:
+    """Metadata as dicts and lists."""
+    if isinstance(metadata, Mapping):
+        return {key: plain(value) for key, value in metadata.items()}
+    if isinstance(metadata, Sequence) and not isinstance(metadata, str | bytes):
+        return [plain(value) for value in metadata]
+    return metadata
+
+
+def _at(metadata: Any, key: str) -> Any:
+    """The value of a key, or of keys in one another with dots between; ... if it is not there."""
+    for part in key.split("."):
+        if not isinstance(metadata, Mapping) or part not in metadata:
+            return ...
+        metadata = metadata[part]
+    return plain(metadata)
+
+
 def _is(value: Any, wanted: Any) -> bool:
-    return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
-def _search(root: Any, conditions: list[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def search(root: Any, conditions: list[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Paths and clients of what meets the conditions, at any depth below a container."""
     try:
         found = root.search_deep(*conditions)
     except NotImplementedError:

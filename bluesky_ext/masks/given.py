@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class GivenMasks:
     masks : array, str, tuple or list of these
         Each is a bool array, False where a pixel is masked; a pair ``(uid, array)``, as `MaskClient.get_mask` returns
         it; a uid; or ``(detector, name)`` or ``(detector, name, version)``, of the highest version unless one is given.
+        Several may be in a tuple too, if the first is not a uid.
     registry : MaskClient (or what has its methods), or what `open_catalog` takes; optional
         Where uids and names are looked up; it is opened at the start of the first run.
 
@@ -60,7 +62,11 @@ class GivenMasks:
     """
 
     def __init__(self, masks: Any, registry: Any = None) -> None:
-        self._given = [_given(mask) for mask in (masks if isinstance(masks, list) else [masks])]
+        several = isinstance(masks, list) or (
+            # A tuple that begins with a text is one mask: (detector, name), or (uid, array).
+            isinstance(masks, tuple) and masks != () and not isinstance(masks[0], str)
+        )
+        self._given = [_given(mask) for mask in (masks if several else [masks])]
         if not self._given:
             raise ValueError("masks=[]: give at least one mask, or None where that is allowed")
         self._registry = registry
@@ -142,12 +148,16 @@ def _given(mask: Any) -> _Array | str | tuple:
         if len(mask) == 2 and hasattr(mask[1], "dtype"):
             return _Array(mask[0], as_mask(mask[1]))
         if len(mask) in (2, 3) and isinstance(mask[1], str):
-            if len(mask) == 3 and (isinstance(mask[2], bool) or not isinstance(mask[2], int) or mask[2] < 0):
-                raise ValueError(f"the mask {mask!r} has version {mask[2]!r}: give a whole number from 0, or none")
-            return mask
+            *named, version = mask if len(mask) == 3 else (*mask, None)
+            if version is None:
+                return tuple(named)
+            if isinstance(version, bool) or not isinstance(version, int | np.integer) or version < 0:
+                raise ValueError(f"the mask {mask!r} has version {version!r}: give a whole number from 0, or none")
+            return *named, int(version)
     elif hasattr(mask, "dtype"):
         return _Array("", as_mask(mask))
+    said = " ".join(reprlib.repr(mask).split())  # of an array, no more than a few of its values
     raise TypeError(
-        f"{mask!r} is no mask: give a bool array, a uid, (detector, name) or (detector, name, version); several of "
+        f"{said} is no mask: give a bool array, a uid, (detector, name) or (detector, name, version); several of "
         "them in a list"
     )

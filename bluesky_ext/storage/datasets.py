@@ -214,7 +214,7 @@ def _array(values: list[Any], described: Mapping[str, Any]) -> np.ndarray:
             scalars = None
         if scalars is not None and all(map(_same, scalars.tolist(), values)):
             return scalars
-    if len(shapes) == 1 and (types <= {*"biufc"} or types <= {"U"}):
+    if len(shapes) == 1 and (types <= {*"biufc"} or (len(types) == 1 and types <= {*"USMm"})):
         return np.asarray(values)
     if types <= {*"iufO"} and all(
         value is None or (shape == () and kind != "O") for value, (shape, kind) in zip(values, kinds, strict=True)

@@ -199,13 +199,16 @@ class _Run:
     def __init__(self, start: Mapping[str, Any]) -> None:
         self.start = start
         self.streams: dict[tuple[str, str], _Stream] = {}
+        self.exit_status = ""
+        """Empty until it stops."""
 
 
 class SparseWriter:
     """A sink that writes the sparse images of each run that a `Sparsifier` emits as one sparse array.
 
-    Until the run stops its images are in a temporary file, since Tiled must know their number. Subscribe it to a
-    `Sparsifier`, or give it the documents of a run that one made.
+    Until the run stops its images are in a temporary file, since Tiled must know their number; if they cannot be
+    written then, until they are written after a later run, or by `close`. Subscribe it to a `Sparsifier`, or give it
+    the documents of a run that one made.
 
     Parameters
     ----------
@@ -242,6 +245,8 @@ class SparseWriter:
                 self._event(event)
         elif name == "stop" and doc["run_start"] in self._runs:
             self._write(doc["run_start"], doc.get("exit_status", "success"))
+            for uid in [uid for uid, run in self._runs.items() if run.exit_status]:  # the container is there again
+                self._write(uid, self._runs[uid].exit_status)
 
     def _event(self, doc: Mapping[str, Any]) -> None:
         uid, stream, keys = self._streams[doc["descriptor"]]
@@ -253,31 +258,40 @@ class SparseWriter:
             streams[name].add(doc["seq_num"], doc["data"])
 
     def _write(self, uid: str, exit_status: str) -> None:
-        run = self._runs.pop(uid)
+        run = self._runs[uid]
+        run.exit_status = exit_status
         self._streams = {descriptor: of for descriptor, of in self._streams.items() if of[0] != uid}
+        for name, stream in list(run.streams.items()):
+            if stream.shape is not None and math.prod(stream.shape):
+                self.artifacts.append(self._written(run, name[0], stream))
+            stream.close()
+            del run.streams[name]
+        del self._runs[uid]
+
+    def _written(self, run: _Run, stream_name: str, stream: _Stream) -> Any:
+        uid = run.start["uid"]
+        about = {
+            "run_start": uid,
+            "original_run_uid": run.start.get("original_run_uid", uid),
+            "stream": stream_name,
+            "data_key": stream.data_key,
+            "seq_nums": stream.seq_nums(),
+            "exit_status": run.exit_status,
+        }
         try:
-            for name, stream in run.streams.items():
-                if stream.shape is None or not math.prod(stream.shape):
-                    continue
-                about = {
-                    "run_start": uid,
-                    "original_run_uid": run.start.get("original_run_uid", uid),
-                    "stream": name[0],
-                    "data_key": stream.data_key,
-                    "seq_nums": stream.seq_nums(),
-                    "exit_status": exit_status,
-                }
-                self.artifacts.append(
-                    write_sparse(self._container, stream, len(stream), stream.shape, stream.dtype, metadata=about)
-                )
-        finally:
-            for stream in run.streams.values():
-                stream.close()
+            return write_sparse(self._container, stream, len(stream), stream.shape or (), stream.dtype, metadata=about)
+        except Exception as error:
+            # Of whatever is behind the container: the images are here still.
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            raise OSError(
+                f"the sparse images of run {uid} could not be written ({said}): they are kept, and written after the "
+                "next run, or by close()"
+            ) from error
 
     def close(self) -> None:
-        """Write the runs that have not stopped, with ``exit_status`` "incomplete"."""
-        for uid in list(self._runs):
-            self._write(uid, "incomplete")
+        """Write the runs that failed before, and those without a stop, with ``exit_status`` "incomplete"."""
+        for uid, run in list(self._runs.items()):
+            self._write(uid, run.exit_status or "incomplete")
 
     def __enter__(self) -> SparseWriter:
         return self

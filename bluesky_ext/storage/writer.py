@@ -57,8 +57,12 @@ class _Stream:
     """The client of its container; None if its name is none for Tiled: it is in the log alone."""
     table: Table | None
     arrays: dict[str, Rows] = field(default_factory=dict)
+    configuration: Any = None
+    """That of the latest descriptor."""
     updates: list[dict[str, Any]] = field(default_factory=list)
-    """The configurations of the descriptors after the first."""
+    """The descriptors after the first that have another configuration than the one before."""
+    written: int = 0
+    """How many of these are in the catalogue."""
 
 
 class RunWriter:
@@ -114,6 +118,9 @@ class RunWriter:
     def flush(self) -> None:
         """Write what is waiting: the log last, so that it never tells of rows that are not there."""
         for stream in self._streams.values():
+            if len(stream.updates) > stream.written:
+                stream.node.update_metadata({"_config_updates": stream.updates}, drop_revision=True)
+                stream.written = len(stream.updates)
             for rows in stream.arrays.values():
                 rows.flush()
             if stream.table is not None:
@@ -147,13 +154,15 @@ class RunWriter:
         key, specs = key_of(start["uid"]), [Spec("BlueskyRun", version="3.0")]
         token = secrets.token_hex(8)
         metadata = {"start": as_json(start), TOKEN: token, WRITER: self._writer}
+        # First of all: who asks for the last of a catalogue's values wants a run.
+        logs = self._logs()
         # Of those who try at once, the server lets one make it, and refuses the others.
         node = _created(self._catalog, key, metadata=metadata, specs=specs)
         if node is None:
             self._remove(key, start["uid"])
             node = self._catalog.create_container(key, metadata=metadata, specs=specs)
         self._node = node.base
-        self._log = Log(self._logs(), key, token)
+        self._log = Log(logs, key, token)
 
     def _remove(self, key: str, uid: str) -> None:
         run = self._catalog[key]
@@ -187,11 +196,13 @@ class RunWriter:
                 specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
                 node = self._node.create_container(name, metadata=as_json(metadata), specs=specs).base
                 table = Table(node, descriptor.get("data_keys", {}))
-            self._streams[name] = _Stream(node, table)
+            self._streams[name] = _Stream(node, table, configuration=as_json(descriptor.get("configuration")))
         elif stream.node is not None:
-            update = {key: descriptor[key] for key in ("uid", "time", "configuration") if key in descriptor}
-            stream.updates.append(as_json(update))
-            stream.node.update_metadata({"_config_updates": stream.updates}, drop_revision=True)
+            # Data of changing shapes have a descriptor for each: all of these are in the log.
+            update = as_json({key: descriptor[key] for key in ("uid", "time", "configuration") if key in descriptor})
+            if update.get("configuration") != stream.configuration:
+                stream.configuration = update.get("configuration")
+                stream.updates.append(update)
 
     def _event(self, event: Mapping[str, Any]) -> Entry:
         name, stream = self._stream_of(event)

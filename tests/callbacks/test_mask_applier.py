@@ -199,6 +199,20 @@ def test_the_scan_stops_if_that_is_wanted(masks):
         feed(stage, raw_run())
 
 
+def test_several_masks_may_be_in_a_tuple_and_versions_of_any_integer(masks):
+    masks.register_mask("det", "gap", MASK)
+    masks.register_mask("det", "gap", other_mask(), 1)
+    for given, mask in [
+        ((MASK, other_mask()), MASK & other_mask()),
+        ((("det", "gap", 0), ("det", "gap", 1)), MASK & other_mask()),
+        (("det", "gap", None), other_mask()),
+        (("det", "gap", np.int64(0)), MASK),
+        (masks.get_mask("det", "gap", 0), MASK),
+    ]:
+        docs = run_through(MaskApplier(KEY, given, np.float32("nan"), registry=masks), raw_run(n=1, dark=False))
+        np.testing.assert_array_equal(images_of(docs)[0], np.where(mask, frames(1), np.nan))
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
@@ -212,6 +226,8 @@ def test_the_scan_stops_if_that_is_wanted(masks):
         ((("det", "gap", "1"),), {"registry": "x"}, ValueError, "version '1'"),
         ((("det", "gap", True),), {"registry": "x"}, ValueError, "version True"),
         ((("det",),), {"registry": "x"}, TypeError, "is no mask"),
+        ((((MASK, 5),),), {}, TypeError, "is no mask"),
+        ((np.ones(SHAPE, bool), np.zeros(2)), {}, ValueError, "fill=array"),
         ((("det", "gap"),), {"registry": 5}, TypeError, "registry=5"),
         (([np.ones((2, 2), bool), np.ones((3, 3), bool)],), {}, ValueError, "cannot be combined"),
     ],

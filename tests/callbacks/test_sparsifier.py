@@ -165,6 +165,31 @@ def test_a_run_that_never_stopped_is_stored_as_incomplete(catalog):
     assert node.shape[0] == 6
 
 
+def test_a_run_that_could_not_be_written_is_kept_and_written_later(tmp_path, monkeypatch):
+    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
+    catalog = open_catalog(tmp_path / "catalog")
+    data = tmp_path / "catalog" / "data"
+    first, second = (run_through(Sparsifier(KEY), raw_run(image=scattered, dark=False)) for _ in range(2))
+    writer = SparseWriter(catalog)
+    data.rename(tmp_path / "aside")
+    data.touch()  # as if the disk were full
+    for end in (lambda: feed(writer, first), writer.close):
+        with pytest.raises(OSError, match=r"sparse images of run .* could not be written .* are kept") as caught:
+            end()
+        assert "\n" not in str(caught.value)
+    assert writer.artifacts == []
+    data.unlink()
+    (tmp_path / "aside").rename(data)
+    feed(writer, second)
+    assert [node.metadata["run_start"] for node in writer.artifacts] == [d[0][1]["uid"] for d in (second, first)]
+    for node in writer.artifacts:
+        np.testing.assert_array_equal(read_sparse(node)[2].compute(), scattered(3))
+        assert node.metadata["exit_status"] == "success"
+    writer.close()
+    assert len(catalog) == len(writer.artifacts) == 2
+    close_catalog(catalog)
+
+
 def test_an_array_that_could_not_be_written_whole_is_not_left_behind(catalog):
     frames = [sparsify(scattered(number)) for number in range(3)]
     for announced in (2, 4):

@@ -44,7 +44,7 @@ REGISTER = ("register", "mask.npy", "--detector", "det", "--name", "Röntgen")
 
 
 def test_a_mask_is_registered_listed_got_shown_and_deleted(run, mask, tmp_path):
-    code, (uid,), _ = run(*REGISTER, "--shape", "6x10", "--metadata", '{"sample": "Ni"}')
+    code, (uid,), _ = run(*REGISTER, "--shape", "6x10", "--metadata", '{"sample": "Ni", "edges": [1, {"of": 2}]}')
     assert code == 0
     _, (second,), _ = run(*REGISTER, "--shape", "6x10", "--version", "next")
     assert run("list") == (0, ["det\tRöntgen\t0", "det\tRöntgen\t1"], [])
@@ -52,7 +52,7 @@ def test_a_mask_is_registered_listed_got_shown_and_deleted(run, mask, tmp_path):
     _, lines, _ = run("list", "--json", "--name", "Röntgen")
     known = {item["uid"]: item for item in json.loads("\n".join(lines))}
     assert known.keys() == {uid, second}
-    assert (known[uid]["version"], known[uid]["sample"]) == (0, "Ni")
+    assert (known[uid]["version"], known[uid]["sample"], known[uid]["edges"]) == (0, "Ni", [1, {"of": 2}])
 
     assert run("get", "det", "Röntgen", "--version", "0", "-o", "out.npy") == (0, [uid], [])
     np.testing.assert_array_equal(np.load("out.npy"), mask)
@@ -94,6 +94,8 @@ def test_a_catalogue_may_be_named_and_one_that_is_not_there_is_not_made(run, tmp
     assert not elsewhere.exists()
     assert run(*REGISTER, "--shape", "6x10", "--catalog", elsewhere)[0] == 0
     assert run("list", "--catalog", elsewhere)[1] == ["det\tRöntgen\t0"]
+    assert run("--catalog", elsewhere, "list")[1] == ["det\tRöntgen\t0"]
+    assert run("--catalog", tmp_path / "nowhere", "list", "--catalog", elsewhere)[1] == ["det\tRöntgen\t0"]
 
 
 @pytest.mark.parametrize(

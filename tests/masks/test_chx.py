@@ -102,3 +102,20 @@ def test_a_catalogue_of_theirs_alone_is_understood(place):
         written(masks._root, "det", "m", 0, content(5))  # noqa: SLF001
     with MaskClient.embedded(place.where) as masks:
         assert masks.list_masks() == [("det", "m", 0)]
+
+
+def test_masks_of_ours_in_a_container_below_are_listed_too(everywhere):
+    """Whoever is given the site's container sees what was registered in one of its own."""
+    with everywhere.open() as masks:
+        root = masks._root  # noqa: SLF001
+        inner = MaskClient(
+            root.create_container("site").create_container("masks"), detector_shapes=masks.detector_shapes
+        )
+        uid = inner.register_mask("det", "inner", content(1))
+        masks.register_mask("det", "outer", content(2))
+        written(root.create_container("theirs"), "det", "theirs", 0, content(3))
+        assert inner.list_masks() == [("det", "inner", 0)]
+        assert masks.list_masks() == [("det", "inner", 0), ("det", "outer", 0), ("det", "theirs", 0)]
+        assert masks.get_mask_uid("det", "inner") == f"site/masks/{uid}"
+        with pytest.raises(MaskExists):
+            masks.register_mask("det", "inner", content(4))

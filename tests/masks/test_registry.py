@@ -233,7 +233,8 @@ def test_a_locked_database_is_an_error_of_one_line(place, monkeypatch):
 
 
 def test_the_eigers_are_known_and_sites_add_theirs():
-    for model, shape in {"eiger4m": (2167, 2070), "eiger1m": (1065, 1030), "eiger500K": (514, 1030)}.items():
+    eigers = {"eiger4m": (2167, 2070), "eiger1m": (1065, 1030), "eiger500K": (514, 1030), "eiger500k": (514, 1030)}
+    for model, shape in eigers.items():
         assert DETECTOR_SHAPES[model] == DETECTOR_SHAPES[f"{model}_single_image"] == shape
     shapes = DetectorShapes(DETECTOR_SHAPES)
     shapes.add("mine", [4, 5])
@@ -245,3 +246,39 @@ def test_the_eigers_are_known_and_sites_add_theirs():
     for shape in ((), (0, 3), (2.5, 3), 7, "45"):
         with pytest.raises(ValueError, match="cannot have images of shape"):
             shapes.add("other", shape)
+
+
+def test_masks_are_found_by_metadata_of_any_kind(everywhere):
+    with everywhere.open() as masks:
+        more = {"edges": [1, 2], "sample": {"name": "Ni", "hot": None}, "spot": "Röntgen \"'%_", "none": None, "x": 2.5}
+        uid = masks.register_mask("det", "m", content(1), optional_metadata=more)
+        masks.register_mask("det", "other", content(2), optional_metadata={"edges": [1, 3], "none": 0})
+        for found in (
+            {"edges": [1, 2]},
+            {"sample": {"name": "Ni", "hot": None}},
+            {"sample.name": "Ni"},
+            {"spot": "Röntgen \"'%_"},
+            {"x": np.float64(2.5), "version": np.int64(0)},
+            {"none": None, "name": "m"},
+        ):
+            assert masks.search(**found).keys() == {uid}, found
+        for not_found in ({"edges": [2, 1]}, {"edges": (1,)}, {"sample": {}}, {"x": True}, {"no": None, "name": "m"}):
+            assert masks.search(**not_found) == {}, not_found
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"x": object}, ["'x'", "<class 'object'>"]),
+        ({"sample": {"of": {1, 2}}}, ["'sample'", "{1, 2}"]),
+        ({1: 2}, ["1", "text"]),
+        ([1], ["[1]", "dict"]),
+        ("sample", ["'sample'", "dict"]),
+        ({"sha256": "0"}, ["'sha256'", "another key"]),
+    ],
+)
+def test_metadata_that_json_has_not_are_refused_before_anything_is_written(masks, place, more, words):
+    with pytest.raises(ValueError, match="optional_metadata") as caught:
+        masks.register_mask("det", "m", content(1), optional_metadata=more)
+    assert all(word in one_line(caught) for word in words), caught.value
+    assert place.arrays() == []

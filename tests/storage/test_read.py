@@ -50,6 +50,8 @@ def stream_of(catalog: Any, rows: list[dict[str, Any]], tmp_path: Any) -> Any:
         ([{"a": 1}, {"b": 2}], "O", [{"a": 1}, {"b": 2}]),
         (["a", 1], "O", ["a", 1]),
         ([np.float32(0.5), np.float32("nan")], "f4", [0.5, None]),
+        ([np.array([b"a", b"b"]), np.array([b"c", b"d"])], "S1", [[b"a", b"b"], [b"c", b"d"]]),
+        ([np.array([5], "m8[ns]"), np.array([6], "m8[ns]")], "m8[ns]", [[5], [6]]),
         ([[[1, 2], [3]], [[1], [2]]], "O", [[[1, 2], [3]], [[1], [2]]]),
     ],
     ids=lambda value: str(value)[:20],

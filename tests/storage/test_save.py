@@ -17,7 +17,7 @@ from ophyd.sim import SynSignal, hw
 from runs import Docs, assert_same, feed, images, run_of, uid_of
 
 from bluesky_ext import Recording
-from bluesky_ext.storage import documents, open_catalog, read, save
+from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
 
 
 def saved(catalog: Any, docs: Docs, tmp_path: Path, **options: Any) -> Any:
@@ -302,6 +302,26 @@ def test_a_plan_with_two_runs_and_a_new_configuration(catalog, tmp_path) -> None
         assert_same(docs, list(documents(catalog[uid])))
 
 
+def test_descriptors_of_one_configuration_are_one_for_other_clients(embedded, tmp_path) -> None:
+    """Ragged data have a descriptor an event; to write what was not news cost a request each, of all before it."""
+    bundle = event_model.compose_run(validate=False)
+    docs: Docs = [("start", bundle.start_doc)]
+    for n in range(1, 7):
+        described = {"x": {"source": "sim", "dtype": "array", "shape": [n], "dtype_numpy": "<f8"}}
+        exposure = {"exposure": 0.5 if n < 4 else 0.7}
+        of_device = {"data": exposure, "timestamps": {"exposure": 1.0}, "data_keys": {}}
+        stream = bundle.compose_descriptor(
+            name="primary", data_keys=described, configuration={"det": of_device}, validate=False
+        )
+        event = stream.compose_event(data={"x": np.arange(float(n))}, timestamps={"x": 1.0}, validate=False)
+        docs += [("descriptor", stream.descriptor_doc), ("event", event)]
+    docs.append(("stop", bundle.compose_stop(validate=False)))
+    run = saved(embedded, docs, tmp_path)
+    assert_same(docs, list(documents(run)))
+    told = [d["configuration"]["det"]["data"]["exposure"] for d in run["primary"].descriptors]
+    assert told == [0.5, 0.7]
+
+
 def test_a_paused_and_resumed_run(embedded, tmp_path) -> None:
     camera = SynSignal(func=lambda: images("u2", 1, (64, 64)), name="camera")
     run_engine = RunEngine(call_returns_result=False)
@@ -374,6 +394,18 @@ def test_one_run_is_no_catalogue(embedded, tmp_path) -> None:
         save(run, backup=tmp_path)
     with pytest.raises(TypeError, match=r"is no run of a catalogue: give catalog\[uid\]"):
         list(documents(embedded))
+
+
+def test_what_was_saved_last_is_the_last_of_the_catalogue(tmp_path) -> None:
+    """The logs lie beside the runs: they must not come after the only one."""
+    catalog = open_catalog(tmp_path / "catalog")
+    first, second = (run_of([{"x": 1.0, "image": images("u2", 1)}]) for _ in range(2))
+    with save(catalog, backup=tmp_path / "backup") as sink:
+        feed(sink, first)
+        assert catalog.values().last().start["uid"] == uid_of(first)
+        feed(sink, second)
+        assert catalog.values().last().start["uid"] == list(catalog)[-1] == uid_of(second)
+    close_catalog(catalog)
 
 
 def test_a_directory_is_opened(tmp_path) -> None:
