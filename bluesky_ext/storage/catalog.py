@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bluesky_ext.storage.gate import Gate
+
 __all__ = ["close_catalog", "is_container", "open_catalog"]
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 _DATABASE = "catalog.db"
 _TABLES = "tables.db"
 _DATA = "data"
+_PATIENCE = 30.0  # s, for requests under way when it is closed
 
 
 def open_catalog(
@@ -89,9 +92,12 @@ def close_catalog(client: Any) -> None:
 
     All clients that came from it are closed with it, and raise when they are used. Closing twice does nothing.
     """
+    http_client = client.context.http_client
+    if isinstance(http_client.send, Gate) and not http_client.send.shut(_PATIENCE):
+        logger.warning("%s is closed while a request has been under way for %g s", client.uri, _PATIENCE)
     client.context.close()
     try:
-        client.context.http_client.close()  # that of an embedded one would start the app again, without its set-up
+        http_client.close()  # that of an embedded one would start the app again, without its set-up
     except RuntimeError as error:  # of anyio, whose thread has gone in the middle of a request
         logger.warning("%s was closed while a request was under way: %s", client.uri, error)
 
@@ -177,6 +183,7 @@ def _of_directory(directory: Path, structure_clients: str, readable: Sequence[st
         )
         # Errors of the server come as responses, so that the client tries again when the database was locked.
         context = Context.from_app(build_app(tree), raise_server_exceptions=False)
+        context.http_client.send = Gate(context.http_client.send)
         return from_context(context, structure_clients)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -56,7 +57,10 @@ def entries(run: Any) -> Iterable[Entry]:
     if not is_run(run):
         raise TypeError(f"{type(run).__module__}.{type(run).__qualname__} is no run of a catalogue: give catalog[uid]")
     log = _log_of(run)
-    return rebuilt(run) if log is None else read_log(log)
+    logged = iter(()) if log is None else read_log(log)
+    # Of a writer that was killed at its first flush there are arrays, and a log with nothing in it.
+    first = next(logged, None)
+    return rebuilt(run) if first is None else itertools.chain([first], logged)
 
 
 def is_run(thing: object) -> bool:

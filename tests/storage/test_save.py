@@ -373,6 +373,19 @@ def test_a_run_that_is_there_is_never_written_over(embedded, tmp_path, caplog) -
     assert f"run {uid_of(docs)} is in this catalogue already" in caplog.text
 
 
+def test_a_run_whose_log_has_nothing_in_it_yet_has_the_documents_of_its_arrays(embedded, tmp_path) -> None:
+    docs = run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(3)])
+    run = saved(embedded, docs, tmp_path)
+    logs = embedded["documents"]
+    token = logs[uid_of(docs)].metadata["log"]
+    logs[uid_of(docs)].delete(external_only=False)
+    logs.write_array(np.zeros(2**18, np.uint8), key=uid_of(docs), metadata={"log": token})
+    back = list(documents(run))
+    assert [name for name, _ in back] == [name for name, _ in docs]
+    for (_, given), (_, found) in zip(docs[2:5], back[2:5], strict=True):
+        np.testing.assert_array_equal(found["data"]["camera"], given["data"]["camera"])
+
+
 def test_a_run_that_was_deleted_can_be_saved_again(embedded, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", 1, (64, 64))}])
     saved(embedded, docs, tmp_path).delete(recursive=True, external_only=False)

@@ -1,0 +1,47 @@
+"""A gate for the requests of a client: once it is shut none begins, and those that have begun are waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Sends requests, as the function does that it is given, until it is shut.
+
+    The app of an embedded catalogue lives in a thread. A request that is under way when this ends never comes back,
+    and one that begins after that starts the app again, without what it needs.
+
+    Parameters
+    ----------
+    send : callable
+        The method ``send`` of an httpx client, through which all its requests go.
+    """
+
+    def __init__(self, send: Callable[..., Any]) -> None:
+        self._send = send
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._shut = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a request; raise RuntimeError if it is shut."""
+        with self._changed:
+            if self._shut:
+                raise RuntimeError("the catalogue has been closed: open it again with open_catalog")
+            self._under_way += 1
+        try:
+            return self._send(*args, **kwargs)
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def shut(self, timeout: float) -> bool:
+        """Let no request begin any more; return whether those under way have ended within so many seconds."""
+        with self._changed:
+            self._shut = True
+            return self._changed.wait_for(lambda: not self._under_way, timeout)
