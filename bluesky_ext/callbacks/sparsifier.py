@@ -68,6 +68,7 @@ class Sparsifier(MaskedMap):
     def __init__(self, data_key: str, masks: Any = None, *, registry: Any = None, **options: Any) -> None:
         self.data_key = data_key
         self.hinted = (f"{data_key}_nnz",)
+        self.ragged = (f"{data_key}_index", f"{data_key}_value")
         given = None if masks is None else GivenMasks(masks, registry)
         warm_up_sparse(DTYPES)
         super().__init__(

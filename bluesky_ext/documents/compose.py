@@ -46,6 +46,7 @@ class Composed(Map):
         self.maps = maps
         self.makes_rows = maps[-1].makes_rows
         self.hinted = tuple(key for one in maps for key in one.hinted)
+        self.ragged = tuple(key for one in maps for key in one.ragged)
         super().__init__(
             _Chain([one.kernel for one in maps]),
             parameters={"maps": [{"stage": one.name, "parameters": one.parameters} for one in maps]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,9 @@ def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
 class _Stream:
     """A stream of a derived run, and the descriptor that its events have at present."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ragged: Collection[str] = ()) -> None:
         self.name = name
+        self._ragged = frozenset(ragged)
         self.received = SeqNums()
         # The uid of each, by what it is made from and says; the input's is kept, so that its id stays its own.
         self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
@@ -49,7 +50,7 @@ class _Stream:
             and tuple(map(type, data.values())) == self._types
             and tuple(data) == self._keys
             and tuple(changes) == self._changed
-            and all(_extent(data[key]) == extent for key, extent in self._extents)
+            and all(self._extent(key, data[key]) == extent for key, extent in self._extents)
         )
 
     def settle(self, uid: str, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
@@ -59,14 +60,17 @@ class _Stream:
         self._types = tuple(map(type, data.values()))
         self._changed = tuple(changes)
         self._extents = [
-            (key, _extent(value)) for key, value in data.items() if isinstance(value, np.ndarray | list | tuple)
+            (key, self._extent(key, value))
+            for key, value in data.items()
+            if isinstance(value, np.ndarray | list | tuple)
         ]
         self._input = descriptor
 
-
-def _extent(value: Any) -> Any:
-    array = value if isinstance(value, np.ndarray) else as_array(value)
-    return len(value) if array is None else (array.dtype, array.shape)
+    def _extent(self, key: str, value: Any) -> Any:
+        array = value if isinstance(value, np.ndarray) else as_array(value)
+        if array is None:
+            return len(value)
+        return array.dtype, array.shape[1:] if key in self._ragged else array.shape
 
 
 class DerivedRun:
@@ -84,6 +88,8 @@ class DerivedRun:
         Whether its descriptors will carry the devices of the parent.
     hinted : sequence of str
         Which of the keys that the stage adds are worth a plot; they become the hints of its descriptors.
+    ragged : sequence of str
+        Which of the keys that the stage adds are arrays of another length in each event.
     hash_images : bool
         Whether arrays of two dimensions and more count in the sha256 of the stop document; hashing one costs more
         than making it.
@@ -97,11 +103,13 @@ class DerivedRun:
         *,
         keep_objects: bool = True,
         hinted: Sequence[str] = (),
+        ragged: Sequence[str] = (),
         hash_images: bool = False,
     ) -> None:
         self._emit = emit
         self._stage = provenance.stage
         self._hinted = tuple(hinted)
+        self._ragged = tuple(ragged)
         self._hash_images = hash_images
         self._streams: dict[str, _Stream] = {}
         self._digest = RunDigest()
@@ -139,7 +147,7 @@ class DerivedRun:
         """
         out = self._streams.get(stream)
         if out is None:
-            out = self._streams[stream] = _Stream(stream)
+            out = self._streams[stream] = _Stream(stream, self._ragged)
         if event is None:
             now, known = time.time(), {}
             data = dict(changes)
@@ -193,7 +201,7 @@ class DerivedRun:
         """
         out = self._streams.get(stream)
         if out is None:
-            out = self._streams[stream] = _Stream(stream)
+            out = self._streams[stream] = _Stream(stream, self._ragged)
         first = out.received.high + 1
         self._digest.add(stream, number, [[key, np.asarray(columns[key])] for key in sorted(columns)])
         lists = {key: np.asarray(column).tolist() for key, column in columns.items()}
@@ -242,7 +250,7 @@ class DerivedRun:
         return [value for value in values if type(value) is not np.ndarray or value.ndim < 2]
 
     def _describe(self, out: _Stream, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
-        said = described(data, changes, descriptor, self._stage, self._hinted)
+        said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         if key in out.descriptors:

@@ -43,6 +43,7 @@ def described(
     origin: Mapping[str, Any] | None,
     stage: str,
     hinted: Sequence[str] = (),
+    ragged: Collection[str] = (),
 ) -> dict[str, Any]:
     """The ``data_keys``, ``object_keys``, ``configuration`` and ``hints`` of data that a stage has changed.
 
@@ -58,6 +59,8 @@ def described(
         The name of the stage, which becomes the object that has the new keys.
     hinted : sequence of str
         Those of the new keys that are worth a plot.
+    ragged : collection of str
+        Those of the changed keys whose arrays have another length in each event: None in their shape.
     """
     origin = origin or {}
     known = origin.get("data_keys", {})
@@ -76,11 +79,14 @@ def described(
     if new:
         fields = [*hints.get(stage, {}).get("fields", ()), *(key for key in hinted if key in new)]
         hints[stage] = {**hints.get(stage, {}), "fields": fields}
+    keys = {
+        key: _data_key(value, known.get(key, {}), key in changed, f"bluesky_ext:{stage}") for key, value in data.items()
+    }
+    for key in changed:
+        if key in ragged and keys.get(key, {}).get("shape"):
+            keys[key]["shape"][0] = None
     return {
-        "data_keys": {
-            key: _data_key(value, known.get(key, {}), key in changed, f"bluesky_ext:{stage}")
-            for key, value in data.items()
-        },
+        "data_keys": keys,
         "object_keys": objects,
         "configuration": {name: configuration[name] for name in objects if name in configuration},
         "hints": hints,

@@ -54,6 +54,8 @@ class Stage(Intake):
     keeps_objects = True
     #: The keys that the stage adds and that are worth a plot.
     hinted: tuple[str, ...] = ()
+    #: Which of the keys that it adds are arrays of another length in each event.
+    ragged: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -185,6 +187,7 @@ class Stage(Intake):
             self._provenance,
             keep_objects=self.keeps_objects,
             hinted=self.hinted,
+            ragged=self.ragged,
             hash_images=self._hash_images,
         )
         run = Run(

@@ -114,6 +114,16 @@ def test_events_have_index_value_and_nnz_in_place_of_the_image():
     assert descriptor["hints"]["Sparsifier"]["fields"] == [f"{KEY}_nnz"]
 
 
+def test_one_descriptor_stands_for_events_of_any_number_of_pixels():
+    docs = run_through(Sparsifier(KEY), raw_run(image=scattered, dark=False))
+    assert len({doc["data"][f"{KEY}_nnz"] for doc in docs.named("event")}) > 3
+    (descriptor,) = docs.named("descriptor")
+    # event-model: "None indicates a dimension with unknown or variable length".
+    assert descriptor["data_keys"][f"{KEY}_index"]["shape"] == [None]
+    assert descriptor["data_keys"][f"{KEY}_value"]["shape"] == [None]
+    assert descriptor["data_keys"][f"{KEY}_shape"]["shape"] == [3]
+
+
 def test_a_run_is_stored_as_one_sparse_array_with_a_block_for_each_event(catalog):
     stage = Sparsifier(KEY, MASK)
     with SparseWriter(catalog) as writer:
