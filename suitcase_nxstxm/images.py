@@ -53,8 +53,9 @@ class Images:
         """The request of the run with a number of points that can be compared to that of an entry."""
         request, layout, images = self._request, self.layouts[0][0], len(self.layouts)
         number = request.num_points
-        if images > 1 and number == images * layout.plane_size:
-            number = layout.size
+        if images > 1 and layout.planes:
+            # As many as an entry has may well be that many lines.
+            number = layout.size if number == images * layout.plane_size else None
         elif request.scan_type is scan_types.SAMPLE_LINE_SPECTRA and layout.planes and number != layout.size:
             number = None  # of lines, and a line may be as long as there are energies
         return replace(request, num_points=number)

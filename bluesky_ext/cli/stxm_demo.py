@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bluesky_ext.cli.usage import UsageError
+
 # Below the resonance of the particles and on it, where they differ most from what is around them.
 ENERGIES = (280.0, 283.0, 284.4, 284.8, 285.2, 285.6, 286.0, 287.0, 288.4, 290.0, 295.0)
 BELOW, ON = ENERGIES.index(280.0), ENERGIES.index(285.2)
@@ -27,6 +29,14 @@ def run(options: argparse.Namespace) -> int:
     sample = s.microscope.sample
     (y0, y1), (x0, x1) = sample.extents
     region = (y0, y1, ny, x0, x1, nx)
+    y, x = np.meshgrid(np.linspace(y0, y1, ny), np.linspace(x0, x1, nx), indexing="ij")
+    particles = [_inside(particle, y, x) for particle in sample.particles]
+    if not _inside(sample.hole, y, x).any() or not np.any(particles):
+        raise UsageError(
+            f"--points {ny}x{nx} are so few that none is in the hole of the sample, for I0, or none on a particle: "
+            "give more, such as 15x15"
+        )
+    options.directory.mkdir(parents=True, exist_ok=True)
     station = Endstation(s.devices, s.shutter, zp_def=s.zp_def)
     RE = RunEngine(call_returns_result=False)
     with (
@@ -39,7 +49,6 @@ def run(options: argparse.Namespace) -> int:
     (path,) = (Path(path) for paths in writer.artifacts.values() for path in paths)
 
     density = _optical_densities(path, sample.hole)
-    y, x = np.meshgrid(np.linspace(y0, y1, ny), np.linspace(x0, x1, nx), indexing="ij")
     truth = sample.optical_density(y, x, ENERGIES[ON], 0.0) - sample.optical_density(y, x, ENERGIES[BELOW], 0.0)
     likeness = float(np.corrcoef((density[ON] - density[BELOW]).ravel(), truth.ravel())[0, 1])
     print(f"{len(ENERGIES)} images of {ny}x{nx} points across the edge")
@@ -57,6 +66,12 @@ def _optical_densities(path: Path, hole: Any) -> Any:
         entry: Any = file["entry0"]
         data = entry[entry.attrs["default"]]
         counts, y, x = (data[name][()] for name in ("data", "sample_y", "sample_x"))
-    inside = np.hypot(y[:, None] - hole.y, x[None, :] - hole.x) < 0.8 * hole.radius
-    i0 = counts[:, inside].mean(axis=1)
+    i0 = counts[:, _inside(hole, y[:, None], x[None, :])].mean(axis=1)
     return -np.log(np.maximum(counts, 1) / i0[:, None, None])
+
+
+def _inside(disc: Any, y: Any, x: Any) -> Any:
+    """Which points are well inside of the hole, or of a particle."""
+    import numpy as np
+
+    return np.hypot(y - disc.y, x - disc.x) < 0.8 * disc.radius

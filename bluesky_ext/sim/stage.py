@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,23 @@ class Stage(SimMotor):
         Greatest distance between setpoint and readback, in its unit.
     seed : int
         Another seed, other distances.
-    whole : bool
-        Only whole numbers are positions: a switch with several places.
+    places : collection of int, optional
+        The only positions that there are: a switch.
     **kwargs
         As for `SimMotor`.
     """
 
     def __init__(
-        self, prefix: str = "", *, name: str, jitter: float = 0.0, seed: int = 0, whole: bool = False, **kwargs: Any
+        self,
+        prefix: str = "",
+        *,
+        name: str,
+        jitter: float = 0.0,
+        seed: int = 0,
+        places: Collection[int] = (),
+        **kwargs: Any,
     ) -> None:
-        self._jitter, self._seed, self._whole = jitter, seed, whole
+        self._jitter, self._seed, self._places = jitter, seed, tuple(map(int, places))
         self._home: float | None = None
         super().__init__(prefix, name=name, **kwargs)
 
@@ -49,8 +57,10 @@ class Stage(SimMotor):
     def check_value(self, value: float, **kwargs: Any) -> None:
         """Raise a LimitError (a ValueError) for a position that the stage cannot go to."""
         super().check_value(value, **kwargs)
-        if self._whole and value != round(value):
-            raise LimitError(f"{self.name}: {value!r} is between two places, give a whole number")
+        if self._places and value not in self._places:
+            raise LimitError(
+                f"{self.name}: {value!r} is no place of it, give one of {', '.join(map(str, self._places))}"
+            )
 
     def carry(self, position: float) -> None:
         """Put the stage somewhere at once: when something else moves it, as the hardware of a line scan does."""

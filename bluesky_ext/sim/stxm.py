@@ -7,7 +7,7 @@ from typing import Any
 
 from bluesky_ext.sim.ccd import CCD
 from bluesky_ext.sim.counter import LineCounter, PointCounter, RingCurrent
-from bluesky_ext.sim.microscope import Conditions, Microscope
+from bluesky_ext.sim.microscope import Conditions, Microscope, Polarization
 from bluesky_ext.sim.ring import BeamTime
 from bluesky_ext.sim.shutter import Shutter
 from bluesky_ext.sim.stage import Monochromator, Stage
@@ -186,7 +186,7 @@ def stxm(seed: int = 0, *, ccd_size: int = 64, jitter: bool = True, real_time: b
         "zoneplate_z": stage("zoneplate_z", 0.0, 0.01, focus, limits=(-15_000.0, -300.0)),
         **{f"osa_{axis}": stage(f"osa_{axis}", 4_000.0, 0.05, at) for axis, at in osa},
         **{f"detector_{axis}": stage(f"detector_{axis}", 4_000.0, 0.5, at) for axis, at in detector},
-        "polarization": stage("epu_polarization", 0.0, 0.0, 2.0, "", limits=(0.0, 5.0), whole=True),
+        "polarization": stage("epu_polarization", 0.0, 0.0, 2.0, "", limits=(0.0, 5.0), places=Polarization),
         "epu_offset": stage("epu_offset", 20.0, 0.0, egu="mm"),
         "epu_angle": stage("epu_angle", 90.0, 0.0, egu="deg"),
     }

@@ -2,8 +2,13 @@
 
 from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever
 from bluesky_ext.plans.stxm import (
+    coarse_goni_scan,
+    coarse_image_scan,
+    detector_image,
+    generic_scan,
     osa_focus,
     osa_image,
+    pattern_gen_scan,
     ptychography_scan,
     sample_focus,
     sample_image,

@@ -24,3 +24,18 @@ def test_there_are_two_demos(capsys):
         main(["demo", "neutrons"])
     assert stopped.value.code == 2
     assert "stxm" in capsys.readouterr().err
+
+
+def test_points_that_show_nothing_are_refused_before_the_scan(tmp_path: Path, capsys):
+    directory = tmp_path / "out"
+    assert main(["demo", "stxm", "--directory", str(directory), "--points", "2x2"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--points 2x2 are so few" in line
+    assert not directory.exists()
+
+
+def test_a_directory_that_is_a_file_is_said_before_the_scan(tmp_path: Path, capsys):
+    (tmp_path / "out").touch()
+    assert main(["demo", "stxm", "--directory", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "out") in line

@@ -80,6 +80,15 @@ SCANS: dict[str, tuple[Plan, str, list[str], tuple[int, ...], int]] = {
         lambda s, e: plans.sample_image_stack(both(s), e, [IMAGE], ENERGIES, single_run=True),
         *("sample image stack", ["energy", "sample_y", "sample_x"], (3, 3, 4), 1),
     ),
+    # As many images as a line has points, and then as many entries: what is a line is not a frame of a point.
+    "stack by lines in one run": (
+        lambda s, e: plans.sample_image_stack([s.line], e, [IMAGE], [*ENERGIES, 295.0], single_run=True),
+        *("sample image stack", ["energy", "sample_y", "sample_x"], (4, 3, 4), 1),
+    ),
+    "stack by lines in one run of four entries": (
+        lambda s, e: plans.sample_image_stack([s.line], e, [IMAGE], ENERGIES, polarizations=range(4), single_run=True),
+        *("sample image stack", ["energy", "sample_y", "sample_x"], (3, 3, 4), 4),
+    ),
     "generic scan": (
         lambda s, e: plans.generic_scan(both(s), e, s.osa_y, 0, 1, 3, s.zoneplate_z, -1450, -1440, 4),
         *("generic scan", ["OSA_Y", "ZonePlate_Z"], (3, 4), 1),

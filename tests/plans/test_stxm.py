@@ -380,6 +380,26 @@ def test_md_is_added_and_nothing_of_the_callers_is_changed(run_engine: RunEngine
     assert documents.start["hints"]["dimensions"]
 
 
+def test_numbers_of_numpy_become_those_of_json(run_engine: RunEngine, s, station, documents):
+    region = (np.float32(-1), np.float32(1), np.int64(2), -1, 1, np.int32(3))
+    energies, turns = np.array([280, 285], np.float32), np.array([2, 3])
+    run_engine(
+        plans.sample_image_stack(
+            [s.counter], station, [region], energies, polarizations=turns, dwell=np.float32(2.5), md={"sample": "dust"}
+        ),
+        documents,
+    )
+    for start in documents.of("start"):
+        assert json.loads(json.dumps(start)) == {**start, "hints": json.loads(json.dumps(start["hints"]))}
+        assert start["plan_args"]["regions"] == [[-1.0, 1.0, 2, -1, 1, 3]]
+        assert start["plan_args"]["dwell"] == told(start)["dwell"] == 2.5
+
+
+def test_metadata_that_are_no_json():
+    with pytest.raises(TypeError, match="is no JSON: give numbers"):
+        make_standard_metadata(6, [Region(0, {})], primary_det=["counter0"], zp_def={"zpD": 1 + 2j})  # pyright: ignore[reportArgumentType]
+
+
 @ALL
 def test_pause_and_resume(run_engine: RunEngine, s, make, paused, documents, kind):
     runs, events = numbers(kind)
@@ -519,7 +539,7 @@ BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
     (lambda s, e: plans.sample_image_stack([s.counter], e, [(1, 2)], ENERGIES), r"\(1, 2\) is no region"),
     (
         lambda s, e: plans.sample_image_stack([s.counter], e, [IMAGE], ENERGIES, polarizations=[2.5]),
-        "between two places",
+        "give one of 0, 1, 2, 3, 5",
     ),
     (
         lambda s, e: plans.sample_image_stack([s.counter], e, [IMAGE], ENERGIES, polarizations=[]),
@@ -548,6 +568,29 @@ BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
         lambda s, e: plans.tomography_scan([s.counter], Endstation({"ENERGY": s.energy}), IMAGE, ENERGIES, [0.0]),
         "has no SampleFineY",
     ),
+    (lambda s, e: plans.sample_image([s.counter, s.counter], e, *IMAGE), "counter0 is among the detectors 2 times"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, dwell=1e9), "counter0_dwell: 1000000000.0 cannot be set"),
+    (lambda s, e: plans.sample_image([s.line], e, *IMAGE[:5], 100_001), "line0_line_num: 100001 cannot be set"),
+    (lambda s, e: plans.sample_image_stack(s.line, e, [(*IMAGE[:5], 100_001)], ENERGIES), "line0_line_num: 100001"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, snake="no"), "snake is 'no': give True or False"),
+    (lambda s, e: plans.generic_scan(s.counter, e, s.osa_x, 0, 1, 2, snake=1), "snake is 1: give True or False"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, md="dark"), "md is 'dark': give a dict"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, md={"hints": 3}), "hints of md is 3: give a dict"),
+    (lambda s, e: plans.sample_point_spectra([s.counter], e, None, ENERGIES), "positions is None"),
+    (lambda s, e: plans.sample_point_spectra([s.counter], e, (0.5, 1.5), ENERGIES), "a position is 0.5"),
+    (lambda s, e: plans.sample_image_stack([s.counter], e, None, ENERGIES), "regions is None"),
+    (lambda s, e: plans.sample_image_stack(s.counter, e, [IMAGE], ENERGIES, polarizations=2), "polarizations is 2"),
+    (
+        lambda s, e: plans.sample_image_stack(s.counter, e, [IMAGE], ENERGIES, polarizations=[4]),
+        "4.0 is no place of it",
+    ),
+    (lambda s, e: plans.sample_image_stack(s.counter, e, [IMAGE], ENERGIES, single_run="no"), "single_run is 'no'"),
+    (lambda s, e: plans.tomography_scan([s.counter], e, IMAGE, ENERGIES, None), "angles is empty"),
+    (lambda s, e: plans.generic_scan(s.counter, e, s.energy, 280, 290, 3, energy=285.2), "the energy is scanned"),
+    (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [1, 2]), "a row of pattern is 1"),
+    (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [[1, 1e9]]), "1000000000.0 cannot be set"),
+    (lambda s, e: Endstation(s.devices, zp_def={"zpD": float("nan")}), "zpD of zp_def is nan"),
+    (lambda s, e: Endstation(s.devices, zp_def=250), "zp_def is 250"),
     (lambda s, e: Endstation({}), "give a dict of devices"),
     (lambda s, e: Endstation({"ENERGY": 3}), "'ENERGY' of the endstation endstation is 3"),
     (lambda s, e: Endstation(s.devices, s.shutter, shutter_open="closed"), "shutter_open and shutter_close"),
@@ -557,9 +600,12 @@ BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
 @pytest.mark.parametrize(("make_bad", "word"), BAD, ids=[word for _, word in BAD])
 def test_mistakes_are_said_in_one_line_before_anything_moves(s, station, make_bad, word):
     before = positions(s)
+    sent: list[Any] = []
     with pytest.raises((ValueError, TypeError), match=word) as raised:
-        list(make_bad(s, station))
+        sent.extend(make_bad(s, station))
     assert "\n" not in str(raised.value)
+    # What a detector is set to is not found wrong after it was set, nor after another one was.
+    assert not [message for message in sent if message.command == "set"]
     assert positions(s) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
+from bluesky_ext.plans import stxm as plans
+from bluesky_ext.plans.stxm import ScanType
 
 PROFILE = Path(__file__).parents[2] / "profile_collection"
 
@@ -71,6 +75,18 @@ def test_a_scan_of_the_microscope_has_its_file_when_it_ends(profile):
         assert data["data"].shape == (2, 3, 4)
         assert data["energy"][()].tolist() == [280.0, 285.2]
         assert not np.isnan(data["data"][()]).any()
+
+
+def test_the_profile_has_a_plan_for_each_type_of_scan():
+    imported = (PROFILE / "startup" / "20-plans.py").read_text()
+    every = [name for name in plans.__all__ if is_plan_function(name)]
+    assert len(every) == len(ScanType)
+    assert [name for name in every if f" {name},\n" not in imported] == []
+
+
+def is_plan_function(name: str) -> bool:
+    """Whether a name that the plans' package has is that of a whole scan."""
+    return name.islower() and "station" in inspect.signature(getattr(plans, name)).parameters
 
 
 def test_a_startup_file_that_fails_leaves_no_sentinel(profile):

@@ -114,7 +114,7 @@ def test_a_stage_stops_beside_its_setpoint_and_again_at_the_same_place():
 def test_the_undulator_has_places_only():
     s = stxm()
     s.polarization.set(5).wait()
-    with pytest.raises(LimitError, match="between two places"):
+    with pytest.raises(LimitError, match="give one of 0, 1, 2, 3, 5"):
         s.polarization.set(2.5)
     s.epu_angle.set(45.0).wait()
     assert s.conditions().direction == 45

@@ -5,8 +5,9 @@
 
 Each leaves in its start document what an NXstxm file needs (`make_standard_metadata`), and in its streams the
 setpoints and readbacks of what moved, the ring current, and a baseline of all devices. At the end, whatever it is, the
-shutter is closed and what the scan moved goes back to where it was. Lengths are in um, angles in degrees, energies in
-eV, dwell times in ms.
+shutter is closed and what the scan moved goes back to where it was; only after a halt it stays where it stood. The
+counting time, and an energy given as ``energy=``, stay as they were set. Lengths are in um, angles in degrees, energies
+in eV, dwell times in ms.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from bluesky.protocols import Movable, Readable
 from bluesky.utils import maybe_await
 
 from bluesky_ext.plans.beam import Beam
+from bluesky_ext.plans.check import check_finite
 
 __all__ = ["Endstation", "as_endstation"]
 
@@ -53,6 +55,11 @@ class Endstation:
         for name, device in self.devices.items():
             if not isinstance(device, Readable):
                 raise TypeError(f"{name!r} of the endstation {self.name} is {device!r}: give a device that can be read")
+        zp_def = {} if self.zp_def is None else self.zp_def
+        if not isinstance(zp_def, Mapping):
+            raise TypeError(f"zp_def is {zp_def!r}: give a dict of the parameters of the zone plate, or leave it out")
+        for name, value in zp_def.items():
+            check_finite(f"{name} of zp_def", value)
         self.beam()
 
     def __repr__(self) -> str:
@@ -98,5 +105,7 @@ class Endstation:
 def as_endstation(station: Any) -> Endstation:
     """The endstation, or a TypeError that says what one is."""
     if not isinstance(station, Endstation):
-        raise TypeError(f"station is {station!r}: give an Endstation, the devices by their conventional names")
+        raise TypeError(
+            f"station is {reprlib.repr(station)}: give an Endstation, the devices by their conventional names"
+        )
     return station

@@ -8,20 +8,12 @@ from typing import Any
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
+from bluesky_ext.plans.stxm.detectors import check_detectors, set_dwell
 from bluesky_ext.plans.stxm.endstation import as_endstation
 from bluesky_ext.plans.stxm.grid import dimension, raster
 from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
 from bluesky_ext.plans.stxm.region import Region
-from bluesky_ext.plans.stxm.runs import (
-    Run,
-    check_detectors,
-    check_energy,
-    known_energy,
-    polarized,
-    run_scan,
-    set_dwell,
-    start_document,
-)
+from bluesky_ext.plans.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
 from bluesky_ext.plans.stxm.scan_type import ScanType
 
 __all__ = ["osa_focus", "sample_focus"]
@@ -65,7 +57,7 @@ def osa_focus(
     num : int
         Number of points of the line.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     md : dict, optional
@@ -119,7 +111,7 @@ def sample_focus(
     num : int
         Number of points of the line.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     md : dict, optional
@@ -153,7 +145,6 @@ def _focus(
     depth = dimension(station_, ["ZonePlate.Z"], [z_start], [z_stop], z_num)
     line = dimension(station_, [y, x], [y_start, x_start], [y_stop, x_stop], num)
     settings = check_energy(station_, energy)
-    yield from set_dwell(dets, dwell)
     metadata = make_standard_metadata(
         scan_type,
         [Region(0, {"Y": line.span(0), "X": line.span(1), "ZP.Z": depth.span()})],
@@ -169,4 +160,5 @@ def _focus(
     plan_args = {**dict(zip(names, ends, strict=True)), "energy": energy, "dwell": dwell}
     start = start_document(plan_name, metadata, dets, [depth.axes, line.axes], plan_args, md)
     runs = [Run(start, raster(depth, line))]
+    yield from set_dwell(dets, dwell)
     return (yield from run_scan(runs, dets, [*depth.motors, *line.motors], station_, settings))

@@ -13,7 +13,7 @@ from bluesky_ext.plans.grid import Axis
 from bluesky_ext.plans.stxm.endstation import Endstation
 from bluesky_ext.plans.stxm.region import Span
 
-__all__ = ["Dimension", "check_setpoints", "dimension", "raster"]
+__all__ = ["Dimension", "as_list", "check_flag", "check_setpoints", "dimension", "raster"]
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,16 @@ def check_setpoints(name: str, setpoints: Any, device: Any) -> tuple[float, ...]
         check_finite(f"a value in {name}", value)
         Axis(device, float(value), float(value), 1, False).check_limits()
     return tuple(float(value) for value in values)
+
+
+def as_list(name: str, value: Any, wanted: str) -> list[Any]:
+    """What a plan was given as a list; raises a TypeError that says what is wanted in it, if it is none."""
+    if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} is {value!r}: give a list of {wanted}")
+    return list(value)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a TypeError unless the value is True or False: of a text such as "no" nobody knows what it means."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}: give True or False")

@@ -9,22 +9,12 @@ from typing import Any
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
+from bluesky_ext.plans.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
 from bluesky_ext.plans.stxm.endstation import as_endstation
-from bluesky_ext.plans.stxm.grid import dimension, raster
+from bluesky_ext.plans.stxm.grid import check_flag, dimension, raster
 from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
 from bluesky_ext.plans.stxm.region import Region
-from bluesky_ext.plans.stxm.runs import (
-    Run,
-    check_detectors,
-    check_energy,
-    is_line_det,
-    known_energy,
-    polarized,
-    run_scan,
-    set_dwell,
-    set_lines,
-    start_document,
-)
+from bluesky_ext.plans.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
 from bluesky_ext.plans.stxm.scan_type import ScanType
 
 __all__ = [
@@ -94,7 +84,7 @@ def detector_image(
     x_num : int
         Number of columns.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     snake : bool
@@ -147,7 +137,7 @@ def osa_image(
     x_num : int
         Number of columns.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     snake : bool
@@ -200,7 +190,7 @@ def sample_image(
     x_num : int
         Number of columns.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     snake : bool
@@ -253,7 +243,7 @@ def coarse_image_scan(
     x_num : int
         Number of columns.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     snake : bool
@@ -306,7 +296,7 @@ def coarse_goni_scan(
     x_num : int
         Number of columns.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     snake : bool
@@ -340,16 +330,16 @@ def _image(
     station_ = as_endstation(station)
     dets = check_detectors(detectors, dwell, lines=image.lines)
     by_line = is_line_det(dets[0])
+    check_flag("snake", snake)
     if by_line and snake:
         raise ValueError(
             f"snake is {snake!r} and {dets[0].name} counts whole lines, all in one direction: leave it out"
         )
     rows = dimension(station_, [image.y], [y_start], [y_stop], y_num)
     columns = dimension(station_, [image.x], [x_start], [x_stop], x_num, snake=snake)
-    settings = check_energy(station_, energy)
-    yield from set_dwell(dets, dwell)
     if by_line:
-        yield from set_lines(dets, columns)
+        check_lines(dets, columns)
+    settings = check_energy(station_, energy)
     metadata = make_standard_metadata(
         image.scan_type,
         [Region(0, {"Y": rows.span(), "X": columns.span()})],
@@ -368,4 +358,7 @@ def _image(
     motors = rows.motors if by_line else [*rows.motors, *columns.motors]
     runs = [Run(start, raster(rows, None if by_line else columns, snake=snake))]
     carried = {columns.motors[0]: columns.setpoints()[0]} if by_line else {}
+    yield from set_dwell(dets, dwell)
+    if by_line:
+        yield from set_lines(dets, columns)
     return (yield from run_scan(runs, dets, motors, station_, settings, carried=carried))

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bluesky_ext.plans.check import check_finite
 from bluesky_ext.plans.stxm.region import Polarized, Region
 from bluesky_ext.plans.stxm.scan_type import ScanType
 
-__all__ = ["image_index", "make_standard_metadata", "sequence_map"]
+__all__ = ["as_json", "image_index", "make_standard_metadata", "sequence_map"]
 
 # A start document is read by everyone: it is not to hold a line for each of a million points.
 MOST_EVENTS = 10_000
@@ -114,12 +116,12 @@ def make_standard_metadata(
         "primary_det": list(primary_det),
         "default_det": default,
         "zp_def": dict(zp_def or {}),
-        "wdg_com": _json(request),
-        "img_idx_map": _json(whole),
+        "wdg_com": as_json(request),
+        "img_idx_map": as_json(whole),
         "sequence_map": {str(event): dict(place) for event, place in (sequence_map or {}).items()},
         "rev_lu_dct": dict(rev_lu_dct or {}),
     }
-    return _json(metadata)
+    return as_json(metadata)
 
 
 def image_index(
@@ -189,6 +191,13 @@ def sequence_map(images: int, rows: int, columns: int, *, snake: bool = False) -
     return dict(enumerate(places))
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """JSON of a value, in which numbers and arrays of numpy are numbers and lists."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, np.generic | np.ndarray):
+            return item.tolist()
+        raise TypeError(f"{item!r} in the metadata is no JSON: give numbers, texts, lists and dicts")
+
     # Whoever reads it has to be able to: nan is no JSON.
-    return json.dumps(value, allow_nan=False)
+    return json.dumps(value, allow_nan=False, default=plain)

@@ -9,21 +9,12 @@ from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import is_finite
+from bluesky_ext.plans.stxm.detectors import check_detectors, check_dwell, set_dwell
 from bluesky_ext.plans.stxm.endstation import as_endstation
-from bluesky_ext.plans.stxm.grid import dimension, raster
+from bluesky_ext.plans.stxm.grid import as_list, dimension, raster
 from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
 from bluesky_ext.plans.stxm.region import Region
-from bluesky_ext.plans.stxm.runs import (
-    Run,
-    Setting,
-    check_detectors,
-    check_energy,
-    known_energy,
-    polarized,
-    run_scan,
-    set_dwell,
-    start_document,
-)
+from bluesky_ext.plans.stxm.runs import Run, Setting, check_energy, known_energy, polarized, run_scan, start_document
 from bluesky_ext.plans.stxm.scan_type import ScanType
 
 __all__ = ["pattern_gen_scan"]
@@ -59,7 +50,7 @@ def pattern_gen_scan(
     pattern : list of lists
         Rows of exposure times in ms, each above 0.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     md : dict, optional
         More metadata for the start document.
 
@@ -76,10 +67,11 @@ def pattern_gen_scan(
         raise ValueError(
             "pattern_gen_scan needs detectors with dwell, which it sets at each point: give such detectors"
         )
+    for time in {time for row in exposures for time in row}:
+        check_dwell(dets, time)
     rows = dimension(station_, ["SampleFineY"], [y_start], [y_stop], len(exposures))
     columns = dimension(station_, ["SampleFineX"], [x_start], [x_stop], len(exposures[0]))
     settings = check_energy(station_, energy)
-    yield from set_dwell(dets, exposures[0][0])
     metadata = make_standard_metadata(
         ScanType.PATTERN_GEN_SCAN,
         [Region(0, {"Y": rows.span(), "X": columns.span()})],
@@ -102,6 +94,7 @@ def pattern_gen_scan(
         {**point, **dict.fromkeys(dwells, time)} for point, time in zip(raster(rows, columns), times, strict=True)
     ]
     runs = [Run(start, points)]
+    yield from set_dwell(dets, exposures[0][0])
     return (
         yield from run_scan(
             runs, dets, [*rows.motors, *columns.motors], station_, settings, also=list(map(Setting, dwells))
@@ -111,7 +104,7 @@ def pattern_gen_scan(
 
 def _exposures(pattern: Any) -> list[tuple[float, ...]]:
     """The rows of a pattern; raises a ValueError if they are not of one length, or not all above 0."""
-    rows = [tuple(row) for row in pattern]
+    rows = [tuple(as_list("a row of pattern", row, "times")) for row in as_list("pattern", pattern, "rows of times")]
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
         raise ValueError(
             f"pattern has rows of {[len(row) for row in rows]} points: give rows of one length, of 1 at least"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,26 +13,23 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator, plan
 
-from bluesky_ext.plans.check import check_positive
-from bluesky_ext.plans.grid import Axis, as_detectors
+from bluesky_ext.plans.grid import Axis
 from bluesky_ext.plans.kept import read_setting
 from bluesky_ext.plans.stxm.endstation import Endstation
-from bluesky_ext.plans.stxm.grid import Dimension, check_setpoints
+from bluesky_ext.plans.stxm.grid import check_setpoints
+from bluesky_ext.plans.stxm.metadata import as_json
 from bluesky_ext.plans.stxm.region import Polarized
 
 __all__ = [
     "Run",
     "Setting",
     "as_seen",
-    "check_detectors",
     "check_energy",
-    "is_line_det",
+    "given_md",
     "known_energy",
     "measure",
     "polarized",
     "run_scan",
-    "set_dwell",
-    "set_lines",
     "start_document",
 ]
 
@@ -87,59 +85,6 @@ class Setting:
     def describe(self) -> Any:
         """Its data key."""
         return self._signal.describe()
-
-
-def is_line_det(detector: Any) -> bool:
-    """Whether a detector counts a whole line for each trigger, as `bluesky_ext.sim.LineCounter` does."""
-    return all(hasattr(detector, name) for name in ("line_start", "line_stop", "line_num"))
-
-
-def check_detectors(detectors: Any, dwell: float, *, lines: bool = False) -> tuple[Any, ...]:
-    """The detectors as a tuple; raises a ValueError or TypeError that says what is wrong with them.
-
-    Parameters
-    ----------
-    detectors : iterable or Readable
-        What the plan was given.
-    dwell : float
-        Counting time in ms.
-    lines : bool
-        Whether the scan can be made with detectors that count a line for each trigger.
-    """
-    check_positive("dwell", dwell)
-    dets = as_detectors(detectors)
-    if not any(_exposure(det) for det in dets):
-        names = ", ".join(det.name for det in dets)
-        raise ValueError(f"none of the detectors ({names}) has dwell or cam.acquire_time: give one that counts so long")
-    by_line = [det.name for det in dets if is_line_det(det)]
-    if by_line and not lines:
-        raise ValueError(f"{by_line[0]} counts whole lines, and this scan is made point by point: give point detectors")
-    if by_line and len(by_line) < len(dets):
-        raise ValueError(f"{by_line[0]} counts whole lines and other detectors points: give detectors of one kind")
-    return dets
-
-
-@plan
-def set_dwell(detectors: Sequence[Readable], dwell: float) -> MsgGenerator[None]:
-    """Set how long the detectors count, in ms."""
-    for signal, factor in filter(None, map(_exposure, detectors)):
-        yield from bps.mv(signal, dwell * factor)
-
-
-def _exposure(detector: Any) -> tuple[Any, float] | None:
-    """The signal that says how long a detector counts, and how many of its units are 1 ms."""
-    if hasattr(detector, "dwell"):
-        return detector.dwell, 1.0
-    signal = getattr(getattr(detector, "cam", None), "acquire_time", None)
-    return None if signal is None else (signal, 1e-3)
-
-
-@plan
-def set_lines(detectors: Sequence[Any], columns: Dimension) -> MsgGenerator[None]:
-    """Set which line the line detectors count."""
-    axis = columns.axes[0]
-    for det in detectors:
-        yield from bps.mv(det.line_start, axis.start, det.line_stop, axis.stop, det.line_num, axis.num)
 
 
 def check_energy(station: Endstation, energy: float | None) -> dict[Any, float]:
@@ -198,11 +143,11 @@ def start_document(
     axes : sequence of sequence of Axis
         The dimensions of the run, the slowest first: the axes in each move together. None if its points make no grid.
     plan_args : mapping
-        The arguments of the plan, as JSON has them.
+        The arguments of the plan, which become what JSON has.
     md : mapping, optional
         The caller's metadata.
     """
-    given = dict(md or {})
+    given = given_md(md)
     motors = [axis.motor for dimension in axes for axis in dimension]
     shape = [dimension[0].num for dimension in axes]
     points = 1
@@ -222,13 +167,24 @@ def start_document(
     }
     return {
         "plan_name": plan_name,
-        "plan_args": {"detectors": [repr(det) for det in detectors], **plan_args},
+        "plan_args": {"detectors": [repr(det) for det in detectors], **json.loads(as_json(plan_args))},
         "detectors": [det.name for det in detectors],
         **(grid if axes else {}),
         "metadata": metadata,
         **given,
-        "hints": {**hints, **given.get("hints", {})},
+        "hints": {**hints, **given["hints"]},
     }
+
+
+def given_md(md: Any) -> dict[str, Any]:
+    """The caller's metadata as a new dict, with hints; raises a TypeError if they are no dict."""
+    given = {} if md is None else md
+    if not isinstance(given, Mapping):
+        raise TypeError(f"md is {md!r}: give a dict, or leave it out")
+    hints = given.get("hints")
+    if hints is not None and not isinstance(hints, Mapping):
+        raise TypeError(f"hints of md is {hints!r}: give a dict, or leave it out")
+    return {**given, "hints": dict(hints or {})}
 
 
 def _fields(motor: Any) -> list[str]:
@@ -247,7 +203,7 @@ def run_scan(
 ) -> MsgGenerator[str]:
     """Measure the runs one after the other with the shutter open.
 
-    At every end the shutter is closed, and what the runs moved goes back to where it was.
+    At every end the shutter is closed, and what the runs moved goes back to where it was; ``settings`` stay.
 
     Parameters
     ----------

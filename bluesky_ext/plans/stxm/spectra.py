@@ -10,20 +10,12 @@ from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_finite
 from bluesky_ext.plans.grid import Axis, Grid
+from bluesky_ext.plans.stxm.detectors import check_detectors, set_dwell
 from bluesky_ext.plans.stxm.endstation import as_endstation
-from bluesky_ext.plans.stxm.grid import Dimension, check_setpoints, dimension
+from bluesky_ext.plans.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension
 from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
 from bluesky_ext.plans.stxm.region import Region, Span
-from bluesky_ext.plans.stxm.runs import (
-    Run,
-    check_detectors,
-    check_energy,
-    known_energy,
-    polarized,
-    run_scan,
-    set_dwell,
-    start_document,
-)
+from bluesky_ext.plans.stxm.runs import Run, check_energy, given_md, known_energy, polarized, run_scan, start_document
 from bluesky_ext.plans.stxm.scan_type import ScanType
 
 __all__ = ["generic_scan", "sample_line_spectra", "sample_point_spectra"]
@@ -70,7 +62,6 @@ def sample_point_spectra(
     places = _places(positions)
     check_setpoints("y of positions", [place[0] for place in places], y)
     check_setpoints("x of positions", [place[1] for place in places], x)
-    yield from set_dwell(dets, dwell)
     regions = [
         Region(number, {"Y": Span("SampleFineY", place[:1], y.name), "X": Span("SampleFineX", place[1:], x.name)})
         for number, place in enumerate(places)
@@ -89,6 +80,7 @@ def sample_point_spectra(
     start = start_document("sample_point_spectra", metadata, dets, [], plan_args, md)
     start |= _shape(md, [energy, y, x], len(values) * len(places))
     points = [{energy: value, y: place[0], x: place[1]} for value in values for place in places]
+    yield from set_dwell(dets, dwell)
     return (yield from run_scan([Run(start, points)], dets, [energy, y, x], station_))
 
 
@@ -139,7 +131,6 @@ def sample_line_spectra(
     energy = station_["ENERGY"]
     values = check_setpoints("energies", energies, energy)
     line = dimension(station_, ["SampleFineY", "SampleFineX"], [y_start, x_start], [y_stop, x_stop], num)
-    yield from set_dwell(dets, dwell)
     metadata = make_standard_metadata(
         ScanType.SAMPLE_LINE_SPECTRA,
         [Region(0, {"Y": line.span(0), "X": line.span(1)})],
@@ -158,6 +149,7 @@ def sample_line_spectra(
     spectrum = Axis(energy, values[0], values[-1], len(values), False)
     start = start_document("sample_line_spectra", metadata, dets, [[spectrum], line.axes], plan_args, md)
     points = [{energy: value, **point} for value in values for point in line.points()]
+    yield from set_dwell(dets, dwell)
     return (yield from run_scan([Run(start, points)], dets, [energy, *line.motors], station_))
 
 
@@ -182,7 +174,7 @@ def generic_scan(
     *args : Movable or float
         Four for each device, the slowest first: ``motor, start, stop, num``.
     energy : float, optional
-        Photon energy in eV. By default it stays as it is.
+        Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
     snake : bool
@@ -197,6 +189,7 @@ def generic_scan(
     """
     station_ = as_endstation(station)
     dets = check_detectors(detectors, dwell)
+    check_flag("snake", snake)
     grid = Grid.parse(args, snake)
     if len(grid.axes) > 3:
         raise ValueError(f"{len(grid.axes)} devices are too many for a generic scan: give 1, 2 or 3")
@@ -204,7 +197,8 @@ def generic_scan(
         axis.check_limits()
     dimensions = [Dimension((axis,), (station_.name_of(axis.motor),)) for axis in grid.axes]
     settings = check_energy(station_, energy)
-    yield from set_dwell(dets, dwell)
+    if any(device in grid.motors for device in settings):
+        raise ValueError(f"energy is {energy!r} and the energy is scanned: leave it out")
     # The fastest is x: as in the metadata of such scans.
     spans = {name: dim.span() for name, dim in zip("XYZ", reversed(dimensions), strict=False)}
     *slow, fast = [dim.num for dim in dimensions]
@@ -227,12 +221,16 @@ def generic_scan(
     told = [repr(arg) if isinstance(arg, Movable) else arg for arg in args]
     plan_args = {"args": told, "energy": energy, "dwell": dwell, "snake": snake}
     start = start_document("generic_scan", metadata, dets, [[axis] for axis in grid.axes], plan_args, md)
+    yield from set_dwell(dets, dwell)
     return (yield from run_scan([Run(start, list(grid.points()))], dets, list(grid.motors), station_, settings))
 
 
 def _places(positions: Any) -> list[tuple[float, float]]:
     """The positions as pairs of numbers."""
-    places = [tuple(place) for place in positions]
+    places = [
+        tuple(as_list("a position", place, "(y, x)"))
+        for place in as_list("positions", positions, "(y, x) of each point")
+    ]
     if not places:
         raise ValueError("positions is empty: give (y, x) for one point or more")
     for place in places:
@@ -248,5 +246,5 @@ def _shape(md: Any, motors: Sequence[Any], points: int) -> dict[str, Any]:
     told = {"motors": [motor.name for motor in motors], "num_points": points, "num_intervals": points - 1}
     dimensions = [([name], "primary") for name in getattr(motors[0], "hints", {}).get("fields", [])]
     hints = {"dimensions": dimensions} if dimensions else {}
-    given = dict(md or {})
-    return {**told, **given, "hints": {**hints, **given.get("hints", {})}}
+    given = given_md(md)
+    return {**told, **given, "hints": {**hints, **given["hints"]}}

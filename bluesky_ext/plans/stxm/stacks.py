@@ -11,20 +11,12 @@ from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_finite
 from bluesky_ext.plans.grid import Axis
+from bluesky_ext.plans.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
 from bluesky_ext.plans.stxm.endstation import Endstation, as_endstation
-from bluesky_ext.plans.stxm.grid import Dimension, check_setpoints, dimension, raster
+from bluesky_ext.plans.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension, raster
 from bluesky_ext.plans.stxm.metadata import image_index, make_standard_metadata, sequence_map
 from bluesky_ext.plans.stxm.region import Polarized, Region, Span
-from bluesky_ext.plans.stxm.runs import (
-    Run,
-    check_detectors,
-    is_line_det,
-    polarized,
-    run_scan,
-    set_dwell,
-    set_lines,
-    start_document,
-)
+from bluesky_ext.plans.stxm.runs import Run, polarized, run_scan, start_document
 from bluesky_ext.plans.stxm.scan_type import ScanType
 
 __all__ = ["ptychography_scan", "sample_image_stack", "tomography_scan"]
@@ -120,7 +112,11 @@ def tomography_scan(
         The uid of the first run.
     """
     kind = Stack("tomography_scan", ScanType.TOMOGRAPHY_SCAN, single_run, lines=True)
-    return (yield from _stack(kind, detectors, station, [region], energies, polarizations, angles, dwell, md))
+    return (
+        yield from _stack(
+            kind, detectors, station, [region], energies, polarizations, () if angles is None else angles, dwell, md
+        )
+    )
 
 
 @plan
@@ -226,6 +222,7 @@ def _stack(
     station_ = as_endstation(station)
     dets = check_detectors(detectors, dwell, lines=kind.lines)
     by_line = is_line_det(dets[0])
+    check_flag("single_run", kind.single_run)
     images = _images(station_, regions)
     values = check_setpoints("energies", energies, station_["ENERGY"])
     turns = () if angles is None else check_setpoints("angles", angles, station_["GoniTheta"])
@@ -234,9 +231,8 @@ def _stack(
         raise ValueError(f"{dets[0].name} counts lines of one length and place: give regions with the same x")
     if kind.single_run and len({(rows.num, columns.num) for rows, columns in images}) > 1:
         raise ValueError("single_run is True and the regions differ in their numbers of points: leave it out")
-    yield from set_dwell(dets, dwell)
     if by_line:
-        yield from set_lines(dets, images[0][1])
+        check_lines(dets, images[0][1])
     settings = given if given else (yield from polarized(station_))
     turned = {"GONI.T": Span("GoniTheta", turns, station_["GoniTheta"].name)} if turns else {}
     places = [
@@ -293,6 +289,9 @@ def _stack(
     scanned = list(planes[0].settings)
     moved = planes[0].image[0].motors if by_line else [*planes[0].image[0].motors, *planes[0].image[1].motors]
     carried = {images[0][1].motors[0]: images[0][1].setpoints()[0]} if by_line else {}
+    yield from set_dwell(dets, dwell)
+    if by_line:
+        yield from set_lines(dets, images[0][1])
     return (yield from run_scan(runs, dets, [*scanned, *moved], station_, carried=carried))
 
 
@@ -341,7 +340,7 @@ def _undulator(station: Endstation, setting: Polarized) -> dict[Any, float]:
 def _images(station: Endstation, regions: Any) -> list[tuple[Dimension, Dimension]]:
     """Rows and columns of each region."""
     images = []
-    for region in list(regions):
+    for region in as_list("regions", regions, "the regions"):
         ends = list(region) if hasattr(region, "__iter__") else []
         if len(ends) != 6:
             raise ValueError(f"{region!r} is no region: give (y_start, y_stop, y_num, x_start, x_stop, x_num)")
@@ -358,7 +357,7 @@ def _polarizations(station: Endstation, polarizations: Any) -> list[Polarized]:
     if polarizations is None:
         return []
     settings = []
-    for given in list(polarizations):
+    for given in as_list("polarizations", polarizations, "the settings"):
         values = list(given) if hasattr(given, "__iter__") else [given]
         if not 1 <= len(values) <= 3:
             raise ValueError(f"polarizations has {given!r} in it: give a number, or (polarization, offset, angle)")
