@@ -183,7 +183,7 @@ def _of_directory(directory: Path, structure_clients: str, readable: Sequence[st
         )
         # Errors of the server come as responses, so that the client tries again when the database was locked.
         context = Context.from_app(build_app(tree), raise_server_exceptions=False)
-        context.http_client.send = Gate(context.http_client.send)
+        context.http_client.send = Gate(context.http_client)
         return from_context(context, structure_clients)
 
 

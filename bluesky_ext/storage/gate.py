@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Gate"]
 
 
 class Gate:
-    """Sends requests, as the function does that it is given, until it is shut.
+    """The method ``send`` of a client, through which all its requests go, until it is shut.
 
     The app of an embedded catalogue lives in a thread. A request that is under way when this ends never comes back,
     and one that begins after that starts the app again, without what it needs.
 
     Parameters
     ----------
-    send : callable
-        The method ``send`` of an httpx client, through which all its requests go.
+    client : httpx.Client
+        The client.
     """
 
-    def __init__(self, send: Callable[..., Any]) -> None:
-        self._send = send
+    def __init__(self, client: Any) -> None:
+        self._client = client
         self._changed = threading.Condition()
         self._under_way = 0
         self._shut = False
@@ -34,7 +33,7 @@ class Gate:
                 raise RuntimeError("the catalogue has been closed: open it again with open_catalog")
             self._under_way += 1
         try:
-            return self._send(*args, **kwargs)
+            return type(self._client).send(self._client, *args, **kwargs)
         finally:
             with self._changed:
                 self._under_way -= 1
