@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -85,8 +87,10 @@ class Pipeline(BaseModel):
 def of_factory(factory: Callable[..., Any], name: str) -> type[Pipeline]:
     """Return the pipeline of a plain function, or of the class of a stage: its settings are their keywords.
 
-    If one of these is ``executor``, that is the site's and no setting. What the stage that it returns makes is kept.
+    They are checked against annotations of what TOML has: numbers, strings, booleans, lists and tables of these. If one
+    of them is ``executor``, that is the site's and no setting. What the stage that it returns makes is kept.
     """
+    types = _types(factory)
     fields: dict[str, Any] = {}
     extra: Literal["allow", "forbid"] = "forbid"
     takes_executor = False
@@ -96,7 +100,7 @@ def of_factory(factory: Callable[..., Any], name: str) -> type[Pipeline]:
         elif key == "executor":
             takes_executor = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            fields[key] = (Any, ... if parameter.default is parameter.empty else parameter.default)
+            fields[key] = (types.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
 
     class OfFactory(Pipeline):
         distributes: ClassVar[bool] = takes_executor
@@ -122,3 +126,22 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(factory).parameters
     except ValueError as error:
         raise TypeError(f"{factory!r} does not say what it takes: give a function of Python") from error
+
+
+def _types(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of parameters that a file of settings can be checked against."""
+    try:
+        hints = get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+    except (AttributeError, NameError, TypeError):  # names that are there for type checkers only
+        return {}
+    return {key: hint for key, hint in hints.items() if _is_plain(hint)}
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether a type is one of what TOML has, or of paths; or made of such."""
+    if get_origin(hint) is Literal:
+        return True
+    if parts := get_args(hint):
+        origin = get_origin(hint)
+        return origin in (Union, UnionType, list, tuple, dict, Sequence, Mapping) and all(map(_is_plain, parts))
+    return hint in (bool, int, float, str, Path, list, dict, NoneType, Ellipsis)
