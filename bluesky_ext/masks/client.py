@@ -42,6 +42,7 @@ class MaskClient:
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> directory = tempfile.TemporaryDirectory()
     >>> masks = MaskClient.embedded(directory.name, detector_shapes={"pilatus100k": (195, 487)})
     >>> uid = masks.register_mask("pilatus100k", "beamstop", np.ones((195, 487), bool))

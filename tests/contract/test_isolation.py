@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -101,9 +102,8 @@ def test_each_run_is_mapped_on_its_own_grid():
 def test_nothing_of_a_run_is_kept_when_it_is_over(case):
     def alive():
         gc.collect()
-        return [
-            sum(isinstance(thing, kind) for thing in gc.get_objects()) for kind in (Run, Stream, Joiner, DerivedRun)
-        ]
+        count = Counter(map(type, gc.get_objects()))
+        return [count[kind] for kind in (Run, Stream, Joiner, DerivedRun)]
 
     stage = case.make()
     feed(stage, reuid(case.given(raw_run())))
