@@ -9,11 +9,12 @@ import numpy as np
 
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
+from suitcase_nxstxm.metadata import as_number
 from suitcase_nxstxm.placement import by_set_points, check_fits, unit_of
 from suitcase_nxstxm.request import Axis, Request
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.signals import Signals, as_floats
-from suitcase_nxstxm.streams import Stream, scalar
+from suitcase_nxstxm.streams import Stream
 
 __all__ = ["Arrival"]
 
@@ -67,7 +68,7 @@ class Arrival:
                 signals.detector(name, info, where, array.ravel(), None if found is None else taken)
             else:
                 raise MisfitError(f"{key!r} of {what} has {array.size} numbers where another detector has {number}")
-        if stream.monitor is not None and (current := scalar(data.get(stream.monitor))) is not None:
+        if stream.monitor is not None and (current := as_number(data.get(stream.monitor))) is not None:
             signals.monitor(stream.info[stream.monitor], where, current)
         self._dwells(signals, stream, data, where, taken)
         self._positions(signals, stream, data, where, taken)
@@ -100,7 +101,7 @@ class Arrival:
         for key, name in stream.detectors.items():
             if stream.dwells and key in data and key not in stream.aside:
                 dwell = stream.dwell_of(key, key == self.default)
-                value = scalar(data.get(dwell)) if dwell is not None else None
+                value = as_number(data.get(dwell)) if dwell is not None else None
                 if dwell is not None and value is not None:
                     seconds = stream.seconds(dwell, value, in_ms=not self._request.follows)
                     if seconds is not None:
@@ -112,8 +113,8 @@ class Arrival:
         """Put the positions that were read to their lists; and to axes whose set points aren't known."""
         layout, number = signals.entry.layout, taken.stop - taken.start
         for name, position in stream.positions.items():
-            read = scalar(data.get(position.readback)) if position.readback else None
-            aim = scalar(data.get(position.set_point)) if position.set_point else None
+            read = as_number(data.get(position.readback)) if position.readback else None
+            aim = as_number(data.get(position.set_point)) if position.set_point else None
             units = mended_units(self._request.devices.role_of(name), position.units)
             # What is read once a line holds for the line only if it didn't move along it.
             stands = name not in layout.fields or layout.fields[name][1] < len(layout.shape) - 1

@@ -55,13 +55,12 @@ class Asked:
 
     def own(self) -> Mapping[str, Any]:
         """The region of this run."""
-        listed = self.metadata.get("sp_id_lst")
+        mine, all_ = self.metadata.get("rois"), self.wdg_com.get("SPATIAL_ROIS")
         key = self.place.get("sp_id")
         if "sp_id" not in self.place:
-            rois = self.metadata.get("rois")
-            alone = list(rois) if isinstance(rois, Mapping) and len(rois) == 1 else []
+            listed = self.metadata.get("sp_id_lst")
+            alone = list(mine) if isinstance(mine, Mapping) and len(mine) == 1 else []
             key = next(iter((*alone, *(listed if isinstance(listed, Sequence) else ()))), None)
-        mine, all_ = self.metadata.get("rois"), self.wdg_com.get("SPATIAL_ROIS")
         known = [regions for regions in (mine, all_) if isinstance(regions, Mapping) and regions]
         for regions in known:
             if str(key) in regions:

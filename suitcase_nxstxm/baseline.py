@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from suitcase_nxstxm.devices import Devices, mended_units
+from suitcase_nxstxm.metadata import as_number
 from suitcase_nxstxm.readings import owners
-from suitcase_nxstxm.streams import scalar
 
 __all__ = ["of_roles"]
 
@@ -18,7 +18,7 @@ def of_roles(
     """The value and the unit that each role has; of several devices for one role those of the first by its name."""
     found: dict[str, tuple[int, float, str | None]] = {}
     for key, device in owners(descriptor).items():
-        role, value = devices.role_of(device), scalar(data.get(key))
+        role, value = devices.role_of(device), as_number(data.get(key))
         if role is None or value is None or key.endswith("setpoint"):
             continue
         units = mended_units(role, descriptor["data_keys"][key].get("units"))

@@ -46,13 +46,13 @@ class EntryGroup:
 
     Parameters
     ----------
-    group
+    found
         The NXentry.
 
     Attributes
     ----------
-    instrument, collection
-        Its NXinstrument and its NXcollection.
+    group, instrument, collection
+        The NXentry, its NXinstrument and its NXcollection.
     runs
         The table of its runs.
     arrays

@@ -76,4 +76,4 @@ def _plain(value: object) -> object:
 
 def as_number(value: object) -> float | None:
     """A number as a float; None for anything else."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else None

@@ -18,6 +18,7 @@ from suitcase_nxstxm.entries import Entries
 from suitcase_nxstxm.entry import Entry, Facts
 from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.images import Images
+from suitcase_nxstxm.metadata import as_number
 from suitcase_nxstxm.nexus import name_in
 from suitcase_nxstxm.placement import Path
 from suitcase_nxstxm.places import remember
@@ -27,7 +28,7 @@ from suitcase_nxstxm.rows import Rows
 from suitcase_nxstxm.runs import BY_TIME
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.signals import Signals
-from suitcase_nxstxm.streams import Stream, scalar
+from suitcase_nxstxm.streams import Stream
 
 __all__ = ["Run"]
 
@@ -274,7 +275,7 @@ class Run:
         entry, energies = self._first, self.request.energies
         position = stream.positions.get("energy")
         keys = () if position is None else (position.set_point, position.readback)
-        read = [scalar(data.get(key)) for key in keys if key is not None]
+        read = [as_number(data.get(key)) for key in keys if key is not None]
         baseline = self._known["energy"][0] if "energy" in self._known else None
         by_energy = [plane for value in (*read, baseline) if (plane := _nearest(energies, value)) is not None]
         table = entry.there.runs

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from suitcase_nxstxm.errors import UnknownDetectorError
 from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.readings import owners
 from suitcase_nxstxm.request import Request
 
-__all__ = ["Position", "Stream", "matches", "region_of", "scalar"]
+__all__ = ["Position", "Stream", "matches", "region_of"]
 
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
 _DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
@@ -235,8 +233,3 @@ def _position(keys: list[str], info: Mapping[str, Any], device: str) -> Position
 
 def _readback(positions: Mapping[str, Position], key: str) -> str | None:
     return next((p.readback for p in positions.values() if key == p.readback), None)
-
-
-def scalar(value: object) -> float | None:
-    """A number that an event has for a position; None if it is an array or none."""
-    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else None

@@ -8,15 +8,14 @@ import zmq
 
 from bluesky_ext.transport.address import Address, bind_address, connect_address
 from bluesky_ext.transport.curve import be_client, be_server
+from bluesky_ext.transport.farewell import SLICE
 from bluesky_ext.transport.monitor import Monitor
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
     from zmq.auth.thread import ThreadAuthenticator
 
-__all__ = ["SLICE", "End"]
-
-SLICE = 0.1  # s, after which one who waits looks up
+__all__ = ["End"]
 
 
 class End:

@@ -10,9 +10,9 @@ import zmq
 
 from bluesky_ext.transport.monitor import Event, Monitor
 
-__all__ = ["farewell"]
+__all__ = ["SLICE", "farewell"]
 
-_SLICE = 0.1  # s, after which one who waits looks up
+SLICE = 0.1  # s, after which one who waits looks up
 _GRACE = 0.5  # s, in which 0MQ closes what has been cut off, and notices that there is nothing to send
 
 
@@ -47,7 +47,7 @@ def farewell(
     in_time = True
     while not _is_over(monitor, happened):
         looked()
-        if in_time and time.monotonic() > max(end(), began + _SLICE):
+        if in_time and time.monotonic() > max(end(), began + SLICE):
             in_time = False
             given_up()
         if time.monotonic() > max(end(), began) + 4 * _GRACE:
@@ -57,7 +57,7 @@ def farewell(
 
 
 def _is_over(monitor: Monitor, happened: Callable[[Event], object]) -> bool:
-    monitor.socket.poll(round(_SLICE * 1000))
+    monitor.socket.poll(round(SLICE * 1000))
     for event in monitor.events():
         if event.kind == zmq.Event.MONITOR_STOPPED:
             return True

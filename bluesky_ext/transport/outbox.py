@@ -13,18 +13,16 @@ import zmq
 
 from bluesky_ext.documents.framing import Buffer
 from bluesky_ext.transport.curve import be_client
-from bluesky_ext.transport.farewell import farewell
+from bluesky_ext.transport.farewell import SLICE, farewell
 from bluesky_ext.transport.monitor import Event, Monitor
 from bluesky_ext.transport.wire import LARGE
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
 
-__all__ = ["SLICE", "Outbox"]
+__all__ = ["Outbox"]
 
 log = logging.getLogger(__name__)
-
-SLICE = 0.1  # s, after which a publisher that waits looks up
 
 
 class Outbox:

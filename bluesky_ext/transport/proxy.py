@@ -12,8 +12,8 @@ import zmq
 
 from bluesky_ext.documents.guard import Complaints
 from bluesky_ext.transport.address import Address
-from bluesky_ext.transport.end import SLICE, End
-from bluesky_ext.transport.farewell import farewell
+from bluesky_ext.transport.end import End
+from bluesky_ext.transport.farewell import SLICE, farewell
 from bluesky_ext.transport.listeners import Listeners
 from bluesky_ext.transport.monitor import FAILED, Event
 from bluesky_ext.transport.signals import interruptible

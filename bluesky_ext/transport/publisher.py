@@ -16,8 +16,9 @@ from bluesky_ext.documents.framing import Buffer
 from bluesky_ext.documents.guard import Complaints, OnError
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.audience import Audience
+from bluesky_ext.transport.farewell import SLICE
 from bluesky_ext.transport.monitor import refusal
-from bluesky_ext.transport.outbox import SLICE, Outbox
+from bluesky_ext.transport.outbox import Outbox
 from bluesky_ext.transport.stats import Published
 from bluesky_ext.transport.wire import MAX_BYTES, Serializer, Wire, check_prefix, check_serializer, pack
 
