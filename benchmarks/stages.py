@@ -11,7 +11,7 @@ import numpy as np
 from bluesky.callbacks.stream import LiveDispatcher
 
 from benchmarks.runner import Pair, run
-from bluesky_ext.documents import Map, Reduce
+from bluesky_ext.engine import Map, Reduce
 
 
 def double(data, seq_num):

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
         Sparsifier,
         TrackLinker,
     )
-    from bluesky_ext.documents import Lanes, Recorder, Recording, compose
+    from bluesky_ext.engine import Lanes, Recorder, Recording, compose
     from bluesky_ext.masks import MaskClient, combine_masks
-    from bluesky_ext.playback import replay
-    from bluesky_ext.server import serve
+    from bluesky_ext.server import replay, serve
     from bluesky_ext.storage import as_sink, as_source, open_catalog, save
     from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 
@@ -63,10 +62,9 @@ __getattr__, __dir__ = lazy(
             *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
             *("MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
         ),
-        "bluesky_ext.documents": ("Lanes", "Recorder", "Recording", "compose"),
+        "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.masks": ("MaskClient", "combine_masks"),
-        "bluesky_ext.playback": ("replay",),
-        "bluesky_ext.server": ("serve",),
+        "bluesky_ext.server": ("replay", "serve"),
         "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),
         "bluesky_ext.transport": ("Proxy", "Publisher", "RemoteDispatcher", "background"),
     },

@@ -15,7 +15,7 @@ import xarray as xr
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
-from bluesky_ext.documents import DerivedRun, frames_of
+from bluesky_ext.engine import DerivedRun, frames_of
 from bluesky_ext.peaks import StreamLinker, crystal_maps
 
 PARTICLE = "particle"

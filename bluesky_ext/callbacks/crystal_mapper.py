@@ -17,8 +17,8 @@ from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.documents import DerivedRun, Reduce, as_image, as_source
-from bluesky_ext.documents.run import Run
+from bluesky_ext.engine import DerivedRun, Reduce, as_image, as_source
+from bluesky_ext.engine.stages.run import Run
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
@@ -89,7 +89,7 @@ class CrystalMapper(Reduce):
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
     on_error, handlers, root_map, hash_images, stale_after, max_open_runs
-        As for `bluesky_ext.documents.Stage`; here images, which are few, count in the sha256 unless told otherwise.
+        As for `bluesky_ext.engine.Stage`; here images, which are few, count in the sha256 unless told otherwise.
     **locate_kwargs
         Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
 
@@ -215,7 +215,7 @@ class CrystalMapper(Reduce):
         Parameters
         ----------
         source : Recording, path, run, list or function
-            The documents, as `bluesky_ext.documents.as_source` takes them.
+            The documents, as `bluesky_ext.engine.as_source` takes them.
         """
         if isinstance(source, Iterator):
             raise TypeError(f"{source!r} can be read only once: give a list, a Recording, a run or a function")

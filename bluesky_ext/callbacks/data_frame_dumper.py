@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from event_model import compose_run
 
-from bluesky_ext.documents import as_sink
-from bluesky_ext.documents.descriptors import data_key
+from bluesky_ext.engine import as_sink
+from bluesky_ext.engine.documents.descriptors import data_key
 
 #: Rows of one event_page.
 PAGE = 10_000

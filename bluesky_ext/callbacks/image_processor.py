@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.documents import as_image
+from bluesky_ext.engine import as_image
 from bluesky_ext.images import apply_mask, check_mask, read_image, reduce_frames, warm_up, warm_up_masking
 from bluesky_ext.masks.given import GivenMasks, UsedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -85,7 +85,7 @@ class ImageProcessor(MaskedMap):
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
     **options
-        ``executor``, ``on_error`` and so on, as for `bluesky_ext.documents.Map`.
+        ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`.
 
     Examples
     --------

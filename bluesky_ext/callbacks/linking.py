@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from trackpy.linking import SubnetOversizeException
 
-from bluesky_ext.documents import Reduce, frames_of
+from bluesky_ext.engine import Reduce, frames_of
 from bluesky_ext.peaks import StreamLinker
 
 
@@ -130,7 +130,7 @@ class TrackReduce(Reduce):
     stream_name : str
         The stream of the peaks.
     parameters, on_error, hash_images, stale_after, max_open_runs
-        As for `bluesky_ext.documents.Stage`.
+        As for `bluesky_ext.engine.Stage`.
     """
 
     def __init__(self, link: Mapping[str, Any], *, stream_name: str, **stage: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.documents import as_image
+from bluesky_ext.engine import as_image
 from bluesky_ext.images import apply_mask, warm_up_masking
 from bluesky_ext.masks.given import GivenMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -54,7 +54,7 @@ class MaskApplier(MaskedMap):
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where uids and names are looked up, once at the start of each run.
     **options
-        ``executor``, ``on_error`` and so on, as for `bluesky_ext.documents.Map`.
+        ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.documents import Rows, as_image
+from bluesky_ext.engine import Rows, as_image
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.given import GivenMasks
@@ -60,7 +60,7 @@ class PeakTracker(MaskedMap):
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
     executor, max_in_flight, on_error, handlers, root_map, hash_images, stale_after, max_open_runs
-        As for `bluesky_ext.documents.Map`.
+        As for `bluesky_ext.engine.Map`.
     **locate_kwargs
         Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bluesky_ext.documents.provenance import motors_of
+from bluesky_ext.engine.documents.provenance import motors_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.documents import as_image
+from bluesky_ext.engine import as_image
 from bluesky_ext.images import sparsify, warm_up_sparse
 from bluesky_ext.masks.given import GivenMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -56,7 +56,7 @@ class Sparsifier(MaskedMap):
     masks, registry
         As for `MaskApplier`; no pixel is masked unless masks are given.
     **options
-        ``executor``, ``on_error`` and so on, as for `bluesky_ext.documents.Map`.
+        ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`.
 
     Examples
     --------

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from bluesky_ext.documents import Reduce
+from bluesky_ext.engine import Reduce
 
 Take = Callable[[Mapping[str, Any]], None]
 
@@ -40,7 +40,7 @@ class StoredRun:
     stream_name : str
         The stream whose events are wanted.
     **stage
-        ``name``, ``data_keys``, ``handlers`` and so on, as for `bluesky_ext.documents.Stage`.
+        ``name``, ``data_keys``, ``handlers`` and so on, as for `bluesky_ext.engine.Stage`.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ from event_model import unpack_event_page
 
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
-from bluesky_ext.documents import DerivedRun, as_source
-from bluesky_ext.documents.run import Run
+from bluesky_ext.engine import DerivedRun, as_source
+from bluesky_ext.engine.stages.run import Run
 from bluesky_ext.peaks import StreamLinker
 
 #: Rows of one emitted page: enough to be quick in a store, few enough to be light on the way.
@@ -36,7 +36,7 @@ class TrackLinker(TrackReduce):
     t_column : str
         The column that numbers the frames.
     on_error, stale_after, max_open_runs
-        As for `bluesky_ext.documents.Stage`.
+        As for `bluesky_ext.engine.Stage`.
     **link_kwargs
         Any keyword of `trackpy.link`: ``memory``, ``adaptive_stop``, ``pos_columns`` and so on.
 

@@ -66,8 +66,8 @@ def add_to(commands: Any) -> None:
 
 def run_nxstxm(options: argparse.Namespace) -> int:
     """Write the scans, and say where they are."""
-    from bluesky_ext.playback.counted import counted
-    from bluesky_ext.playback.replay import expected_events
+    from bluesky_ext.server.counted import counted
+    from bluesky_ext.server.playback import expected_events
     from bluesky_ext.storage import as_source
     from suitcase_nxstxm import NXstxmWriter
 
@@ -114,8 +114,8 @@ def _filled(documents: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
     Its file stays under construction then, with what there is.
     """
-    from bluesky_ext.documents import FrameNotAvailable
-    from bluesky_ext.playback.filled import Filling
+    from bluesky_ext.engine import FrameNotAvailable
+    from bluesky_ext.server.filling import Filling
 
     filling = Filling()
     for taken in documents:

@@ -82,8 +82,8 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Replay the runs, and say how many there were."""
     _check(options)
-    from bluesky_ext.documents import FrameNotAvailable
-    from bluesky_ext.playback import replay
+    from bluesky_ext.engine import FrameNotAvailable
+    from bluesky_ext.server import replay
 
     failures = 0
     with ExitStack() as stack:

@@ -33,7 +33,7 @@ def runs_of(names: Sequence[str], catalog: Any = None) -> list[tuple[str, Any]]:
 
 
 def _runs(name: str, catalog: Any) -> Iterator[tuple[str, Any]]:
-    from bluesky_ext.documents import Recording
+    from bluesky_ext.engine import Recording
 
     path = Path(name).expanduser()
     if path.is_dir():
@@ -96,7 +96,7 @@ def store_of(where: str) -> Iterator[Callable[[str], Any]]:
 
 
 def _recorded(directory: Path, uid: str) -> Any:
-    from bluesky_ext.documents import Recording
+    from bluesky_ext.engine import Recording
 
     for recording in Recording.find(directory):
         if recording.start is not None and recording.start["uid"] == uid and recording.stop is not None:

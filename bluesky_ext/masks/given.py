@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.documents.descriptors import data_key
+from bluesky_ext.engine.documents.descriptors import data_key
 from bluesky_ext.masks.arrays import as_mask, combine_masks, mask_sha256
 
 

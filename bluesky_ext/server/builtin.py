@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt
 from typing_extensions import TypedDict  # that of Python 3.11 does not do for pydantic
 
-from bluesky_ext.playback.filled import Filling
+from bluesky_ext.server.filling import Filling
 from bluesky_ext.server.pipeline import Callback, Pipeline, Site
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from bluesky_ext.documents import Lanes
+from bluesky_ext.engine import Lanes
 from bluesky_ext.storage import as_sink
 
 #: What a pipeline is given and gives: a stage, or any other callback of Bluesky's.

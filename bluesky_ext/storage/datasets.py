@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.documents.frames import FrameReference
-from bluesky_ext.documents.join import Joiner
+from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.references import FrameReference
 from bluesky_ext.storage.log import Place
 from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
 from bluesky_ext.storage.stored import array_of, entries

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bluesky_ext.documents.records import HEADER_SIZE, MAGIC, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, read_header, read_payload
 from bluesky_ext.storage.writer import RunWriter
 
 __all__ = ["Follower"]

@@ -3,7 +3,7 @@
 A catalogue of Tiled keeps a run as metadata, tables and arrays, from which everyone can read it; but not the order of
 its documents across streams, the uids of its events, nor what has no place in a table. So beside the runs, in a
 container ``documents``, every run has a log: an array of uint8 that grows. Its records are those of a recording
-(`bluesky_ext.documents.records`). In a record, large arrays are left out of the data of events: a list of places
+(`bluesky_ext.engine.recording.records`). In a record, large arrays are left out of the data of events: a list of places
 tells in which array of the run, and in which row, they are.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.documents.framing import DecodeError
-from bluesky_ext.documents.records import HEADER_SIZE, pack_record, read_header, read_payload
+from bluesky_ext.engine.codec.framing import DecodeError
+from bluesky_ext.engine.recording.records import HEADER_SIZE, pack_record, read_header, read_payload
 from bluesky_ext.storage.rows import Rows, fetch
 
 __all__ = ["CONTAINER", "TOKEN", "Entry", "Log", "Place", "read_log"]

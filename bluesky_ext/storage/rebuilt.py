@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from bluesky_ext.documents.provenance import plain_copy
+from bluesky_ext.engine.documents.provenance import plain_copy
 from bluesky_ext.storage.log import Entry, Place
 
 __all__ = ["rebuilt"]

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 from event_model import DocumentNames
 
-from bluesky_ext.documents.framing import Buffer
-from bluesky_ext.documents.journal import Journal
-from bluesky_ext.documents.parents import PARENT
-from bluesky_ext.documents.recorder import Recorder
-from bluesky_ext.documents.records import MAGIC, SUFFIX, pack_record
+from bluesky_ext.engine.codec.framing import Buffer
+from bluesky_ext.engine.documents.parents import PARENT
+from bluesky_ext.engine.recording.journal import Journal
+from bluesky_ext.engine.recording.recorder import Recorder
+from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record
 from bluesky_ext.storage.catalog import expanded, open_catalog, probe
 from bluesky_ext.storage.follower import Follower
 from bluesky_ext.storage.lock import Lock

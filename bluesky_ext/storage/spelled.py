@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.documents.codec import encode
-from bluesky_ext.documents.framing import MAX_DEPTH
+from bluesky_ext.engine.codec.documents import encode
+from bluesky_ext.engine.codec.framing import MAX_DEPTH
 
 __all__ = ["spelled"]
 
@@ -19,7 +19,7 @@ def spelled(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
     """Return the document as a recording can hold it, and what was changed for that: the types, by place.
 
     Sets become sorted lists, arrays of objects lists, masked arrays dicts of ``data`` and ``mask``, and all else that
-    `bluesky_ext.documents.codec` refuses its text, ``str(value)``. The rest is what it was.
+    `bluesky_ext.engine.codec.documents` refuses its text, ``str(value)``. The rest is what it was.
     """
     changed: dict[str, str] = {}
     plain = {_key(key, "", changed): _spelled(item, str(key), 1, changed) for key, item in document.items()}

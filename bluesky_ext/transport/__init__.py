@@ -7,7 +7,7 @@ they add: documents as msgpack instead of pickle, losses that are counted, and b
 from typing import TYPE_CHECKING
 
 from bluesky_ext._lazy import lazy
-from bluesky_ext.documents.codec import DecodeError, dumps, loads
+from bluesky_ext.engine.codec.documents import DecodeError, dumps, loads
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
@@ -40,9 +40,6 @@ __getattr__, __dir__ = lazy(
     {
         # Bluesky's own, so that a configuration made for one end fits the other.
         "bluesky.callbacks.zmq": ("ClientCurve", "ServerCurve"),
-        # From the floors above this one: who looks for what works over 0MQ looks here.
-        "bluesky_ext.server": ("serve",),
-        "bluesky_ext.playback": ("replay",),
         "bluesky_ext.transport.thread": ("Background", "background"),
         "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
         "bluesky_ext.transport.proxy": ("Proxy",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from bluesky_ext.documents.framing import Buffer
+from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.transport.curve import be_client
 from bluesky_ext.transport.farewell import SLICE, farewell
 from bluesky_ext.transport.monitor import Event, Monitor

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bluesky_ext.documents.guard import Complaints, Losses, SeqNums
+from bluesky_ext.engine.documents.guard import Complaints, Losses, SeqNums
 from bluesky_ext.transport.stats import Received
 
 __all__ = ["Runs"]

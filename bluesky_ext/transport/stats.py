@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bluesky_ext.documents.guard import Stats
+from bluesky_ext.engine.documents.guard import Stats
 
 __all__ = ["Passed", "Published", "Received"]
 
@@ -43,7 +43,7 @@ class Passed:
 class Received(Stats):
     """Counts of a dispatcher over all its runs; they only grow.
 
-    Beside those of `bluesky_ext.documents.Stats`: the ``messages`` that came, and how many of them were ``foreign``
+    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``foreign``
     (of another prefix), ``malformed``, of an ``unknown`` name, or ``dropped`` because the callbacks did not keep up;
     the ``pickles`` among the malformed; the runs ``joined`` in the middle, and those of them ``replayed`` from the
     store; the ``connections`` that were made. ``received`` counts documents, ``lost`` the events that never came.

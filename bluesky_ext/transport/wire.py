@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias
 
 from event_model import DocumentNames
 
-from bluesky_ext.documents.arrays import raw
-from bluesky_ext.documents.codec import DecodeError, decode, encode, loads
-from bluesky_ext.documents.framing import Buffer, parts
+from bluesky_ext.engine.codec.arrays import raw
+from bluesky_ext.engine.codec.documents import DecodeError, decode, encode, loads
+from bluesky_ext.engine.codec.framing import Buffer, parts
 
 __all__ = ["MARK", "NAMES", "PROBES", "READY", "Deserializer", "Serializer", "Wire", "check_prefix", "pack", "unpacker"]
 

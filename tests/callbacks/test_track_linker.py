@@ -8,7 +8,7 @@ from cases import KEY, LOCATE, Collector, content, feed, frames, raw_run, run_th
 from event_model import compose_run, pack_event_page
 
 from bluesky_ext import PeakTracker, Recorder, Recording, TrackLinker
-from bluesky_ext.documents import Map
+from bluesky_ext.engine import Map
 from bluesky_ext.peaks import link as link_table
 
 trackpy.quiet()

@@ -21,7 +21,7 @@ import time
 
 import numpy as np
 
-from bluesky_ext.documents import Map
+from bluesky_ext.engine import Map
 from bluesky_ext.server import Pipeline
 
 

@@ -18,7 +18,7 @@ from processes import MODULE, publish
 from bluesky_ext import Recorder, Recording
 from bluesky_ext.cli import main
 from bluesky_ext.cli.sources import runs_of, store_of
-from bluesky_ext.documents import Map
+from bluesky_ext.engine import Map
 from bluesky_ext.transport import Proxy, RemoteDispatcher
 
 

@@ -35,7 +35,7 @@ def derived(directory: Path) -> dict[str, dict]:
 
 def expected(docs: list, tmp_path: Path) -> tuple[dict, dict]:
     """The sha256 and num_events of an undisturbed analysis in this process."""
-    from bluesky_ext.documents import Map
+    from bluesky_ext.engine import Map
 
     def total(data, seq_num):
         return {"total": float(data["camera"].sum())}

@@ -17,7 +17,7 @@ import numpy as np
 
 from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
-from bluesky_ext.documents import Stage, compose
+from bluesky_ext.engine import Stage, compose
 
 Docs = list[tuple[str, dict[str, Any]]]
 

@@ -11,7 +11,7 @@ import pytest
 from cases import KEY, SHAPE, Collector, content, feed, frames, raw_run, reuid, run_through, same
 
 from bluesky_ext import ImageProcessor, PeakTracker, TrackLinker
-from bluesky_ext.documents import Map, Reduce, Rows, compose
+from bluesky_ext.engine import Map, Reduce, Rows, compose
 
 
 def nothing(data, seq_num):

@@ -11,7 +11,7 @@ from cases import CASES, KEY, N_EVENTS, content, frames, named, raw_run, run_thr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bluesky_ext.documents import Map
+from bluesky_ext.engine import Map
 
 every_map_of_raw_runs = pytest.mark.parametrize(
     "case", [case for case in CASES if case.is_map], ids=lambda case: case.name

@@ -26,9 +26,9 @@ from test_promises import split
 
 import bluesky_ext
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker, compose
-from bluesky_ext.documents.derive import DerivedRun
-from bluesky_ext.documents.join import Joiner
-from bluesky_ext.documents.run import Run, Stream
+from bluesky_ext.engine.documents.derive import DerivedRun
+from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.stages.run import Run, Stream
 
 every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 one_to_one = pytest.mark.parametrize("case", [case for case in CASES if case.keeps_seq_num], ids=lambda case: case.name)

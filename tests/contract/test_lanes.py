@@ -13,7 +13,7 @@ import pytest
 from cases import KEY, Collector, feed, frames, raw_run, run_through
 from kernels import Counting, Keeping, die_at_marker, die_at_three
 
-from bluesky_ext.documents import Lanes, Map
+from bluesky_ext.engine import Lanes, Map
 
 
 class Dying(Map):
@@ -238,7 +238,7 @@ def test_a_kernel_that_refuses_a_descriptor_has_done_what_came_before(caplog):
 
 def test_a_lane_that_waits_is_asked_whether_its_worker_is_there(monkeypatch, caplog):
     """A cluster's worker that vanishes with a task leaves its future undone for ever."""
-    monkeypatch.setattr("bluesky_ext.documents.lane.ASK_EVERY", 0.01)
+    monkeypatch.setattr("bluesky_ext.engine.executors.lane.ASK_EVERY", 0.01)
     there = threading.Event()
 
     class Silent(ProcessPoolExecutor):

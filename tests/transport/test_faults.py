@@ -19,7 +19,7 @@ from bluesky_ext.transport import Proxy, Publisher
 SERVER = """
 import sys
 from bluesky_ext import Recorder
-from bluesky_ext.documents import Map
+from bluesky_ext.engine import Map
 from bluesky_ext.transport import RemoteDispatcher
 
 def double(data, seq_num):

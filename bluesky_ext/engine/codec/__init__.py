@@ -1,0 +1,1 @@
+"""Documents as bytes: msgpack with arrays, and no pickle."""

@@ -1,0 +1,285 @@
+"""The bytes of a document, and the document again: msgpack with exact arrays and scalars, and without pickle.
+
+The frame of a document is its msgpack, and the bytes of its arrays in the order in which they stand in it, put together
+as `bluesky_ext.engine.codec.framing` describes it. What msgpack does not know by itself are extension types:
+
+=====  =========================================================================================================
+code   payload
+=====  =========================================================================================================
+1, 2   array, numpy scalar: as `bluesky_ext.engine.codec.arrays` describes them
+3      tuple: msgpack of the list of its items
+4      int beyond 64 bits: two's complement
+5      complex: two float64
+6-8    datetime and date (ISO 8601), timedelta (days, seconds, microseconds: 4 bytes each)
+=====  =========================================================================================================
+
+All of these numbers are little endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import date, datetime, timedelta
+from enum import IntEnum
+from typing import Any, TypeGuard
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_ext.engine.codec.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
+from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, parts, split, unpack
+
+__all__ = ["MAX_DEPTH", "Buffer", "DecodeError", "decode", "dumps", "encode", "loads"]
+
+_TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
+
+_LEAVES = frozenset({str, float, int, bool, type(None), bytes, np.ndarray, np.float64, np.int64})
+
+
+class _Type(IntEnum):
+    ARRAY = 1
+    SCALAR = 2
+    TUPLE = 3
+    INT = 4
+    COMPLEX = 5
+    DATETIME = 6
+    DATE = 7
+    TIMEDELTA = 8
+
+
+def dumps(document: object) -> bytes:
+    """Return the frame of a document; it can be given to Bluesky's ``Publisher(..., serializer=dumps)``.
+
+    Parameters
+    ----------
+    document : object
+        A document: mappings, sequences, str, bytes, numbers, bool, None, datetime, date, timedelta, numpy arrays and
+        scalars. Keys may be whatever is hashable among these. Its arrays may have any order and byte order.
+
+    Returns
+    -------
+    bytes
+        The frame. `loads` gives an equal document of the same types, down to dtypes and NaNs, except that
+        subclasses come back as what they extend: every mapping as dict, every other sequence as list, named tuples
+        as tuple, str or int enums as str or int, `numpy.memmap` and `numpy.recarray` as ndarray, bytearray and
+        memoryview as bytes. A time zone comes back as its offset from UTC.
+
+    Raises
+    ------
+    TypeError
+        At something that would not come back as it was: a set, an array of objects, any other type. The message
+        says where in the document it is.
+    ValueError
+        If the document has more than `MAX_DEPTH` levels, or contains itself.
+    """
+    head, arrays = encode(document)
+    return b"".join(parts(head, map(raw, arrays))) if arrays else head
+
+
+def loads(buffer: Buffer, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> Any:
+    """Return the document of a frame; it can be given to ``RemoteDispatcher(..., deserializer=loads)``.
+
+    Safe on bytes from anyone: nothing in them is executed, nothing is allocated for a length that they claim but do
+    not have, and what is allocated is in proportion to their number.
+
+    Parameters
+    ----------
+    buffer : bytes, bytearray or memoryview
+        The frame.
+    max_bytes : int, optional
+        Refuse a longer frame.
+    max_depth : int
+        Refuse a document with more levels of containers.
+
+    Returns
+    -------
+    object
+        The document. Its arrays are read-only, and are windows on the buffer, which they keep alive; only those
+        that the buffer holds at an address unfit for their dtype are copied.
+
+    Raises
+    ------
+    DecodeError
+        If this is not a frame, or one beyond the limits.
+    """
+    frame = memoryview(buffer).cast("B")
+    if max_bytes is not None and len(frame) > max_bytes:
+        raise DecodeError(f"a frame of {len(frame)} bytes: no more than {max_bytes} are allowed")
+    head, bins = split(frame)
+
+    def take(nbytes: int) -> Buffer:
+        data = next(bins, None)
+        if data is None:
+            raise DecodeError(f"an array of {nbytes} bytes that is not in the frame")
+        return data
+
+    document = decode(head, take, max_depth=max_depth)
+    if next(bins, None) is not None:
+        raise DecodeError("a frame with more arrays than its document has")
+    return document
+
+
+def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
+    """Return the document as msgpack, and its arrays, C-contiguous and in the order in which they stand in it.
+
+    The first half of `dumps`, for those who store or send the arrays in their own way. An array that is contiguous
+    already is not copied: use it before the document can change.
+    """
+    encoder = _Encoder()
+    try:
+        head = encoder.pack(document)
+    except TypeError as error:
+        raise TypeError(f"document{_path(document, encoder.value) or ''}: {error}") from error
+    if _deeper_than(MAX_DEPTH, document):
+        raise ValueError(_TOO_DEEP)
+    return head, encoder.arrays
+
+
+def decode(head: Buffer, take: Callable[[int], Buffer], *, max_depth: int = MAX_DEPTH) -> Any:
+    """Return the document from its msgpack; ``take(nbytes)`` is called for the bytes of each array in turn.
+
+    The second half of `loads`. Raises `DecodeError`, also if `take` gives another number of bytes.
+    """
+    try:
+        document = _Decoder(take, max_depth).unpack(head)
+        if _deeper_than(max_depth, document):
+            raise DecodeError(f"a document of more than {max_depth} levels")
+    except DecodeError:
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError, struct.error, msgpack.UnpackException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DecodeError(f"not a document: {reason[:200]}") from error
+    return document
+
+
+class _Encoder:
+    def __init__(self) -> None:
+        self.arrays: list[NDArray[Any]] = []
+        self.value: object = None
+        """What `extend` was given last: what it refused, if it did."""
+        self._depth = 0
+
+    def pack(self, value: object) -> bytes:
+        self._depth += 1
+        if self._depth > MAX_DEPTH + 1:
+            raise ValueError(_TOO_DEEP)
+        # Strict: subclasses, numpy's scalars among them (numpy.float64 is a float), and tuples come to `extend`.
+        packer = msgpack.Packer(default=self.extend, strict_types=True, unicode_errors="surrogatepass", buf_size=4096)
+        try:
+            packed = packer.pack(value)
+        except ValueError as error:
+            if "recursion" not in str(error):
+                raise
+            raise ValueError(_TOO_DEEP) from error
+        self._depth -= 1
+        return packed
+
+    def extend(self, value: Any) -> object:
+        """Return what msgpack does not know as something that it does."""
+        self.value = value
+        if isinstance(value, np.generic):
+            return msgpack.ExtType(_Type.SCALAR, scalar_payload(value))
+        if isinstance(value, np.ndarray):
+            payload = array_payload(value)
+            self.arrays.append(np.ascontiguousarray(value))
+            return msgpack.ExtType(_Type.ARRAY, payload)
+        if isinstance(value, int):
+            if -(2**63) <= value < 2**64:
+                return int(value)
+            return msgpack.ExtType(_Type.INT, int(value).to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+        if isinstance(value, str):
+            # Not str(value), which is the name of the member if this is an Enum.
+            return str.__str__(value)
+        if isinstance(value, float):
+            return float(value)
+        if isinstance(value, bytes | bytearray):
+            return bytes(value)
+        if isinstance(value, complex):
+            return msgpack.ExtType(_Type.COMPLEX, struct.pack("<dd", value.real, value.imag))
+        # The exact types: a pandas Timestamp is a datetime too, and would lose its nanoseconds.
+        if type(value) is datetime:
+            return msgpack.ExtType(_Type.DATETIME, value.isoformat().encode())
+        if type(value) is date:
+            return msgpack.ExtType(_Type.DATE, value.isoformat().encode())
+        if type(value) is timedelta:
+            return msgpack.ExtType(_Type.TIMEDELTA, struct.pack("<iii", value.days, value.seconds, value.microseconds))
+        if isinstance(value, tuple):
+            return msgpack.ExtType(_Type.TUPLE, self.pack(list(value)))
+        if isinstance(value, Mapping):
+            return dict(value)
+        if isinstance(value, Sequence):
+            return list(value)
+        if isinstance(value, Set):
+            raise TypeError(f"a {type(value).__name__} has no order: give a sorted list")
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(f"cannot encode {kind}: give numbers, str, lists, dicts or arrays")
+
+
+class _Decoder:
+    def __init__(self, take: Callable[[int], Buffer], max_depth: int) -> None:
+        self._take = take
+        self._levels = max_depth + 1
+
+    def unpack(self, packed: Buffer) -> Any:
+        if not self._levels:
+            raise DecodeError("a document of too many levels")
+        self._levels -= 1
+        value = unpack(packed, self.extension)
+        self._levels += 1
+        return value
+
+    def extension(self, code: int, data: bytes) -> object:
+        """Return the object that an extension type stands for."""
+        match code:
+            case _Type.ARRAY:
+                return array_of(data, self._take)
+            case _Type.SCALAR:
+                return scalar_of(data)
+            case _Type.TUPLE:
+                items = self.unpack(data)
+                if type(items) is not list:
+                    raise DecodeError("a tuple that is no list of items")
+                return tuple(items)
+            case _Type.INT:
+                return int.from_bytes(data, "little", signed=True)
+            case _Type.COMPLEX:
+                return complex(*struct.unpack("<dd", data))
+            case _Type.DATETIME:
+                return datetime.fromisoformat(data.decode())
+            case _Type.DATE:
+                return date.fromisoformat(data.decode())
+            case _Type.TIMEDELTA:
+                return timedelta(*struct.unpack("<iii", data))
+        raise DecodeError(f"extension type {code} is unknown: made by a newer bluesky-ext, or by another program")
+
+
+def _deeper_than(limit: int, value: object) -> bool:
+    level = [value] if _is_container(value) else []
+    for _ in range(limit):
+        if not level:
+            return False
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, Mapping) else node)
+            if type(child) not in _LEAVES and _is_container(child)
+        ]
+    return bool(level)
+
+
+def _is_container(value: object) -> TypeGuard[Sequence[Any] | Mapping[Any, Any]]:
+    return isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+
+
+def _path(node: object, value: object, level: int = 0) -> str | None:
+    """Return where the value is in the document, as one would write it in Python; None if it is in a key."""
+    if node is value:
+        return ""
+    if _is_container(node) and level < MAX_DEPTH:
+        for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
+            path = _path(child, value, level + 1)
+            if path is not None:
+                return f"[{key!r}]{path}"
+    return None

@@ -1,0 +1,280 @@
+"""Composing a derived run: the documents that say what an analysis made of a run, and from what."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from event_model import DocumentNames, schema_validators
+
+from bluesky_ext.engine.documents.descriptors import described
+from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
+from bluesky_ext.engine.documents.guard import SeqNums
+from bluesky_ext.engine.documents.provenance import Provenance, new_uid
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+#: The stream of a derived run whose one event holds the arrays that its stage was given.
+INPUTS = "inputs"
+
+
+def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
+    """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
+    schema_validators[DocumentNames[name]].validate(doc)
+    return doc
+
+
+class _Stream:
+    """A stream of a derived run, and the descriptor that its events have at present."""
+
+    def __init__(self, name: str, ragged: Collection[str] = ()) -> None:
+        self.name = name
+        self._ragged = frozenset(ragged)
+        self.received = SeqNums()
+        # The uid of each, by what it is made from and says; the input's is kept, so that its id stays its own.
+        self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
+        self.uid = ""
+        self._keys: tuple[str, ...] = ()
+        self._changed: tuple[str, ...] = ()
+        self._types: tuple[type, ...] = ()
+        self._extents: list[tuple[str, Any]] = []
+        self._input: Any = None
+
+    def fits(self, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> bool:
+        """Whether the present descriptor describes this data too: it runs for every event."""
+        return (
+            descriptor is self._input
+            and tuple(map(type, data.values())) == self._types
+            and tuple(data) == self._keys
+            and tuple(changes) == self._changed
+            and all(self._extent(key, data[key]) == extent for key, extent in self._extents)
+        )
+
+    def settle(self, uid: str, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
+        """Remember for which data the descriptor of this uid stands."""
+        self.uid = uid
+        self._keys = tuple(data)
+        self._types = tuple(map(type, data.values()))
+        self._changed = tuple(changes)
+        self._extents = [
+            (key, self._extent(key, value))
+            for key, value in data.items()
+            if isinstance(value, np.ndarray | list | tuple)
+        ]
+        self._input = descriptor
+
+    def _extent(self, key: str, value: Any) -> Any:
+        array = value if isinstance(value, np.ndarray) else as_array(value)
+        if array is None:
+            return len(value)
+        return array.dtype, array.shape[1:] if key in self._ragged else array.shape
+
+
+class DerivedRun:
+    """The documents of a derived run, composed and handed on as its stage works.
+
+    Parameters
+    ----------
+    emit
+        Called with the name and the document, in order.
+    parent : dict
+        The start document of the run that the stage is given.
+    provenance : Provenance
+        The stage, and what it was given.
+    keep_objects : bool
+        Whether its descriptors will carry the devices of the parent.
+    hinted : sequence of str
+        Which of the keys that the stage adds are worth a plot; they become the hints of its descriptors.
+    ragged : sequence of str
+        Which of the keys that the stage adds are arrays of another length in each event.
+    hash_images : bool
+        Whether arrays of two dimensions and more count in the sha256 of the stop document; hashing one costs more
+        than making it.
+    """
+
+    def __init__(
+        self,
+        emit: Emit,
+        parent: Mapping[str, Any],
+        provenance: Provenance,
+        *,
+        keep_objects: bool = True,
+        hinted: Sequence[str] = (),
+        ragged: Sequence[str] = (),
+        hash_images: bool = False,
+    ) -> None:
+        self._emit = emit
+        self._stage = provenance.stage
+        self._hinted = tuple(hinted)
+        self._ragged = tuple(ragged)
+        self._hash_images = hash_images
+        self._streams: dict[str, _Stream] = {}
+        self._digest = RunDigest()
+        start = validated("start", provenance.start(parent, keep_objects=keep_objects))
+        self.uid: str = start["uid"]
+        emit("start", start)
+        if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
+            self.event(INPUTS, 1, provenance.arrays)
+
+    def event(
+        self,
+        stream: str,
+        seq_num: int | None,
+        changes: Mapping[str, Any],
+        *,
+        event: Mapping[str, Any] | None = None,
+        descriptor: Mapping[str, Any] | None = None,
+        unhashed: Sequence[str] = (),
+    ) -> None:
+        """Emit an event, and first its descriptor when there is none that describes it.
+
+        Parameters
+        ----------
+        stream : str
+            The name of its stream.
+        seq_num : int or None
+            Its number; None for the next one. An event whose number was used already replaces the earlier one.
+        changes : dict
+            What it says beside, or instead of, what the input event says; None takes a key away.
+        event, descriptor : dict, optional
+            The input event that it comes from, and that one's descriptor. What is not changed keeps its data key,
+            timestamp and device.
+        unhashed : sequence of str
+            Keys that are not content: uids, and numbers that depend on how often an event was repeated.
+        """
+        out = self._streams.get(stream)
+        if out is None:
+            out = self._streams[stream] = _Stream(stream, self._ragged)
+        if event is None:
+            now, known = time.time(), {}
+            data = dict(changes)
+        else:
+            now, known = event["time"], event["timestamps"]
+            data = {**event["data"], **changes}
+        if not out.fits(data, changes, descriptor):
+            data = {key: _python(value) for key, value in data.items() if value is not None}
+            if not out.fits(data, changes, descriptor):
+                self._describe(out, data, changes, descriptor)
+        if seq_num is None:
+            seq_num = out.received.high + 1
+        doc = {
+            "uid": new_uid(),
+            "descriptor": out.uid,
+            "seq_num": seq_num,
+            "time": now,
+            "data": data,
+            "timestamps": {key: known.get(key, now) for key in data},
+            "filled": {},
+        }
+        if not out.received.high:
+            validated("event", doc)
+        self._digest.add(stream, seq_num, self._content(data, unhashed))
+        out.received.add(seq_num)
+        self._emit("event", doc)
+
+    def rows(
+        self,
+        stream: str,
+        columns: Mapping[str, np.ndarray],
+        *,
+        number: int = 1,
+        event: Mapping[str, Any] | None = None,
+        descriptor: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Emit a table, of which every row is an event, as one event_page; return the seq_num of its first row.
+
+        Rows count on from the last one of their stream. An empty table emits nothing.
+
+        Parameters
+        ----------
+        stream : str
+            The name of their stream.
+        columns : dict of 1-d arrays
+            The table.
+        number : int
+            What the table is known by: a later one of the same number is the one that counts in the sha256.
+        event, descriptor : dict, optional
+            The input event that the table comes from, and that one's descriptor.
+        """
+        out = self._streams.get(stream)
+        if out is None:
+            out = self._streams[stream] = _Stream(stream, self._ragged)
+        first = out.received.high + 1
+        self._digest.add(stream, number, [[key, np.asarray(columns[key])] for key in sorted(columns)])
+        lists = {key: np.asarray(column).tolist() for key, column in columns.items()}
+        length = len(next(iter(lists.values()), ()))
+        if not length:
+            return first
+        sample = {key: column[0] for key, column in lists.items()}
+        if not out.fits(sample, sample, descriptor):
+            self._describe(out, sample, sample, descriptor)
+        now = time.time() if event is None else event["time"]
+        doc = {
+            "uid": [new_uid() for _ in range(length)],
+            "descriptor": out.uid,
+            "seq_num": list(range(first, first + length)),
+            "time": [now] * length,
+            "data": lists,
+            "timestamps": {key: [now] * length for key in lists},
+            "filled": {},
+        }
+        if first == 1:  # the first row stands for all: a validator takes 50 us for each
+            validated("event_page", _first_row(doc))
+        for seq_num in doc["seq_num"]:
+            out.received.add(seq_num)
+        self._emit("event_page", doc)
+        return first
+
+    def stop(self, exit_status: str, reason: str, more: Mapping[str, Any]) -> dict[str, Any]:
+        """Emit the stop document and return it; ``more`` goes into it as it is."""
+        doc = {
+            "uid": new_uid(),
+            "time": time.time(),
+            "run_start": self.uid,
+            "exit_status": exit_status,
+            "reason": reason,
+            "num_events": {name: len(out.received) for name, out in self._streams.items() if out.received.high},
+            "sha256": self._digest.hexdigest(),
+            **more,
+        }
+        self._emit("stop", validated("stop", doc))
+        return doc
+
+    def _content(self, data: Mapping[str, Any], unhashed: Sequence[str]) -> list[Any]:
+        values = [content(data[key]) for key in sorted(data) if key not in unhashed]
+        if self._hash_images:
+            return values
+        return [value for value in values if type(value) is not np.ndarray or value.ndim < 2]
+
+    def _describe(self, out: _Stream, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
+        said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged)
+        # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
+        key = (id(descriptor), repr(said["data_keys"]))
+        if key in out.descriptors:
+            out.settle(out.descriptors[key][0], data, changes, descriptor)
+            return
+        about = {"uid": new_uid(), "time": time.time(), "run_start": self.uid, "name": out.name}
+        doc = copy.deepcopy(validated("descriptor", about | said))
+        out.descriptors[key] = doc["uid"], descriptor
+        out.settle(doc["uid"], data, changes, descriptor)
+        self._emit("descriptor", doc)
+
+
+def _first_row(page: Mapping[str, Any]) -> dict[str, Any]:
+    def first(value: Any) -> Any:
+        return {key: first(item) for key, item in value.items()} if isinstance(value, dict) else value[:1]
+
+    return {key: value if key == "descriptor" else first(value) for key, value in page.items()}
+
+
+def _python(value: Any) -> Any:
+    """A numpy scalar as the Python number that stores and JSON know; an image of nested lists as the array it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list) and value and isinstance(value[0], list | np.ndarray):
+        array = as_array(value)
+        return value if array is None else array
+    return value

@@ -1,0 +1,231 @@
+"""One event's frames, read straight from the files that a stream_resource names.
+
+The conventions are those of `bluesky.consolidators`, but without an adapter in between: an index counts
+events, so with three frames an event index 1 is rows 3-5. Files may still be growing. A reader raises
+`OSError` when the frames are not there (yet) and `ValueError` when waiting for them would be in vain.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+
+from bluesky_ext.engine.frames.hdf5 import parse_slice, read_hdf5
+
+HDF5 = "application/x-hdf5"
+SEQUENCE = "multipart/related;type="
+
+
+def file_path(uri: str) -> str:
+    """Return the path behind a file URI, unquoted; the host is not looked at (shared file systems)."""
+    # A '#' is a legal part of a file name, and ophyd-async does not quote the paths it puts into URIs.
+    parts = urlsplit(uri, allow_fragments=False)
+    if parts.scheme != "file":
+        raise ValueError(
+            f"cannot read {uri!r}: only file:// URIs are read directly; "
+            "give the run as stored by a server (bluesky_ext.storage) instead"
+        )
+    return url2pathname(parts.path)
+
+
+def stream_files(
+    uri: str, mimetype: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int
+) -> list[str]:
+    """Return the paths of the files that hold the frames of event `index` (counted from 0)."""
+    path = file_path(uri)
+    if not mimetype.startswith(SEQUENCE):
+        return [path]
+    template = parameters.get("template")
+    if template is None:
+        if mimetype != SEQUENCE + "application/x-npy":
+            raise ValueError(f"stream_resource of {uri!r} has no 'template' of file names in its parameters")
+        template = "%s_%d.npy"  # what the NPY_SEQ handler hard-codes, and the consolidators after it
+    per_event = _files_per_event(parameters, shape, mimetype)
+    # The template follows the URI verbatim: it may continue a directory or a file name.
+    return [
+        path + _file_name(template, parameters.get("filename", ""), number)
+        for number in range(index * per_event, (index + 1) * per_event)
+    ]
+
+
+def stream_reader(
+    uri: str,
+    mimetype: str,
+    parameters: Mapping[str, Any],
+    data_key: str,
+    description: Mapping[str, Any],
+    index: int,
+) -> Callable[[], np.ndarray]:
+    """Return a function that reads the frames of event `index`, with the shape of the data key.
+
+    Parameters
+    ----------
+    uri, mimetype, parameters
+        As in the stream_resource document.
+    data_key
+        Its name.
+    description
+        What the descriptor says of the data key; its `shape` is that of one event.
+    index
+        Which event of the resource, counted from 0.
+
+    Raises
+    ------
+    ValueError
+        If these files can never be read, with the cure.
+    """
+    shape = event_shape(description, parameters)
+    if mimetype == HDF5 and "template" not in parameters:
+        dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
+        if not dataset:
+            raise ValueError(f"stream_resource of {uri!r} has no 'dataset' in its parameters")
+        path, cut = file_path(uri), parse_slice(parameters.get("slice") or "")
+        squeeze, swmr = bool(parameters.get("squeeze")), bool(parameters.get("swmr", True))
+        return lambda: read_hdf5(path, dataset, shape, index, cut=cut, squeeze=squeeze, swmr=swmr)
+    if (load := _LOADERS.get(mimetype)) is not None:
+        files = stream_files(uri, mimetype, parameters, shape, index)
+        return lambda: _assemble([load(file) for file in files], shape, files)
+    file_path(uri)
+    return _consolidated(uri, mimetype, parameters, data_key, description, index)
+
+
+def event_shape(description: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
+    shape = tuple(description.get("shape", ()))
+    if multiplier := parameters.get("multiplier"):
+        shape = (multiplier, *shape[1:]) if shape[:1] in ((1,), (multiplier,)) else (multiplier, *shape)
+    return shape
+
+
+# --- sequences of files -----------------------------------------------------------------------------------
+
+
+def _files_per_event(parameters: Mapping[str, Any], shape: Sequence[int | None], mimetype: str) -> int:
+    if files := parameters.get("files_per_datum"):
+        return int(files)
+    chunks = tuple(parameters.get("chunk_shape") or (1,))
+    join = parameters.get("join_method", "stack" if mimetype.endswith("x-npy") else "concat")
+    # With fewer than three axes, or a chunk of more axes than the data, no axis of the data counts frames.
+    if join == "stack" or len(shape) < 3 or len(chunks) > len(shape) or shape[0] is None:
+        return 1
+    if shape[0] % chunks[0]:
+        raise ValueError(
+            f"files of {chunks[0]} frames (chunk_shape {chunks}) do not add up to events of shape {tuple(shape)}; "
+            "correct chunk_shape in the stream_resource"
+        )
+    return shape[0] // chunks[0]
+
+
+def _file_name(template: str, filename: str, number: int) -> str:
+    """Return the name that an old (``%s%s_%06d.tif``) or new (``img_{:06d}.tif``) template gives file `number`."""
+    name = template.format(number) if "{" in template else template
+    name = re.sub(r"%[-+ #0]*\d*(?:\.\d+)?d", lambda match: match[0] % number, name)
+    head, _, tail = name.partition("%s")  # areaDetector's first %s is the directory: it is in the URI
+    return head + filename + tail.replace("%s", "") if "%s" in name else name
+
+
+def _load_tiff(path: str) -> np.ndarray:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            # A page written by a call of its own is a series of its own; a thumbnail is one of another shape.
+            arrays = [series.asarray() for series in file.series]
+    except OSError:
+        raise
+    except Exception as error:  # half a file makes the parser stumble in any way: ValueError, struct.error, ...
+        raise OSError(f"{path} is not a whole TIFF file: {error}") from error
+    if not arrays:
+        raise OSError(f"{path} has no page yet")
+    alike = [array for array in arrays if array.shape == arrays[0].shape]
+    return alike[0] if len(alike) == 1 else np.stack(alike)
+
+
+def _load_npy(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise OSError(f"{path} is not a whole NPY file: {error}") from error
+
+
+def _load_jpeg(path: str) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+_LOADERS: dict[str, Callable[[str], np.ndarray]] = {
+    SEQUENCE + "image/tiff": _load_tiff,
+    SEQUENCE + "image/jpeg": _load_jpeg,
+    SEQUENCE + "application/x-npy": _load_npy,
+}
+
+
+def _assemble(arrays: list[np.ndarray], shape: Sequence[int | None], files: Sequence[str]) -> np.ndarray:
+    """Return the files' pages one after the other.
+
+    Only the axis that counts frames is made to fit: reshaping pages to a `shape` with rows and columns
+    swapped (which describe() often gets wrong) would scramble the image without a word.
+    """
+    if len(shape) < 3:
+        array = arrays[0]
+        return array[0] if array.ndim == len(shape) + 1 and array.shape[0] == 1 else array
+    page = len(shape) - 1
+    stacks = [array.reshape((-1, *array.shape[array.ndim - page :])) for array in arrays if array.ndim >= page]
+    frames = sum(len(stack) for stack in stacks)
+    if len(stacks) < len(arrays) or shape[0] not in (None, frames):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise OSError(f"{files[0]} and so on hold {shapes} and not (yet) an event of shape {tuple(shape)}")
+    return stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
+
+
+# --- everything else --------------------------------------------------------------------------------------
+
+
+def _consolidated(
+    uri: str,
+    mimetype: str,
+    parameters: Mapping[str, Any],
+    data_key: str,
+    description: Mapping[str, Any],
+    index: int,
+) -> Callable[[], np.ndarray]:
+    try:
+        from bluesky.consolidators import consolidator_factory
+    except ImportError as error:
+        raise ValueError(
+            f"{mimetype!r} ({uri}) is only read through bluesky.consolidators, which needs Tiled: "
+            f"pip install 'bluesky-ext[tiled]' ({error})"
+        ) from error
+    # Copies, because a consolidator writes into the documents that it is given.
+    resource: Any = {"uri": uri, "mimetype": mimetype, "data_key": data_key}
+    resource["parameters"] = copy.deepcopy(dict(parameters))
+    descriptor: Any = {"data_keys": {data_key: copy.deepcopy(dict(description))}}
+    span = {"start": 0, "stop": index + 1}
+
+    def read() -> np.ndarray:
+        try:
+            consolidator = consolidator_factory(resource, descriptor)
+            consolidator.consume_stream_datum(cast(Any, {"indices": span, "seq_nums": span}))
+            rows = consolidator.datum_shape[0] if consolidator.join_method == "concat" else 1
+            block = consolidator.get_adapter().read((slice(index * rows, (index + 1) * rows),))
+        except OSError:
+            raise
+        except Exception as error:  # a consolidator and an adapter of unknown make: say once what they said
+            raise ValueError(
+                f"bluesky.consolidators cannot read {mimetype!r} ({uri}): {type(error).__name__}: {error}"
+            ) from error
+        array = np.asarray(block)
+        if array.size < rows * math.prod(consolidator.datum_shape[1:]):
+            raise OSError(f"{uri} does not hold event {index} yet")
+        return array if consolidator.join_method == "concat" else array[0]
+
+    return read

@@ -1,0 +1,1 @@
+"""Runs in files: written while they go, and read again."""

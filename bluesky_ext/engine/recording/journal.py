@@ -1,0 +1,105 @@
+"""Journals: files that only grow, by whole records."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+from bluesky_ext.engine.codec.framing import Buffer
+
+__all__ = ["Journal"]
+
+_MOST_PIECES = 512  # of one writev; Linux takes 1024
+
+
+class Journal:
+    """A new file that only grows, by whole records: what could be written of one that failed is taken away again.
+
+    Its errors are OSError with the name of the file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; FileExistsError if there is one.
+    sync_interval : float or None
+        Flush to the disk after a record if the last time was that long ago, in s; None: only when `sync` is called.
+    """
+
+    def __init__(self, path: Path, sync_interval: float | None = None) -> None:
+        self.path = path
+        self._sync_interval = sync_interval
+        self._synced = time.monotonic()
+        self._size = 0
+        self._torn = False
+        # "x": never over another file. To append, so that the position follows when the end is cut off.
+        self._file = FileIO(str(path), "x", opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666))
+
+    def append(self, record: list[Buffer]) -> None:
+        """Write a record, given in pieces; it has reached the operating system when this returns."""
+        if self._torn:
+            self._cut()
+        self._torn = True
+        try:
+            with _naming(self.path):
+                self._write(record)
+        except BaseException:
+            self._cut()
+            raise
+        self._torn = False
+        self._size += sum(map(len, record))
+        if self._sync_interval is not None and time.monotonic() - self._synced >= self._sync_interval:
+            self.sync()
+
+    def sync(self) -> None:
+        """Flush the file to the disk."""
+        self._synced = time.monotonic()
+        with _naming(self.path):
+            os.fsync(self._file.fileno())
+
+    def sync_name(self) -> None:
+        """Flush the directory to the disk, so that the name of the file survives a loss of power too."""
+        directory = self.path.parent
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with _naming(directory):
+                os.fsync(descriptor)
+        except OSError as error:
+            # Some network file systems cannot do this with a directory, and need not.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, record: list[Buffer]) -> None:
+        pieces = [memoryview(piece) for piece in record]
+        first = 0
+        while first < len(pieces):
+            written = os.writev(self._file.fileno(), pieces[first : first + _MOST_PIECES])
+            while first < len(pieces) and written >= len(pieces[first]):
+                written -= len(pieces[first])
+                first += 1
+            if written:
+                pieces[first] = pieces[first][written:]
+
+    def _cut(self) -> None:
+        with _naming(self.path):
+            os.ftruncate(self._file.fileno(), self._size)
+        self._torn = False
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the name of the file into the errors of the operating system."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

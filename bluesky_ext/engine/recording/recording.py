@@ -1,0 +1,184 @@
+"""Recordings: the documents of a run in one file, images and all, readable up to the last whole document."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bluesky_ext.engine.codec.framing import DecodeError
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, ORPHANS_SUFFIX, SUFFIX, read_header, read_payload
+
+__all__ = ["Recording"]
+
+logger = logging.getLogger(__name__)
+
+
+class Recording:
+    """The documents of a recording, read as they are asked for: an iterable of ``(name, document)``.
+
+    It reads what `Recorder` writes, and the JSON of ``bluesky.callbacks.json_writer`` and of suitcase-jsonl. A file
+    whose writer was killed ends with its last whole document; what is left after that is reported once.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    start : dict or None
+        The start document; None if the file begins with another one, or with none.
+    truncated_bytes : int
+        Length of the torn document at the end, known when something has read up to there.
+
+    Raises
+    ------
+    ValueError
+        If it is not a recording; while it is read, if a document in the middle is damaged. It names file and offset.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.truncated_bytes = 0
+        with self.path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+        if magic[:-2] == MAGIC[:-2] and magic != MAGIC:
+            version = int.from_bytes(magic[-2:], "little")
+            raise ValueError(f"{self.path} is a recording of version {version}: update bluesky-ext to read it")
+        self._binary = MAGIC.startswith(magic)
+        if not self._binary and magic.lstrip()[:1] not in (b"[", b"{", b"\x1e"):
+            raise ValueError(f"{self.path} is not a recording: it begins with {magic!r}")
+        name, document = next(iter(self), (None, None))
+        self.start: dict[str, Any] | None = document if name == "start" else None
+
+    def __repr__(self) -> str:
+        return f"Recording({str(self.path)!r})"
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        with self.path.open("rb") as file:
+            yield from self._records(file) if self._binary else self._lines(file)
+
+    @classmethod
+    def find(cls, directory: str | os.PathLike[str]) -> list[Recording]:
+        """Return the recordings in a directory in the order in which their runs started.
+
+        Other JSON files are passed over; so are recordings of no run, which are reported.
+        """
+        found = []
+        for path in sorted(Path(directory).iterdir()):
+            if path.suffix == ORPHANS_SUFFIX:
+                logger.warning("%s has documents of runs that were not recorded from their start", path)
+            if path.suffix not in (SUFFIX, ".json", ".jsonl") or not path.is_file():
+                continue
+            try:
+                recording = cls(path)
+            except ValueError as error:
+                if path.suffix == SUFFIX:
+                    raise
+                logger.info("passed over: %s", error)
+                continue
+            if recording.start is not None:
+                found.append((recording.start.get("time", 0.0), recording))
+            elif path.suffix == SUFFIX:
+                logger.warning("%s does not begin with a start document: passed over", path)
+        return [recording for _, recording in sorted(found, key=lambda item: item[0])]
+
+    @cached_property
+    def stop(self) -> dict[str, Any] | None:
+        """The stop document, or None if the file does not end with one; looked for when it is first asked for."""
+        with self.path.open("rb") as file:
+            if self._binary:
+                last = deque(self._spans(file), maxlen=1)
+                pair = self._read(file, *last[0]) if last else None
+            else:
+                last = deque(self._lines(file), maxlen=1)
+                pair = last[0] if last else None
+        return pair[1] if pair is not None and pair[0] == "stop" else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file has a start, and ends with a stop."""
+        return self.start is not None and self.stop is not None
+
+    def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
+        for span in self._spans(file):
+            pair = self._read(file, *span)
+            if pair is not None:
+                yield pair
+
+    def _spans(self, file: BinaryIO) -> Iterator[tuple[int, int, int]]:
+        """Yield offset, length and CRC of the payloads, by the headers alone."""
+        size = os.fstat(file.fileno()).st_size
+        offset = len(MAGIC)
+        while offset < size:
+            file.seek(offset)
+            header = file.read(HEADER_SIZE)
+            if len(header) < HEADER_SIZE:
+                break
+            try:
+                length, crc = read_header(header)
+            except DecodeError as error:
+                # A machine that lost its power may leave zeros where it had no time to write.
+                if any(header) or any(chunk.count(0) < len(chunk) for chunk in iter(lambda: file.read(2**20), b"")):
+                    raise ValueError(f"{self.path} is damaged at byte {offset}: {error}") from error
+                break
+            if offset + HEADER_SIZE + length > size:
+                break
+            yield offset + HEADER_SIZE, length, crc
+            offset += HEADER_SIZE + length
+        if size and offset != size:
+            self._report_torn(offset if offset < size else 0, size)
+
+    def _read(self, file: BinaryIO, offset: int, length: int, crc: int) -> tuple[str, dict[str, Any]] | None:
+        file.seek(offset)
+        payload = file.read(length)
+        if zlib.crc32(payload) == crc:
+            try:
+                return read_payload(payload)
+            except ValueError as error:
+                raise ValueError(f"{self.path} cannot be read at byte {offset}: {error}") from error
+        size = os.fstat(file.fileno()).st_size
+        if offset + length < size:
+            raise ValueError(f"{self.path} is damaged at byte {offset}: the checksum of a document is wrong")
+        self._report_torn(offset - HEADER_SIZE, size)
+        return None
+
+    def _lines(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the documents of a file of JSON, one a line, with or without the brackets and commas of a list."""
+        offset = 0
+        for line in file:
+            text = line.strip(b" \t\r\n\x1e,")
+            if text not in (b"", b"[", b"]"):
+                try:
+                    item = json.loads(text)
+                except ValueError as error:
+                    if not line.endswith(b"\n"):
+                        self._report_torn(offset, offset + len(line))
+                        return
+                    raise ValueError(
+                        f"{self.path} is damaged at byte {offset}, or not one document a line: {error}"
+                    ) from error
+                many = isinstance(item, list) and not (item and isinstance(item[0], str))
+                for one in item if many else [item]:
+                    yield self._pair(one, offset)
+            offset += len(line)
+
+    def _pair(self, item: Any, offset: int) -> tuple[str, dict[str, Any]]:
+        match item:
+            case {"name": str(name), "doc": dict(document)} | [str(name), dict(document)]:
+                return name, document
+        raise ValueError(f"{self.path} has no (name, document) at byte {offset}: is this a recording?")
+
+    def _report_torn(self, offset: int, size: int) -> None:
+        if not self.truncated_bytes:
+            logger.warning("%s ends within a document: its last %d bytes are lost", self.path, size - offset)
+        self.truncated_bytes = size - offset

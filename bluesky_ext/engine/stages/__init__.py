@@ -1,0 +1,1 @@
+"""Stages: maps and reduces, put together and subscribed to each other."""

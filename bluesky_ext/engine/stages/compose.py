@@ -1,0 +1,94 @@
+"""Several maps as one, whose task does the work of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bluesky_ext.engine.executors.tasks import Kernel
+from bluesky_ext.engine.stages.map import Map, Rows, is_scalar
+
+
+class _Chain:
+    """The kernels of several maps as one: each is given what the ones before it made."""
+
+    def __init__(self, kernels: list[Kernel]) -> None:
+        self._kernels = kernels
+
+    def __call__(self, data: Mapping[str, Any], seq_num: int, *inputs: Any) -> Any:
+        changes: dict[str, Any] = {}
+        for kernel in self._kernels:
+            known = {key: value for key, value in {**data, **changes}.items() if value is not None}
+            result = kernel(known, seq_num, *inputs)
+            inputs = ()  # they are the first one's
+            if isinstance(result, Rows):
+                scalars = {key: value for key, value in changes.items() if value is None or is_scalar(value)}
+                return Rows(result.columns, {**scalars, **result.readings})
+            changes |= result
+        return changes
+
+
+class Composed(Map):
+    """Several maps as one, whose task does the work of all: no intermediate image comes back from a worker."""
+
+    def __init__(self, *maps: Map, **options: Any) -> None:
+        if not maps:
+            raise ValueError("compose() needs at least one map, got 0")
+        for one in maps:
+            if not isinstance(one, Map):
+                raise TypeError(f"compose() takes maps, got a {type(one).__name__}: subscribe it to the composed map")
+        for one in maps[:-1]:
+            if one.makes_rows:
+                raise ValueError(f"{one.name} makes rows, which no map takes: give it last")
+        for one in maps[1:]:
+            if one.n_inputs:  # it would see the event as it is before the maps in front of it
+                raise ValueError(f"{one.name} looks at events itself (a dark, say): give it first, or subscribe it")
+        self.maps = maps
+        self.makes_rows = maps[-1].makes_rows
+        self.hinted = tuple(key for one in maps for key in one.hinted)
+        self.ragged = tuple(key for one in maps for key in one.ragged)
+        super().__init__(
+            _Chain([one.kernel for one in maps]),
+            parameters={"maps": [{"stage": one.name, "parameters": one.parameters} for one in maps]},
+            name="+".join(one.name for one in maps),
+            data_keys=maps[0].data_keys,
+            **options,
+        )
+        self.n_inputs = maps[0].n_inputs
+
+    def begin(self, start: Mapping[str, Any]) -> Any:
+        """The state of each map."""
+        return [one.begin(start) for one in self.maps]
+
+    def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
+        """What each map has to say; of itself it says it under the name of all of them, and its own before each key."""
+        configuration = descriptor.setdefault("configuration", {})
+        for one, its_state in zip(self.maps, state, strict=True):
+            others = configuration.pop(one.name, None)
+            one.describe(its_state, descriptor)
+            own = configuration.pop(one.name, {})
+            if others is not None:  # a device of that name
+                configuration[one.name] = others
+            for part, said in own.items():
+                mine = configuration.setdefault(self.name, {}).setdefault(part, {})
+                mine.update({f"{one.name}_{key}": value for key, value in said.items()})
+
+    def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
+        """The inputs of the first map."""
+        return self.maps[0].inputs(state[0], stream, event)
+
+
+def compose(*maps: Map, **options: Any) -> Composed:
+    """One map and one task of several, for executors: ``compose(ip, pt, executor=pool)``.
+
+    What it emits is what the last of them emits when they are chained with ``subscribe``; of the maps only what they
+    compute counts, not their own executors and subscribers.
+
+    Parameters
+    ----------
+    *maps : Map
+        In order; only the last one may make rows.
+    **options
+        ``executor``, ``max_in_flight``, ``on_error`` and so on, as for `Map`.
+    """
+    return Composed(*maps, **options)

@@ -1,0 +1,164 @@
+"""Documents whose events hold their images, whatever the images were kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from bluesky_ext.engine import FrameNotAvailable, as_image
+from bluesky_ext.engine.documents.parents import PARENT, REFERENCES
+from bluesky_ext.engine.frames.handlers import HandlerClass
+from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.references import FrameReference
+from bluesky_ext.engine.recording.adapters import Pair
+
+
+def filled(
+    documents: Iterable[Pair],
+    handlers: Mapping[str, HandlerClass] | None = None,
+    root_map: Mapping[str, str] | None = None,
+) -> Iterator[Pair]:
+    """Yield ``(name, document)`` with every image in its event, an array, and no document that says where it lay.
+
+    Runs may be interleaved. An event comes when its images can be read, which may be after events that were behind
+    it. Documents without a start are handed on as they are. The source's documents are not changed.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+        A source, see `bluesky_ext.as_source`.
+    handlers, root_map : dict, optional
+        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Handlers that are installed are
+        known.
+
+    Raises
+    ------
+    FrameNotAvailable
+        When all documents are through, if events had to be left out because an image of theirs could not be read.
+    """
+    filling = Filling(handlers, root_map)
+    for name, document in documents:
+        yield from filling(name, document)
+    filling.finish()
+    if filling.failures:
+        raise FrameNotAvailable(
+            f"{len(filling.failures)} events were left out, since their images could not be read; the first: "
+            f"{filling.failures[0]} (see handlers= and root_map=, or give fill=False)"
+        )
+
+
+class Filling:
+    """What `filled` does, document by document: called with one, it yields those that can go on.
+
+    Parameters
+    ----------
+    handlers, root_map : dict, optional
+        See `filled`.
+    max_open_runs : int
+        When more runs than this are open, the one that began first is given up.
+
+    Attributes
+    ----------
+    failures : list of str
+        Which events were left out, and why.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, HandlerClass] | None = None,
+        root_map: Mapping[str, str] | None = None,
+        max_open_runs: int = 64,
+    ) -> None:
+        self.failures: list[str] = []
+        self._handlers = handlers
+        self._root_map = root_map
+        self._max_open_runs = max_open_runs
+        self._runs: dict[str, _Run] = {}
+        self._owners: dict[str, _Run] = {}  # by the uids of starts, descriptors and resources
+
+    def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
+        """Take a document, and yield those that can go on."""
+        if name == "start":
+            self._open(document["uid"])
+            yield name, document
+            return
+        parent = PARENT.get(name, "run_start")
+        runs = [self._owners[document[parent]]] if document.get(parent) in self._owners else []
+        if not runs and name == "resource" and parent not in document:
+            runs = list(self._runs.values())  # resources of old may be anyone's
+        if not runs:
+            yield name, document
+            return
+        for run in runs:
+            if name in ("descriptor", "resource", "stream_resource"):
+                self._owners[document["uid"]] = run
+                run.uids.append(document["uid"])
+            yield from run.take(name, document)
+            if name == "stop":
+                self._drop(run)
+
+    def finish(self) -> None:
+        """Take note of the events whose images never came."""
+        for run in list(self._runs.values()):
+            run.finish()
+            self._drop(run)
+
+    def _open(self, uid: str) -> None:
+        if uid in self._runs:
+            self._runs[uid].finish()
+            self._drop(self._runs[uid])
+        if len(self._runs) >= self._max_open_runs:
+            oldest = next(iter(self._runs.values()))
+            oldest.finish()
+            self._drop(oldest)
+        run = _Run(Joiner(handlers=self._handlers, root_map=self._root_map), self.failures)
+        run.uids.append(uid)
+        self._runs[uid] = self._owners[uid] = run
+
+    def _drop(self, run: _Run) -> None:
+        for uid in run.uids:
+            self._runs.pop(uid, None)
+            self._owners.pop(uid, None)
+
+
+class _Run:
+    """An open run: its joiner, the uids of what belongs to it, and what could not be read."""
+
+    def __init__(self, joiner: Joiner, failures: list[str]) -> None:
+        self.uids: list[str] = []
+        self._joiner = joiner
+        self._failures = failures
+
+    def take(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
+        if name == "descriptor":
+            self._joiner(name, document)
+            yield name, _without_external(document)
+        elif name in REFERENCES or (name.startswith("event") and self._joiner.needs(document["descriptor"])):
+            yield from self._read(self._joiner(name, document))
+        else:
+            if name == "stop":
+                self.finish()
+            yield name, document
+
+    def finish(self) -> None:
+        """Take note of the events whose images never came."""
+        self._failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in self._joiner.finish()]
+
+    def _read(self, events: Iterable[Mapping[str, Any]]) -> Iterator[Pair]:
+        for event in events:
+            here = {key: value for key, value in event["data"].items() if isinstance(value, FrameReference)}
+            try:
+                images = {key: as_image(reference) for key, reference in here.items()}
+            except (OSError, ValueError) as error:
+                self._failures.append(" ".join(str(error).split()))
+                continue
+            changes = {"data": {**event["data"], **images}, "filled": dict.fromkeys(images, True)}
+            yield "event", cast("dict[str, Any]", {**event, **changes} if images else event)
+
+
+def _without_external(descriptor: dict[str, Any]) -> dict[str, Any]:
+    keys = descriptor["data_keys"]
+    if not any("external" in said for said in keys.values()):
+        return descriptor
+    here = {key: {name: value for name, value in said.items() if name != "external"} for key, said in keys.items()}
+    return {**descriptor, "data_keys": here}

@@ -1,0 +1,119 @@
+"""Stored runs played again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from tqdm import tqdm
+
+from bluesky_ext.engine import Recording
+from bluesky_ext.engine.frames.handlers import HandlerClass
+from bluesky_ext.server.counted import counted
+from bluesky_ext.server.filling import filled
+from bluesky_ext.server.pace import Pace
+from bluesky_ext.storage import as_sink, as_source
+
+
+def replay(
+    source: Any,
+    *callbacks: Any,
+    fill: bool = True,
+    speed: float | None = None,
+    progress: bool | str = True,
+    handlers: Mapping[str, HandlerClass] | None = None,
+    root_map: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Hand the documents of stored runs to callbacks, in their order; return the uids of the runs.
+
+    A callback that is at work holds the replay up: nothing is queued, nothing is lost. What a callback raises ends the
+    replay, as it would end a scan; stages log what goes wrong, and go on, unless they were told to raise it. A run of
+    which the source has fewer events than its stop document says is warned of.
+
+    Parameters
+    ----------
+    source : run, header, path or iterable
+        A run of databroker or Tiled, a recording or a directory of recordings, or ``(name, document)`` pairs; see
+        `bluesky_ext.storage.as_source`.
+    *callbacks : stage, callable, Broker, catalog, directory or list
+        Who gets the documents; see `bluesky_ext.storage.as_sink`.
+    fill : bool
+        Whether images that are kept in files are read and put in their events. Stages read them anyway, and need it
+        not; stores should be given the references (False).
+    speed : float, optional
+        1.0 keeps the original rhythm, 10.0 is ten times as fast; as fast as the callbacks take it unless given.
+    progress : bool or str
+        Whether a bar shows documents, events and the time left, where there is a terminal; a str is its title.
+    handlers, root_map : dict, optional
+        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Those that a Broker has
+        registered are known, and those that are installed.
+
+    Raises
+    ------
+    FrameNotAvailable
+        At the end, if events were left out because their images could not be read.
+
+    Examples
+    --------
+    >>> from bluesky import RunEngine
+    >>> from bluesky.plans import count
+    >>> from ophyd.sim import det
+    >>> from bluesky_ext import replay
+    >>> docs = []
+    >>> uids = RunEngine()(count([det], 3), lambda name, doc: docs.append((name, doc)))
+    >>> names = []
+    >>> replay(docs, lambda name, doc: names.append(name)) == list(uids)
+    True
+    >>> names
+    ['start', 'descriptor', 'event', 'event', 'event', 'stop']
+    """
+    pace = Pace(speed)
+    documents = counted(as_source(source))
+    if fill:
+        documents = filled(documents, {**_registered(source), **(handlers or {})}, root_map)
+    uids: list[str] = []
+    with ExitStack() as stack:
+        sinks = [as_sink(callback) for callback in callbacks]
+        for sink in sinks:
+            if callable(close := getattr(sink, "close", None)):  # made here, for a directory or a catalogue
+                stack.callback(close)
+        bar = stack.enter_context(
+            tqdm(
+                total=expected_events(source),
+                unit="event",
+                unit_scale=True,
+                desc=progress if isinstance(progress, str) else "replay",
+                disable=None if progress else True,  # None: a bar only where there is a terminal
+            )
+        )
+        for n_documents, (name, document) in enumerate(documents, 1):
+            pace.wait(name, document)
+            for sink in sinks:
+                sink(name, document)
+            if name == "start":
+                uids.append(document["uid"])
+            if not bar.disable:
+                bar.set_postfix(documents=n_documents, refresh=False)
+                bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
+    return uids
+
+
+def expected_events(source: Any) -> int | None:
+    """How many events a source will give, as its stop document says; None if nobody knows."""
+    if isinstance(source, list | tuple):
+        stops = [item[1] for item in source if isinstance(item, list | tuple) and item[0] == "stop"]
+    elif isinstance(source, Recording):
+        stops = [source.stop]
+    else:
+        metadata = getattr(source, "metadata", None)
+        stops = [getattr(source, "stop", None) or (metadata.get("stop") if isinstance(metadata, Mapping) else None)]
+    counts = [stop.get("num_events") if isinstance(stop, Mapping) else None for stop in stops]
+    known = [count for count in counts if isinstance(count, Mapping)]
+    return sum(sum(count.values()) for count in known) if known and len(known) == len(counts) else None
+
+
+def _registered(source: Any) -> dict[str, HandlerClass]:
+    """The handlers that a Broker was given, for a header of its; databroker 2 has none."""
+    registry = getattr(getattr(source, "db", None), "reg", None)
+    return dict(getattr(registry, "handler_reg", None) or {})

@@ -1,0 +1,152 @@
+import re
+import uuid
+
+import event_model
+import numpy as np
+import pytest
+from event_model import DocumentNames, schema_validators
+
+from bluesky_ext.engine.documents.derive import DerivedRun
+from bluesky_ext.engine.documents.descriptors import data_key
+from bluesky_ext.engine.documents.provenance import Provenance, motors_of, new_uid
+
+
+@pytest.fixture
+def parent():
+    return {
+        "uid": "raw",
+        "time": 1.0,
+        "motors": ["mx"],
+        "hints": {"dimensions": []},
+        "detectors": ["det"],
+        "sample": {"a": [1]},
+    }
+
+
+@pytest.fixture
+def sink():
+    return []
+
+
+@pytest.fixture
+def derived(parent, sink):
+    return DerivedRun(lambda name, doc: sink.append((name, doc)), parent, Provenance.of("Test", {}))
+
+
+def named(sink, kind):
+    return [doc for name, doc in sink if name == kind]
+
+
+def test_uids_are_random_uuids_of_version_4():
+    uids = [uuid.UUID(new_uid()) for _ in range(1000)]
+    assert {(uid.version, uid.variant) for uid in uids} == {(4, uuid.RFC_4122)}
+    assert len(set(uids)) == 1000
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", new_uid())
+
+
+def test_objects_that_no_descriptor_will_carry_are_not_promised(parent):
+    kept = Provenance.of("Test", {}).start(parent, keep_objects=True)
+    assert (kept["motors"], kept["hints"], kept["detectors"]) == (["mx"], {"dimensions": []}, ["det"])
+    dropped = Provenance.of("Test", {}).start(parent, keep_objects=False)
+    assert not {"motors", "hints", "detectors"} & dropped.keys()
+    assert kept["sample"] == dropped["sample"] == {"a": [1]}
+    assert kept["sample"]["a"] is not parent["sample"]["a"]
+
+
+def test_the_motors_of_a_scan_are_known_however_many_stages_later(parent):
+    one = Provenance.of("One", {}).start(parent, keep_objects=True)
+    two = Provenance.of("Two", {}).start(one, keep_objects=False)
+    three = Provenance.of("Three", {}).start(two, keep_objects=False)
+    assert [motors_of(start) for start in (parent, one, two, three)] == [["mx"]] * 4
+    assert motors_of({"uid": "u"}) is None
+
+
+def test_the_history_of_a_run_grows_by_one_step_a_stage(parent):
+    one = Provenance.of("One", {"a": 1}).start(parent, keep_objects=True)
+    two = Provenance.of("Two", {}).start(one, keep_objects=True)
+    three = Provenance.of("Three", {}).start(two, keep_objects=True)
+    assert [step["stage"] for step in three["analysis"]["upstream"]] == ["One", "Two"]
+    assert three["analysis"]["upstream"][0]["parameters"] == {"a": 1}
+    assert {start["original_run_uid"] for start in (one, two, three)} == {"raw"}
+    assert three["analysis"]["parent_run_uid"] == two["uid"]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "shape", "numpy_dtype"),
+    [
+        (1, "integer", [], "<i8"),
+        (1.5, "number", [], "<f8"),
+        (True, "boolean", [], "|b1"),
+        ("text", "string", [], None),
+        (np.zeros((2, 3), ">u2"), "array", [2, 3], ">u2"),
+        ([1, 2, 3], "array", [3], "<i8"),
+        (np.array(["ab", "c"]), "array", [2], "<U2"),
+    ],
+)
+def test_data_keys_say_what_a_value_is(value, dtype, shape, numpy_dtype):
+    said = data_key(value, "here", {"units": "mm", "shape": [9], "external": "STREAM:", "limits": {}})
+    assert (said["dtype"], said["shape"], said.get("dtype_numpy")) == (dtype, shape, numpy_dtype)
+    assert said["source"] == "here"
+    assert said["units"] == "mm"
+    assert not {"external", "limits"} & said.keys()
+
+
+def test_another_shape_gets_another_descriptor_and_an_earlier_one_serves_again(derived, sink):
+    for shape in ((2, 2), (3, 3), (2, 2)):
+        derived.event("primary", None, {"image": np.zeros(shape)})
+    stop = derived.stop("success", "", {})
+    first, second = named(sink, "descriptor")
+    assert [doc["data_keys"]["image"]["shape"] for doc in (first, second)] == [[2, 2], [3, 3]]
+    assert [doc["descriptor"] for doc in named(sink, "event")] == [first["uid"], second["uid"], first["uid"]]
+    assert [doc["seq_num"] for doc in named(sink, "event")] == [1, 2, 3]
+    assert stop["num_events"] == {"primary": 3}
+
+
+def test_numpy_scalars_become_python_numbers(derived, sink):
+    derived.event("primary", None, {"a": np.float32(0.5), "b": np.int16(3), "c": np.bool_(True), "d": np.str_("x")})
+    derived.event("primary", None, {"a": np.float32(1.5), "b": np.int16(4), "c": np.bool_(False), "d": np.str_("y")})
+    (descriptor,) = named(sink, "descriptor")
+    assert [[type(value) for value in doc["data"].values()] for doc in named(sink, "event")] == [
+        [float, int, bool, str]
+    ] * 2
+    assert [key["dtype"] for key in descriptor["data_keys"].values()] == ["number", "integer", "boolean", "string"]
+
+
+def test_rows_are_one_page_and_count_on(derived, sink):
+    assert derived.rows("primary", {"x": np.array([1.0, 2.0]), "n": np.array([1, 2])}, number=1) == 1
+    assert derived.rows("primary", {"x": np.array([]), "n": np.array([], int)}, number=2) == 3
+    assert derived.rows("primary", {"x": np.array([3.0]), "n": np.array([3])}, number=3) == 3
+    stop = derived.stop("success", "", {})
+    assert [doc["seq_num"] for doc in named(sink, "event_page")] == [[1, 2], [3]]
+    assert named(sink, "event_page")[0]["data"] == {"x": [1.0, 2.0], "n": [1, 2]}
+    assert stop["num_events"] == {"primary": 3}
+    for name, doc in sink:
+        schema_validators[DocumentNames[name]].validate(doc)
+    assert list(event_model.unpack_event_page(named(sink, "event_page")[0]))[1]["data"] == {"x": 2.0, "n": 2}
+
+
+def test_a_value_that_is_taken_away_is_gone(derived, sink):
+    event = {"uid": "e", "time": 2.0, "seq_num": 1, "data": {"a": 1, "b": 2}, "timestamps": {"a": 1.0, "b": 1.5}}
+    keys = {key: {"source": "dev", "dtype": "integer", "shape": [], "units": "s"} for key in "ab"}
+    descriptor = {
+        "uid": "d",
+        "data_keys": keys,
+        "object_keys": {"one": ["a"], "two": ["b"]},
+        "hints": {"one": {"fields": ["a"]}, "two": {"fields": ["b"]}},
+        "configuration": {"one": {"data": {}}, "two": {"data": {"x": 1}}},
+    }
+    derived.event("primary", 1, {"a": None, "c": 3.0}, event=event, descriptor=descriptor)
+    (said,), (out,) = named(sink, "descriptor"), named(sink, "event")
+    assert out["data"] == {"b": 2, "c": 3.0}
+    assert out["timestamps"] == {"b": 1.5, "c": 2.0}
+    assert said["object_keys"] == {"two": ["b"], "Test": ["c"]}
+    assert said["data_keys"]["b"] == keys["b"]
+    assert said["data_keys"]["c"]["source"] == "bluesky_ext:Test"
+    assert said["hints"] == {"two": {"fields": ["b"]}, "Test": {"fields": []}}
+    assert said["configuration"] == {"two": {"data": {"x": 1}}}
+    assert event["data"] == {"a": 1, "b": 2}
+
+
+def test_a_start_that_is_not_valid_is_refused(parent):
+    with pytest.raises(Exception, match="no/good"):
+        DerivedRun(lambda name, doc: None, parent | {"no/good": 1}, Provenance.of("Test", {}))

@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import copy
+import io
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.plans import count, grid_scan
+from event_model import Filler, compose_run
+from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
+
+from bluesky_ext import ImageProcessor, PeakTracker, Recorder, replay
+from bluesky_ext.engine import FrameNotAvailable
+from bluesky_ext.server import Filling, filled
+from bluesky_ext.server.pace import Pace
+from bluesky_ext.server.playback import expected_events
+from bluesky_ext.sim import beamline
+from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher
+
+
+@pytest.fixture
+def RE() -> RunEngine:
+    return RunEngine(call_returns_result=False)
+
+
+def documents_of(RE: RunEngine, plan) -> list:
+    docs: list = []
+    RE(plan, lambda name, doc: docs.append((name, doc)))
+    return docs
+
+
+def streamed(path: Path, n: int = 4) -> tuple[list, np.ndarray]:
+    """A run whose frames are in an HDF5 file, in one stream_datum that comes after the events."""
+    frames = np.arange(n * 6, dtype=np.uint16).reshape(n, 2, 3)
+    with h5py.File(path, "w") as file:
+        file["frames"] = frames
+    run = compose_run()
+    keys = {
+        "image": {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2", "external": "STREAM:"},
+        "x": {"source": "s", "dtype": "number", "shape": []},
+    }
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
+    resource = run.compose_stream_resource(
+        data_key="image",
+        mimetype="application/x-hdf5",
+        uri=f"file://localhost{path}",
+        parameters={"dataset": "frames"},
+    )
+    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    for number in range(n):
+        event = stream.compose_event(data={"x": float(number)}, timestamps={"x": 1.0}, validate=False)
+        docs.append(("event", event))
+    docs.append(("stream_resource", resource.stream_resource_doc))
+    datum = resource.compose_stream_datum(indices={"start": 0, "stop": n}, seq_nums={"start": 1, "stop": n + 1})
+    datum["descriptor"] = stream.descriptor_doc["uid"]
+    return [*docs, ("stream_datum", datum), ("stop", run.compose_stop())], frames
+
+
+def test_documents_come_in_order_and_as_they_are(RE):
+    docs = documents_of(RE, count([det], 3))
+    before, got = copy.deepcopy(docs), []
+    assert replay(docs, got, lambda name, doc: None) == [docs[0][1]["uid"]]
+    assert got == before == docs
+
+
+def test_images_behind_datum_documents_are_put_into_their_events(RE, tmp_path):
+    camera = hw(str(tmp_path)).img
+    docs = documents_of(RE, count([camera], 2))
+    assert "resource" in dict(docs)  # ophyd's simulated camera writes files
+    got: list = []
+    replay(docs, got)
+    assert [name for name, _ in got] == ["start", "descriptor", "event", "event", "stop"]
+    assert "external" not in dict(got)["descriptor"]["data_keys"]["img"]
+    for name, doc in got:
+        if name == "event":
+            np.testing.assert_array_equal(doc["data"]["img"], np.ones((10, 10)))  # what this camera sees
+            assert doc["filled"] == {"img": True}
+    assert [name for name, _ in docs].count("datum") == 2
+    assert all(isinstance(doc["data"]["img"], str) for name, doc in docs if name == "event")
+
+
+def test_images_behind_streams_are_put_into_their_events(tmp_path):
+    docs, frames = streamed(tmp_path / "frames.h5")
+    got: list = []
+    replay(docs, got)
+    assert [name for name, _ in got] == ["start", "descriptor", *["event"] * 4, "stop"]
+    for number, doc in enumerate(doc for name, doc in got if name == "event"):
+        assert doc["seq_num"] == number + 1
+        assert doc["data"]["x"] == number
+        assert doc["data"]["image"].dtype == np.uint16
+        np.testing.assert_array_equal(doc["data"]["image"], frames[number])
+
+
+def test_references_are_handed_on_if_asked(tmp_path):
+    docs, _ = streamed(tmp_path / "frames.h5")
+    got: list = []
+    replay(docs, got, fill=False)
+    assert got == docs
+
+
+def test_an_image_that_can_not_be_read_is_named_when_the_rest_is_through(tmp_path):
+    docs, frames = streamed(tmp_path / "frames.h5")
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["frames"] = frames[:3]
+    got: list = []
+    with pytest.raises(FrameNotAvailable, match=r"^1 events were left out.*seq_num 4.*fill=False"):
+        replay(docs, got)
+    assert [name for name, _ in got] == ["start", "descriptor", *["event"] * 3, "stop"]
+
+
+def test_an_event_whose_image_never_came_is_named(tmp_path):
+    docs, _ = streamed(tmp_path / "frames.h5")
+    docs = [(name, doc) for name, doc in docs if name != "stream_datum"]
+    got: list = []
+    with pytest.raises(FrameNotAvailable, match=r"^4 events were left out.*image of event 1"):
+        replay(docs, got)
+    assert got[-1][0] == "stop"
+
+
+def test_interleaved_runs_keep_their_images(tmp_path):
+    (a, ours), (b, _) = streamed(tmp_path / "a.h5"), streamed(tmp_path / "b.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["frames"] = ours + 100
+    mixed = [pair for both in zip(a, b, strict=True) for pair in both]
+    got = list(filled(mixed))
+    for docs, more in ((a, 0), (b, 100)):
+        uid = dict(docs)["descriptor"]["uid"]
+        images = [doc["data"]["image"] for name, doc in got if name == "event" and doc["descriptor"] == uid]
+        np.testing.assert_array_equal(images, ours + more)
+
+
+def test_tables_pass_as_the_pages_that_they_are(RE):
+    b = beamline(seed=1, shape=(128, 128), n_grains=2)
+    tracker, peaks = PeakTracker("dexela_image", 11), []
+    tracker.subscribe(lambda name, doc: peaks.append((name, doc)))
+    RE(count([b.detector]), tracker)
+    got: list = []
+    replay(peaks, got)
+    assert "event_page" in dict(peaks)
+    assert got == peaks
+
+
+def test_a_replayed_run_gives_what_the_live_run_gave(RE, tmp_path):
+    b = beamline(seed=1, shape=(128, 128), n_grains=2, directory=tmp_path / "images")
+    results = []
+    with Recorder(tmp_path / "recordings") as recorder:
+        for run in ("live", "replayed"):
+            processor, tracker = ImageProcessor("dexela_image"), PeakTracker("dexela_image", 11)
+            processor.subscribe(tracker)
+            stops: list = []
+            tracker.subscribe(lambda name, doc, stops=stops: stops.append(doc), "stop")
+            if run == "live":
+                plan = grid_scan([b.detector], b.y, -1, 1, 2, b.x, -1, 1, 3)
+                RE.subscribe(recorder)
+                RE(plan, processor)
+            else:
+                replay(tmp_path / "recordings", processor)
+            results.append([(stop["sha256"], stop["num_events"]) for stop in stops])
+    assert results[0] == results[1]
+    assert results[0][0][1]["primary"] > 6
+
+
+def test_what_a_callback_raises_ends_the_replay(RE):
+    docs = documents_of(RE, count([det], 3))
+
+    def refuse(name, doc):
+        if name == "event":
+            raise RuntimeError("enough")
+
+    got: list = []
+    with pytest.raises(RuntimeError, match="enough"):
+        replay(docs, got, refuse)
+    assert [name for name, _ in got] == ["start", "descriptor", "event"]
+
+
+def test_the_rhythm_is_that_of_the_documents():
+    asked: list[float] = []
+    pace = Pace(2.0, sleep=asked.append)
+    times = [("start", 1000.0), ("descriptor", 1010.0), ("event", 1020.0), ("event", 1015.0), ("stop", 1040.0)]
+    for name, when in times:
+        pace.wait(name, {"time": when})
+    # Nobody slept: each wait is the whole time since the start, at twice the speed.
+    assert asked == pytest.approx([5, 10, 7.5, 20], abs=2)
+    asked.clear()
+    for name, when in [("start", 9000.0), ("event_page", [9002.0, 9004.0]), ("stop", 9000.0)]:
+        pace.wait(name, {"time": when})
+    assert asked == pytest.approx([2], abs=1)  # the hours between the runs, and a clock set back, cost nothing
+
+
+@pytest.mark.parametrize("speed", [0, -1.0, float("nan"), float("inf"), "fast"])
+def test_a_speed_that_is_none_is_refused(speed):
+    with pytest.raises(ValueError, match=r"^speed=.*give a number above 0"):
+        replay([], speed=speed)
+
+
+def test_the_number_of_events_to_come_is_that_of_the_stop(RE, tmp_path):
+    docs = documents_of(RE, count([det], 3))
+    with Recorder(tmp_path) as recorder:
+        replay(docs, recorder)
+    from bluesky_ext import Recording
+
+    assert expected_events(docs) == expected_events(Recording(recorder.artifacts[0])) == 3
+    assert expected_events(docs[:-1]) is None
+    assert expected_events(iter(docs)) is None
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # databroker 1.2 has some
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_runs_of_a_v1_broker(RE, tmp_path):
+    databroker = pytest.importorskip("databroker")
+    if databroker.__version__ >= "2":
+        pytest.skip("databroker 2 has no registry of handlers")
+    broker = databroker.Broker.named("temp")
+    broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
+    RE.subscribe(broker.insert)
+    (uid,) = RE(count([hw(str(tmp_path)).img], 2))
+    got: list = []
+    assert replay(broker[uid], got) == [uid]
+    images = [doc["data"]["img"] for name, doc in got if name == "event"]
+    np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
+
+
+def test_a_camera_that_has_its_images_in_its_events_is_left_alone(RE):
+    rng = np.random.default_rng(0)
+    camera = SynSignal(func=lambda: rng.poisson(100, (4, 5)).astype(np.uint16), name="camera")
+    docs = documents_of(RE, count([camera], 2))
+    got: list = []
+    replay(docs, got)
+    for (name, doc), (_, raw) in zip(got, docs, strict=True):
+        if name == "event":
+            assert doc["data"]["camera"] is raw["data"]["camera"]
+
+
+def test_a_bar_shows_documents_events_and_the_time_left(RE, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    docs = documents_of(RE, count([det], 3))
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    replay(docs, lambda name, doc: None, progress="run 1")
+    last = terminal.getvalue().split("\r")[-1]
+    assert last.startswith("run 1: 100%")
+    assert "3.00/3.00" in last
+    assert "<00:00" in last
+    assert "event/s" in last
+    assert "documents=6" in last
+
+
+def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(RE, tmp_path, caplog):
+    docs = documents_of(RE, count([det], 3))
+    replay(docs[:-1], tmp_path)  # no stop: what ends it is that the recorder is closed
+    assert "has no stop, and the recorder was closed" in caplog.text
+    replay(docs[:-1], mine := Recorder(tmp_path / "mine"))
+    assert caplog.text.count("the recorder was closed") == 1
+    mine.close()
+
+
+def test_a_run_of_a_catalogue(RE, tmp_path):
+    pytest.importorskip("tiled.server.app")
+    from bluesky_ext.storage import close_catalog, open_catalog
+
+    rng = np.random.default_rng(0)
+    camera = SynSignal(func=lambda: rng.poisson(100, (40, 50)).astype(np.uint16), name="camera")
+    docs, got = documents_of(RE, count([camera], 2)), []
+    catalog = open_catalog(tmp_path / "catalog")
+    try:
+        replay(docs, catalog)
+        run = catalog[docs[0][1]["uid"]]
+        assert expected_events(run) == 2
+        replay(run, got)
+    finally:
+        close_catalog(catalog)
+    assert [name for name, _ in got] == [name for name, _ in docs]
+    for (name, doc), (_, raw) in zip(got, docs, strict=True):
+        if name == "event":
+            assert doc["data"]["camera"].dtype == np.uint16
+            np.testing.assert_array_equal(doc["data"]["camera"], raw["data"]["camera"])
+
+
+def test_runs_that_never_stop_do_not_pile_up(tmp_path):
+    docs, _ = streamed(tmp_path / "frames.h5")
+    filling = Filling(max_open_runs=1)
+    came = [pair for name, doc in docs[:-2] for pair in filling(name, doc)]  # neither stream_datum nor stop
+    assert [name for name, _ in came] == ["start", "descriptor"]
+    assert filling.failures == []
+    list(filling("start", {"uid": "another", "time": 0.0}))
+    assert len(filling.failures) == 4
+    assert "image of event 1" in filling.failures[0]
+
+
+def test_a_source_that_lacks_events_is_warned_of(RE, tmp_path, caplog):
+    docs = documents_of(RE, count([det], 3))
+    replay(docs, lambda name, doc: None)
+    replay([*docs[:3], docs[2], *docs[3:]], lambda name, doc: None)  # after a pause, an event comes again
+    replay(streamed(tmp_path / "frames.h5")[0], lambda name, doc: None)
+    assert caplog.text == ""
+    replay([*docs[:3], *docs[4:]], lambda name, doc: None)
+    assert caplog.text.count("the source has 2 of its 3 events") == 1
+    replay([docs[0], docs[-1]], lambda name, doc: None)
+    assert caplog.text.count("the source has 0 of its 3 events") == 1
+    assert docs[0][1]["uid"] in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_loop_with_a_filler(RE, tmp_path):
+    databroker = pytest.importorskip("databroker")
+    if databroker.__version__ >= "2":
+        pytest.skip("databroker 2 has no registry of handlers")
+    broker = databroker.Broker.named("temp")
+    broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
+    RE.subscribe(broker.insert)
+    RE(count([hw(str(tmp_path)).img], 2))
+    got, over = [], threading.Event()
+
+    def callback(name, doc):
+        got.append((name, doc))
+        if name == "stop":
+            over.set()
+
+    with Proxy(block=True) as proxy:
+        dispatcher = RemoteDispatcher(proxy.out_address, prefix=b"raw")
+        dispatcher.subscribe(callback)
+        server = threading.Thread(target=dispatcher.start)
+        server.start()
+        with (
+            Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher,
+            Filler(dict(broker.reg.handler_reg), root_map=broker.reg.root_map, inplace=True) as filler,
+        ):
+            for name, doc in broker[-1].documents():
+                publisher(*filler(name, doc))
+            assert over.wait(60)
+        dispatcher.stop()
+        server.join()
+    images = [doc["data"]["img"] for name, doc in got if name == "event"]
+    np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
