@@ -18,7 +18,7 @@ from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
 from bluesky_ext.engine import DerivedRun, Reduce, as_image, as_source
-from bluesky_ext.engine.stages.run import Run
+from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
@@ -226,7 +226,7 @@ class CrystalMapper(Reduce):
                 self(name, doc)
             for run in self._open_runs:
                 if run.uid not in others:
-                    self._give_up(run, "the source ended before the stop document")
+                    self._open_runs.close(run, "the source ended before the stop document")
         finally:
             self._replayed = None
         return self.dataset
@@ -259,7 +259,7 @@ class CrystalMapper(Reduce):
         finally:  # what there is, is said
             self._say(state, derived)
 
-    def _end(self, run: Run, stop: Mapping[str, Any]) -> None:
+    def _end(self, run: StageRun, stop: Mapping[str, Any], closed: str = "") -> None:
         state: _Mapping | None = run.state
         about = [run.incomplete]
         if state is not None and state.shape is not None and not self._has_stored:
@@ -268,7 +268,7 @@ class CrystalMapper(Reduce):
         if names and self._stream_name not in names:
             about.append(f"no stream {self._stream_name!r} came; {self._data_key} is in {sorted(names)}")
         run.incomplete = "; ".join(filter(None, about))
-        super()._end(run, stop)
+        super()._end(run, stop, closed)
 
     def _image(self, state: _Mapping, event: Mapping[str, Any]) -> np.ndarray:
         """The mean image of an event, if it is one of the scan."""

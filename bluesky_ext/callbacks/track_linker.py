@@ -10,7 +10,7 @@ from event_model import unpack_event_page
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.engine import DerivedRun, as_source
-from bluesky_ext.engine.stages.run import Run
+from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
 
 #: Rows of one emitted page: enough to be quick in a store, few enough to be light on the way.
@@ -72,13 +72,13 @@ class TrackLinker(TrackReduce):
             with self.naming_the_range():
                 raise errors[0]
 
-    def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
+    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         state: Linking = run.state
         if self._db is not None and not state.linker.frames and not state.rows:
             self._take_stored(run)
         super()._finish(run, stop)
 
-    def _take_stored(self, run: Run) -> None:
+    def _take_stored(self, run: StageRun) -> None:
         names: dict[str, str] = {}
         for name, doc in as_source(stored_in(self._db, run.uid)):
             if name == "descriptor":
@@ -86,7 +86,7 @@ class TrackLinker(TrackReduce):
             elif name in ("event", "event_page"):
                 for event in [doc] if name == "event" else unpack_event_page(doc):  # pyright: ignore
                     stream = names[event["descriptor"]]
-                    run.received[stream].add(event["seq_num"])
+                    run.received[stream].note(event["seq_num"])
                     self.reduce(run.state, stream, event)
 
 

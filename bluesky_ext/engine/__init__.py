@@ -4,7 +4,7 @@ Stages are built on `Map` and `Reduce`; everything else here is what these stand
 """
 
 from bluesky_ext.engine.documents.derive import DerivedRun
-from bluesky_ext.engine.documents.guard import Stats
+from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image
 from bluesky_ext.engine.recording.adapters import as_sink, as_source

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from bluesky_ext.engine.documents.guard import SeqNums
+from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.recording.adapters import Pair
 
 log = logging.getLogger(__name__)
@@ -18,16 +18,16 @@ def counted(documents: Iterable[Pair]) -> Iterator[Pair]:
     The frames of a fly scan come in ``stream_datum`` documents, without events: its streams are not counted.
     """
     streams: dict[str, tuple[str, str]] = {}  # by the uids of descriptors: run, and name of the stream
-    seen: dict[str, dict[str, SeqNums]] = {}  # by run and name
+    seen: dict[str, dict[str, Intervals]] = {}  # by run and name
     flown: set[tuple[str, str]] = set()
     for name, document in documents:
         if name == "descriptor":
             streams[document["uid"]] = run, stream = document["run_start"], document.get("name", "primary")
-            seen.setdefault(run, {}).setdefault(stream, SeqNums())
+            seen.setdefault(run, {}).setdefault(stream, Intervals())
         elif name in ("event", "event_page") and document["descriptor"] in streams:
             run, stream = streams[document["descriptor"]]
             for seq_num in document["seq_num"] if name == "event_page" else [document["seq_num"]]:
-                seen[run][stream].add(seq_num)
+                seen[run][stream].note(seq_num)
         elif name == "stream_datum" and document["descriptor"] in streams:
             flown.add(streams[document["descriptor"]])
         elif name == "stop":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
-from bluesky_ext.engine.documents.parents import PARENT, REFERENCES
+from bluesky_ext.engine.documents.open_runs import PARENT, REFERENCES
 from bluesky_ext.engine.frames.handlers import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference

@@ -15,7 +15,7 @@ from typing import Any, Self
 from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
-from bluesky_ext.engine.documents.parents import PARENT
+from bluesky_ext.engine.documents.open_runs import PARENT
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bluesky_ext.engine.documents.guard import Complaints
+from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.recording.adapters import as_source
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.transport.address import Address, connect_address

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
-from bluesky_ext.engine.documents.guard import Complaints
+from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.transport.address import Address
 from bluesky_ext.transport.end import End
 from bluesky_ext.transport.farewell import SLICE, farewell

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import zmq
 
 from bluesky_ext.engine.codec.framing import Buffer
-from bluesky_ext.engine.documents.guard import Complaints, OnError
+from bluesky_ext.engine.documents.complaints import Complaints, OnError
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.audience import Audience
 from bluesky_ext.transport.farewell import SLICE

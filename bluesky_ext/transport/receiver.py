@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
-from bluesky_ext.engine.documents.guard import Complaints
+from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.transport.curve import be_client
 from bluesky_ext.transport.monitor import Monitor, refusal
 from bluesky_ext.transport.queue import DocumentQueue

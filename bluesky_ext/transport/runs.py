@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bluesky_ext.engine.documents.guard import Complaints, Losses, SeqNums
+from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.losses import Losses
 from bluesky_ext.transport.stats import Received
 
 __all__ = ["Runs"]
@@ -26,7 +28,7 @@ class _Run:
     touched: float
     descriptors: set[str] = field(default_factory=set)
     resources: set[str] = field(default_factory=set)
-    seen: dict[str, SeqNums] = field(default_factory=dict)
+    seen: dict[str, Intervals] = field(default_factory=dict)
     flown: set[str] = field(default_factory=set)
     """Streams that have frames instead of events, which can't be counted by these."""
 
@@ -81,7 +83,7 @@ class Runs:
                 run = self._run(doc["run_start"], now)
                 stream = doc.get("name", "primary")
                 run.descriptors.add(doc["uid"])
-                run.seen.setdefault(stream, SeqNums())
+                run.seen.setdefault(stream, Intervals())
                 self._streams[doc["uid"]] = run, stream
             case "event":
                 return self._count(doc["descriptor"], (doc["seq_num"],), now)
@@ -171,7 +173,7 @@ class Runs:
             return self._orphan(descriptor, len(seq_nums))
         seen = run.seen[stream]
         for seq_num in seq_nums:
-            seen.add(int(seq_num))
+            seen.note(int(seq_num))
         run.touched = now
         return not run.held
 
@@ -196,7 +198,7 @@ class Runs:
         """Count the events that never came: the gaps, and what is missing of the numbers expected."""
         lost = Losses()
         for stream in {*run.seen, *expected}:
-            seen, number = run.seen.get(stream, SeqNums()), expected.get(stream, 0)
+            seen, number = run.seen.get(stream, Intervals()), expected.get(stream, 0)
             if stream not in run.flown or seen.high:
                 lost.add(stream, seen.missing(number if isinstance(number, int) else 0))
         if lost.counts:

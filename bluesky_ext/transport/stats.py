@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bluesky_ext.engine.documents.guard import Stats
+from bluesky_ext.engine.documents.stats import Stats
 
 __all__ = ["Passed", "Published", "Received"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
-from bluesky_ext.engine.documents.guard import Complaints, OnError
+from bluesky_ext.engine.documents.complaints import Complaints, OnError
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 from bluesky_ext.transport.snapshot import snapshot
 

@@ -181,7 +181,7 @@ def test_lists_are_described_by_what_is_in_them():
     assert len(sink.named("event")) + len(sink.stop.get("failed", {}).get("primary", ())) == 4
 
 
-@pytest.mark.parametrize("value", [1j, {"a": 1}, object()], ids=str)
+@pytest.mark.parametrize("value", [1j, {"a": 1}, object()], ids=["complex", "dict", "object"])
 def test_what_is_no_data_is_refused_by_name(value, caplog):
     stop = run_through(Plain(lambda data, seq_num: {"odd": value}), raw_run(dark=False)).stop
     assert stop["failed_counts"] == {"primary": 6}

@@ -483,9 +483,16 @@ def test_a_failing_subscriber_raises_on_request_after_its_siblings(case):
 
 
 @every_map
-def test_a_key_that_no_stream_has_is_named(case, caplog):
+def test_a_run_without_the_key_is_none_of_its_business(case, caplog):
     docs = [(name, rename(doc, KEY, "other_image") if name != "start" else doc) for name, doc in case.given(raw_run())]
-    run_through(case.make(), docs)
+    sink, stage = Collector(), case.make()
+    stage.subscribe(sink)
+    with caplog.at_level("INFO"):
+        for name, doc in docs:
+            stage(name, doc)
+    assert sink == []
+    assert (stage.stats.not_concerned, stage.stats.failed, stage.stats.lost) == (1, 0, 0)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     (line,) = [record.getMessage() for record in caplog.records if "no stream" in record.getMessage()]
     assert KEY in line
     assert "other_image" in line

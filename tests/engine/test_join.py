@@ -23,7 +23,7 @@ from ophyd.sim import NumpySeqHandler, SynSignal, hw
 from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
 from ophyd_async.sim import SimBlobDetector
 
-from bluesky_ext.engine.documents.ranges import FrameRanges
+from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import DatumReference, FrameNotAvailable, StreamReference, as_image
 from bluesky_ext.engine.frames.streams import EVENTS_KEPT, Missing
@@ -711,7 +711,7 @@ ADDITIONS = st.lists(
 @given(ADDITIONS, ADDITIONS)
 def test_ranges_are_a_table_that_is_not_written_out(ones: list[tuple], others: list[tuple]) -> None:
     tables: list[dict[int, tuple[int, int]]] = [{}, {}]
-    both = [FrameRanges(), FrameRanges()]
+    both = [Intervals(), Intervals()]
     for table, ranges, additions in zip(tables, both, (ones, others), strict=True):
         for start, count, rank, index in additions:
             new = {start + step: (rank, index + step) for step in range(count)}
@@ -722,19 +722,19 @@ def test_ranges_are_a_table_that_is_not_written_out(ones: list[tuple], others: l
             changed = ranges.add(start, start + count, rank, index)
             assert [seq_num for seq_nums in changed for seq_num in seq_nums] == sorted(better)
         assert {seq_num: ranges.get(seq_num) for seq_num in range(20) if ranges.get(seq_num)} == table
-        assert [seq_num for seq_nums in ranges.seq_nums() for seq_num in seq_nums] == sorted(table)
+        assert [seq_num for seq_nums in ranges for seq_num in seq_nums] == sorted(table)
         assert bool(ranges) == bool(table)
     outside = [seq_num for seq_nums in both[0].outside(both[1]) for seq_num in seq_nums]
     assert outside == sorted(tables[0].keys() - tables[1].keys())
 
 
 def test_frames_one_after_the_other_are_one_range() -> None:
-    ranges = FrameRanges()
+    ranges = Intervals()
     for seq_num in [*range(1, 100, 2), *range(2, 100, 2)]:
         ranges.add(seq_num, seq_num + 1, 0, seq_num - 1)
-    assert ranges.seq_nums() == [range(1, 100)]
+    assert list(ranges) == [range(1, 100)]
     ranges.add(50, 60, 1, 0)
-    assert ranges.seq_nums() == [range(1, 50), range(50, 60), range(60, 100)]
+    assert list(ranges) == [range(1, 50), range(50, 60), range(60, 100)]
 
 
 # --- what cannot be ---------------------------------------------------------------------------------------

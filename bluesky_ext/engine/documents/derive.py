@@ -12,8 +12,8 @@ from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.descriptors import described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
-from bluesky_ext.engine.documents.guard import SeqNums
-from bluesky_ext.engine.documents.provenance import Provenance, new_uid
+from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.provenance import Provenance, new_uid, new_uids
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -30,41 +30,35 @@ def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
 class _Stream:
     """A stream of a derived run, and the descriptor that its events have at present."""
 
-    def __init__(self, name: str, ragged: Collection[str] = ()) -> None:
+    def __init__(self, name: str, ragged: Collection[str]) -> None:
         self.name = name
-        self._ragged = frozenset(ragged)
-        self.received = SeqNums()
+        self._ragged = ragged
+        self.received = Intervals()
         # The uid of each, by what it is made from and says; the input's is kept, so that its id stays its own.
         self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
         self.uid = ""
-        self._keys: tuple[str, ...] = ()
-        self._changed: tuple[str, ...] = ()
-        self._types: tuple[type, ...] = ()
+        #: What the present descriptor is for: the input's descriptor, keys, changed keys and types.
+        self.fitting: tuple[Any, ...] = ()
+        self.keys: list[str] = []
         self._extents: list[tuple[str, Any]] = []
-        self._input: Any = None
 
-    def fits(self, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> bool:
+    def fits(self, fitting: tuple[Any, ...], data: Mapping[str, Any]) -> bool:
         """Whether the present descriptor describes this data too: it runs for every event."""
-        return (
-            descriptor is self._input
-            and tuple(map(type, data.values())) == self._types
-            and tuple(data) == self._keys
-            and tuple(changes) == self._changed
-            and all(self._extent(key, data[key]) == extent for key, extent in self._extents)
-        )
+        if fitting != self.fitting:
+            return False
+        for key, extent in self._extents:
+            value = data[key]
+            plain = type(value) is np.ndarray and key not in self._ragged
+            if ((value.dtype, value.shape) if plain else self._extent(key, value)) != extent:
+                return False
+        return True
 
-    def settle(self, uid: str, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
+    def settle(self, uid: str, fitting: tuple[Any, ...], data: Mapping[str, Any]) -> None:
         """Remember for which data the descriptor of this uid stands."""
-        self.uid = uid
-        self._keys = tuple(data)
-        self._types = tuple(map(type, data.values()))
-        self._changed = tuple(changes)
-        self._extents = [
-            (key, self._extent(key, value))
-            for key, value in data.items()
-            if isinstance(value, np.ndarray | list | tuple)
-        ]
-        self._input = descriptor
+        self.uid, self.fitting = uid, fitting
+        self.keys = sorted(data)
+        arrays = {key: value for key, value in data.items() if isinstance(value, np.ndarray | list | tuple)}
+        self._extents = [(key, self._extent(key, value)) for key, value in arrays.items()]
 
     def _extent(self, key: str, value: Any) -> Any:
         array = value if isinstance(value, np.ndarray) else as_array(value)
@@ -109,7 +103,7 @@ class DerivedRun:
         self._emit = emit
         self._stage = provenance.stage
         self._hinted = tuple(hinted)
-        self._ragged = tuple(ragged)
+        self._ragged = frozenset(ragged)
         self._hash_images = hash_images
         self._streams: dict[str, _Stream] = {}
         self._digest = RunDigest()
@@ -154,25 +148,45 @@ class DerivedRun:
         else:
             now, known = event["time"], event["timestamps"]
             data = {**event["data"], **changes}
-        if not out.fits(data, changes, descriptor):
+        fitting = (id(descriptor), *data, *changes, *map(type, data.values()))
+        if not out.fits(fitting, data):
             data = {key: _python(value) for key, value in data.items() if value is not None}
-            if not out.fits(data, changes, descriptor):
-                self._describe(out, data, changes, descriptor)
+            fitting = (id(descriptor), *data, *changes, *map(type, data.values()))
+            if not out.fits(fitting, data):
+                self._describe(out, fitting, data, changes, descriptor)
         if seq_num is None:
             seq_num = out.received.high + 1
+        timestamps = dict.fromkeys(data, now)
+        for key, value in known.items():
+            if key in timestamps:
+                timestamps[key] = value
         doc = {
             "uid": new_uid(),
             "descriptor": out.uid,
             "seq_num": seq_num,
             "time": now,
             "data": data,
-            "timestamps": {key: known.get(key, now) for key in data},
+            "timestamps": timestamps,
             "filled": {},
         }
         if not out.received.high:
             validated("event", doc)
-        self._digest.add(stream, seq_num, self._content(data, unhashed))
-        out.received.add(seq_num)
+        said = []
+        for key in out.keys:  # as `content` does it, which is called where it has something to do
+            if key in unhashed:
+                continue
+            value = data[key]
+            if type(value) is np.ndarray:
+                if value.ndim > 1 and not self._hash_images:
+                    continue
+            elif type(value) is float:
+                if value.is_integer():
+                    value = int(value)
+            elif type(value) is not int and type(value) is not str:
+                value = content(value)
+            said.append(value)
+        self._digest.add(stream, seq_num, said)
+        out.received.note(seq_num)
         self._emit("event", doc)
 
     def rows(
@@ -203,28 +217,33 @@ class DerivedRun:
         if out is None:
             out = self._streams[stream] = _Stream(stream, self._ragged)
         first = out.received.high + 1
-        self._digest.add(stream, number, [[key, np.asarray(columns[key])] for key in sorted(columns)])
-        lists = {key: np.asarray(column).tolist() for key, column in columns.items()}
+        arrays: dict[str, np.ndarray] = {}
+        lists: dict[str, list[Any]] = {}
+        for key, column in columns.items():
+            arrays[key] = column = np.asarray(column)
+            lists[key] = column.tolist()
+        self._digest.add_table(stream, number, arrays)
         length = len(next(iter(lists.values()), ()))
         if not length:
             return first
-        sample = {key: column[0] for key, column in lists.items()}
-        if not out.fits(sample, sample, descriptor):
-            self._describe(out, sample, sample, descriptor)
-        now = time.time() if event is None else event["time"]
+        fitting = (*arrays, *[array.dtype for array in arrays.values() if array.dtype.kind not in "SU"])
+        if not out.fits(fitting, {}):
+            sample = {key: column[0] for key, column in lists.items()}
+            self._describe(out, fitting, sample, sample, descriptor)
+        times = [event["time"] if event is not None else time.time()] * length
+        seq_nums = range(first, first + length)
         doc = {
-            "uid": [new_uid() for _ in range(length)],
+            "uid": new_uids(length),
             "descriptor": out.uid,
-            "seq_num": list(range(first, first + length)),
-            "time": [now] * length,
+            "seq_num": list(seq_nums),
+            "time": times,
             "data": lists,
-            "timestamps": {key: [now] * length for key in lists},
+            "timestamps": dict.fromkeys(lists, times),
             "filled": {},
         }
         if first == 1:  # the first row stands for all: a validator takes 50 us for each
             validated("event_page", _first_row(doc))
-        for seq_num in doc["seq_num"]:
-            out.received.add(seq_num)
+        out.received.add(seq_nums.start, seq_nums.stop)
         self._emit("event_page", doc)
         return first
 
@@ -236,30 +255,31 @@ class DerivedRun:
             "run_start": self.uid,
             "exit_status": exit_status,
             "reason": reason,
-            "num_events": {name: len(out.received) for name, out in self._streams.items() if out.received.high},
+            "num_events": {name: len(out.received) for name, out in self._streams.items() if out.received},
             "sha256": self._digest.hexdigest(),
             **more,
         }
         self._emit("stop", validated("stop", doc))
         return doc
 
-    def _content(self, data: Mapping[str, Any], unhashed: Sequence[str]) -> list[Any]:
-        values = [content(data[key]) for key in sorted(data) if key not in unhashed]
-        if self._hash_images:
-            return values
-        return [value for value in values if type(value) is not np.ndarray or value.ndim < 2]
-
-    def _describe(self, out: _Stream, data: Mapping[str, Any], changes: Mapping[str, Any], descriptor: Any) -> None:
+    def _describe(
+        self,
+        out: _Stream,
+        fitting: tuple[Any, ...],
+        data: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        descriptor: Any,
+    ) -> None:
         said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         if key in out.descriptors:
-            out.settle(out.descriptors[key][0], data, changes, descriptor)
+            out.settle(out.descriptors[key][0], fitting, data)
             return
         about = {"uid": new_uid(), "time": time.time(), "run_start": self.uid, "name": out.name}
         doc = copy.deepcopy(validated("descriptor", about | said))
         out.descriptors[key] = doc["uid"], descriptor
-        out.settle(doc["uid"], data, changes, descriptor)
+        out.settle(doc["uid"], fitting, data)
         self._emit("descriptor", doc)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
+_any = np.logical_or.reduce  # of ndarray.any, without its calls of Python
 
 
 def _plain(value: Any) -> Any:
@@ -24,7 +25,7 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-        if array.dtype.kind == "f":
+        if array.dtype.kind == "f" and _any(np.isnan(array), axis=None):
             array = np.where(np.isnan(array), array.dtype.type(np.nan), array)  # there are many NaNs, and they differ
         return [array.dtype.str, list(array.shape), array.tobytes()]
     if isinstance(value, int):  # beyond 64 bits
@@ -124,6 +125,7 @@ class RunDigest:
 
     def __init__(self) -> None:
         self._blocks: dict[str, dict[int, bytearray]] = {}
+        self._pack = msgpack.Packer(default=_plain, buf_size=4096).pack
 
     def add(self, stream: str, seq_num: int, content: Any) -> None:
         """Take note of an event's content (anything canonical); it replaces an earlier one of this ``seq_num``."""
@@ -135,7 +137,20 @@ class RunDigest:
         if digests is None:
             digests = blocks[block] = bytearray(_BLOCK * _SIZE)
         at *= _SIZE
-        digests[at : at + _SIZE] = hashlib.sha256(canonical(content)).digest()
+        digests[at : at + _SIZE] = hashlib.sha256(self._pack(content)).digest()
+
+    def add_table(self, stream: str, number: int, columns: Mapping[str, np.ndarray]) -> None:
+        """Take note of a table, whose columns have one dimension; it replaces an earlier one of this number."""
+        said: list[Any] = []
+        for name in sorted(columns):
+            column = columns[name]
+            kind = column.dtype.kind
+            if kind in "biu" or (kind == "f" and not _any(np.isnan(column), axis=None)):
+                little = column.astype(column.dtype.newbyteorder("<"), copy=False)
+                said += (name, little.dtype.str, little.tobytes())
+            else:
+                said += (name, _plain(column) if kind in "fcmMSU" else column.tolist())
+        self.add(stream, number, said)
 
     def hexdigest(self) -> str:
         """The digest of all that was said, as hex digits."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 from event_model import unpack_datum_page, unpack_event_page
 from event_model.documents import Event
 
-from bluesky_ext.engine.documents.ranges import FrameRanges
+from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.datums import Datums, NotYet
 from bluesky_ext.engine.frames.handlers import HandlerClass
 from bluesky_ext.engine.frames.references import FrameReference, StreamReference, Whose
@@ -161,7 +161,7 @@ class Joiner:
             event
             for one in grounded
             if one.fly and (ranges := one.stream.frames.get(key := min(one.streamed)))
-            for event in self._meet(one, key, ranges.seq_nums())
+            for event in self._meet(one, key, ranges)
         ]
 
     def _stream_datum(self, doc: Document) -> Iterable[Event]:
@@ -180,7 +180,7 @@ class Joiner:
                 f"{about} has {end - first} indices for {stop - start} seq_nums: an index must stand for one event, "
                 "however many frames that has"
             )
-        ranges = descriptor.stream.frames.setdefault(key, FrameRanges())
+        ranges = descriptor.stream.frames.setdefault(key, Intervals())
         return self._meet(descriptor, key, ranges.add(start, stop, rank, first))
 
     # Putting them together

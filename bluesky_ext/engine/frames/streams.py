@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from event_model.documents import Event
 
-from bluesky_ext.engine.documents.ranges import FrameRanges
+from bluesky_ext.engine.documents.intervals import Intervals
 
 EVENTS_KEPT = 1000
 LARGE = 64 * 1024  # bytes
@@ -36,10 +36,10 @@ class JoinedStream:
     """
 
     name: str
-    frames: dict[str, FrameRanges] = field(default_factory=dict)
+    frames: dict[str, Intervals] = field(default_factory=dict)
     waiting: dict[int, Event] = field(default_factory=dict)
     recent: OrderedDict[int, Event] = field(default_factory=OrderedDict)
-    seen: FrameRanges = field(default_factory=FrameRanges)
+    seen: Intervals = field(default_factory=Intervals)
     too_late: dict[int, str] = field(default_factory=dict)
 
     def remember(self, event: Event) -> None:
@@ -55,10 +55,10 @@ class JoinedStream:
 
     def frames_alone(self) -> dict[str, list[range]]:
         """Return the seq_nums, by data key, that have frames but no event."""
-        known = FrameRanges()
+        known = Intervals()
         for seq_num in self.waiting:
             known.add(seq_num, seq_num + 1)
-        for seq_nums in self.seen.seq_nums():
+        for seq_nums in self.seen:
             known.add(seq_nums.start, seq_nums.stop)
         alone = {key: list(ranges.outside(known)) for key, ranges in self.frames.items()}
         return {key: seq_nums for key, seq_nums in alone.items() if seq_nums}
@@ -119,7 +119,7 @@ class JoinedDescriptor:
 
     def incomplete(self) -> Iterator[Missing]:
         """Yield the events of a fly scan that have some of their frames and not the others."""
-        empty = FrameRanges()
+        empty = Intervals()
         for key in sorted(self.streamed):
             ranges = self.stream.frames.get(key, empty)
             lacking = {

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from bluesky_ext.engine.documents.derive import INPUTS
+from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.executors.pools import open_tasks
 from bluesky_ext.engine.executors.tasks import InFlight, Kernel, perform, trouble_of
-from bluesky_ext.engine.stages.run import Run, Stream
+from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
 
@@ -41,7 +42,7 @@ class Rows:
 
 
 class _Input(NamedTuple):
-    stream: Stream
+    stream: OpenStream
     event: Mapping[str, Any]
 
     def __str__(self) -> str:
@@ -101,6 +102,11 @@ class Map(Stage):
         """Whether the derived descriptors carry the devices of the input: rows have none."""
         return not self.makes_rows
 
+    @property
+    def passes_others(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether events of other streams are handed on: rows are numbered anew, so nothing stands beside them."""
+        return not self.makes_rows
+
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Add to the configuration of a descriptor what the events of the derived run owe to the state of the run."""
 
@@ -125,7 +131,7 @@ class Map(Stage):
             for tag, future in in_flight.ready():
                 self._done(tag, future)
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: StageRun) -> None:
         run.state = self.begin(run.start)
         if self.executor is not None:
             tasks = open_tasks(self.executor, self.kernel)
@@ -136,13 +142,13 @@ class Map(Stage):
                 raise
             self._in_flight[run.uid] = InFlight(tasks, self._max_in_flight)
 
-    def _described(self, run: Run, stream: Stream) -> None:
+    def _described(self, run: StageRun, stream: OpenStream) -> None:
         if stream.wanted:
             self.describe(run.state, cast(dict[str, Any], stream.descriptor))  # a copy, ours alone
         if self.executor is not None:
             self._in_flight[run.uid].tasks.tell("descriptor", stream.descriptor)
 
-    def _take(self, stream: Stream, event: Mapping[str, Any]) -> None:
+    def _take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         run = stream.run
         if not stream.wanted:
             if not self.makes_rows and not (stream.name == INPUTS and "analysis" in run.start):
@@ -163,7 +169,7 @@ class Map(Stage):
             for tag, future in in_flight.put(_Input(stream, event), data, event["seq_num"], inputs):
                 self._done(tag, future)
 
-    def _pass(self, stream: Stream, event: Mapping[str, Any]) -> None:
+    def _pass(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand an event of another stream on, after those before it."""
         in_flight = self._in_flight.get(stream.run.uid)
         if not in_flight:
@@ -186,7 +192,7 @@ class Map(Stage):
         except Exception as error:
             self._fail(run, stream.name, (seq_num,), error)
 
-    def _say(self, stream: Stream, event: Mapping[str, Any], result: Any) -> None:
+    def _say(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
         if self.makes_rows:
             self._say_rows(stream, event, result)
             return
@@ -199,7 +205,7 @@ class Map(Stage):
             result = {**{key: value.read() for key, value in unread.items()}, **result}
         stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
 
-    def _say_rows(self, stream: Stream, event: Mapping[str, Any], rows: Any) -> None:
+    def _say_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
         if not isinstance(rows, Rows):
             raise TypeError(f"the kernel of {self.name} returned a {type(rows).__name__}: return Rows")
         seq_num = event["seq_num"]
@@ -224,7 +230,7 @@ class Map(Stage):
             unhashed=("frame_uid", "first_row"),
         )
 
-    def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
+    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         in_flight = self._in_flight.pop(run.uid, None)
         if in_flight is None:
             return

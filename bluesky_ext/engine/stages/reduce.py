@@ -5,38 +5,66 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bluesky_ext.engine.documents.derive import DerivedRun
-from bluesky_ext.engine.stages.run import Run, Stream
+from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
+
+
+class Published(NamedTuple):
+    """What a reduce shows of a run at one moment.
+
+    Attributes
+    ----------
+    run : str
+        The uid of the run.
+    revision : int
+        Another one whenever the content is another.
+    tree : dict
+        Arrays, scalars, strings and dicts of these; ``<name>_attrs`` are the attributes of a name, ``_attrs`` those of
+        the dict that they are in. It is not changed any more.
+    """
+
+    run: str
+    revision: int
+    tree: Mapping[str, Any]
 
 
 class Reduce(Stage, ABC):
     """The base of stages that make one thing of a whole run.
 
-    A subclass says what it keeps of a run (`begin`), how an event changes that (`reduce`), and what is emitted at the
-    end (`finish`). Events may come again, after a pause and resume, with the ``seq_num`` that they had: keep a record
-    for each ``seq_num``, and replace it. Nothing is emitted before the stop, when nothing can be taken back any more.
+    A subclass says what it keeps of a run (`begin`), how an event changes that (`reduce`), what is shown of it
+    meanwhile (`tree`), and what is emitted at the end (`finish`). Events may come again, after a pause and resume, with
+    the ``seq_num`` that they had: keep a record for each ``seq_num``, and replace it. Nothing is emitted before the
+    stop, when nothing can be taken back any more.
     """
 
     keeps_objects = False
 
     def __init__(self, **stage: Any) -> None:
         super().__init__(**stage)
-        self._latest: Any = None
+        self._latest: StageRun | None = None
 
     @abstractmethod
     def begin(self, start: Mapping[str, Any]) -> Any:
-        """What is kept of a run; called at its start."""
+        """What is kept of a run; called when it is known that the run concerns the stage."""
 
     @abstractmethod
-    def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> None:
-        """Take an event into the state; called in the order in which events come, frames and all."""
+    def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool | None:
+        """Take an event into the state; called in the order in which events come, frames and all.
+
+        Return False if that changed nothing that `tree` shows.
+        """
 
     def reduce_page(self, state: Any, stream: str, page: Mapping[str, Any]) -> bool:
         """Take a whole event_page into the state; False to have it as single events."""
         return False
+
+    def tree(self, state: Any) -> dict[str, Any]:
+        """What is shown of a run: new arrays, which later events do not change; see `Published`."""
+        return {}
 
     def finish(self, state: Any, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit the result; called at the stop, however the run ended."""
@@ -44,28 +72,64 @@ class Reduce(Stage, ABC):
     @property
     def latest(self) -> Any:
         """The state of the run that started last, provisional while it goes; None before the first."""
-        return self._latest
+        return None if self._latest is None else self._latest.state
 
-    def _begin(self, run: Run) -> None:
-        run.state = self._latest = self.begin(run.start)
+    def publish(self, uid: str | None = None) -> Published | None:
+        """What there is of a run so far, from any thread, while events come in or after the stop.
 
-    def _take(self, stream: Stream, event: Mapping[str, Any]) -> None:
-        if stream.wanted:
-            self.reduce(stream.run.state, stream.name, event)
+        As long as nothing has changed it is the same object.
 
-    def _accept_page(self, stream: Stream, page: Mapping[str, Any]) -> None:
-        seq_nums = [operator.index(seq_num) for seq_num in page["seq_num"]]
-        if stream.run.refusal is not None or not stream.wanted:
+        Parameters
+        ----------
+        uid : str, optional
+            Which run: an open one or the latest one, by its uid or the uid of the scan that it comes from. The one that
+            started last unless given; None before the first.
+        """
+        with self._open_runs.lock:
+            run = self._latest if uid is None else self._run(uid)
+            if run is None or run.refusal is not None:
+                return None
+            if run.published is None or run.published.revision != run.revision:
+                run.published = Published(run.uid, run.revision, self.tree(run.state))
+            return run.published
+
+    def _run(self, uid: str) -> StageRun:
+        runs = [*self._open_runs, *([] if self._latest is None else [self._latest])]
+        for run in runs:
+            if run.derived is not None and uid in (run.uid, run.start.get("original_run_uid")):
+                return run
+        raise LookupError(
+            f"{self.name} has no run {uid}: it is neither open nor the latest; there are {self.open_runs}"
+        )
+
+    def _begin(self, run: StageRun) -> None:
+        self._latest = run
+        run.state = self.begin(run.start)
+
+    def _take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        if stream.wanted and self.reduce(stream.run.state, stream.name, event) is not False:
+            stream.run.revision += 1
+
+    def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
+        run: StageRun = stream.run
+        if run.refusal is not None or run.derived is None or not stream.wanted:
             super()._accept_page(stream, page)
             return
+        seq_nums = list(map(operator.index, page["seq_num"]))
         try:
-            if self.reduce_page(stream.run.state, stream.name, page):
-                self._note(stream, seq_nums)
-            else:
+            if not self.reduce_page(run.state, stream.name, page):
                 super()._accept_page(stream, page)
+                return
+            run.revision += 1
         except Exception as error:
-            self._note(stream, seq_nums)
-            self._fail(stream.run, stream.name, seq_nums, error)
+            self._fail(run, stream.name, seq_nums, error)
+        else:
+            if run.failed:
+                run.failed[stream.name].difference_update(seq_nums)
+        self._open_runs.note_all(stream, seq_nums)
 
-    def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
-        self.finish(run.state, run.derived, run.start)
+    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+        try:
+            self.finish(run.state, run.derived, run.start)  # pyright: ignore[reportArgumentType]
+        finally:
+            run.revision += 1

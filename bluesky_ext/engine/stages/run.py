@@ -1,166 +1,127 @@
-"""What a stage knows of a run that is open."""
+"""What a stage keeps of an open run."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.derive import DerivedRun
-from bluesky_ext.engine.documents.guard import Complaints, Losses, SeqNums
+from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.losses import Losses
+from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.frames.join import Joiner
 
+#: So many events, and so many bytes, are kept of those that come before it is known whether a run concerns the stage.
+HELD, HELD_BYTES = 1000, 64 * 2**20
+
+
+class Held:
+    """Events that came before it was known whether their run is the stage's business, the last of them."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[OpenStream, Mapping[str, Any], int]] = deque()
+        self._nbytes = 0
+        self.dropped: defaultdict[str, Intervals] = defaultdict(Intervals)
+
+    def add(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Keep an event; the oldest make room for it."""
+        nbytes = sum(value.nbytes for value in event["data"].values() if isinstance(value, np.ndarray))
+        self._events.append((stream, event, nbytes))
+        self._nbytes += nbytes
+        while len(self._events) > HELD or self._nbytes > HELD_BYTES:
+            dropped, oldest, nbytes = self._events.popleft()
+            self._nbytes -= nbytes
+            self.dropped[dropped.name].note(oldest["seq_num"])
+
+    def release(self) -> Iterable[tuple[OpenStream, Mapping[str, Any]]]:
+        """The events, in order, which are kept no more."""
+        while self._events:
+            yield self._events.popleft()[:2]
+
 
 @dataclass(eq=False)
-class Stream:
-    """A descriptor of an open run, and the events that came with it.
+class StageRun(OpenRun):
+    """An open run, and what a stage makes of it: made at the start and dropped at the stop.
 
-    Parameters
+    Attributes
     ----------
-    run, name, descriptor
-        Where it belongs, and what it is.
-    received : SeqNums
-        The numbers that came; descriptors of one name share them.
-    wanted : bool
-        Whether the stage works on its events.
-    joined : bool
-        Whether its events are not complete as they come, since frames of theirs lie elsewhere.
-    """
-
-    run: Run
-    name: str
-    descriptor: Mapping[str, Any]
-    received: SeqNums
-    wanted: bool
-    joined: bool
-
-
-@dataclass(eq=False)
-class Run:
-    """An open run: it is made at the start and dropped at the stop, with all that is kept of it.
-
-    Parameters
-    ----------
-    start : dict
-        The start document.
-    derived : DerivedRun
-        What the stage makes of the run.
     joiner : Joiner
         Where its events meet their frames.
     complaints : Complaints
         What was said of it in the log.
-    touched : float
-        When a document of it came last, on the monotonic clock.
     incomplete : str
         Why it will never be whole, if that is known already.
-    refusal : Exception, optional
+    derived : DerivedRun or None
+        The derived run; None until a stream has the keys that the stage works on.
+    refusal : Exception or None
         Why the stage can't work on it at all: every event fails with it.
     state : object
         What the stage keeps of it.
-    streams : dict
-        Its descriptors by uid.
-    received : dict
-        The numbers that came, by the name of the stream.
-    failed : dict
-        The numbers whose last event could not be worked on, by the name of the stream.
-    resources : set of str
-        The uids of the resources that its frames are in.
+    failed : dict of set of int
+        The seq_nums whose last event could not be worked on, by the name of the stream.
+    revision : int
+        Grows whenever what a reduce shows of it changes.
+    published : Published or None
+        What it showed last.
+    held : Held
+        Events of other streams, which go on when the derived run begins.
     """
 
-    start: Mapping[str, Any]
-    derived: DerivedRun
     joiner: Joiner
     complaints: Complaints
-    touched: float
     incomplete: str = ""
-    refusal: Exception | None = None
-    state: Any = None
-    streams: dict[str, Stream] = field(default_factory=dict)
-    received: defaultdict[str, SeqNums] = field(default_factory=lambda: defaultdict(SeqNums))
-    failed: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    resources: set[str] = field(default_factory=set)
+    derived: DerivedRun | None = field(default=None, init=False)
+    refusal: Exception | None = field(default=None, init=False)
+    state: Any = field(default=None, init=False)
+    failed: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set), init=False)
+    revision: int = field(default=0, init=False)
+    published: Any = field(default=None, init=False)
+    held: Held = field(default_factory=Held, init=False)
 
-    @property
-    def uid(self) -> str:
-        """The uid of its start document."""
-        return self.start["uid"]
+    def fail(self, stage: str, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
+        """Take note of events that could not be worked on; the first of a kind is reported."""
+        self.failed[stream].update(seq_nums)
+        what = f"event {seq_nums[0]}" if len(seq_nums) == 1 else f"events {seq_nums[0]} to {seq_nums[-1]}"
+        self.report("failed", stage, error, f"stream {stream!r}, {what}")
 
-    def losses(self, stop: Mapping[str, Any]) -> tuple[Losses, Losses]:
-        """The events that never came, here or upstream, and those that the stage failed on, by the streams they are of.
+    def report(self, what: str, stage: str, error: BaseException, where: str = "") -> None:
+        """Say in one line what went wrong; the first time that it does in this run, as a warning."""
+        # A traceback only where it may be a mistake in the code: these say what is wrong with the data.
+        about_data = isinstance(error, ValueError | OSError) or type(error) in (LookupError, BufferError)
+        self.complaints(
+            f"{what} {type(error).__name__}",
+            "%s %s on run %s%s: %s: %s",
+            *(stage, what, self.uid, f", {where}" if where else "", type(error).__name__, " ".join(str(error).split())),
+            exc_info=None if about_data else error,
+        )
 
-        What is odd in the stop document is left out.
+    def emit_stop(self, stage: str, stop: Mapping[str, Any], incomplete: str, closed: str) -> int:
+        """Emit the stop document of the derived run; return how many events were lost.
+
+        Whatever the input's stop is like, this one is valid. ``closed`` says why the run was closed without a stop, if
+        so: then that is in the log already.
         """
-        lost, failed = Losses(), Losses()
+        lost, failed = self.lost(stop), Losses()
         for upstream in ("lost", "failed"):
-            lost.add_listed(_mapping(stop, upstream, list), _mapping(stop, f"{upstream}_counts", int))
-        expected = _mapping(stop, "num_events", int)
-        for name in {*self.received, *expected} - self._uncounted():
-            seen = self.received[name] if name in self.received else SeqNums()
-            lost.add(name, seen.missing(expected.get(name, 0)))
+            lost.add_listed(stop, upstream)
         for name, seq_nums in self.failed.items():
-            failed.add(name, [(seq_num, seq_num + 1) for seq_num in seq_nums])
-        return lost, failed
-
-    def _uncounted(self) -> set[str]:
-        """Streams of fly scans, which have frames instead of events, that the stage does not read."""
-        return {stream.name for stream in self.streams.values() if stream.joined and not stream.wanted}
-
-
-def _mapping(stop: Mapping[str, Any], key: str, kind: type) -> dict[str, Any]:
-    """What of a stop document's mapping is of the kind that it should be."""
-    value = stop.get(key)
-    return {name: item for name, item in value.items() if isinstance(item, kind)} if isinstance(value, Mapping) else {}
-
-
-class OpenRuns:
-    """The runs that have started and not stopped, and which descriptors and resources are theirs."""
-
-    def __init__(self) -> None:
-        self._runs: dict[str, Run] = {}
-        self._owners: dict[str, list[Run]] = {}
-        #: Streams by the uid of their descriptor.
-        self.streams: dict[str, Stream] = {}
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __iter__(self) -> Iterator[Run]:
-        return iter(list(self._runs.values()))
-
-    def get(self, uid: str) -> Run | None:
-        """The run with this uid, if it is open."""
-        return self._runs.get(uid)
-
-    def add(self, run: Run) -> None:
-        """Take a run in."""
-        self._runs[run.uid] = run
-
-    def describe(self, stream: Stream) -> None:
-        """Take in a descriptor of a run."""
-        self.streams[stream.descriptor["uid"]] = stream.run.streams[stream.descriptor["uid"]] = stream
-
-    def claim(self, resource: str, run: Run) -> None:
-        """Note that frames of a run are in this resource."""
-        if resource not in run.resources:
-            run.resources.add(resource)
-            self._owners.setdefault(resource, []).append(run)
-
-    def owners(self, resource: str) -> list[Run]:
-        """The runs of which frames are in this resource."""
-        return self._owners.get(resource, [])
-
-    def least_recent(self) -> Run:
-        """The run that was heard of least recently."""
-        return min(self._runs.values(), key=lambda run: run.touched)
-
-    def drop(self, run: Run) -> None:
-        """Forget a run and all that is its."""
-        self._runs.pop(run.uid, None)
-        for uid in run.streams:
-            self.streams.pop(uid, None)
-        for resource in run.resources:
-            owners = self._owners[resource]
-            owners.remove(run)
-            if not owners:
-                del self._owners[resource]
+            failed.add(name, [range(seq_num, seq_num + 1) for seq_num in seq_nums])
+        more = {**lost.as_document("lost"), **failed.as_document("failed")}
+        if more:
+            counts = lost.counts, failed.counts
+            self.complaints.log.warning("%s: of run %s, %s never came and %s failed", stage, self.uid, *counts)
+        if incomplete:
+            more["incomplete"] = incomplete
+            if not closed:
+                self.complaints.log.warning("%s closes run %s as incomplete: %s", stage, self.uid, incomplete)
+        status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
+        if status not in ("success", "abort", "fail"):
+            status, reason = "fail", f"exit_status {status!r}: {reason}"
+        if self.derived is not None:
+            self.derived.stop(status, str(reason), more)
+        return sum(lost.counts.values())

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
 
-from event_model import DocumentNames
+from event_model import DocumentNames, unpack_event_page
 
+from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.derive import INPUTS, DerivedRun
-from bluesky_ext.engine.documents.guard import Complaints, OnError
-from bluesky_ext.engine.documents.provenance import Provenance
+from bluesky_ext.engine.documents.losses import mapping_of
+from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, OpenRuns, OpenStream
+from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
-from bluesky_ext.engine.stages.intake import Intake
-from bluesky_ext.engine.stages.run import Run
+from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 
-DAY = 86_400.0
 
-
-class Stage(Intake):
+class Stage:
     """The base of all stages: subscribing, the documents of several runs at once, and what goes wrong with them.
 
     A stage is a Bluesky callback: subscribe it to a RunEngine, a RemoteDispatcher or another stage, feed it from a
     replay, or return it from a factory of a `event_model.RunRouter`. It never changes the documents that it is given.
+    A run of which no stream has its keys is none of its business: nothing is emitted of it.
 
     Parameters
     ----------
@@ -45,13 +46,16 @@ class Stage(Intake):
     hash_images : bool
         Whether images count in the sha256 of the stop document; to hash one costs more than to make it.
     stale_after : float
-        After so many seconds without a document a run is closed as incomplete.
+        After so many seconds without a document a run is closed as incomplete, also when no other document comes: then
+        its last documents are emitted in a thread of their own.
     max_open_runs : int
         When more runs than this are open, the one that was heard of least recently is closed as incomplete.
     """
 
     #: Whether the derived descriptors carry the devices of the input, so that its motors and hints hold for them.
     keeps_objects = True
+    #: Whether events of the streams that it does not work on are handed on.
+    passes_others = False
     #: The keys that the stage adds and that are worth a plot.
     hinted: tuple[str, ...] = ()
     #: Which of the keys that it adds are arrays of another length in each event.
@@ -68,27 +72,36 @@ class Stage(Intake):
         root_map: Mapping[str, str] | None = None,
         hash_images: bool = False,
         stale_after: float = DAY,
-        max_open_runs: int = 64,
+        max_open_runs: int = MAX_OPEN_RUNS,
     ) -> None:
-        if on_error not in ("log", "raise"):
-            raise ValueError(f"on_error={on_error!r}: give 'log' (the scan goes on) or 'raise'")
         if isinstance(data_keys, str):
             raise TypeError(f"data_keys={data_keys!r}: give a collection of keys, as in ({data_keys!r},)")
-        if stale_after <= 0:
-            raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
-        if max_open_runs < 1:
-            raise ValueError(f"max_open_runs={max_open_runs!r}: give a number of runs above 0")
-        super().__init__(name or type(self).__name__, data_keys, logging.getLogger(type(self).__module__), stale_after)
+        self.name = name or type(self).__name__
         self.parameters = parameters
+        self.data_keys = tuple(data_keys)
+        self.on_error: OnError = check_on_error(on_error)
         self._provenance = Provenance.of(self.name, parameters)
-        self.on_error: OnError = on_error
         self._handlers = handlers
         self._root_map = root_map
         self._hash_images = hash_images
-        self._max_open_runs = max_open_runs
+        self._log = logging.getLogger(type(self).__module__)
+        self._open_runs: OpenRuns[StageRun] = OpenRuns(
+            self._close_run, name=self.name, log=self._log, max_open_runs=max_open_runs, stale_after=stale_after
+        )
+        self.stats = self._open_runs.stats
+        self._streams = self._open_runs.streams
+        self._complaints = self._open_runs.complaints
         self._subscribers = Subscribers(self.name, self.stats, self._complaints)
         self._error: BaseException | None = None
-        self._demanded: BaseException | None = None
+        self._routes: dict[str, Callable[[Any], None]] = {
+            "start": self._on_start,
+            "descriptor": self._on_descriptor,
+            "event": self._on_event,
+            "event_page": self._on_event_page,
+            **{kind: partial(self._on_reference, kind) for kind in ("resource", "datum", "datum_page")},
+            **{kind: partial(self._on_reference, kind) for kind in ("stream_resource", "stream_datum")},
+            "stop": self._on_stop,
+        }
 
     # What subscribers see
 
@@ -111,120 +124,212 @@ class Stage(Intake):
         """Stop calling the callback that this token was given for."""
         self._subscribers.remove(token)
 
-    def _emit(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "event":
-            self.stats.emitted += 1
-        elif name == "event_page":
-            self.stats.emitted += len(doc["seq_num"])
-        failure, demanded = self._subscribers.emit(name, doc)
-        self._error = self._error or failure
-        self._demanded = self._demanded or demanded
-
-    # What comes in
-
-    def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
-        """Take a document; what follows from it is emitted before this returns, unless an executor is at work on it."""
-        route = self._routes.get(name) or self._routes.get(getattr(name, "name", name))  # pyright: ignore
-        try:
-            if route is None:
-                raise ValueError(f"a document of unknown kind {name!r}")
-            route(doc)
-        except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
-            self.stats.failed += 1
-            self._complaints(
-                f"{name} {type(error).__name__}",
-                "%s failed on a document %r: %s: %s",
-                *(self.name, name, type(error).__name__, error),
-                exc_info=error,
-            )
-            self._error = self._error or error
-        self._raise_on_request()
-
     @property
     def raises(self) -> bool:
         """Whether this stage, or one that it feeds, was told to raise its errors: then the scan is to stop for them."""
         return self.on_error == "raise" or self._subscribers.raise_errors
 
-    def _raise_on_request(self) -> None:
-        if self._error is not None or self._demanded is not None:
-            error, self._error, demanded, self._demanded = self._error, None, self._demanded, None
-            if demanded is not None:
-                raise demanded
-            if error is not None and self.on_error == "raise":
-                raise error
+    @property
+    def open_runs(self) -> list[str]:
+        """The uids of the runs that have started and not stopped."""
+        return [run.uid for run in self._open_runs]
 
     def close(self) -> None:
         """Close every open run as incomplete, as a server does before it stops."""
-        self.close_stale(idle=0.0, reason="the stage was closed before its stop document came")
+        self.close_stale(0.0, "the stage was closed before its stop document came")
 
     def close_stale(self, idle: float | None = None, reason: str = "") -> None:
         """Close as incomplete the runs without a document for so many seconds (``stale_after`` unless given)."""
-        self._give_up_stale(self._stale_after if idle is None else idle, reason)
-        self._raise_on_request()
+        with self._open_runs.lock:
+            self._open_runs.close_stale(idle, reason)
+            self._raise_on_request()
 
-    def _give_up_stale(self, limit: float, reason: str = "") -> None:
-        self._looked_for_stale = now = time.monotonic()
-        for run in self._open_runs:
-            if now - run.touched >= limit:
-                self._give_up(run, reason or f"no document came for {limit:g} s, and no stop document at all")
-
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    # Runs and their failures
+    # What comes in
 
-    def _open(self, start: Mapping[str, Any], incomplete: str = "") -> Run:
-        self._give_up_stale(self._stale_after)
-        while len(self._open_runs) >= self._max_open_runs:
-            reason = f"no stop document came, and more than {self._max_open_runs} runs are open"
-            self._give_up(self._open_runs.least_recent(), reason)
-        derived = DerivedRun(
-            self._emit,
-            start,
+    def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
+        """Take a document; what follows from it is emitted before this returns, unless an executor is at work on it."""
+        with self._open_runs.lock:
+            try:
+                route = self._routes.get(name) or self._routes.get(getattr(name, "name", name))  # pyright: ignore
+                if route is None:
+                    raise ValueError(f"a document of unknown kind {name!r}")
+                route(doc)
+            except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
+                self.stats.failed += 1
+                self._complaints(
+                    f"{name} {type(error).__name__}",
+                    "%s failed on a document %r: %s: %s",
+                    *(self.name, name, type(error).__name__, error),
+                    exc_info=error,
+                )
+                self._error = self._error or error
+            if self._error is not None or self._subscribers.failure is not None:
+                self._raise_on_request()
+
+    def _raise_on_request(self) -> None:
+        error, self._error = self._error, None
+        failure, demanded = self._subscribers.take_failures()
+        if demanded is not None:
+            raise demanded
+        if self.on_error == "raise" and (error or failure) is not None:
+            raise error or failure  # pyright: ignore[reportGeneralTypeIssues]
+
+    def _on_start(self, doc: Mapping[str, Any]) -> None:
+        if self._open_runs.get(doc["uid"]) is None:
+            self._open(doc)
+        else:
+            self.stats.duplicate_runs += 1
+            self._log.warning("%s: run %s has started already; its second start is ignored", self.name, doc["uid"])
+
+    def _on_descriptor(self, doc: Mapping[str, Any]) -> None:
+        run = self._open_runs.get(doc["run_start"])
+        if run is None:
+            # What a run measured is worth having even if nobody heard how it began.
+            reason = "its start document never came"
+            self._log.warning("%s: run %s is joined in the middle: %s", self.name, doc["run_start"], reason)
+            run = self._open({"uid": doc["run_start"], "time": doc["time"]}, incomplete=reason)
+        if doc["uid"] in run.streams:
+            return
+        run.joiner("descriptor", doc)
+        self._open_runs.follow("descriptor", doc)
+        stream = self._streams[doc["uid"]]
+        stream.descriptor = plain_copy(doc)  # others may change theirs, as LiveDispatcher does
+        stream.wanted = self._wants(run, stream)
+        stream.joined = run.joiner.needs(doc["uid"])
+        if run.derived is None:
+            if stream.wanted:
+                self._begin_derived(run)
+        elif run.refusal is None:
+            self._described(run, stream)
+
+    def _on_event(self, doc: Mapping[str, Any]) -> None:
+        stream = self._streams.get(doc["descriptor"])
+        if stream is None:
+            self._open_runs.orphaned("event", doc)
+        elif stream.joined or doc.get("filled"):
+            self._accept_all(stream.run.joiner("event", doc))
+        else:
+            self._accept(stream, doc)
+
+    def _on_event_page(self, doc: Mapping[str, Any]) -> None:
+        stream = self._streams.get(doc["descriptor"])
+        if stream is None:
+            self._open_runs.orphaned("event_page", doc)
+        elif stream.joined or doc.get("filled"):
+            self._accept_all(stream.run.joiner("event_page", doc))
+        else:
+            self._accept_page(stream, doc)
+
+    def _on_reference(self, name: str, doc: Mapping[str, Any]) -> None:
+        runs = self._open_runs.follow(name, doc)
+        for run in runs:
+            self._accept_all(run.joiner(name, doc))
+            if name in ("resource", "stream_resource"):  # perhaps of a key that was not called external
+                for uid, stream in run.streams.items():
+                    stream.joined = run.joiner.needs(uid)
+        if not runs and name == "stream_datum":
+            self._open_runs.orphaned(name, doc)
+
+    def _on_stop(self, doc: Mapping[str, Any]) -> None:
+        run = self._open_runs.get(doc["run_start"])
+        if run is None:
+            self._log.warning("%s: a stop came of run %s, which is unknown", self.name, doc["run_start"])
+        else:
+            self._open_runs.drop(run)
+            self._end(run, doc)
+
+    # Events
+
+    def _accept_all(self, events: Iterable[Mapping[str, Any]]) -> None:
+        for event in events:
+            self._accept(self._streams[event["descriptor"]], event)
+
+    def _accept(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        seq_num = event["seq_num"]
+        if type(seq_num) is not int:
+            seq_num = operator.index(seq_num)
+            event = {**event, "seq_num": seq_num}
+        if seq_num < 1:
+            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num}: they count from 1")
+        run: StageRun = stream.run
+        self._open_runs.note(stream, seq_num)
+        if run.failed:  # the last word on an event is the one that counts
+            run.failed[stream.name].discard(seq_num)
+        try:
+            if run.refusal is not None:
+                self._fail(run, stream.name, (seq_num,), run.refusal)
+            elif run.derived is not None:
+                self._take(stream, event)
+            elif self.passes_others:
+                run.held.add(stream, event)
+        except Exception as error:
+            self._fail(run, stream.name, (seq_num,), error)
+
+    def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
+        for event in unpack_event_page(page):  # pyright: ignore[reportArgumentType]
+            self._accept(stream, event)
+
+    def _fail(self, run: StageRun, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
+        self.stats.failed += len(seq_nums)
+        run.fail(self.name, stream, seq_nums, error)
+        self._error = self._error or error
+
+    # Runs
+
+    def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
+        joiner = Joiner(self.data_keys, handlers=self._handlers, root_map=self._root_map)
+        run = StageRun(start, joiner, Complaints(self._log), incomplete)
+        self._open_runs.open(run)
+        if not self.data_keys:
+            self._begin_derived(run)
+        return run
+
+    def _begin_derived(self, run: StageRun) -> None:
+        """Begin the derived run, since its parent is our business; what has come of that is made up for."""
+        run.derived = DerivedRun(
+            self._subscribers.emit,
+            run.start,
             self._provenance,
             keep_objects=self.keeps_objects,
             hinted=self.hinted,
             ragged=self.ragged,
             hash_images=self._hash_images,
         )
-        run = Run(
-            start=start,
-            derived=derived,
-            joiner=Joiner(self.data_keys, handlers=self._handlers, root_map=self._root_map),
-            complaints=Complaints(self._log),
-            touched=time.monotonic(),
-            incomplete=incomplete,
-        )
-        self._open_runs.add(run)
-        self.stats.runs += 1
         try:
             self._begin(run)
+            for stream in run.streams.values():
+                self._described(run, stream)
         except Exception as error:
             run.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
             run.incomplete = f"{type(error).__name__}: {error}"
-        return run
+        for name, seq_nums in run.held.dropped.items():
+            error = BufferError(f"came before any event with {' and '.join(self.data_keys)}, and too many others")
+            self._fail(run, name, [seq_num for some in seq_nums for seq_num in some], error)
+        for stream, event in run.held.release():
+            try:
+                self._take(stream, event)
+            except Exception as error:
+                self._fail(run, stream.name, (event["seq_num"],), error)
 
-    def _fail(self, run: Run, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
-        self.stats.failed += len(seq_nums)
-        run.failed[stream].update(seq_nums)
-        what = f"event {seq_nums[0]}" if len(seq_nums) == 1 else f"events {seq_nums[0]} to {seq_nums[-1]}"
-        run.complaints(
-            f"failed {type(error).__name__}",
-            "%s failed on run %s, stream %r, %s: %s: %s",
-            *(self.name, run.uid, stream, what, type(error).__name__, " ".join(str(error).split())),
-            exc_info=_unexpected(error),
-        )
-        self._error = self._error or error
+    def _close_run(self, run: StageRun, reason: str) -> None:
+        self._end(run, {"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason}, reason)
 
-    # The end of a run
-
-    def _give_up(self, run: Run, reason: str) -> None:
-        self._end(run, {"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason})
-
-    def _end(self, run: Run, stop: Mapping[str, Any]) -> None:
+    def _end(self, run: StageRun, stop: Mapping[str, Any], closed: str = "") -> None:
+        described = {stream.name for stream in run.streams.values()}
+        if run.derived is None and mapping_of(stop, "num_events", int).keys() - described:
+            self._begin_derived(run)  # streams were lost, of which nobody knows what they had
+        if run.derived is None:
+            self.stats.not_concerned += 1
+            streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in run.streams.values()}
+            about = self.name, " and ".join(self.data_keys), run.uid, streams
+            self._log.info("%s: no stream has %s in run %s, which has %s", *about)
+            return
         incomplete = stop.get("incomplete") or run.incomplete
         try:
             for missing in run.joiner.finish():
@@ -235,55 +340,27 @@ class Stage(Intake):
         except Exception as error:
             incomplete = incomplete or f"{type(error).__name__}: {error}"
             self.stats.failed += 1
-            self._log.warning(
-                "%s could not finish run %s: %s: %s",
-                *(self.name, run.uid, type(error).__name__, " ".join(str(error).split())),
-                exc_info=_unexpected(error),
-            )
+            run.report("could not finish", self.name, error)
             self._error = self._error or error
         finally:
-            self._open_runs.drop(run)
-            self._say_the_end(run, stop, incomplete)
+            lost = run.emit_stop(self.name, stop, incomplete, closed)
+            self.stats.lost += lost
+            self.stats.incomplete += bool(incomplete and not closed)
 
-    def _say_the_end(self, run: Run, stop: Mapping[str, Any], incomplete: str) -> None:
-        """Emit the stop document: whatever the input's is like, the derived run has one that is valid."""
-        lost, failed = run.losses(stop)
-        self.stats.lost += sum(lost.counts.values())
-        more = {**lost.documents("lost"), **failed.documents("failed")}
-        if incomplete:
-            self.stats.incomplete += 1
-            more["incomplete"] = incomplete
-            self._log.warning("%s closes run %s as incomplete: %s", self.name, run.uid, incomplete)
-        if more.keys() - {"incomplete"}:
-            self._log.warning(
-                "%s: of run %s, %s never came and %s failed", self.name, run.uid, lost.counts, failed.counts
-            )
-        streams = [stream for stream in run.streams.values() if stream.name != INPUTS]
-        if self.data_keys and streams and not any(stream.wanted for stream in streams):
-            there = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in streams}
-            error = LookupError(
-                f"{self.name}: no stream of run {run.uid} has {' and '.join(self.data_keys)}; there are {there}"
-            )
-            self._log.warning("%s", error)
-            self._error = self._error or error
-        status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
-        if status not in ("success", "abort", "fail"):
-            status, reason = "fail", f"exit_status {status!r}: {reason}"
-        run.derived.stop(status, str(reason), more)
+    # What maps and reduces do, each in its way
 
-    # What a map and a reduce do, each in its way
+    def _wants(self, run: StageRun, stream: OpenStream) -> bool:
+        arrays_of_parameters = stream.name == INPUTS and "analysis" in run.start
+        return not arrays_of_parameters and all(key in stream.descriptor["data_keys"] for key in self.data_keys)
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: StageRun) -> None:
         """Prepare a run."""
 
-    def _finish(self, run: Run, stop: Mapping[str, Any]) -> None:
+    def _described(self, run: StageRun, stream: OpenStream) -> None:
+        """Take note of a descriptor."""
+
+    def _take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Work on an event."""
+
+    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is left, before the stop document."""
-
-
-def _unexpected(error: BaseException) -> BaseException | None:
-    """The error, if the log should have its traceback: if it may be a mistake of ours, that one must find.
-
-    These others say what is wrong with the data, in a line.
-    """
-    about_data = isinstance(error, ValueError | OSError) or type(error) is LookupError
-    return None if about_data else error

@@ -1,4 +1,4 @@
-"""Those who are called with the documents of a stage."""
+"""Subscribers: the callbacks that get the documents of a stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from event_model import DocumentNames, unpack_event_page
 
-from bluesky_ext.engine.documents.guard import Complaints, Stats
+from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.stats import Stats
 
 Subscriber = Callable[[str, dict[str, Any]], Any]
 
@@ -21,13 +22,20 @@ class Subscribers:
     owner : str
         The name of the stage.
     stats, complaints
-        Where failures of subscribers are counted and reported.
+        Where events are counted that are emitted, and failures of subscribers are counted and reported.
+
+    Attributes
+    ----------
+    failure, demanded : Exception or None
+        The first failure since `take_failures`, and the first one of a stage that was told to raise its errors.
     """
 
     def __init__(self, owner: str, stats: Stats, complaints: Complaints) -> None:
         self._owner = owner
         self._stats = stats
         self._complaints = complaints
+        self.failure: Exception | None = None
+        self.demanded: Exception | None = None
         self._tokens = 0
         self._all: dict[int, tuple[str, Subscriber]] = {}
         self._of: dict[str, list[tuple[int, Subscriber, bool]]] = {name.name: [] for name in DocumentNames}
@@ -54,35 +62,47 @@ class Subscribers:
         """Whether one of them is a stage that was told to raise its errors."""
         return any(getattr(callback, "raises", False) is True for _, callback in self._all.values())
 
-    def emit(self, name: str, doc: dict[str, Any]) -> tuple[Exception | None, Exception | None]:
+    def take_failures(self) -> tuple[Exception | None, Exception | None]:
+        """Return ``failure`` and ``demanded``, and forget them."""
+        failures = self.failure, self.demanded
+        self.failure = self.demanded = None
+        return failures
+
+    def emit(self, name: str, doc: dict[str, Any]) -> None:
         """Call all whom a document concerns, also when one of them fails.
 
         Who subscribes or unsubscribes meanwhile does so from the next document on.
-
-        Returns
-        -------
-        tuple
-            The first failure, and the first one of a stage that was told to raise its errors.
         """
-        first = demanded = None
+        if name == "event":
+            self._stats.emitted += 1
+        elif name == "event_page":
+            self._stats.emitted += len(doc["seq_num"])
         for token, callback, by_rows in self._of[name]:
-            rows = unpack_event_page(doc) if by_rows else (doc,)  # pyright: ignore[reportArgumentType]
-            for one in rows:
+            try:
+                if not by_rows:
+                    callback(name, doc)
+                    continue
+            except Exception as error:
+                self._note(token, callback, name, error)
+                continue
+            for row in unpack_event_page(doc):  # pyright: ignore[reportArgumentType]
                 try:
-                    callback("event" if by_rows else name, one)  # pyright: ignore[reportArgumentType]
+                    callback("event", row)  # pyright: ignore[reportArgumentType]
                 except Exception as error:
-                    first = first or error
-                    is_demanded = getattr(callback, "raises", False) is True
-                    if is_demanded:
-                        demanded = demanded or error
-                    self._stats.subscriber_failures += 1
-                    self._complaints(
-                        f"subscriber {token} {type(error).__name__}",
-                        "%s: its subscriber %s failed on a document %r: %s: %s",
-                        *(self._owner, reprlib.repr(callback), name, type(error).__name__, error),
-                        exc_info=None if is_demanded else error,  # who raises it has it all
-                    )
-        return first, demanded
+                    self._note(token, callback, name, error)
+
+    def _note(self, token: int, callback: Subscriber, name: str, error: Exception) -> None:
+        self.failure = self.failure or error
+        is_demanded = getattr(callback, "raises", False) is True
+        if is_demanded:
+            self.demanded = self.demanded or error
+        self._stats.subscriber_failures += 1
+        self._complaints(
+            f"subscriber {token} {type(error).__name__}",
+            "%s: its subscriber %s failed on a document %r: %s: %s",
+            *(self._owner, reprlib.repr(callback), name, type(error).__name__, error),
+            exc_info=None if is_demanded else error,  # the stage that raises it has logged it
+        )
 
     def _sort(self) -> None:
         # New lists, since one of the old may just be gone through.

@@ -3,18 +3,20 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluesky_ext.engine.documents.guard import LISTED, Complaints, Losses, SeqNums
+from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.losses import LISTED, Losses
 
 
 def spread(ranges):
-    return [seq_num for first, last in ranges for seq_num in range(first, last)]
+    return [seq_num for some in ranges for seq_num in some]
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(0, 45))
 def test_seq_nums_agree_with_a_set(numbers, expected):
-    seen, known = SeqNums(), set()
+    seen, known = Intervals(), set()
     for number in numbers:
-        assert seen.add(number) == (number not in known)
+        assert seen.note(number) == (number not in known)
         known.add(number)
     top = max([*known, expected], default=0)
     assert spread(seen.missing(expected)) == sorted(set(range(1, top + 1)) - known)
@@ -23,33 +25,34 @@ def test_seq_nums_agree_with_a_set(numbers, expected):
 
 
 def test_a_run_without_gaps_costs_no_memory():
-    seen = SeqNums()
+    seen = Intervals()
     for number in range(1, 10_001):
-        seen.add(number)
-    assert seen.missing(10_000) == []
-    assert seen.missing(10_003) == [(10_001, 10_004)]
+        seen.note(number)
+    assert list(seen) == [range(1, 10_001)]
+    assert list(seen.missing(10_000)) == []
+    assert list(seen.missing(10_003)) == [range(10_001, 10_004)]
 
 
 def test_losses_that_overlap_count_once():
     losses = Losses()
-    losses.add("primary", [(3, 5), (8, 9)])
-    losses.add_listed({"primary": [4, 5], "dark": [1]}, {})
-    assert losses.documents("lost") == {
+    losses.add("primary", [range(3, 5), range(8, 9)])
+    losses.add_listed({"lost": {"primary": [4, 5], "dark": [1]}}, "lost")
+    assert losses.as_document("lost") == {
         "lost": {"primary": [3, 4, 5, 8], "dark": [1]},
         "lost_counts": {"primary": 4, "dark": 1},
     }
-    assert Losses().documents("lost") == {}
+    assert Losses().as_document("lost") == {}
 
 
 def test_a_stop_that_claims_a_billion_events_fills_no_memory():
     losses = Losses()
-    losses.add("primary", SeqNums().missing(10**9))
-    said = losses.documents("lost")
+    losses.add("primary", Intervals().missing(10**9))
+    said = losses.as_document("lost")
     assert said["lost_counts"] == {"primary": 10**9}
     assert said["lost"]["primary"] == list(range(1, LISTED + 1))
 
 
-def test_the_second_complaint_of_a_kind_is_whispered(caplog):
+def test_the_second_complaint_of_a_kind_is_logged_at_debug(caplog):
     complain = Complaints(logging.getLogger("complaints"))
     with caplog.at_level(logging.DEBUG, "complaints"):
         for number in range(3):
@@ -66,6 +69,6 @@ def test_the_second_complaint_of_a_kind_is_whispered(caplog):
 
 def test_what_a_list_upstream_leaves_out_still_counts():
     losses = Losses()
-    losses.add_listed({"primary": [1, 2]}, {"primary": 1000})
-    losses.add("primary", [(2, 4)])
+    losses.add_listed({"lost": {"primary": [1, 2]}, "lost_counts": {"primary": 1000}}, "lost")
+    losses.add("primary", [range(2, 4)])
     assert losses.counts == {"primary": 1001}

@@ -1,0 +1,147 @@
+"""Intervals: a set of integers, kept as the intervals that it is made of; and for frames, where each of them lies."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import NamedTuple
+
+_BY_START = itemgetter(0)
+
+
+class _Span(NamedTuple):
+    """The integers from start up to stop; the index of a frame is its seq_num plus the offset."""
+
+    start: int
+    stop: int
+    rank: int = 0
+    offset: int = 0
+
+
+class Intervals:
+    """A set of integers such as the seq_nums that came: consecutive ones take the memory of one.
+
+    Each may have a frame, named by the rank of its stream_resource (how many came before it) and its index there; of
+    two frames for a seq_num the later one, by (rank, index), wins in any order of arrival.
+
+    Attributes
+    ----------
+    high : int
+        The highest integer; 0 in an empty set.
+    """
+
+    __slots__ = ("_spans", "high")
+
+    def __init__(self) -> None:
+        self.high = 0
+        self._spans: list[_Span] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._spans)
+
+    def __len__(self) -> int:
+        return sum(span.stop - span.start for span in self._spans)
+
+    def __contains__(self, number: int) -> bool:
+        return self.get(number) is not None
+
+    def __iter__(self) -> Iterator[range]:
+        """The intervals, in order."""
+        return iter([range(span.start, span.stop) for span in self._spans])
+
+    def get(self, number: int) -> tuple[int, int] | None:
+        """The rank and index of an integer's frame, (0, the integer) where there are no frames; None if not here."""
+        at = bisect_right(self._spans, number, key=_BY_START) - 1
+        if at < 0 or self._spans[at].stop <= number:
+            return None
+        return self._spans[at].rank, number + self._spans[at].offset
+
+    def note(self, number: int) -> bool:
+        """Add one integer, without a frame; False if it was here already. It runs for every event."""
+        if number == self.high + 1 and self._spans:  # nearly always
+            self._spans[-1] = _new_span(_Span, (self._spans[-1][0], number + 1, 0, 0))
+            self.high = number
+            return True
+        return bool(self.add(number, number + 1))
+
+    def add(self, start: int, stop: int, rank: int = 0, index: int | None = None) -> list[range]:
+        """Add the integers from start up to stop; return those of them that this added or gave another frame.
+
+        Parameters
+        ----------
+        start, stop : int
+            The integers.
+        rank, index : int, optional
+            The frame of the first of them, if they have some.
+        """
+        if start >= stop:
+            return []
+        spans = self._spans
+        offset = 0 if index is None else index - start
+        if spans and start > self.high and spans[-1][1:] == (start, rank, offset):  # nearly always
+            spans[-1] = _new_span(_Span, (spans[-1][0], stop, rank, offset))
+            self.high = stop - 1
+            return [range(start, stop)]
+        self.high = max(self.high, stop - 1)
+        new = _Span(start, stop, rank, offset)
+        first = bisect_left(spans, start, key=_BY_START)
+        if first and spans[first - 1].stop > start:
+            first -= 1
+        last = bisect_left(spans, stop, lo=first, key=_BY_START)
+        pieces: list[_Span] = []
+        changed: list[range] = []
+        at = start
+        for old in spans[first:last]:
+            if old.start < start:
+                pieces.append(old._replace(stop=start))
+            if at < old.start:
+                pieces.append(new._replace(start=at, stop=old.start))
+                changed.append(range(at, old.start))
+            both = range(max(old.start, start), min(old.stop, stop))
+            wins = new[2:] > old[2:]
+            pieces.append((new if wins else old)._replace(start=both.start, stop=both.stop))
+            if wins:
+                changed.append(both)
+            if old.stop > stop:
+                pieces.append(old._replace(start=stop))
+            at = both.stop
+        if at < stop:
+            pieces.append(new._replace(start=at))
+            changed.append(range(at, stop))
+        # The neighbours take part in the merging: consecutive documents make one span.
+        before, after = max(first - 1, 0), last + 1
+        merged: list[_Span] = []
+        for span in (*spans[before:first], *pieces, *spans[last:after]):
+            if merged and merged[-1].stop == span.start and merged[-1][2:] == span[2:]:
+                merged[-1] = merged[-1]._replace(stop=span.stop)
+            else:
+                merged.append(span)
+        spans[before:after] = merged
+        return changed
+
+    def outside(self, other: Intervals) -> Iterator[range]:
+        """The integers that are here and not in the other set, in order."""
+        for span in self._spans:
+            at = span.start
+            for there in other._spans[max(bisect_right(other._spans, at, key=_BY_START) - 1, 0) :]:
+                if there.start >= span.stop:
+                    break
+                if at < there.start:
+                    yield range(at, there.start)
+                at = max(at, there.stop)
+            if at < span.stop:
+                yield range(at, span.stop)
+
+    def missing(self, expected: int = 0) -> Iterator[range]:
+        """The integers from 1 that are not here, up to the highest one or the number that was ``expected``."""
+        at = 1
+        for span in self._spans:
+            if at < span.start:
+                yield range(at, span.start)
+            at = span.stop
+        if at <= expected:
+            yield range(at, expected + 1)
+
+
+_new_span = tuple.__new__  # as NamedTuple's own, but without a call of Python

@@ -1,0 +1,62 @@
+"""Losses: the events of a run that never came, or never came through, as its stop document tells of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bluesky_ext.engine.documents.intervals import Intervals
+
+#: A stop document lists at most this many lost events one by one; ``lost_counts`` beside it is always whole.
+LISTED = 100_000
+
+
+class Losses:
+    """The missing events of a run, by the names of its streams."""
+
+    def __init__(self) -> None:
+        self._seq_nums: defaultdict[str, Intervals] = defaultdict(Intervals)
+        self._unlisted: Counter[str] = Counter()
+
+    def add(self, stream: str, seq_nums: Iterable[range]) -> None:
+        """Add events of a stream; what was added before counts once."""
+        for some in seq_nums:
+            self._seq_nums[stream].add(some.start, some.stop)
+
+    def add_listed(self, stop: Mapping[str, Any], key: str) -> None:
+        """Add what a stop document says under this key; what is odd there is left out."""
+        listed, counts = mapping_of(stop, key, list), mapping_of(stop, f"{key}_counts", int)
+        for stream in {*listed, *counts}:
+            numbers = [number for number in listed.get(stream, ()) if isinstance(number, int)]
+            self.add(stream, [range(number, number + 1) for number in numbers])
+            self._unlisted[stream] += max(0, counts.get(stream, 0) - len(numbers))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many events are missing, by stream."""
+        missing = {*self._seq_nums, *+self._unlisted}
+        return {stream: len(self._seq_nums[stream]) + self._unlisted[stream] for stream in sorted(missing)}
+
+    def as_document(self, key: str) -> dict[str, Any]:
+        """``{key: {stream: seq_nums}, key_counts: {stream: count}}``, or nothing when nothing is missing.
+
+        A stop document that claims a billion events must not fill the memory of everyone who reads it: the list of a
+        stream ends after `LISTED` numbers, and its count says how many there are.
+        """
+        counts = self.counts
+        if not counts:
+            return {}
+        return {key: {name: list(_first(LISTED, self._seq_nums[name])) for name in counts}, f"{key}_counts": counts}
+
+
+def mapping_of(stop: Mapping[str, Any], key: str, kind: type) -> dict[str, Any]:
+    """The items of a stop document's mapping whose values are of this kind; a stop may say anything."""
+    value = stop.get(key)
+    return {name: item for name, item in value.items() if isinstance(item, kind)} if isinstance(value, Mapping) else {}
+
+
+def _first(count: int, ranges: Iterable[range]) -> Iterator[int]:
+    for some in ranges:
+        yield from some[:count]
+        count -= len(some[:count])

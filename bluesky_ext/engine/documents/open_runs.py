@@ -1,0 +1,280 @@
+"""Open runs: which run and stream a document is of, what of it has come, and when a run is closed without a stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from bluesky_ext.engine.documents.clock import CLOCK
+from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.losses import Losses, mapping_of
+from bluesky_ext.engine.documents.stats import Stats
+
+#: The kinds of documents, and the key by which each names what it belongs to: a run, a descriptor or a resource. The
+#: resources of old do not name their run.
+PARENT = {
+    "start": "uid",
+    "descriptor": "run_start",
+    "event": "descriptor",
+    "event_page": "descriptor",
+    "resource": "run_start",
+    "datum": "resource",
+    "datum_page": "resource",
+    "stream_resource": "run_start",
+    "stream_datum": "descriptor",
+    "stop": "run_start",
+}
+
+#: Documents that say where frames are.
+REFERENCES = frozenset({"resource", "datum", "datum_page", "stream_resource", "stream_datum"})
+
+DAY = 86_400.0  # s
+MAX_OPEN_RUNS = 64
+
+
+@dataclass(eq=False)
+class OpenStream:
+    """A descriptor of an open run, and the events that came with it.
+
+    Attributes
+    ----------
+    run, name, descriptor
+        The run, the name of the stream and the document.
+    received : Intervals
+        The seq_nums that came; descriptors of one name share them.
+    has_frames : bool
+        Whether stream_datum documents came: then there need not be events.
+    wanted : bool
+        Whether its owner works on its events.
+    joined : bool
+        Whether its events are not complete as they come, since frames of theirs lie elsewhere.
+    """
+
+    run: Any
+    name: str
+    descriptor: Mapping[str, Any]
+    received: Intervals
+    has_frames: bool = False
+    wanted: bool = True
+    joined: bool = False
+
+
+@dataclass(eq=False)
+class OpenRun:
+    """A run that has started and not stopped; its owner may extend it by what it keeps for a run.
+
+    Attributes
+    ----------
+    start : dict
+        The start document, or ``{"uid": ...}`` if that never came.
+    streams : dict of OpenStream
+        Its descriptors, by uid.
+    received : dict of Intervals
+        The seq_nums that came, by the name of the stream.
+    resources : set of str
+        The uids of the resources of its frames.
+    touched : float
+        When a document of it came last, on the monotonic clock.
+    """
+
+    start: Mapping[str, Any]
+    streams: dict[str, OpenStream] = field(default_factory=dict, init=False)
+    received: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+    resources: set[str] = field(default_factory=set, init=False)
+    touched: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def uid(self) -> str:
+        """The uid of its start document."""
+        return self.start["uid"]
+
+    def lost(self, stop: Mapping[str, Any]) -> Losses:
+        """The events that never came: gaps in their numbers, and what lacks of the ``num_events`` of a stop document.
+
+        Streams of frames without events are left out, unless their owner makes events of the frames.
+        """
+        lost = Losses()
+        expected = mapping_of(stop, "num_events", int)
+        frames_alone = {one.name for one in self.streams.values() if one.has_frames and not one.received}
+        for name in {*self.received, *expected} - frames_alone:
+            received = self.received[name] if name in self.received else Intervals()
+            lost.add(name, received.missing(expected.get(name, 0)))
+        return lost
+
+
+R = TypeVar("R", bound=OpenRun)
+
+
+class OpenRuns(Generic[R]):
+    """The open runs of one owner (a stage, a writer, a dispatcher): every question about them is answered here.
+
+    There are never more than ``max_open_runs``: the one that was heard of least recently makes room for another. One
+    that was silent for ``stale_after`` seconds is closed, also when no document ever comes again: by the clock of the
+    process, in a thread of its own. So who calls holds the ``lock`` meanwhile.
+
+    Parameters
+    ----------
+    close : callable
+        Called as ``close(run, reason)`` for a run that is closed without its stop document, when it is no longer here.
+    name : str
+        What the owner is called in the log.
+    log : logging.Logger
+        Its log.
+    stats : Stats
+        Where runs and events are counted.
+    max_open_runs : int
+        The most runs that may be open.
+    stale_after : float
+        In s.
+    """
+
+    def __init__(
+        self,
+        close: Callable[[R, str], object],
+        *,
+        name: str,
+        log: logging.Logger,
+        stats: Stats | None = None,
+        max_open_runs: int = MAX_OPEN_RUNS,
+        stale_after: float = DAY,
+    ) -> None:
+        if not stale_after > 0:
+            raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
+        if max_open_runs < 1:
+            raise ValueError(f"max_open_runs={max_open_runs!r}: give a number of runs above 0")
+        self.lock = threading.RLock()
+        self.stats = Stats() if stats is None else stats
+        self.complaints = Complaints(log)
+        #: Streams by the uid of their descriptor.
+        self.streams: dict[str, OpenStream] = {}
+        self._runs: dict[str, R] = {}
+        self._owners: dict[str, list[R]] = {}  # of resources
+        self._close = close
+        self._name = name
+        self._log = log
+        self._max_open_runs = max_open_runs
+        self._stale_after = stale_after
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(list(self._runs.values()))
+
+    def get(self, uid: str) -> R | None:
+        """The run with this uid, if it is open."""
+        return self._runs.get(uid)
+
+    def open(self, run: R) -> None:
+        """Take a run in, which is not open; another one may have to make room for it."""
+        if not isinstance(run.uid, str):
+            raise TypeError(f"a run with the uid {run.uid!r:.100}: it must be a string")
+        if not self._runs:
+            CLOCK.look_after(self, self._stale_after)
+        while len(self._runs) >= self._max_open_runs:
+            silent = min(self._runs.values(), key=lambda one: one.touched)
+            self.close(silent, f"no stop document came, and more than {self._max_open_runs} runs are open")
+        self._runs[run.uid] = run
+        self.stats.runs += 1
+
+    def follow(self, name: str, doc: Mapping[str, Any]) -> Collection[R]:
+        """The open runs that a document is of; what it announces (a stream, a resource) is theirs from now on.
+
+        A resource of old, which does not name its run, may be of any; so may a datum that comes before its resource.
+        """
+        parent = doc.get(PARENT[name])
+        if name in ("event", "event_page", "stream_datum"):
+            stream = self.streams.get(parent)  # pyright: ignore[reportArgumentType]
+            if stream is None:
+                return ()
+            stream.has_frames = stream.has_frames or name == "stream_datum"
+            runs = [stream.run]
+        elif name in ("datum", "datum_page"):
+            runs = self._owners.get(parent) or list(self._runs.values())  # pyright: ignore[reportArgumentType]
+        elif parent is None and name in ("resource", "stream_resource"):
+            runs = list(self._runs.values())
+        else:
+            runs = [self._runs[parent]] if parent in self._runs else ()
+        now = time.monotonic()
+        for run in runs:
+            run.touched = now
+            if name == "descriptor":
+                self._describe(run, doc)
+            elif name in ("resource", "stream_resource") and doc["uid"] not in run.resources:
+                run.resources.add(doc["uid"])
+                self._owners.setdefault(doc["uid"], []).append(run)
+        return runs
+
+    def _describe(self, run: R, doc: Mapping[str, Any]) -> None:
+        uid, name = doc["uid"], doc.get("name", "primary")
+        if uid not in run.streams:
+            self.streams[uid] = run.streams[uid] = OpenStream(run, name, doc, run.received[name])
+
+    def note(self, stream: OpenStream, seq_num: int) -> None:
+        """Count an event that came."""
+        stream.run.touched = time.monotonic()
+        self.stats.received += 1
+        if not stream.received.note(seq_num):
+            self.stats.repeated += 1
+
+    def note_all(self, stream: OpenStream, seq_nums: Sequence[int]) -> None:
+        """Count the events of a page that came."""
+        stream.run.touched = time.monotonic()
+        self.stats.received += len(seq_nums)
+        if seq_nums and seq_nums == list(range(stream.received.high + 1, seq_nums[-1] + 1)):
+            stream.received.add(seq_nums[0], seq_nums[-1] + 1)
+            return
+        for seq_num in seq_nums:
+            self.stats.repeated += not stream.received.note(seq_num)
+
+    def orphaned(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Count the events of a document that is of no open run; the first is reported."""
+        count = len(doc["seq_num"]) if name == "event_page" else 1
+        if name == "stream_datum":
+            count = doc["seq_nums"]["stop"] - doc["seq_nums"]["start"]
+        self.stats.orphaned += count
+        self.complaints(
+            f"orphans of {doc['descriptor']}",
+            "%s: events came of a run that was not announced (descriptor %s)",
+            *(self._name, doc["descriptor"]),
+        )
+
+    def drop(self, run: R) -> None:
+        """Forget a run, which is over, and all that is its."""
+        if self._runs.get(run.uid) is run:
+            del self._runs[run.uid]
+        for uid in run.streams:
+            self.streams.pop(uid, None)
+        for resource in run.resources:
+            owners = self._owners.get(resource, [])
+            if run in owners:
+                owners.remove(run)
+            if not owners:
+                self._owners.pop(resource, None)
+
+    def close(self, run: R, reason: str) -> None:
+        """Close a run without its stop document."""
+        self.drop(run)
+        self.stats.incomplete += 1
+        self._log.warning("%s closes run %s as incomplete: %s", self._name, run.uid, reason)
+        self._close(run, reason)
+
+    def close_stale(self, idle: float | None = None, reason: str = "") -> float:
+        """Close the runs that have been silent for ``idle`` seconds (``stale_after`` unless given).
+
+        Returns in how many seconds the next one will have been silent for so long; inf if none is open.
+        """
+        limit = self._stale_after if idle is None else idle
+        with self.lock:
+            now = time.monotonic()
+            for run in self:
+                if now - run.touched >= limit:
+                    self.close(run, reason or f"no document came for {limit:g} s, and no stop document at all")
+            touched = min((run.touched for run in self._runs.values()), default=float("inf"))
+            return max(touched + limit - now, 0.001)
