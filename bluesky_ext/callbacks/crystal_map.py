@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import xarray as xr
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
+from bluesky_ext.callbacks.tree import entry, nxdata
 from bluesky_ext.engine import DerivedRun, frames_of
-from bluesky_ext.peaks import StreamLinker, crystal_maps
+from bluesky_ext.peaks import LiveMaps, StreamLinker, crystal_maps, scan_indices, warm_up_live_maps
 
 PARTICLE = "particle"
 
@@ -26,10 +28,19 @@ class _Given:
 
     def __init__(self) -> None:
         self._frames: dict[int, pd.DataFrame] = {}
+        self._changed: set[int] = set()
 
     def add(self, frame_number: int, peaks: pd.DataFrame) -> None:
         """Keep the peaks of a frame; a frame that comes again is replaced."""
         self._frames[frame_number] = peaks
+        self._changed.add(frame_number)
+
+    def take_changed(self) -> Iterator[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
+        """Number, particles and columns of the frames that have changed since this was last asked for."""
+        changed, self._changed = self._changed, set()
+        for number in sorted(changed):
+            columns = {str(name): column.to_numpy() for name, column in self._frames[number].items()}
+            yield number, np.asarray(columns.get(PARTICLE, ()), np.int64), columns
 
     @property
     def frames(self) -> list[int]:
@@ -41,6 +52,15 @@ class _Given:
         """A row a peak, in the order of frames."""
         tables = [self._frames[number] for number in self.frames if len(self._frames[number])]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+@dataclass
+class _Mapping(Linking):
+    """The tracks of a run so far, and the maps of them."""
+
+    live: LiveMaps | None = None
+    axes: tuple[str, ...] = ("y", "x")
+    places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class CrystalMap(TrackReduce):
@@ -108,6 +128,7 @@ class CrystalMap(TrackReduce):
             shape = [1] * self._scan.n_axes if shape is None else shape
             self._map(_NO_TRACKS.rename(columns={"value": value, "frame": t_column}), replace(self._scan, shape=shape))
         self._directory = None if directory is None else Path(directory)
+        warm_up_live_maps()
         super().__init__(
             link,
             stream_name=stream_name,
@@ -123,7 +144,34 @@ class CrystalMap(TrackReduce):
 
     def begin(self, start: Mapping[str, Any]) -> Linking:
         """No tracks yet."""
-        return super().begin(start) if self._link["search_range"] is not None else Linking(_Given(), start)
+        return _Mapping(StreamLinker(**self._link) if self._link["search_range"] is not None else _Given(), start)
+
+    def tree(self, state: _Mapping) -> dict[str, Any]:
+        """The maps of the brightest tracks so far, an NXdata ``maps`` of them, and what is known of each track."""
+        for number, particles, columns in state.linker.take_changed():
+            if state.live is None:
+                state.axes = tuple(name for name in ("z", "y", "x") if name in columns) or tuple(columns)[:1]
+                state.live = LiveMaps(len(state.axes))
+            positions = [np.asarray(columns[name], float) for name in state.axes] if len(particles) else []
+            values = np.asarray(columns.get(self._maps["value"], ()), float)
+            state.live.put(number, particles, values, np.reshape(positions, (len(state.axes), -1)).T)
+        live = state.live or LiveMaps(len(state.axes))
+        taken = {"maps", "grain", "particle", "frames", "total", *state.axes}
+        grid = self._scan.grid(state.start, max(live.last_frame, 1), taken)
+        shape = tuple(grid["shape"])
+        if len(state.places) != math.prod(shape):
+            places = scan_indices(np.arange(1, math.prod(shape) + 1), shape, grid["snaking"])
+            state.places = np.ravel_multi_index(tuple(places.T), shape)
+        bright = live.brightest(state.places, self._maps["max_maps"])
+        names = list(grid["dims"] or [f"dim_{axis}" for axis in range(len(shape))])
+        arrays: dict[str, Any] = {"grain": np.arange(len(bright.particle))}
+        for axis, (name, length) in enumerate(zip(names, shape, strict=True)):
+            extents = grid["extents"]
+            arrays[name] = np.arange(length) if extents is None else np.linspace(*extents[axis], length)
+        arrays |= {"maps": bright.maps.reshape(-1, *shape), "particle": bright.particle}
+        arrays |= {"frames": bright.frames, "total": bright.total}
+        arrays |= {name: bright.positions[:, axis] for axis, name in enumerate(state.axes)}
+        return entry(state.start, "maps", maps=nxdata("maps", ["grain", *names], arrays))
 
     def reduce(self, state: Linking, stream: str, event: Mapping[str, Any]) -> None:
         """Take a row, or learn which rows a frame has."""

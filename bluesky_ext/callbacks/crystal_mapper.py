@@ -16,6 +16,7 @@ from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
+from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
 from bluesky_ext.engine import DerivedRun, Reduce, as_image, as_source
 from bluesky_ext.engine.stages.run import StageRun
@@ -251,6 +252,15 @@ class CrystalMapper(Reduce):
         extremes.add(seq_num, image)
         if state.windows is not None:
             state.means[seq_num] = mean_in_windows(image, state.windows)
+
+    def tree(self, state: _Mapping) -> dict[str, Any]:
+        """The light and the dark image so far, and, where the windows are known, their ``maps``: an NXdata each."""
+        images = state.extremes.images()
+        if images is None:
+            return entry(state.start, "maps")
+        dataset = self._maps.dataset(state.start, state.means, state.windows, *images)
+        groups = {name: nxdata_of(dataset, name) for name in ("maps", "light", "dark") if name in dataset}
+        return entry(state.start, "maps" if "maps" in groups else "light", **groups)
 
     def finish(self, state: _Mapping, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit the maps, and save them."""

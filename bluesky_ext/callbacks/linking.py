@@ -22,6 +22,10 @@ class Tracks(Protocol):
     def add(self, frame_number: int, peaks: pd.DataFrame) -> Any:
         """Take a frame, for the first time or again."""
 
+    def take_changed(self) -> Iterator[tuple[int, np.ndarray, Mapping[str, np.ndarray]]]:
+        """Number, particles and columns of the frames that have changed since this was last asked for."""
+        ...
+
     @property
     def frames(self) -> list[int]:
         """The numbers of the frames so far."""

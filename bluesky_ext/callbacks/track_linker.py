@@ -9,6 +9,7 @@ from event_model import unpack_event_page
 
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
+from bluesky_ext.callbacks.tree import entry, nxdata
 from bluesky_ext.engine import DerivedRun, as_source
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
@@ -60,6 +61,13 @@ class TrackLinker(TrackReduce):
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
         StreamLinker(**link)  # refuses a bad keyword now, not at the first frame
         super().__init__(link, stream_name=stream_name, parameters={**link, "stream_name": stream_name}, **options)
+
+    def tree(self, state: Linking) -> dict[str, Any]:
+        """The tracks so far, an NXdata ``tracks`` with a row a peak: y over x, and beside them what else is known."""
+        table = state.linker.tracks
+        axes = [name for name in ("y", "x") if name in table] or [str(name) for name in table.columns[:1]]
+        arrays = {str(name): table[name].to_numpy() for name in table}
+        return entry(state.start, "tracks", tracks=nxdata(axes[0], axes[1:], arrays))
 
     def finish(self, state: Linking, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit every row with its particle."""

@@ -3,6 +3,7 @@
 from bluesky_ext.peaks.buffers import release_buffers
 from bluesky_ext.peaks.crystal_map import crystal_maps, scan_indices
 from bluesky_ext.peaks.linker import warm_up_linking
+from bluesky_ext.peaks.live_maps import BrightTracks, LiveMaps, warm_up_live_maps
 from bluesky_ext.peaks.locate import locate, peak_columns
 from bluesky_ext.peaks.parameters import LocateParameters
 from bluesky_ext.peaks.tracks import StreamLinker, link
@@ -10,6 +11,8 @@ from bluesky_ext.peaks.warmup import warm_up
 from bluesky_ext.peaks.windows import mean_in_windows, place_windows, warm_up_windows, window_maps, windows_around
 
 __all__ = [
+    "BrightTracks",
+    "LiveMaps",
     "LocateParameters",
     "StreamLinker",
     "crystal_maps",
@@ -22,6 +25,7 @@ __all__ = [
     "scan_indices",
     "warm_up",
     "warm_up_linking",
+    "warm_up_live_maps",
     "warm_up_windows",
     "window_maps",
     "windows_around",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,7 @@ class StreamLinker:
         warm_up_linking()
         self._frames: dict[int, _Frame] = {}
         self._numbers: list[int] = []
+        self._changed: set[int] = set()
         self._linker: FrameLinker | None = None
 
     def add(self, frame_number: int, peaks: pd.DataFrame | npt.ArrayLike) -> np.ndarray:
@@ -166,7 +167,18 @@ class StreamLinker:
         if not repeated:
             self._numbers.insert(place, number)
         self._frames |= linked
+        self._changed |= linked.keys()
         return self.particles(number)
+
+    def take_changed(self) -> Iterator[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
+        """Number, particles and columns of the frames that have changed since this was last asked for.
+
+        Nobody may change these arrays: they are those that the linker keeps.
+        """
+        changed, self._changed = self._changed, set()
+        for number in sorted(changed):
+            frame = self._frames[number]
+            yield number, frame.particles, frame.columns
 
     def particles(self, frame_number: int) -> np.ndarray:
         """Particle of each peak of a frame that has been added, (n,) int64, as things are now."""
