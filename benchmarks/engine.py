@@ -1,4 +1,4 @@
-"""What the engine costs an event beside the kernels: Python calls through three stages; and what a reduce shows, live."""
+"""What the engine costs an event beside the kernels, in calls of Python; and how quickly a reduce shows what it has."""
 
 from __future__ import annotations
 

@@ -161,13 +161,13 @@ class CrystalMap(TrackReduce):
         shape = tuple(grid["shape"])
         if len(state.places) != math.prod(shape):
             places = scan_indices(np.arange(1, math.prod(shape) + 1), shape, grid["snaking"])
-            state.places = np.ravel_multi_index(tuple(places.T), shape)
+            state.places = np.asarray(np.ravel_multi_index(tuple(places.T), shape))
         bright = live.brightest(state.places, self._maps["max_maps"])
         names = list(grid["dims"] or [f"dim_{axis}" for axis in range(len(shape))])
         arrays: dict[str, Any] = {"grain": np.arange(len(bright.particle))}
         for axis, (name, length) in enumerate(zip(names, shape, strict=True)):
-            extents = grid["extents"]
-            arrays[name] = np.arange(length) if extents is None else np.linspace(*extents[axis], length)
+            first, last = (0, length - 1) if grid["extents"] is None else grid["extents"][axis]
+            arrays[name] = np.linspace(first, last, length)
         arrays |= {"maps": bright.maps.reshape(-1, *shape), "particle": bright.particle}
         arrays |= {"frames": bright.frames, "total": bright.total}
         arrays |= {name: bright.positions[:, axis] for axis, name in enumerate(state.axes)}
