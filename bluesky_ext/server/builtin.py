@@ -131,7 +131,8 @@ class _Files:
 
     def close(self) -> None:
         """Finish what can be finished; a file whose run is not over stays under construction."""
-        self._filling.finish()
+        for pair in self._filling.finish():
+            self.writer(*pair)
         self._say_failures()
         try:
             self.writer.finish()

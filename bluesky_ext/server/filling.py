@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
 from bluesky_ext.engine.documents.open_runs import PARENT, REFERENCES
-from bluesky_ext.engine.frames.handlers import HandlerClass
+from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference
 from bluesky_ext.engine.recording.adapters import Pair
@@ -39,7 +39,7 @@ def filled(
     filling = Filling(handlers, root_map)
     for name, document in documents:
         yield from filling(name, document)
-    filling.finish()
+    yield from filling.finish()
     if filling.failures:
         raise FrameNotAvailable(
             f"{len(filling.failures)} events were left out, since their images could not be read; the first: "
@@ -97,11 +97,12 @@ class Filling:
             if name == "stop":
                 self._drop(run)
 
-    def finish(self) -> None:
-        """Take note of the events whose images never came."""
+    def finish(self) -> list[Pair]:
+        """Take note of the events whose images never came; return those that only the end makes complete."""
+        rest = [pair for run in self._runs.values() for pair in run.finish()]
         for run in list(self._runs.values()):
-            run.finish()
             self._drop(run)
+        return rest
 
     def _open(self, uid: str) -> None:
         if uid in self._runs:
@@ -137,12 +138,14 @@ class _Run:
             yield from self._read(self._joiner(name, document))
         else:
             if name == "stop":
-                self.finish()
+                yield from self.finish()
             yield name, document
 
-    def finish(self) -> None:
-        """Take note of the events whose images never came."""
-        self._failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in self._joiner.finish()]
+    def finish(self) -> list[Pair]:
+        """Take note of the events whose images never came; return those that only the end makes complete."""
+        events, missing = self._joiner.finish()
+        self._failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
+        return list(self._read(events))
 
     def _read(self, events: Iterable[Mapping[str, Any]]) -> Iterator[Pair]:
         for event in events:

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bluesky_ext.engine import Recording
-from bluesky_ext.engine.frames.handlers import HandlerClass
+from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.server.counted import counted
 from bluesky_ext.server.filling import filled
 from bluesky_ext.server.pace import Pace

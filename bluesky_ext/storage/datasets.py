@@ -66,7 +66,8 @@ def read(run: Any) -> dict[str, xr.Dataset]:
                 by_descriptor[document["descriptor"]].add(_events(name, document))
         for event in frames(name, document):
             by_descriptor[event["descriptor"]].add([(event["seq_num"], event["time"], event["data"])])
-    frames.finish()
+    for event in frames.finish():
+        by_descriptor[event["descriptor"]].add([(event["seq_num"], event["time"], event["data"])])
     attributes = {"start": start, "stop": stop, "complete": stop is not None}
     return {name: stream.dataset(run, attributes) for name, stream in streams.items()}
 
@@ -101,13 +102,15 @@ class _Frames:
             return []
         return events
 
-    def finish(self) -> None:
-        missing = [] if self._over else self._joiner.finish()
+    def finish(self) -> list[Any]:
+        """The events that only the end of the run makes complete."""
+        events, missing = ([], []) if self._over else self._joiner.finish()
         if missing:
             _, seq_num, key, reason = missing[0]
             logger.warning(
                 "%d images are not there, of %s in event %d as the first: %s", len(missing), key, seq_num, reason
             )
+        return events
 
 
 def _with_rows(name: str, document: Mapping[str, Any], places: Sequence[Place]) -> dict[str, Any]:

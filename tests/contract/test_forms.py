@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
-from cases import CASES, KEY, N_EVENTS, content, frames, named, raw_run, run_through, same, snapshot, valid_rows
+from cases import (
+    CASES,
+    KEY,
+    N_EVENTS,
+    Collector,
+    content,
+    frames,
+    named,
+    raw_run,
+    run_through,
+    same,
+    snapshot,
+    valid_rows,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bluesky_ext.engine import Map
+from bluesky_ext import ImageProcessor
+from bluesky_ext.engine import Map, compose
+from bluesky_ext.engine.frames import references
+from bluesky_ext.engine.frames.references import FrameReference
 
 every_map_of_raw_runs = pytest.mark.parametrize(
     "case", [case for case in CASES if case.is_map], ids=lambda case: case.name
@@ -121,6 +138,39 @@ def test_a_missing_file_costs_its_events_and_is_named(case, tmp_path, caplog):
     (line,) = [r.getMessage() for r in caplog.records if "failed on run" in r.getMessage() and r.levelname == "WARNING"]
     assert "primary.h5" in line
     assert "event 1" in line
+
+
+def test_the_patience_is_a_parameter_and_a_file_that_never_comes_costs_it_once(tmp_path, monkeypatch):
+    slept = []
+    clock = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr(references, "time", clock)
+    run, apart = streamed(raw_run(dark=False), tmp_path)
+    (tmp_path / "primary.h5").unlink()
+    stage = compose(ImageProcessor(KEY), patience=3)
+    assert run_through(stage, woven(run, apart, before=True)).stop["failed"] == {"primary": [1, 2, 3, 4, 5, 6]}
+    assert sum(slept) == pytest.approx(3)
+    for patience in (-1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="patience"):
+            ImageProcessor(KEY, patience=patience)
+
+
+def test_frames_that_a_stage_does_not_look_at_are_neither_waited_for_nor_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(FrameReference, "read", lambda *_: pytest.fail("read"))
+    run, apart = streamed(raw_run(), tmp_path)
+    for streams in apart.values():
+        streams.pop()  # some never come
+    expected = [doc["seq_num"] for name, doc in run if name == "event"]
+    for keys in (("mx",), ("mx", "my"), ("nothing", KEY)):
+        stage = Map(lambda data, seq_num: {}, parameters={}, data_keys=keys)
+        sink, seen = Collector(), []
+        stage.subscribe(sink)
+        for name, doc in woven(run, apart, before=False):
+            stage(name, doc)
+            seen += [doc["seq_num"]] if name == "event" else []
+            assert [doc["seq_num"] for doc in sink.named("event")] == seen  # at once
+        assert seen == expected
+        assert not any(KEY in doc["data"] for doc in sink.named("event"))
+        assert "failed" not in sink.stop
 
 
 @every_map_of_raw_runs

@@ -66,6 +66,24 @@ def test_a_step_scan_is_worked_on_while_its_file_is_written(RE, blob, tmp_path):
     assert sink.stop["num_events"] == {"primary": 3}
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_step_scan_of_a_detector_alone_keeps_the_uid_and_time_of_its_events(RE, blob, replayed):
+    raw, sink, rows = Collector(), Collector(), Collector()
+    stage, tracker = ImageProcessor("blob"), PeakTracker("blob", diameter=11)
+    RE(bp.count([blob], 3), raw)
+    stage.subscribe(sink)
+    tracker.subscribe(rows)
+    order = {"stream_resource": 1, "stream_datum": 2, "stop": 3} if replayed else {}
+    for name, doc in sorted(raw, key=lambda item: order.get(item[0], 0)):
+        stage(name, doc)
+        tracker(name, doc)
+    events = raw.named("event")
+    assert [(doc["seq_num"], doc["time"]) for doc in sink.named("event")] == [
+        (doc["seq_num"], doc["time"]) for doc in events
+    ]
+    assert [doc["data"]["frame_uid"] for doc in rows.named("event")] == [doc["uid"] for doc in events]
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_fly_scan_has_an_event_for_each_of_its_points(RE, blob, tmp_path, frames):
     stage, sink = ImageProcessor("blob"), Collector()

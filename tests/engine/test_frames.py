@@ -18,18 +18,12 @@ import pytest
 import tifffile
 from ophyd.sim import NumpySeqHandler
 
-from bluesky_ext.engine.frames.handlers import OpenHandlers
-from bluesky_ext.engine.frames.references import (
-    RESOURCES_REMEMBERED,
-    DatumReference,
-    Deadlines,
-    FrameNotAvailable,
-    StreamReference,
-    Whose,
-    as_image,
-)
+from bluesky_ext.engine.frames import references
+from bluesky_ext.engine.frames.datums import DatumReference, OpenHandlers
+from bluesky_ext.engine.frames.references import RESOURCES_REMEMBERED, FrameNotAvailable, Silences, as_image
+from bluesky_ext.engine.frames.stream_files import StreamReference
 
-WHOSE = Whose("0123456789abcdef", "primary", 7)
+EVENT: dict[str, Any] = {"run": "0123456789abcdef", "stream": "primary", "seq_num": 7}
 HDF5 = "application/x-hdf5"
 TIFF = "multipart/related;type=image/tiff"
 NPY = "multipart/related;type=application/x-npy"
@@ -54,23 +48,28 @@ def stream_frame(
         parameters = {"dataset": "/entry/data", **parameters}
     return StreamReference(
         data_key="det",
-        resource=resource,
-        whose=WHOSE,
-        uri=uri_of(where) if isinstance(where, Path) else where,
-        mimetype=mimetype,
-        parameters=parameters,
+        resource={
+            "uid": resource,
+            "uri": uri_of(where) if isinstance(where, Path) else where,
+            "mimetype": mimetype,
+            "parameters": parameters,
+        },
+        **EVENT,
         description={"source": "", "dtype": "array", "dtype_numpy": "<u2", "shape": list(shape)},
         index=index,
     )
 
 
-def datum_frame(handler: Any = None, spec: str = "SPEC", resource: str = "resource", **fields: Any) -> DatumReference:
+def datum_frame(
+    handler: Any = None, datum_kwargs: Any = None, patience: float = 1.0, **resource: Any
+) -> DatumReference:
     return DatumReference(
         data_key="det",
-        resource=resource,
-        whose=WHOSE,
-        spec=spec,
-        **{"resource_path": "nowhere", "handler": handler, **fields},
+        resource={"uid": "resource", "spec": "SPEC", "resource_path": "nowhere", "resource_kwargs": {}, **resource},
+        datum_kwargs=datum_kwargs or {},
+        handler=handler,
+        patience=patience,
+        **EVENT,
     )
 
 
@@ -128,7 +127,7 @@ def test_hdf5_agrees_with_the_consolidators_of_bluesky(hdf5: Path, shape: tuple,
         parameters["multiplier"] = multiplier
         shape = (1, *shape[1:])
     frame = stream_frame(hdf5, 2, shape, **parameters)
-    resource: Any = {"data_key": "det", "uri": frame.uri, "mimetype": HDF5, "parameters": dict(frame.parameters)}
+    resource: Any = {"data_key": "det", **frame.resource, "parameters": dict(frame.resource["parameters"])}
     descriptor: Any = {"data_keys": {"det": frame.description}}
     consolidator = consolidator_factory(resource, descriptor)
     span: Any = {"start": 0, "stop": 12 // consolidator.datum_shape[0]}
@@ -349,10 +348,7 @@ def test_another_mimetype_goes_through_the_consolidators(tmp_path: Path) -> None
     path = tmp_path / "table.csv"
     frame = StreamReference(
         data_key="det",
-        resource="resource",
-        uri=uri_of(path),
-        mimetype="text/csv;header=absent",
-        parameters={},
+        resource={"uid": "r", "uri": uri_of(path), "mimetype": "text/csv;header=absent", "parameters": {}},
         description={"shape": [2, 2], "dtype_numpy": "<f8"},
         index=1,
     )
@@ -360,7 +356,7 @@ def test_another_mimetype_goes_through_the_consolidators(tmp_path: Path) -> None
         frame.read(patience=0)
     np.savetxt(path, np.arange(8).reshape(4, 2), delimiter=",")
     np.testing.assert_array_equal(frame.read(), [[4, 5], [6, 7]])
-    assert frame.parameters == {}
+    assert frame.resource["parameters"] == {}
 
 
 def test_an_unknown_mimetype_and_one_without_tiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +420,7 @@ def test_area_detector_files_are_read_by_their_handlers(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"img_{number:06d}.tif", ROWS[number])
     frame = datum_frame(
         spec="AD_TIFF",
-        resource="tiff",
+        uid="tiff",
         resource_path=str(tmp_path),
         resource_kwargs={"template": "%s%s_%6.6d.tif", "filename": "img", "frame_per_point": 3},
         datum_kwargs={"point_number": 1},
@@ -456,7 +452,7 @@ class Growing:
 
 def test_a_handler_that_does_not_see_its_file_grow_is_opened_anew() -> None:
     Growing.content[:], Growing.opened = [10, 11], 0
-    frames = [datum_frame(Growing, resource="grows", datum_kwargs={"index": index}) for index in range(3)]
+    frames = [datum_frame(Growing, uid="grows", datum_kwargs={"index": index}) for index in range(3)]
     assert [frame.read(patience=0)[0, 0] for frame in frames[:2]] == [10, 11]
     assert Growing.opened == 1
     Growing.content.append(12)
@@ -471,7 +467,7 @@ def test_an_error_of_the_handler_itself_is_not_taken_for_a_late_file() -> None:
         raise TypeError("no such argument")
 
     with pytest.raises(TypeError, match="no such argument"):
-        datum_frame(handler, resource="wrong").read(patience=30)
+        datum_frame(handler, uid="wrong").read(patience=30)
 
 
 class Recorder:
@@ -604,10 +600,73 @@ class Late:
         return ROWS[0]
 
 
+class Clock:
+    """A clock that goes on when somebody sleeps, and what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.meanwhile: Callable[[], Any] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(references, "time", clock)
+    return clock
+
+
+def test_a_file_that_lags_for_each_frame_is_waited_for_each_time(tmp_path: Path, clock: Clock) -> None:
+    saved = [0.0]
+
+    def save_the_next() -> None:
+        if clock.now - saved[-1] > 0.4:
+            np.save(tmp_path / f"scan_{len(saved) - 1}.npy", ROWS[len(saved) - 1])
+            saved.append(clock.now)
+
+    clock.meanwhile = save_the_next
+    for index in range(10):
+        frame = stream_frame(f"file://localhost{tmp_path}/", index, (4, 5), NPY, resource="lags", filename="scan")
+        np.testing.assert_array_equal(frame.read(), ROWS[index])
+    assert clock.now > 4
+
+
+def test_a_file_is_waited_for_as_long_as_it_grows(tmp_path: Path, hdf5: Path, clock: Clock) -> None:
+    path, frame = tmp_path / "grows.h5", stream_frame(tmp_path / "grows.h5", 1, (4, 5), resource="grows on")
+
+    def grow_for(seconds: float, then: Callable[[], Any] = lambda: None) -> None:
+        end = clock.now + seconds
+        clock.meanwhile = lambda: path.write_bytes(bytes(int(1000 * clock.now))) if clock.now < end else then()
+
+    grow_for(5)
+    with pytest.raises(FrameNotAvailable):
+        frame.read()
+    assert clock.now == pytest.approx(6, abs=0.1)
+    with pytest.raises(FrameNotAvailable):
+        frame.read()
+    assert clock.now == pytest.approx(6, abs=0.1)
+    path.unlink()  # a sign of life; and so is that it comes again
+    grow_for(5, lambda: path.write_bytes(hdf5.read_bytes()))
+    np.testing.assert_array_equal(frame.read(), ROWS[1])
+    assert clock.now == pytest.approx(11, abs=0.2)
+
+
+def test_the_patience_of_a_reference_is_its_own(clock: Clock) -> None:
+    with pytest.raises(FrameNotAvailable):
+        pickle.loads(pickle.dumps(datum_frame(NumpySeqHandler, {"index": 0}, patience=3, uid="its own"))).read()
+    assert clock.now == pytest.approx(3)
+
+
 def test_a_file_that_comes_late_is_waited_for() -> None:
     Late.reset()
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(datum_frame(Late, resource="late").read, patience=30)
+        reading = pool.submit(datum_frame(Late, uid="late").read, patience=30)
         assert Late.missed.wait(30)
         assert not reading.done()
         Late.there.set()
@@ -624,7 +683,7 @@ def test_a_file_written_between_two_reads(tmp_path: Path) -> None:
 
 def test_patience_is_counted_once_for_a_resource() -> None:
     Late.reset()
-    first, second = (datum_frame(Late, resource="once", datum_kwargs={}) for _ in range(2))
+    first, second = (datum_frame(Late, uid="once", datum_kwargs={}) for _ in range(2))
     with pytest.raises(FrameNotAvailable):
         first.read(patience=0.05)
     assert Late.calls > 1
@@ -635,7 +694,7 @@ def test_patience_is_counted_once_for_a_resource() -> None:
         assert Late.calls == 1
     Late.calls = 0
     with pytest.raises(FrameNotAvailable):
-        datum_frame(Late, resource="another").read(patience=0.05)
+        datum_frame(Late, uid="another").read(patience=0.05)
     assert Late.calls > 1
     Late.there.set()
     np.testing.assert_array_equal(second.read(patience=0.05), ROWS[0])
@@ -643,7 +702,7 @@ def test_patience_is_counted_once_for_a_resource() -> None:
 
 def test_an_impatient_read_does_not_use_up_the_patience() -> None:
     Late.reset()
-    frame = datum_frame(Late, resource="impatient")
+    frame = datum_frame(Late, uid="impatient")
     with pytest.raises(FrameNotAvailable):
         frame.read(patience=0)
     Late.calls = 0
@@ -656,7 +715,7 @@ def test_what_can_never_be_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
     def wait(*_: object) -> bool:
         pytest.fail("waited")
 
-    monkeypatch.setattr(Deadlines, "wait", wait)
+    monkeypatch.setattr(Silences, "wait", wait)
     for frame in (
         datum_frame(spec="MY_SPEC"),
         stream_frame("s3://x", 0, (4, 5)),
@@ -666,20 +725,20 @@ def test_what_can_never_be_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
             frame.read(patience=30)
 
 
-def test_the_deadlines_of_only_so_many_resources_are_remembered() -> None:
-    deadlines = Deadlines()
+def test_the_silences_of_only_so_many_resources_are_remembered() -> None:
+    silences = Silences()
 
     def use_up(resource: str) -> None:
-        while deadlines.wait(resource, 1e-6):
+        while silences.wait(resource, "nowhere", 1e-6):
             pass
 
     use_up("first")
-    assert not deadlines.wait("first", 1e-6)
+    assert not silences.wait("first", "nowhere", 1e-6)
     for number in range(RESOURCES_REMEMBERED - 1):
         use_up(str(number))
-    assert not deadlines.wait("first", 1e-6)
+    assert not silences.wait("first", "nowhere", 1e-6)
     use_up("one more")
-    assert deadlines.wait("first", 1.0)
+    assert silences.wait("first", "nowhere", 1e-6)
 
 
 # --- elsewhere --------------------------------------------------------------------------------------------
@@ -775,7 +834,7 @@ def test_forked_workers() -> None:
 @fresh
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_worker_does_not_inherit_handlers_in_use() -> None:
-    frame = datum_frame(Busy, resource="busy")
+    frame = datum_frame(Busy, uid="busy")
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(frame.read)
         assert Busy.entered.wait(30)
@@ -791,7 +850,7 @@ def test_a_forked_worker_does_not_inherit_handlers_in_use() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_worker_has_its_own_patience() -> None:
     Late.reset()
-    frame = datum_frame(Late, resource="forked")
+    frame = datum_frame(Late, uid="forked")
     with pytest.raises(FrameNotAvailable):
         frame.read(patience=0.05)
     assert in_a_fork(_count_into, frame.read) > 1

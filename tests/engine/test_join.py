@@ -24,9 +24,11 @@ from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvid
 from ophyd_async.sim import SimBlobDetector
 
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.frames.join import Joiner
-from bluesky_ext.engine.frames.references import DatumReference, FrameNotAvailable, StreamReference, as_image
-from bluesky_ext.engine.frames.streams import EVENTS_KEPT, Missing
+from bluesky_ext.engine.frames.datums import DatumReference
+from bluesky_ext.engine.frames.join import Joiner, Missing
+from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image
+from bluesky_ext.engine.frames.stream_files import StreamReference
+from bluesky_ext.engine.frames.streams import EVENTS_KEPT
 
 # What they say of themselves is not what the RunEngine's types say.
 Documents = list[tuple[str, Any]]
@@ -99,7 +101,7 @@ def test_events_without_frames_in_files_are_the_same_objects(run: Any) -> None:
     np.testing.assert_array_equal(first, np.full((2, 2), first[0, 0], "uint16"), strict=True)
     np.testing.assert_array_equal(second, first + 1, strict=True)
     assert as_image(events[0]["data"]["direct_img_list"]).shape == (10, 10)
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_a_direct_image_whose_descriptor_says_external_is_taken_as_it_is(run: Any) -> None:
@@ -147,7 +149,7 @@ def test_an_image_behind_a_datum_is_referred_to_and_read(counted: Documents, han
         assert frame.handler is (handlers or {}).get("NPY_SEQ")
         np.testing.assert_array_equal(as_image(frame), np.ones((10, 10)))
         assert event["filled"] == {"img": False}
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_a_frame_that_is_not_wanted_is_left_out(counted: Documents) -> None:
@@ -158,7 +160,7 @@ def test_a_frame_that_is_not_wanted_is_left_out(counted: Documents) -> None:
             assert event["data"].keys() == event["timestamps"].keys() == {"motor", "motor_setpoint"}
             assert event["filled"] == {}
         assert len(events) == 3
-        assert joiner.finish() == []
+        assert joiner.finish() == ([], [])
 
 
 def test_a_datum_may_come_after_its_event_and_its_resource_too(counted: Documents) -> None:
@@ -170,13 +172,17 @@ def test_a_datum_may_come_after_its_event_and_its_resource_too(counted: Document
     events = [("event", doc) for doc in of_kind(counted, "event")]
     joiner = Joiner()
     assert join([descriptor, *events], joiner) == []
-    assert [(missing.seq_num, missing.data_key) for missing in joiner.finish()] == [(1, "img"), (2, "img"), (3, "img")]
-    assert datums[0][1]["datum_id"] in joiner.finish()[0].reason
+    assert [(missing.seq_num, missing.data_key) for missing in joiner.finish()[1]] == [
+        (1, "img"),
+        (2, "img"),
+        (3, "img"),
+    ]
+    assert datums[0][1]["datum_id"] in joiner.finish()[1][0].reason
     assert join([datums[1]], joiner) == []
-    assert resource[1]["uid"] in joiner.finish()[1].reason
+    assert resource[1]["uid"] in joiner.finish()[1][1].reason
     assert [event["seq_num"] for event in join([resource], joiner)] == [2]
     assert [event["seq_num"] for event in join([datums[2], datums[0]], joiner)] == [3, 1]
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_pages_are_unpacked(counted: Documents) -> None:
@@ -223,7 +229,7 @@ def test_what_is_filled_or_is_no_datum_is_not_looked_up() -> None:
         joiner = Joiner()
         joiner("descriptor", descriptor)
         assert list(joiner("event", doc)) == []
-        assert joiner.finish() == [Missing("d", 1, "img", "datum 'r/1' never came")]
+        assert joiner.finish()[1] == [Missing("d", 1, "img", "datum 'r/1' never came")]
     # a device that does not say external, but whose event says that it is not filled
     plain = {**descriptor, "data_keys": {"img": {"dtype": "array", "shape": [2, 2], "source": ""}}}
     joiner = Joiner()
@@ -249,24 +255,40 @@ def test_a_step_scan_of_a_stream_detector(run: Any, blob: SimBlobDetector) -> No
         assert event["data"].keys() == {"motor", "motor_setpoint", "blob"}
         assert event["timestamps"]["blob"] == event["time"]
         np.testing.assert_array_equal(event["data"]["blob"].read(), expected[number : number + 1], strict=True)
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
     assert join(documents, data_keys=["motor"]) == raw
     both = join(documents)
     assert [event["data"]["blob-sum"].read()[0] for event in both] == [frame.astype(int).sum() for frame in expected]
 
 
-def test_a_count_of_a_stream_detector_alone_gives_each_event_once(run: Any, blob: SimBlobDetector) -> None:
-    documents = run(bp.count([blob], 3))
-    assert len(of_kind(documents, "event")) == 3
+def in_replayed_order(documents: Documents) -> Documents:
+    """As from Tiled: the events of a stream first, then its frames, in a single stream_datum."""
+    merged: dict[str, Any] = {}
+    for doc in of_kind(documents, "stream_datum"):
+        one = merged.setdefault(doc["stream_resource"], doc)
+        merged[doc["stream_resource"]] = one | {
+            name: {"start": one[name]["start"], "stop": doc[name]["stop"]} for name in ("seq_nums", "indices")
+        }
+    names = ("start", "descriptor", "event", "stream_resource")
+    ordered = [(name, doc) for name in names for doc in of_kind(documents, name)]
+    return [*ordered, *(("stream_datum", doc) for doc in merged.values()), documents[-1]]
+
+
+@pytest.mark.parametrize("points", [1, 3])
+@pytest.mark.parametrize("order", [list, in_replayed_order])
+def test_a_count_of_a_stream_detector_alone_gives_its_own_events(
+    run: Any, blob: SimBlobDetector, points: int, order: Any
+) -> None:
+    documents = run(bp.count([blob], points))
+    raw = of_kind(documents, "event")
+    assert [event["data"] for event in raw] == [{}] * points
     joiner = Joiner(["blob"])
-    events = join(documents, joiner)
-    assert [event["seq_num"] for event in events] == [1, 2, 3]
-    assert [event["data"]["blob"].index for event in events] == [0, 1, 2]
-    assert joiner.finish() == []
-    # the events first, as from Tiled: then they are those that are given
-    events_first = sorted(documents, key=lambda item: {"descriptor": 0, "event": 1}.get(item[0], 2))
-    events = join(events_first, data_keys=["blob"])
-    assert [event["uid"] for event in events] == [event["uid"] for event in of_kind(documents, "event")]
+    events = join(order(documents), joiner)
+    assert [(event["seq_num"], event["uid"], event["time"]) for event in events] == [
+        (event["seq_num"], event["uid"], event["time"]) for event in raw
+    ]
+    assert [event["data"]["blob"].index for event in events] == list(range(points))
+    assert joiner.finish() == ([], [])
 
 
 def fly(detector: SimBlobDetector, events: int, frames: int = 1) -> Any:
@@ -283,8 +305,9 @@ def fly(detector: SimBlobDetector, events: int, frames: int = 1) -> Any:
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_a_fly_scan_has_events_made_of_frames(run: Any, blob: SimBlobDetector, frames: int) -> None:
-    documents = run(fly(blob, 4, frames))
+@pytest.mark.parametrize("order", [list, in_replayed_order])
+def test_a_fly_scan_has_events_made_of_frames(run: Any, blob: SimBlobDetector, frames: int, order: Any) -> None:
+    documents = order(run(fly(blob, 4, frames)))
     assert of_kind(documents, "event") == []
     joiner = Joiner(["blob"])
     events = join(documents, joiner)
@@ -297,8 +320,17 @@ def test_a_fly_scan_has_events_made_of_frames(run: Any, blob: SimBlobDetector, f
     for event, image in zip(events, expected, strict=True):
         assert event["data"].keys() == {"blob"}
         np.testing.assert_array_equal(event["data"]["blob"].read(), image, strict=True)
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
     assert [event["data"]["blob-sum"].read().sum() for event in join(documents)] == expected.sum((1, 2, 3)).tolist()
+
+
+def test_the_frames_of_one_event_may_be_a_whole_fly_scan(run: Any, blob: SimBlobDetector) -> None:
+    documents = run(fly(blob, 1))
+    joiner = Joiner(["blob"])
+    assert join(documents, joiner) == []
+    (event,), missing = joiner.finish()
+    assert (event["seq_num"], event["data"]["blob"].index, missing) == (1, 0, [])
+    assert joiner.finish() == ([], [])
 
 
 def test_frames_are_readable_the_moment_they_come(engine: RunEngine, blob: SimBlobDetector) -> None:
@@ -340,7 +372,7 @@ def test_a_pause_repeats_events_with_new_frames(engine: RunEngine, blob: SimBlob
         event["seq_num"]: event["uid"] for event in raw
     }
     assert {seq_num: event["data"]["blob"].index for seq_num, event in last.items()} == {1: 2, 2: 3, 3: 4}
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 # --- stream_resource and stream_datum: files of every kind ------------------------------------------------
@@ -392,7 +424,7 @@ def test_files_of_every_kind_in_either_order(tmp_path: Path, order: str, frames:
         assert [event["data"]["motor"] for event in events] == [0, 1]
         images = [as_image(event["data"]["det"]) for event in events]
         np.testing.assert_array_equal(images, rows.reshape(2, frames, 4, 5), strict=True)
-        assert joiner.finish() == []
+        assert joiner.finish() == ([], [])
 
 
 # --- stream_resource and stream_datum: what comes when ----------------------------------------------------
@@ -441,7 +473,7 @@ def test_an_event_waits_for_all_of_its_streams() -> None:
     joiner = Joiner()
     start = [descriptor("a", "b"), stream_resource("a", "ra"), stream_resource("b", "rb")]
     assert join([*start, event(1, x=1), event(2, x=2), stream_datum(1, 0, 2, "ra")], joiner) == []
-    assert joiner.finish() == [
+    assert joiner.finish()[1] == [
         Missing("d", 1, "b", "neither a value nor a stream_datum of this seq_num came for it"),
         Missing("d", 2, "b", "neither a value nor a stream_datum of this seq_num came for it"),
     ]
@@ -460,7 +492,7 @@ def test_an_event_waits_for_all_of_its_streams() -> None:
 def test_a_key_without_any_stream_resource_is_reported() -> None:
     joiner = Joiner()
     assert join([descriptor("det"), event(1, x=1)], joiner) == []
-    assert joiner.finish() == [Missing("d", 1, "det", "neither a value nor a stream_resource came for it")]
+    assert joiner.finish()[1] == [Missing("d", 1, "det", "neither a value nor a stream_resource came for it")]
     assert [event["seq_num"] for event in join([descriptor("det"), event(1, x=1)], data_keys=["x"])] == [1]
 
 
@@ -472,7 +504,7 @@ def test_a_stream_key_need_not_be_called_external() -> None:
         documents = [descriptor(inline=("det", "x")), *((streamed, events)[order]), *((events, streamed)[order])]
         assert told(join(documents, joiner)) == [(1, "e1", 0), (2, "e2", 1)]
         assert joiner.needs("d")
-        assert joiner.finish() == []
+        assert joiner.finish() == ([], [])
 
 
 def test_a_fly_scan_may_show_itself_late() -> None:
@@ -480,9 +512,9 @@ def test_a_fly_scan_may_show_itself_late() -> None:
     joiner = Joiner(["a"])
     documents = [descriptor(inline=("a", "b")), stream_resource("a", "ra"), stream_datum(1, 0, 2, "ra")]
     assert join(documents, joiner) == []
-    events = join([stream_resource("b", "rb"), stream_datum(1, 0, 2, "rb"), event(1), event(2)], joiner)
+    events = join([stream_resource("b", "rb"), stream_datum(1, 0, 2, "rb")], joiner)
     assert [(event["seq_num"], event["data"]["a"].index) for event in events] == [(1, 0), (2, 1)]
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_a_fly_scan_gives_an_event_when_all_wanted_keys_are_there() -> None:
@@ -493,27 +525,48 @@ def test_a_fly_scan_gives_an_event_when_all_wanted_keys_are_there() -> None:
     (four, five) = join([stream_datum(4, 3, 2, "rb")], joiner)
     assert (four["seq_num"], four["data"]["a"].index, four["data"]["b"].index) == (4, 3, 3)
     assert (five["seq_num"], five["time"], five["timestamps"]) == (5, 5.0, {"a": 5.0, "b": 5.0})
-    assert [(missing.seq_num, missing.data_key) for missing in joiner.finish()] == [(n, "b") for n in range(6, 11)]
+    assert [(missing.seq_num, missing.data_key) for missing in joiner.finish()[1]] == [(n, "b") for n in range(6, 11)]
 
 
-def test_an_event_of_a_fly_scan_adds_nothing_unless_it_carries_data_or_its_frame_is_new() -> None:
-    joiner = Joiner()
+def test_frames_alone_are_held_until_their_event_or_those_of_a_second_one_come() -> None:
+    """Only what never has events is a fly scan; where the first event was lost, later ones still have their own uid."""
     start = [descriptor("det", inline=()), stream_resource()]
-    assert [told[::2] for told in told(join([*start, stream_datum(1, 0, 2)], joiner))] == [(1, 0), (2, 1)]
-    assert join([event(1), event(2)], joiner) == []
+    joiner = Joiner()
+    assert join([*start, stream_datum(1, 0)], joiner) == []
+    assert join([stream_datum(1, 1)], joiner) == []  # a resumed scan repeats it
+    assert told(join([event(1), stream_datum(2, 2), event(2)], joiner)) == [(1, "e1", 1), (2, "e2", 2)]
+    assert join([stream_datum(3, 3), stream_datum(4, 4)], joiner) == []  # now events are known to come
+    assert told(join([event(4)], joiner)) == [(4, "e4", 4)]
+    joiner = Joiner()
+    made = told(join([*start, stream_datum(1, 0), stream_datum(2, 1)], joiner))
+    assert [(seq_num, index) for seq_num, _, index in made] == [(1, 0), (2, 1)]
+    assert told(join([event(2), stream_datum(3, 2), event(3)], joiner)) == [(2, "e2", 1), (3, "e3", 2)]
+
+
+def test_an_event_of_frames_alone_may_have_its_image_or_a_new_frame() -> None:
+    joiner = Joiner()
+    join([descriptor("det", inline=()), stream_resource(), stream_datum(1, 0, 2), event(1), event(2)], joiner)
     assert told(join([stream_datum(1, 2, 2)], joiner)) == [(1, "e1", 2), (2, "e2", 3)]
-    assert join([event(1, "again")], joiner) == []
     inline = np.ones((4, 5))
     (with_data,) = join([event(2, "inline", det=inline)], joiner)
     assert with_data["data"]["det"] is inline
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_a_fly_scan_of_no_interest_gives_nothing() -> None:
     documents = [descriptor("det", inline=()), stream_resource(), stream_datum(1, 0, 5)]
-    joiner = Joiner(["other"])
-    assert join(documents, joiner) == []
-    assert joiner.finish() == []
+    for keys in (["other"], ["det", "other"], []):
+        joiner = Joiner(keys)
+        assert join(documents, joiner) == []
+        assert joiner.finish() == ([], [])
+
+
+def test_frames_of_a_stream_that_lacks_a_wanted_key_are_left_out_and_not_waited_for() -> None:
+    joiner = Joiner(["det", "other"])
+    (waiting,) = join([descriptor("det"), stream_resource(), event(1, x=1)], joiner)
+    assert waiting["data"] == {"x": 1}
+    assert join([stream_datum(1, 0)], joiner) == []
+    assert joiner.finish() == ([], [])
 
 
 def test_the_last_event_and_the_last_frame_win() -> None:
@@ -538,7 +591,7 @@ def test_the_last_event_and_the_last_frame_win() -> None:
     (again,) = join([stream_resource(uid="r2"), stream_datum(1, 0, resource="r2")], joiner)
     assert (again["uid"], again["data"]["det"].file, again["data"]["det"].index) == ("c", "/r2", 0)
     assert join([stream_datum(1, 9)], joiner) == []
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_a_repeated_event_that_waits_is_not_overtaken_by_the_one_before() -> None:
@@ -574,9 +627,9 @@ def test_a_frame_that_is_replaced_long_after_its_event_is_reported() -> None:
     assert len(join([event(number, x=0) for number in range(1, many + 1)], joiner)) == many
     assert told(join([stream_datum(2, many)], joiner)) == [(2, "e2", many)]
     assert join([stream_datum(1, many + 1)], joiner) == []
-    assert joiner.finish() == [Missing("d", 1, "det", "its new frame came when the event was no longer kept")]
+    assert joiner.finish()[1] == [Missing("d", 1, "det", "its new frame came when the event was no longer kept")]
     assert told(join([event(1, "again", x=0)], joiner)) == [(1, "again", many + 1)]
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 def test_a_repeated_event_is_kept_from_its_last_time_on() -> None:
@@ -584,7 +637,7 @@ def test_a_repeated_event_is_kept_from_its_last_time_on() -> None:
     join([descriptor("det"), stream_resource(), stream_datum(1, 0, EVENTS_KEPT + 1)], joiner)
     join([event(number, x=0) for number in [*range(1, EVENTS_KEPT + 1), 1, EVENTS_KEPT + 1]], joiner)
     assert told(join([stream_datum(1, 5000, 2)], joiner)) == [(1, "e1", 5000)]
-    assert [missing.seq_num for missing in joiner.finish()] == [2]
+    assert [missing.seq_num for missing in joiner.finish()[1]] == [2]
 
 
 def test_events_with_images_in_them_are_not_kept() -> None:
@@ -593,7 +646,7 @@ def test_events_with_images_in_them_are_not_kept() -> None:
     for number, image in ((1, np.zeros((200, 200))), (2, [[0, 0], [0, 0]])):
         join([*start, event(number, x=image)], joiner)
         assert join([stream_datum(number, 2 * number)], joiner) == []
-        assert [missing.seq_num for missing in joiner.finish()] == list(range(1, number + 1))
+        assert [missing.seq_num for missing in joiner.finish()[1]] == list(range(1, number + 1))
 
 
 def test_frames_without_events_are_told_of_but_events_that_wait_come_first(caplog: pytest.LogCaptureFixture) -> None:
@@ -608,7 +661,7 @@ def test_frames_without_events_are_told_of_but_events_that_wait_come_first(caplo
     ]
     assert len(join(documents, joiner)) == 2
     with caplog.at_level(logging.WARNING):
-        assert [missing.seq_num for missing in joiner.finish()] == [9]
+        assert [missing.seq_num for missing in joiner.finish()[1]] == [9]
     (record,) = caplog.records
     assert record.getMessage() == "run run, stream 'primary': no event came for 3 frames of 'det' (seq_nums 2 to 5)"
 
@@ -650,7 +703,7 @@ def test_datum_and_stream_in_one_event() -> None:
         (joined,) = join([(name, doc), *(rest[number] for number in order)], joiner)
         assert isinstance(joined["data"]["det"], StreamReference)
         assert isinstance(joined["data"]["img"], DatumReference)
-        assert joiner.finish() == []
+        assert joiner.finish() == ([], [])
 
 
 # --- any order --------------------------------------------------------------------------------------------
@@ -694,13 +747,13 @@ def test_any_interleaving_comes_to_the_same(given_: tuple[list[tuple[str, Any]],
     last = {
         event["seq_num"]: (
             event["data"]["x"],
-            100 * int(event["data"]["det"].resource[1:]) + event["data"]["det"].index,
+            100 * int(event["data"]["det"].resource["uid"][1:]) + event["data"]["det"].index,
         )
         for name, doc in documents
         for event in joiner(name, doc)
     }
     assert last == final
-    assert joiner.finish() == []
+    assert joiner.finish() == ([], [])
 
 
 ADDITIONS = st.lists(

@@ -1,69 +1,203 @@
-"""Datums: the frames of a run that resource and datum documents tell of."""
+"""Frames behind a resource and a datum document, which Bluesky's handlers read, by their spec."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+import os
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar
 
-from bluesky_ext.engine.frames.handlers import HandlerClass
-from bluesky_ext.engine.frames.references import DatumReference, Whose
+import numpy as np
+
+from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
+from bluesky_ext.engine.frames.references import FrameReference
+
+logger = logging.getLogger(__name__)
+
+ENTRY_POINTS = "databroker.handlers"
+OPEN_AT_MOST = 16
+
+# What handlers are seen to raise while their file is missing, half written or shorter than asked for.
+NOT_THERE = (OSError, EOFError, KeyError, IndexError, ValueError, RuntimeError, struct.error)
+
+HandlerClass = Callable[..., Callable[..., Any]]
 
 
-class NotYet(Exception):  # noqa: N818 - nothing is wrong
-    """Why a frame cannot be named yet, and the datum id or resource uid that would change it."""
-
-    def __init__(self, reason: str, awaited: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.awaited = awaited
-
-
-class Datums:
-    """The resource and datum documents of a run, in whatever order they come.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatumReference(FrameReference):
+    """Frames behind a resource and a datum document.
 
     Parameters
     ----------
-    handlers
-        Handler classes by spec; beside them, those that are installed are known.
-    root_map
-        Replacements for the `root` of resource documents.
+    data_key, resource, patience, run, stream, seq_num
+        As for `FrameReference`; the `root` in the resource is the one here (after the root_map).
+    datum_kwargs
+        As in the datum document.
+    handler
+        The class that reads the spec. None: the one that an installed package declares for it (entry points
+        `databroker.handlers`), looked up where the frames are read.
     """
 
-    def __init__(self, handlers: Mapping[str, HandlerClass], root_map: Mapping[str, str]) -> None:
-        for spec, handler in handlers.items():
-            if not callable(handler):
-                raise TypeError(f"handlers[{spec!r}]={handler!r} is not a handler class: give the class itself")
-        self._handlers = dict(handlers)
-        self._root_map = dict(root_map)
-        self._resources: dict[str, Mapping[str, Any]] = {}
-        self._datums: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    external: ClassVar[str] = "FILESTORE:"
 
-    def add_resource(self, doc: Mapping[str, Any]) -> None:
-        """Take in a resource document."""
-        self._resources[doc["uid"]] = doc
+    datum_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    handler: HandlerClass | None = None
 
-    def add_datum(self, doc: Mapping[str, Any]) -> None:
-        """Take in a datum document."""
-        self._datums[doc["datum_id"]] = (doc["resource"], doc["datum_kwargs"])
+    @property
+    def file(self) -> str:
+        """The path that the handler is given; a handler of file sequences adds to it."""
+        return os.path.join(self.resource.get("root") or "", self.resource["resource_path"])
 
-    def frame(self, datum_id: str, data_key: str, whose: Whose) -> DatumReference:
-        """Return where the frame behind a datum id is; raise NotYet if its documents are not here."""
-        datum = self._datums.get(datum_id)
-        if datum is None:
-            raise NotYet(f"datum {datum_id!r} never came", datum_id)
-        uid, datum_kwargs = datum
-        resource = self._resources.get(uid)
-        if resource is None:
-            raise NotYet(f"resource {uid!r} of datum {datum_id!r} never came", uid)
-        root = resource.get("root") or ""
-        return DatumReference(
-            data_key=data_key,
-            resource=uid,
-            whose=whose,
-            spec=resource["spec"],
-            root=self._root_map.get(root, root),
-            resource_path=resource["resource_path"],
-            resource_kwargs=resource["resource_kwargs"],
-            datum_kwargs=datum_kwargs,
-            handler=self._handlers.get(resource["spec"]),
-        )
+    def _reader(self) -> Callable[[], np.ndarray]:
+        handler = self.handler or handler_class(self.resource["spec"])
+        file, kwargs = self.file, self.resource["resource_kwargs"]
+        frames = kwargs.get("frame_per_point", 1)
+        key = (self.resource["uid"], file, handler, repr(kwargs))
+        return lambda: OPEN_HANDLERS.read(key, lambda: handler(file, **kwargs), self.datum_kwargs, frames)
+
+    def documents(
+        self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]
+    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+        """Return the resource, if it was not told of yet, and a datum; and the id of that."""
+        documents = []
+        uid = told.get(self.resource["uid"])
+        if uid is None:
+            uid = told[self.resource["uid"]] = new_uid()
+            documents.append(("resource", {**plain_copy(self.resource), "uid": uid, "run_start": run}))
+        datum_id = f"{uid}/{new_uid()}"
+        datum = {"datum_id": datum_id, "resource": uid, "datum_kwargs": plain_copy(self.datum_kwargs)}
+        return [*documents, ("datum", datum)], datum_id
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def handler_class(spec: str) -> HandlerClass:
+    """Return the handler class that an installed package has for this spec; it is imported now."""
+    try:
+        return _installed()[spec].load()
+    except KeyError:
+        known = ", ".join(sorted(_installed())) or "none"
+        raise ValueError(
+            f"no handler for spec {spec!r} (installed: {known}): install area-detector-handlers, "
+            f"or pass handlers={{{spec!r}: YourHandler}}"
+        ) from None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"the handler for spec {spec!r}, {_installed()[spec].value}, cannot be imported ({error}): "
+            f"install what it needs, or pass handlers={{{spec!r}: YourHandler}}"
+        ) from error
+
+
+class _Entry:
+    """An open handler, which one thread uses at a time; it is closed when the last of its users lets it go."""
+
+    def __init__(self) -> None:
+        self.handler: Callable[..., Any] | None = None
+        self.lock = threading.Lock()
+
+    def __del__(self) -> None:
+        close = getattr(self.handler, "close", None)
+        if callable(close):
+            try:
+                close()
+            except Exception:  # the frame has been read all the same
+                logger.warning("handler %r failed to close", self.handler, exc_info=True)
+
+
+class OpenHandlers:
+    """The handlers that this process has open: the last few used. Safe for threads, as handlers themselves are not."""
+
+    def __init__(self, size: int = OPEN_AT_MOST) -> None:
+        self._size = size
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew without closing anything: in a forked child the handlers belong to the parent."""
+        # Kept alive on purpose: a destructor could want a lock that some thread of the parent held at the fork.
+        self._inherited = getattr(self, "_entries", None)
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(
+        self,
+        key: Hashable,
+        make: Callable[[], Callable[..., Any]],
+        datum_kwargs: Mapping[str, Any],
+        frames: int = 1,
+    ) -> np.ndarray:
+        """Return what the handler under `key` gives for a datum, as an array that no longer needs its file.
+
+        Parameters
+        ----------
+        key
+            Equal for equal files and handlers.
+        make
+            Opens the handler.
+        datum_kwargs
+            As in the datum document.
+        frames
+            How many frames there must be at least on the first axis.
+
+        Raises
+        ------
+        OSError
+            If the data is not there (yet).
+        """
+        while True:
+            entry = self._enter(key)
+            opened = False
+            try:
+                with entry.lock:
+                    if entry.handler is None:
+                        opened = True
+                        entry.handler = make()
+                    return _as_array(entry.handler(**datum_kwargs), frames)
+            except Exception as error:
+                # A handler that was opened earlier may not see what its file got since (many keep the dataset's shape
+                # of their first read) or may work only once (AD_HDF5_SWMR of area-detector-handlers 0.0.10 refreshes
+                # what is a dask array by then). Only a fresh one is believed.
+                with self._lock:
+                    if self._entries.get(key) is entry:
+                        del self._entries[key]
+                if not opened:
+                    continue
+                if isinstance(error, NOT_THERE) and not isinstance(error, OSError):
+                    raise OSError(f"{type(error).__name__}: {error}") from error
+                raise
+
+    def _enter(self, key: Hashable) -> _Entry:
+        oldest = None  # closed, if it is not in use, when the lock is free again
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._size:
+                oldest = self._entries.popitem(last=False)
+        del oldest
+        return entry
+
+
+def _as_array(value: Any, frames: int) -> np.ndarray:
+    if hasattr(value, "compute"):
+        # In this thread: inside a dask worker, compute() would go through the scheduler and wait for a
+        # place on the very workers that wait here.
+        value = value.compute(scheduler="synchronous")
+    array = np.asarray(value)
+    if not array.size:
+        raise OSError("the handler returned no data: the file does not hold this frame yet")
+    if frames > 1 and (not array.ndim or len(array) < frames):
+        raise OSError(f"the handler returned data of shape {array.shape}, {frames} frames are expected")
+    return array
+
+
+OPEN_HANDLERS = OpenHandlers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=OPEN_HANDLERS.forget)

@@ -5,20 +5,38 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from event_model import unpack_datum_page, unpack_event_page
 from event_model.documents import Event
 
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.frames.datums import Datums, NotYet
-from bluesky_ext.engine.frames.handlers import HandlerClass
-from bluesky_ext.engine.frames.references import FrameReference, StreamReference, Whose
-from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream, Missing
+from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
+from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
+from bluesky_ext.engine.frames.stream_files import StreamReference
+from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream
 
 logger = logging.getLogger(__name__)
 
 Document = Mapping[str, Any]
+
+
+class Missing(NamedTuple):
+    """What never was complete when its run stopped: an event, or the frames that make one in a fly scan."""
+
+    descriptor: str
+    seq_num: int
+    data_key: str
+    reason: str
+
+
+class _NotYet(Exception):  # noqa: N818 - nothing is wrong
+    """Why a frame cannot be named yet, and the datum id or resource uid that would change it."""
+
+    def __init__(self, reason: str, awaited: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.awaited = awaited
 
 
 class Joiner:
@@ -29,10 +47,10 @@ class Joiner:
     comes when it is; `finish` tells of those that never were complete. No document is changed, no file is opened.
 
     A frame is looked for where an event has a datum id or lacks a key of its descriptor; what the descriptor says in
-    `external` decides nothing alone, since devices disagree on it. A descriptor of nothing but streamed frames is that
-    of a fly scan, which need not have events: then the frames make them. After a pause the RunEngine repeats seq_nums
-    with new uids and new frames: the last event and the last frame win, in any order, and an event that was given (one
-    of the last `streams.EVENTS_KEPT` of its stream) is given again when its frame is replaced.
+    `external` decides nothing alone, since devices disagree on it. A stream of nothing but streamed frames may be that
+    of a fly scan, whose frames make the events (see `JoinedDescriptor.flown`). After a pause the RunEngine repeats
+    seq_nums with new uids and new frames: the last event and the last frame win, in any order, and an event that was
+    given (one of the last `streams.EVENTS_KEPT` of its stream) is given again when its frame is replaced.
 
     Memory grows with what a run leaves open (the events that wait) and with its datum documents, which any later event
     may name; stream_datum documents are merged.
@@ -40,11 +58,14 @@ class Joiner:
     Parameters
     ----------
     data_keys
-        The keys whose frames are wanted (None: all). Other frames are left out of the events.
+        The keys whose frames are wanted, in streams that have all of them (None: every frame). Other frames are left
+        out of the events, and not waited for.
     handlers
         Handler classes by spec, for resource documents; beside them, those that are installed are known.
     root_map
         Replacements for the `root` of resource documents, as for `event_model.Filler`.
+    patience
+        That of the references: how long (seconds) they wait for a file that shows no sign of life.
     """
 
     def __init__(
@@ -52,13 +73,21 @@ class Joiner:
         data_keys: Collection[str] | None = None,
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         if isinstance(data_keys, str):
             raise TypeError(f"data_keys={data_keys!r} is one string: give a collection, such as [{data_keys!r}]")
+        self._handlers = dict(handlers or {})
+        for spec, handler in self._handlers.items():
+            if not callable(handler):
+                raise TypeError(f"handlers[{spec!r}]={handler!r} is not a handler class: give the class itself")
         self._data_keys = None if data_keys is None else frozenset(data_keys)
+        self._root_map = dict(root_map or {})
+        self._patience = patience
         self._streams: dict[str, JoinedStream] = {}
         self._descriptors: dict[str, JoinedDescriptor] = {}
-        self._datums = Datums(handlers or {}, root_map or {})
+        self._resources: dict[str, Document] = {}
+        self._datums: dict[str, tuple[str, Document]] = {}
         # What waits for a datum id or resource uid, as (stream, seq_num); a dict, for the order.
         self._awaited: dict[str, dict[tuple[str, int], None]] = {}
         self._stream_resources: list[Document] = []
@@ -68,17 +97,19 @@ class Joiner:
             "descriptor": self._descriptor,
             "resource": self._resource,
             "datum": self._datum,
-            "datum_page": self._datum_page,
+            "datum_page": lambda doc: [
+                event for one in unpack_datum_page(cast(Any, doc)) for event in self._datum(one)
+            ],
             "stream_resource": self._stream_resource,
             "stream_datum": self._stream_datum,
             "event": self._event,
-            "event_page": self._event_page,
+            "event_page": lambda doc: [
+                event for one in unpack_event_page(cast(Any, doc)) for event in self._event(one)
+            ],
         }
 
     def __call__(self, name: str, doc: Document) -> Iterable[Event]:
         """Return the events that are complete with this document, which is taken in at once."""
-        if name == "event":  # as most documents are
-            return self._event(doc)
         route = self._routes.get(name)
         return route(doc) if route is not None else ()
 
@@ -86,63 +117,55 @@ class Joiner:
         """Return whether events of this descriptor can lack anything; a stream_resource can change the answer."""
         return not self._find(descriptor_uid, "needs()").plain
 
-    def finish(self) -> list[Missing]:
-        """Return what never was complete, by descriptor and seq_num; to be called at the stop."""
+    def finish(self) -> tuple[list[Event], list[Missing]]:
+        """Return the events that the end of the run completes, and what never was complete; called at the stop."""
+        events: list[Event] = []
         missing: list[Missing] = []
         for descriptor in {one.stream.name: one for one in self._descriptors.values()}.values():
             stream, uid = descriptor.stream, descriptor.doc["uid"]
-            for event in stream.waiting.values():
-                missing += self._lacking(event)
+            events += [self._complete(descriptor, event) for event in descriptor.flown(None)]
+            missing += chain.from_iterable(map(self._lacking, stream.waiting.values()))
             for seq_num, key in stream.too_late.items():
                 missing.append(Missing(uid, seq_num, key, "its new frame came when the event was no longer kept"))
-            if descriptor.fly:
-                missing += descriptor.incomplete()
+            if descriptor.only_frames and not stream.has_events:
+                reason = "no stream_datum of this seq_num came for it"
+                missing += [Missing(uid, seq_num, key, reason) for seq_num, key in descriptor.incomplete()]
                 continue
-            for key, alone in stream.frames_alone().items():
+            for key, alone in stream.frames_alone():
                 logger.warning(
                     "run %s, stream %r: no event came for %d frames of %r (seq_nums %d to %d)",
                     *(descriptor.doc["run_start"], stream.name, sum(map(len, alone)), key),
                     *(alone[0].start, alone[-1].stop - 1),
                 )
-        return sorted(missing)
+        return events, sorted(missing)
 
     # Documents, one kind after another
 
     def _descriptor(self, doc: Document) -> Iterable[Event]:
-        name, keys = doc.get("name", "primary"), doc["data_keys"]
+        name, keys = doc.get("name", "primary"), doc["data_keys"].keys()
+        wanted = frozenset(keys if self._data_keys is None else self._data_keys if self._data_keys <= keys else ())
         stream = self._streams.setdefault(name, JoinedStream(name))
-        wanted = frozenset(keys if self._data_keys is None else self._data_keys & keys.keys())
-        descriptor = self._descriptors[doc["uid"]] = JoinedDescriptor(doc, stream, wanted)
+        self._descriptors[doc["uid"]] = descriptor = JoinedDescriptor(doc, stream, wanted)
         descriptor.sort_keys(self._stream_keys)
         return ()
 
     def _resource(self, doc: Document) -> Iterable[Event]:
-        self._datums.add_resource(doc)
+        root = doc.get("root") or ""
+        self._resources[doc["uid"]] = {**doc, "root": self._root_map.get(root, root)}
         return self._arrived(doc["uid"])
 
     def _datum(self, doc: Document) -> Iterable[Event]:
-        self._datums.add_datum(doc)
+        self._datums[doc["datum_id"]] = doc["resource"], doc["datum_kwargs"]
         return self._arrived(doc["datum_id"])
-
-    def _datum_page(self, doc: Document) -> Iterable[Event]:
-        return [event for datum in unpack_datum_page(cast(Any, doc)) for event in self._datum(datum)]
-
-    def _event_page(self, doc: Document) -> Iterable[Event]:
-        return [event for row in unpack_event_page(cast(Any, doc)) for event in self._event(row)]
 
     def _event(self, doc: Document) -> Iterable[Event]:
         event = cast(Event, doc)
-        descriptor = self._descriptors.get(event["descriptor"])
-        if descriptor is None:
-            descriptor = self._find(event["descriptor"], f"event {event['uid']}")
+        descriptor = self._find(event["descriptor"], f"event {event['uid']}")
         if descriptor.plain and len(event["data"]) == len(descriptor.doc["data_keys"]):
             filled = event.get("filled")
             if not filled or False not in filled.values():
                 return (event,)
-        if descriptor.fly and not event["data"] and descriptor.has_frames(event["seq_num"]):
-            # Its frames made an event already. It is known all the same, for when they come anew.
-            descriptor.stream.remember(event)
-            return ()
+        descriptor.stream.has_events = True
         return self._offer(descriptor, event)
 
     def _stream_resource(self, doc: Document) -> Iterable[Event]:
@@ -153,16 +176,11 @@ class Joiner:
         if doc["data_key"] in self._stream_keys:
             return ()
         self._stream_keys.add(doc["data_key"])
-        grounded = [one for one in self._descriptors.values() if not one.fly]
+        # What turns out to be a fly scan may have frames that wait for events which need not come.
+        grounded = [one for one in self._descriptors.values() if not one.only_frames]
         for descriptor in self._descriptors.values():
             descriptor.sort_keys(self._stream_keys)
-        # What turns out to be a fly scan may have frames that wait for events which need not come.
-        return [
-            event
-            for one in grounded
-            if one.fly and (ranges := one.stream.frames.get(key := min(one.streamed)))
-            for event in self._meet(one, key, ranges)
-        ]
+        return [self._complete(one, event) for one in grounded if one.only_frames for event in one.flown(())]
 
     def _stream_datum(self, doc: Document) -> Iterable[Event]:
         about = f"stream_datum {doc['uid']}"
@@ -173,28 +191,25 @@ class Joiner:
         key = self._stream_resources[rank]["data_key"]
         if key not in descriptor.wanted:
             return ()
-        start, stop = doc["seq_nums"]["start"], doc["seq_nums"]["stop"]
-        first, end = doc["indices"]["start"], doc["indices"]["stop"]
+        (start, stop), (first, end) = ((doc[name]["start"], doc[name]["stop"]) for name in ("seq_nums", "indices"))
         if stop - start != end - first:
             raise ValueError(
                 f"{about} has {end - first} indices for {stop - start} seq_nums: an index must stand for one event, "
                 "however many frames that has"
             )
-        ranges = descriptor.stream.frames.setdefault(key, Intervals())
-        return self._meet(descriptor, key, ranges.add(start, stop, rank, first))
+        changed = descriptor.stream.frames.setdefault(key, Intervals()).add(start, stop, rank, first)
+        if descriptor.only_frames and not descriptor.stream.has_events:
+            return (self._complete(descriptor, event) for event in descriptor.flown(changed))
+        return self._replaced(descriptor.stream, key, changed)
 
     # Putting them together
 
-    def _meet(self, descriptor: JoinedDescriptor, key: str, changed: Iterable[range]) -> Iterator[Event]:
+    def _replaced(self, stream: JoinedStream, key: str, changed: Iterable[range]) -> Iterator[Event]:
         """Yield the events whose frame is there now, or is another one now; lazily, for there may be thousands."""
-        stream = descriptor.stream
         for seq_num in chain.from_iterable(changed):
             event = stream.waiting.get(seq_num) or stream.recent.get(seq_num)
             if event is not None:
                 yield from self._offer(self._descriptors[event["descriptor"]], event)
-            elif descriptor.fly:
-                if descriptor.has_frames(seq_num):
-                    yield self._complete(descriptor, descriptor.event_of_frames(seq_num))
             elif stream.seen.get(seq_num) is not None:
                 stream.too_late[seq_num] = key
 
@@ -212,7 +227,7 @@ class Joiner:
         stream, seq_num = descriptor.stream, event["seq_num"]
         try:
             complete = self._complete(descriptor, event)
-        except NotYet as lack:
+        except _NotYet as lack:
             stream.waiting[seq_num] = event  # an earlier event of this seq_num is superseded
             if lack.awaited is not None:
                 self._awaited.setdefault(lack.awaited, {})[stream.name, seq_num] = None
@@ -245,39 +260,34 @@ class Joiner:
 
     def _frame(self, descriptor: JoinedDescriptor, event: Event, key: str) -> FrameReference | None:
         """Return where the frame of an event is, or None if it is in the event."""
+        stream, seq_num = descriptor.stream, event["seq_num"]
+        about: Any = {"data_key": key, "run": descriptor.doc["run_start"], "stream": stream.name, "seq_num": seq_num}
+        about["patience"] = self._patience
         if key not in event["data"]:
-            return self._streamed_frame(descriptor, event["seq_num"], key)
+            frame = stream.frames[key].get(seq_num) if key in stream.frames else None
+            if frame is None:
+                kind = "stream_datum of this seq_num" if key in self._stream_keys else "stream_resource"
+                raise _NotYet(f"neither a value nor a {kind} came for it")
+            resource, description = self._stream_resources[frame[0]], descriptor.doc["data_keys"][key]
+            return StreamReference(resource=resource, description=description, index=frame[1], **about)
         datum_id = descriptor.datum_id(event, key)
         if datum_id is None:
             return None
-        whose = Whose(descriptor.doc["run_start"], descriptor.stream.name, event["seq_num"])
-        return self._datums.frame(datum_id, key, whose)
-
-    def _streamed_frame(self, descriptor: JoinedDescriptor, seq_num: int, key: str) -> FrameReference:
-        ranges = descriptor.stream.frames.get(key)
-        frame = ranges.get(seq_num) if ranges is not None else None
-        if frame is None:
-            kind = "stream_datum of this seq_num" if key in self._stream_keys else "stream_resource"
-            raise NotYet(f"neither a value nor a {kind} came for it")
-        rank, index = frame
-        resource = self._stream_resources[rank]
-        return StreamReference(
-            data_key=key,
-            resource=resource["uid"],
-            whose=Whose(descriptor.doc["run_start"], descriptor.stream.name, seq_num),
-            uri=resource["uri"],
-            mimetype=resource["mimetype"],
-            parameters=resource["parameters"],
-            description=descriptor.doc["data_keys"][key],
-            index=index,
-        )
+        if datum_id not in self._datums:
+            raise _NotYet(f"datum {datum_id!r} never came", datum_id)
+        uid, datum_kwargs = self._datums[datum_id]
+        if uid not in self._resources:
+            raise _NotYet(f"resource {uid!r} of datum {datum_id!r} never came", uid)
+        resource = self._resources[uid]
+        handler = self._handlers.get(resource["spec"])
+        return DatumReference(resource=resource, datum_kwargs=datum_kwargs, handler=handler, **about)
 
     def _lacking(self, event: Event) -> Iterator[Missing]:
         descriptor = self._descriptors[event["descriptor"]]
         for key in sorted(descriptor.wanted):
             try:
                 self._frame(descriptor, event, key)
-            except NotYet as lack:
+            except _NotYet as lack:
                 yield Missing(event["descriptor"], event["seq_num"], key, lack.reason)
 
     def _find(self, uid: str, about: str) -> JoinedDescriptor:
@@ -285,6 +295,10 @@ class Joiner:
             return self._descriptors[uid]
         except KeyError:
             raise ValueError(f"{about}: its descriptor {uid!r} has not come; send all of the run, in order") from None
+
+
+def _chained(route: Callable[[Document], Iterable[Event]], docs: Iterable[Any]) -> list[Event]:
+    return [event for doc in docs for event in route(doc)]
 
 
 def _without(keys: Collection[str], mapping: Mapping[str, Any]) -> dict[str, Any]:

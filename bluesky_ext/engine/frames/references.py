@@ -1,7 +1,7 @@
-"""Frames: the image of an event, whatever form it came in.
+"""References: where the frames of an event are, when they are in a file.
 
-A frame that is in a file travels as a reference: small, frozen and picklable, so that the process or the
-cluster that works on the image is also the one that reads it.
+A reference is small, frozen and picklable, so that the process or the cluster that works on the image is also the one
+that reads it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bluesky_ext.engine.frames.files import event_shape, stream_files, stream_reader
-from bluesky_ext.engine.frames.handlers import OPEN_HANDLERS, HandlerClass, handler_class
-
+PATIENCE = 1.0  # s
 POLL_INTERVAL = 0.01  # s
 RESOURCES_REMEMBERED = 1024
 
@@ -28,11 +25,12 @@ class FrameNotAvailable(OSError):  # noqa: N818 - it names a state of the file, 
     """The file of a frame is missing, unreadable or does not hold the frame yet."""
 
 
-class Deadlines:
-    """When this process stops waiting for the files of a resource: once, at the first miss plus the patience.
+class Silences:
+    """Since when this process waits for each resource without a sign of life.
 
-    A missing directory then costs the patience once, and not once for every event of a scan. The
-    last `RESOURCES_REMEMBERED` resources are known; one that was forgotten is waited for again.
+    A sign of life is a frame that was read, or another size, time of change or existence of the file. A file that never
+    comes then costs the patience once, and not once for every event of a scan. Of the resources that lack a frame, the
+    last `RESOURCES_REMEMBERED` are known; one that was forgotten is waited for again.
     """
 
     def __init__(self) -> None:
@@ -41,37 +39,43 @@ class Deadlines:
     def forget(self) -> None:
         """Start anew; a forked child has its own patience, and its parent's lock may be held forever."""
         self._lock = threading.Lock()
-        self._ends: OrderedDict[str, float] = OrderedDict()
+        self._since: dict[str, tuple[float, str, Any]] = {}
 
-    def wait(self, resource: str, patience: float) -> bool:
-        """Sleep a moment and return True, or return False at once if the time for this resource is over."""
+    def wait(self, resource: str, file: str, patience: float) -> bool:
+        """Sleep a moment and return True, or return False at once if the patience for this resource is over."""
         if patience <= 0:
             return False
-        now = time.monotonic()
+        now, state = time.monotonic(), _state(file)
         with self._lock:
-            end = self._ends.setdefault(resource, now + patience)
-            if len(self._ends) > RESOURCES_REMEMBERED:
-                self._ends.popitem(last=False)
-        if end <= now:
+            since, *before = self._since.get(resource, (now, file, state))
+            # Of a sequence of files, another file says nothing: two that are waited for in turn would have no end.
+            if before[0] == file and before[1] != state:
+                since = now
+            self._since[resource] = since, file, state
+            if len(self._since) > RESOURCES_REMEMBERED:
+                del self._since[next(iter(self._since))]
+        left = since + patience - now
+        if left <= 0:
             return False
-        time.sleep(min(POLL_INTERVAL, end - now))
+        time.sleep(min(POLL_INTERVAL, left))
         return True
 
+    def end(self, resource: str) -> None:
+        """Take note that a frame of the resource was read."""
+        self._since.pop(resource, None)
 
-_DEADLINES = Deadlines()
+
+def _state(file: str) -> tuple[int, int] | None:
+    try:
+        about = os.stat(file)
+    except OSError:  # it is not there
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+_SILENCES = Silences()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_DEADLINES.forget)
-
-
-class Whose(NamedTuple):
-    """The event that frames belong to."""
-
-    run: str
-    stream: str
-    seq_num: int
-
-    def __str__(self) -> str:
-        return f"run {self.run[:8]}, stream {self.stream}, seq_num {self.seq_num}"
+    os.register_at_fork(after_in_child=_SILENCES.forget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +87,22 @@ class FrameReference(ABC):
     data_key
         The key of the event's data that they belong to.
     resource
-        The uid of their resource or stream_resource.
-    whose
-        The event; for messages only.
+        Their resource or stream_resource document.
+    patience
+        How long (seconds) `read` waits for a file that shows no sign of life, unless told otherwise.
+    run, stream, seq_num
+        The event, for messages.
     """
 
+    #: What a descriptor says in `external` of keys with such frames.
+    external: ClassVar[str]
+
     data_key: str
-    resource: str
-    whose: Whose | None = None
+    resource: Mapping[str, Any]
+    patience: float = PATIENCE
+    run: str = ""
+    stream: str = ""
+    seq_num: int = 0
 
     @property
     @abstractmethod
@@ -101,14 +113,33 @@ class FrameReference(ABC):
     def _reader(self) -> Callable[[], np.ndarray]:
         """Return a function that reads once; OSError means that the frames are not there yet."""
 
-    def read(self, patience: float = 1.0) -> np.ndarray:
+    @abstractmethod
+    def documents(
+        self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]
+    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+        """Return the documents that tell in a derived run where the frames are, and what its event has in their place.
+
+        Parameters
+        ----------
+        run, descriptor, seq_num
+            Of the event in the derived run: the uids of its start and its descriptor, and its number.
+        told
+            What that run was told before, by the uids of resources; this adds to it.
+
+        Returns
+        -------
+        tuple
+            Pairs of name and document, and the datum id; None if the event lacks the key.
+        """
+
+    def read(self, patience: float | None = None) -> np.ndarray:
         """Return the frames: an array whose shape and dtype are those of the data key.
 
         Parameters
         ----------
         patience
-            How long (seconds) to wait for a file that is not there yet. This is counted once per
-            resource and process, from the first miss; afterwards a missing file fails at once.
+            How long (seconds) to wait for a file that is not there or lacks the frame; that of the reference unless
+            given. The time counts from the last sign of life of the resource in this process, see `Silences`.
 
         Raises
         ------
@@ -117,92 +148,29 @@ class FrameReference(ABC):
         ValueError
             If it can never be read: an unknown spec or mimetype, a URI that is not a file.
         """
+        patience = self.patience if patience is None else patience
         try:
             read = self._reader()
         except ValueError as error:
             raise ValueError(f"{self._name()}: {_one_line(error)}") from error
         while True:
             try:
-                return read()
+                frames = read()
             except OSError as error:
-                if not _DEADLINES.wait(self.resource, patience):
+                if not _SILENCES.wait(self.resource["uid"], self.file, patience):
                     raise FrameNotAvailable(f"{self._name()}: no frame in {self.file}: {_one_line(error)}") from error
             except ValueError as error:
                 raise ValueError(f"{self._name()}, {self.file}: {_one_line(error)}") from error
+            else:
+                _SILENCES.end(self.resource["uid"])
+                return frames
 
     def _name(self) -> str:
-        return f"{self.data_key} ({self.whose})" if self.whose else self.data_key
+        event = f" (run {self.run[:8]}, stream {self.stream}, seq_num {self.seq_num})" if self.run else ""
+        return f"{self.data_key}{event}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatumReference(FrameReference):
-    """Frames behind a resource and a datum document.
-
-    Parameters
-    ----------
-    spec, root, resource_path, resource_kwargs
-        As in the resource document; `root` as it is called here (after the root_map).
-    datum_kwargs
-        As in the datum document.
-    handler
-        The class that reads the spec. None: the one that an installed package declares for it (entry points
-        `databroker.handlers`), looked up where the frames are read.
-    """
-
-    spec: str
-    root: str = ""
-    resource_path: str
-    resource_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    datum_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    handler: HandlerClass | None = None
-
-    @property
-    def file(self) -> str:
-        """The path that the handler is given; a handler of file sequences adds to it."""
-        return os.path.join(self.root, self.resource_path) if self.root else self.resource_path
-
-    def _reader(self) -> Callable[[], np.ndarray]:
-        handler = self.handler or handler_class(self.spec)
-        file, kwargs = self.file, self.resource_kwargs
-        frames = kwargs.get("frame_per_point", 1)
-        key = (self.resource, file, handler, repr(kwargs))
-        return lambda: OPEN_HANDLERS.read(key, lambda: handler(file, **kwargs), self.datum_kwargs, frames)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamReference(FrameReference):
-    """Frames behind a stream_resource and a stream_datum document.
-
-    Parameters
-    ----------
-    uri, mimetype, parameters
-        As in the stream_resource document.
-    description
-        What the descriptor says of the data key.
-    index
-        Which event of the resource, counted from 0.
-    """
-
-    uri: str
-    mimetype: str
-    parameters: Mapping[str, Any]
-    description: Mapping[str, Any]
-    index: int
-
-    @property
-    def file(self) -> str:
-        """The first of the files that hold the frames."""
-        shape = event_shape(self.description, self.parameters)
-        try:
-            return stream_files(self.uri, self.mimetype, self.parameters, shape, self.index)[0]
-        except ValueError:  # a property for messages does not raise: read() says what is wrong
-            return self.uri
-
-    def _reader(self) -> Callable[[], np.ndarray]:
-        return stream_reader(self.uri, self.mimetype, self.parameters, self.data_key, self.description, self.index)
-
-
-def as_image(value: Any, patience: float = 1.0) -> np.ndarray:
+def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     """Return the image that a value of an event's data stands for, with its own shape and dtype.
 
     Parameters
@@ -210,7 +178,7 @@ def as_image(value: Any, patience: float = 1.0) -> np.ndarray:
     value
         An array (returned as it is, not copied), nested lists, or a reference, which is read.
     patience
-        How long (seconds) a missing file is waited for, see `FrameReference.read`.
+        How long (seconds) a file is waited for, see `FrameReference.read`.
     """
     if isinstance(value, FrameReference):
         value = value.read(patience)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from event_model.documents import Event
@@ -17,30 +17,23 @@ EVENTS_KEPT = 1000
 LARGE = 64 * 1024  # bytes
 
 
-class Missing(NamedTuple):
-    """What never was complete when its run stopped: an event, or the frames that make one in a fly scan."""
-
-    descriptor: str
-    seq_num: int
-    data_key: str
-    reason: str
-
-
 @dataclass(slots=True)
 class JoinedStream:
     """The events and frames of a stream, whose events may have several descriptors.
 
     `waiting` are the events that lack a frame. `recent` are those that were given, `seen` their seq_nums and those of
     all before them: a pause may bring their frames anew. `too_late` are those whose new frame came when the event
-    was no longer kept, with the data key.
+    was no longer kept, with the data key. `flown` is one whose frames came without events.
     """
 
     name: str
     frames: dict[str, Intervals] = field(default_factory=dict)
     waiting: dict[int, Event] = field(default_factory=dict)
-    recent: OrderedDict[int, Event] = field(default_factory=OrderedDict)
+    recent: dict[int, Event] = field(default_factory=dict)
     seen: Intervals = field(default_factory=Intervals)
     too_late: dict[int, str] = field(default_factory=dict)
+    has_events: bool = False
+    flown: bool = False
 
     def remember(self, event: Event) -> None:
         """Keep an event that was given for a while, unless it has an image in itself."""
@@ -51,17 +44,16 @@ class JoinedStream:
         if not any(_is_large(value) for value in event["data"].values()):
             self.recent[seq_num] = event
             if len(self.recent) > EVENTS_KEPT:
-                self.recent.popitem(last=False)
+                del self.recent[next(iter(self.recent))]
 
-    def frames_alone(self) -> dict[str, list[range]]:
-        """Return the seq_nums, by data key, that have frames but no event."""
-        known = Intervals()
-        for seq_num in self.waiting:
-            known.add(seq_num, seq_num + 1)
-        for seq_nums in self.seen:
-            known.add(seq_nums.start, seq_nums.stop)
-        alone = {key: list(ranges.outside(known)) for key, ranges in self.frames.items()}
-        return {key: seq_nums for key, seq_nums in alone.items() if seq_nums}
+    def frames_alone(self) -> Iterator[tuple[str, list[range]]]:
+        """Yield the data keys with frames that have no event, and the seq_nums of these."""
+        events = Intervals()
+        for seq_nums in (*self.seen, *(range(n, n + 1) for n in self.waiting)):
+            events.add(seq_nums.start, seq_nums.stop)
+        for key, ranges in self.frames.items():
+            if alone := list(ranges.outside(events)):
+                yield key, alone
 
 
 @dataclass(slots=True)
@@ -70,7 +62,7 @@ class JoinedDescriptor:
 
     Of its keys, `wanted` are those whose frames are, `external` those that it says are elsewhere, and `streamed` those
     of the wanted whose frames come in stream_datum documents. Events of a `plain` one are complete when they
-    come; one that is `fly` has nothing but streamed frames, and then there need not be events.
+    come; one of `only_frames` has nothing but streamed keys, as those of fly scans have.
     """
 
     doc: Mapping[str, Any]
@@ -79,7 +71,7 @@ class JoinedDescriptor:
     external: frozenset[str] = frozenset()
     streamed: frozenset[str] = frozenset()
     plain: bool = True
-    fly: bool = False
+    only_frames: bool = False
 
     def sort_keys(self, stream_keys: Collection[str]) -> None:
         """Sort the keys (again), `stream_keys` being those that some stream_resource is of."""
@@ -90,7 +82,7 @@ class JoinedDescriptor:
         streamed.update(keys.keys() & stream_keys)
         self.streamed = self.wanted & streamed
         self.plain = not self.external and not streamed
-        self.fly = bool(self.streamed) and len(streamed) == len(keys)
+        self.only_frames = bool(self.streamed) and len(streamed) == len(keys)
 
     def datum_id(self, event: Event, key: str) -> str | None:
         """Return what stands for the frame of a key in the event, or None if that is the value itself."""
@@ -100,13 +92,31 @@ class JoinedDescriptor:
             return value
         return None
 
-    def has_frames(self, seq_num: int) -> bool:
-        """Return whether all streamed frames of an event are there."""
-        frames = self.stream.frames
-        return all(key in frames and frames[key].get(seq_num) is not None for key in self.streamed)
+    def flown(self, changed: Iterable[range] | None) -> Iterator[Event]:
+        """Return the events that frames alone make, lazily; those of a fly scan have nothing else.
 
-    def event_of_frames(self, seq_num: int) -> Event:
-        """Return an event that has nothing yet but its frames, which is all that a fly scan tells of it."""
+        A step scan gives each event after its frames: it takes frames of two seq_nums without an event, or the end of
+        the run, to tell a fly scan from it.
+
+        Parameters
+        ----------
+        changed
+            The seq_nums of new frames; None at the end.
+        """
+        frames = [self.stream.frames[key] for key in self.streamed if key in self.stream.frames]
+        if not self.only_frames or self.stream.has_events or len(frames) < len(self.streamed):
+            return iter(())
+        if not self.stream.flown:
+            there = [seq_nums for ranges in frames for seq_nums in ranges]
+            self.stream.flown = changed is None or max(n.stop for n in there) > 1 + min(n.start for n in there)
+            changed = frames[0] if self.stream.flown else ()
+        return (
+            self._event_of_frames(seq_num)
+            for seq_num in chain.from_iterable(changed or ())
+            if all(ranges.get(seq_num) is not None for ranges in frames)
+        )
+
+    def _event_of_frames(self, seq_num: int) -> Event:
         return Event(
             uid=str(uuid.uuid4()),
             descriptor=self.doc["uid"],
@@ -117,19 +127,14 @@ class JoinedDescriptor:
             filled={},
         )
 
-    def incomplete(self) -> Iterator[Missing]:
-        """Yield the events of a fly scan that have some of their frames and not the others."""
+    def incomplete(self) -> Iterator[tuple[int, str]]:
+        """Yield the seq_nums that have some frames and not those of the key."""
         empty = Intervals()
         for key in sorted(self.streamed):
             ranges = self.stream.frames.get(key, empty)
-            lacking = {
-                seq_num
-                for other in self.streamed - {key}
-                for seq_nums in self.stream.frames.get(other, empty).outside(ranges)
-                for seq_num in seq_nums
-            }
-            for seq_num in lacking - self.stream.waiting.keys():
-                yield Missing(self.doc["uid"], seq_num, key, "no stream_datum of this seq_num came for it")
+            others = (self.stream.frames.get(other, empty) for other in self.streamed - {key})
+            lacking = {n for other in others for seq_nums in other.outside(ranges) for n in seq_nums}
+            yield from ((seq_num, key) for seq_num in lacking - self.stream.waiting.keys())
 
 
 def _is_large(value: Any) -> bool:

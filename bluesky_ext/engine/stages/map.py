@@ -65,7 +65,7 @@ class Map(Stage):
     ----------
     kernel : callable
         As above.
-    parameters, data_keys, on_error, handlers, root_map, stale_after, max_open_runs
+    parameters, data_keys, on_error, handlers, root_map, patience, stale_after, max_open_runs
         As for `Stage`.
     executor : concurrent.futures.Executor or Lanes, optional
         Where the kernel runs; here, if None. The executor is its owner's to shut down.

@@ -16,6 +16,7 @@ from bluesky_ext.engine.documents.losses import mapping_of
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 
@@ -43,6 +44,8 @@ class Stage:
     handlers, root_map : dict, optional
         For images behind ``resource`` and ``datum`` documents, as `event_model.Filler` takes them. Handlers that are
         installed (entry points of group ``databroker.handlers``) are known already.
+    patience : float
+        How long (seconds) to wait for the file of an image that is not there or does not grow.
     hash_images : bool
         Whether images count in the sha256 of the stop document; to hash one costs more than to make it.
     stale_after : float
@@ -70,12 +73,15 @@ class Stage:
         on_error: OnError = "log",
         handlers: Mapping[str, type] | None = None,
         root_map: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
         hash_images: bool = False,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
     ) -> None:
         if isinstance(data_keys, str):
             raise TypeError(f"data_keys={data_keys!r}: give a collection of keys, as in ({data_keys!r},)")
+        if not 0 <= patience < float("inf"):
+            raise ValueError(f"patience={patience!r}: give a time in seconds, 0 or more")
         self.name = name or type(self).__name__
         self.parameters = parameters
         self.data_keys = tuple(data_keys)
@@ -83,6 +89,7 @@ class Stage:
         self._provenance = Provenance.of(self.name, parameters)
         self._handlers = handlers
         self._root_map = root_map
+        self._patience = patience
         self._hash_images = hash_images
         self._log = logging.getLogger(type(self).__module__)
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
@@ -283,7 +290,7 @@ class Stage:
     # Runs
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
-        joiner = Joiner(self.data_keys, handlers=self._handlers, root_map=self._root_map)
+        joiner = Joiner(self.data_keys, self._handlers, self._root_map, self._patience)
         run = StageRun(start, joiner, Complaints(self._log), incomplete)
         self._open_runs.open(run)
         if not self.data_keys:
@@ -332,7 +339,10 @@ class Stage:
             return
         incomplete = stop.get("incomplete") or run.incomplete
         try:
-            for missing in run.joiner.finish():
+            events, never = run.joiner.finish()
+            for event in events:
+                self._accept(run.streams[event["descriptor"]], event)
+            for missing in never:
                 error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
                 self._fail(run, run.streams[missing.descriptor].name, (missing.seq_num,), error)
             if run.refusal is None:

@@ -1,4 +1,4 @@
-"""One event's frames, read straight from the files that a stream_resource names.
+"""Frames behind a stream_resource and a stream_datum document, which are read straight from their files.
 
 The conventions are those of `bluesky.consolidators`, but without an adapter in between: an index counts
 events, so with three frames an event index 1 is rows 3-5. Files may still be growing. A reader raises
@@ -11,19 +11,109 @@ import copy
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
 
+from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
+from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.hdf5 import parse_slice, read_hdf5
+from bluesky_ext.engine.frames.references import FrameReference
 
 HDF5 = "application/x-hdf5"
 SEQUENCE = "multipart/related;type="
 
 
-def file_path(uri: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReference(FrameReference):
+    """Frames behind a stream_resource and a stream_datum document.
+
+    Parameters
+    ----------
+    data_key, resource, patience, run, stream, seq_num
+        As for `FrameReference`.
+    description
+        What the descriptor says of the data key; its `shape` is that of one event.
+    index
+        Which event of the resource, counted from 0.
+    """
+
+    external: ClassVar[str] = "STREAM:"
+
+    description: Mapping[str, Any]
+    index: int
+
+    @property
+    def file(self) -> str:
+        """The first of the files that hold the frames."""
+        try:
+            return self._files()[0]
+        except ValueError:  # a property for messages does not raise: read() says what is wrong
+            return self.resource["uri"]
+
+    def documents(
+        self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]
+    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+        """Return the stream_resource and the stream_datum, each if it was not told of yet; the event lacks the key."""
+        documents = []
+        known = told.get(self.resource["uid"])
+        if known is None:
+            known = told[self.resource["uid"]] = new_uid(), Intervals()
+            documents.append(("stream_resource", {**plain_copy(self.resource), "uid": known[0], "run_start": run}))
+        uid, frames = known
+        if frames.add(seq_num, seq_num + 1, 0, self.index):  # sinks count the rows of a frame that is told of twice
+            datum = {
+                "uid": f"{uid}/{new_uid()}",
+                "stream_resource": uid,
+                "descriptor": descriptor,
+                "seq_nums": {"start": seq_num, "stop": seq_num + 1},
+                "indices": {"start": self.index, "stop": self.index + 1},
+            }
+            documents.append(("stream_datum", datum))
+        return documents, None
+
+    def _reader(self) -> Callable[[], np.ndarray]:
+        uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
+        path, shape, index = _path(uri), self._shape(), self.index
+        if mimetype == HDF5 and "template" not in parameters:
+            dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
+            if not dataset:
+                raise ValueError(f"stream_resource of {uri!r} has no 'dataset' in its parameters")
+            cut = parse_slice(parameters.get("slice") or "")
+            squeeze, swmr = bool(parameters.get("squeeze")), bool(parameters.get("swmr", True))
+            return lambda: read_hdf5(path, dataset, shape, index, cut=cut, squeeze=squeeze, swmr=swmr)
+        if (load := _LOADERS.get(mimetype)) is not None:
+            files = self._files()
+            return lambda: _assemble([load(file) for file in files], shape, files)
+        return _consolidated(self)
+
+    def _shape(self) -> tuple[int | None, ...]:
+        """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
+        shape = tuple(self.description.get("shape", ()))
+        if multiplier := self.resource["parameters"].get("multiplier"):
+            shape = (multiplier, *shape[1:]) if shape[:1] in ((1,), (multiplier,)) else (multiplier, *shape)
+        return shape
+
+    def _files(self) -> list[str]:
+        uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
+        path = _path(uri)
+        if not mimetype.startswith(SEQUENCE):
+            return [path]
+        template = parameters.get("template")
+        if template is None:
+            if mimetype != SEQUENCE + "application/x-npy":
+                raise ValueError(f"stream_resource of {uri!r} has no 'template' of file names in its parameters")
+            template = "%s_%d.npy"  # what the NPY_SEQ handler hard-codes, and the consolidators after it
+        count, filename = _files_per_event(parameters, self._shape(), mimetype), parameters.get("filename", "")
+        # The template follows the URI verbatim: it may continue a directory or a file name.
+        numbers = range(self.index * count, (self.index + 1) * count)
+        return [path + _file_name(template, filename, number) for number in numbers]
+
+
+def _path(uri: str) -> str:
     """Return the path behind a file URI, unquoted; the host is not looked at (shared file systems)."""
     # A '#' is a legal part of a file name, and ophyd-async does not quote the paths it puts into URIs.
     parts = urlsplit(uri, allow_fragments=False)
@@ -33,78 +123,6 @@ def file_path(uri: str) -> str:
             "give the run as stored by a server (bluesky_ext.storage) instead"
         )
     return url2pathname(parts.path)
-
-
-def stream_files(
-    uri: str, mimetype: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int
-) -> list[str]:
-    """Return the paths of the files that hold the frames of event `index` (counted from 0)."""
-    path = file_path(uri)
-    if not mimetype.startswith(SEQUENCE):
-        return [path]
-    template = parameters.get("template")
-    if template is None:
-        if mimetype != SEQUENCE + "application/x-npy":
-            raise ValueError(f"stream_resource of {uri!r} has no 'template' of file names in its parameters")
-        template = "%s_%d.npy"  # what the NPY_SEQ handler hard-codes, and the consolidators after it
-    per_event = _files_per_event(parameters, shape, mimetype)
-    # The template follows the URI verbatim: it may continue a directory or a file name.
-    return [
-        path + _file_name(template, parameters.get("filename", ""), number)
-        for number in range(index * per_event, (index + 1) * per_event)
-    ]
-
-
-def stream_reader(
-    uri: str,
-    mimetype: str,
-    parameters: Mapping[str, Any],
-    data_key: str,
-    description: Mapping[str, Any],
-    index: int,
-) -> Callable[[], np.ndarray]:
-    """Return a function that reads the frames of event `index`, with the shape of the data key.
-
-    Parameters
-    ----------
-    uri, mimetype, parameters
-        As in the stream_resource document.
-    data_key
-        Its name.
-    description
-        What the descriptor says of the data key; its `shape` is that of one event.
-    index
-        Which event of the resource, counted from 0.
-
-    Raises
-    ------
-    ValueError
-        If these files can never be read, with the cure.
-    """
-    shape = event_shape(description, parameters)
-    if mimetype == HDF5 and "template" not in parameters:
-        dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
-        if not dataset:
-            raise ValueError(f"stream_resource of {uri!r} has no 'dataset' in its parameters")
-        path, cut = file_path(uri), parse_slice(parameters.get("slice") or "")
-        squeeze, swmr = bool(parameters.get("squeeze")), bool(parameters.get("swmr", True))
-        return lambda: read_hdf5(path, dataset, shape, index, cut=cut, squeeze=squeeze, swmr=swmr)
-    if (load := _LOADERS.get(mimetype)) is not None:
-        files = stream_files(uri, mimetype, parameters, shape, index)
-        return lambda: _assemble([load(file) for file in files], shape, files)
-    file_path(uri)
-    return _consolidated(uri, mimetype, parameters, data_key, description, index)
-
-
-def event_shape(description: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[int | None, ...]:
-    """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
-    shape = tuple(description.get("shape", ()))
-    if multiplier := parameters.get("multiplier"):
-        shape = (multiplier, *shape[1:]) if shape[:1] in ((1,), (multiplier,)) else (multiplier, *shape)
-    return shape
-
-
-# --- sequences of files -----------------------------------------------------------------------------------
 
 
 def _files_per_event(parameters: Mapping[str, Any], shape: Sequence[int | None], mimetype: str) -> int:
@@ -187,17 +205,9 @@ def _assemble(arrays: list[np.ndarray], shape: Sequence[int | None], files: Sequ
     return stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
 
 
-# --- everything else --------------------------------------------------------------------------------------
-
-
-def _consolidated(
-    uri: str,
-    mimetype: str,
-    parameters: Mapping[str, Any],
-    data_key: str,
-    description: Mapping[str, Any],
-    index: int,
-) -> Callable[[], np.ndarray]:
+def _consolidated(frame: StreamReference) -> Callable[[], np.ndarray]:
+    """Return a function that reads a frame of any other kind of file, through the adapters of Tiled."""
+    uri, mimetype, index = frame.resource["uri"], frame.resource["mimetype"], frame.index
     try:
         from bluesky.consolidators import consolidator_factory
     except ImportError as error:
@@ -206,9 +216,8 @@ def _consolidated(
             f"pip install 'bluesky-ext[tiled]' ({error})"
         ) from error
     # Copies, because a consolidator writes into the documents that it is given.
-    resource: Any = {"uri": uri, "mimetype": mimetype, "data_key": data_key}
-    resource["parameters"] = copy.deepcopy(dict(parameters))
-    descriptor: Any = {"data_keys": {data_key: copy.deepcopy(dict(description))}}
+    resource: Any = copy.deepcopy({**frame.resource, "data_key": frame.data_key})
+    descriptor: Any = {"data_keys": {frame.data_key: copy.deepcopy(dict(frame.description))}}
     span = {"start": 0, "stop": index + 1}
 
     def read() -> np.ndarray:
