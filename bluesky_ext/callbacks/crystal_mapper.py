@@ -89,7 +89,7 @@ class CrystalMapper(Reduce):
         The stream of the frames.
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
-    on_error, handlers, root_map, hash_images, stale_after, max_open_runs
+    on_error, handlers, root_map, patience, hash_images, stale_after, max_open_runs
         As for `bluesky_ext.engine.Stage`; here images, which are few, count in the sha256 unless told otherwise.
     **locate_kwargs
         Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
@@ -346,7 +346,8 @@ class CrystalMapper(Reduce):
         uid = state.start["uid"]
         documents = as_source(stored_in(self._db, uid)) if self._replayed is None else self._replayed
         about = {"data_keys": self.data_keys, "handlers": self._handlers, "root_map": self._root_map}
+        about["patience"] = self._patience
         return StoredRun(documents, uid, self._stream_name, name=f"{self.name}, second pass", **about)
 
 
-_OPTIONS = ("on_error", "handlers", "root_map", "hash_images", "stale_after", "max_open_runs")
+_OPTIONS = ("on_error", "handlers", "root_map", "patience", "hash_images", "stale_after", "max_open_runs")

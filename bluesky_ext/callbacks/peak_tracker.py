@@ -59,7 +59,8 @@ class PeakTracker(MaskedMap):
         on one is left out; see `bluesky_ext.peaks.locate`.
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
-    executor, max_in_flight, on_error, handlers, root_map, hash_images, stale_after, max_open_runs
+    executor, max_in_flight, on_error, handlers, root_map, patience, hash_images, stale_after,
+    max_open_runs
         As for `bluesky_ext.engine.Map`.
     **locate_kwargs
         Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
@@ -99,6 +100,6 @@ class PeakTracker(MaskedMap):
 
 
 _OPTIONS = (
-    *("executor", "max_in_flight", "on_error", "handlers", "root_map"),
+    *("executor", "max_in_flight", "on_error", "handlers", "root_map", "patience"),
     *("hash_images", "stale_after", "max_open_runs"),
 )
