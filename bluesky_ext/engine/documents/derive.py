@@ -39,7 +39,10 @@ class _Stream:
         self.uid = ""
         #: What the present descriptor is for: the input's descriptor, keys, changed keys and types.
         self.fitting: tuple[Any, ...] = ()
+        #: The keys that count in the sha256. Arrays that the stage left alone do not: nobody reads those in files.
         self.keys: list[str] = []
+        #: The keys of references to frames in files.
+        self.references: list[str] = []
         self._extents: list[tuple[str, Any]] = []
 
     def fits(self, fitting: tuple[Any, ...], data: Mapping[str, Any]) -> bool:
@@ -53,11 +56,12 @@ class _Stream:
                 return False
         return True
 
-    def settle(self, uid: str, fitting: tuple[Any, ...], data: Mapping[str, Any]) -> None:
+    def settle(self, uid: str, fitting: tuple[Any, ...], data: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         """Remember for which data the descriptor of this uid stands."""
         self.uid, self.fitting = uid, fitting
-        self.keys = sorted(data)
         arrays = {key: value for key, value in data.items() if isinstance(value, np.ndarray | list | tuple)}
+        self.references = [key for key, value in data.items() if hasattr(value, "documents")]
+        self.keys = sorted(data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys())
         self._extents = [(key, self._extent(key, value)) for key, value in arrays.items()]
 
     def _extent(self, key: str, value: Any) -> Any:
@@ -85,8 +89,8 @@ class DerivedRun:
     ragged : sequence of str
         Which of the keys that the stage adds are arrays of another length in each event.
     hash_images : bool
-        Whether arrays of two dimensions and more count in the sha256 of the stop document; hashing one costs more
-        than making it.
+        Whether arrays of two dimensions and more that the stage made count in the sha256 of the stop document; hashing
+        one costs more than making it.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class DerivedRun:
         self._hash_images = hash_images
         self._streams: dict[str, _Stream] = {}
         self._digest = RunDigest()
+        self._told: dict[str, Any] = {}  # which resources, for references
         start = validated("start", provenance.start(parent, keep_objects=keep_objects))
         self.uid: str = start["uid"]
         emit("start", start)
@@ -135,7 +140,7 @@ class DerivedRun:
             What it says beside, or instead of, what the input event says; None takes a key away.
         event, descriptor : dict, optional
             The input event that it comes from, and that one's descriptor. What is not changed keeps its data key,
-            timestamp and device.
+            timestamp and device; a reference to frames in a file stays one, told by documents of this run.
         unhashed : sequence of str
             Keys that are not content: uids, and numbers that depend on how often an event was repeated.
         """
@@ -156,6 +161,9 @@ class DerivedRun:
                 self._describe(out, fitting, data, changes, descriptor)
         if seq_num is None:
             seq_num = out.received.high + 1
+        filled: dict[str, bool] = {}
+        if out.references:
+            data, filled = self._referred(out, seq_num, data)
         timestamps = dict.fromkeys(data, now)
         for key, value in known.items():
             if key in timestamps:
@@ -167,7 +175,7 @@ class DerivedRun:
             "time": now,
             "data": data,
             "timestamps": timestamps,
-            "filled": {},
+            "filled": filled,
         }
         if not out.received.high:
             validated("event", doc)
@@ -262,6 +270,16 @@ class DerivedRun:
         self._emit("stop", validated("stop", doc))
         return doc
 
+    def _referred(self, out: _Stream, seq_num: int, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bool]]:
+        """Emit the documents of the references in an event; return its data with datum ids, and what is not filled."""
+        ids: dict[str, str | None] = {}
+        for key in out.references:
+            documents, ids[key] = data[key].documents(self.uid, out.uid, seq_num, self._told)
+            for name, doc in documents:
+                self._emit(name, validated(name, doc))
+        named = {key: datum_id for key, datum_id in ids.items() if datum_id is not None}
+        return {key: value for key, value in data.items() if key not in ids} | named, dict.fromkeys(named, False)
+
     def _describe(
         self,
         out: _Stream,
@@ -274,12 +292,12 @@ class DerivedRun:
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         if key in out.descriptors:
-            out.settle(out.descriptors[key][0], fitting, data)
+            out.settle(out.descriptors[key][0], fitting, data, changes)
             return
         about = {"uid": new_uid(), "time": time.time(), "run_start": self.uid, "name": out.name}
         doc = copy.deepcopy(validated("descriptor", about | said))
         out.descriptors[key] = doc["uid"], descriptor
-        out.settle(doc["uid"], fitting, data)
+        out.settle(doc["uid"], fitting, data, changes)
         self._emit("descriptor", doc)
 
 

@@ -99,4 +99,6 @@ def _data_key(value: Any, like: Mapping[str, Any], changed: bool, source: str) -
     # What passes through is what its device says it is, but for arrays: their real shape is often another.
     if isinstance(value, np.ndarray):
         return data_key(value, like["source"], like)
-    return {name: said for name, said in like.items() if name != "external"}  # it is here
+    here = {name: said for name, said in like.items() if name != "external"}
+    # A reference to frames in a file says so itself, where the device does not.
+    return here | {"external": like.get("external", value.external)} if hasattr(value, "external") else here

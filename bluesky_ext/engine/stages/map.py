@@ -54,7 +54,8 @@ class Map(Stage):
 
     Its ``kernel`` does the work. ``kernel(data, seq_num, *inputs)`` is given the data of an event, frames read, and
     returns what it changes or adds as a dict (None takes a key away), or `Rows`. It is a pure function: it
-    changes nothing that it is given, remembers nothing, and can be pickled (unless it lives in `Lanes`).
+    changes nothing that it is given, remembers nothing, and can be pickled (unless it lives in `Lanes`). A frame in a file
+    is read where the kernel runs; what the kernel leaves alone of it stays a reference to the file.
 
     The derived event has its input's ``seq_num``: a repeated event repeats, a failed one leaves a gap. Rows are
     numbered from 1 through the run and go to a stream of the input's name, one event_page for each event; beside
@@ -198,11 +199,6 @@ class Map(Stage):
             return
         if not isinstance(result, Mapping):
             raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
-        if stream.joined or event.get("filled"):  # a frame that the kernel left alone goes on as an image
-            unread = {
-                key: value for key, value in event["data"].items() if hasattr(value, "read") and key not in result
-            }
-            result = {**{key: value.read() for key, value in unread.items()}, **result}
         stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
 
     def _say_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
