@@ -269,7 +269,8 @@ class CrystalMapper(Reduce):
         finally:  # what there is, is said
             self._say(state, derived)
 
-    def _end(self, run: StageRun, stop: Mapping[str, Any], closed: str = "") -> None:
+    def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+        """Say what the maps lack, and emit them."""
         state: _Mapping | None = run.state
         about = [run.incomplete]
         if state is not None and state.shape is not None and not self._has_stored:
@@ -278,7 +279,7 @@ class CrystalMapper(Reduce):
         if names and self._stream_name not in names:
             about.append(f"no stream {self._stream_name!r} came; {self._data_key} is in {sorted(names)}")
         run.incomplete = "; ".join(filter(None, about))
-        super()._end(run, stop, closed)
+        super().finish_run(run, stop)
 
     def _image(self, state: _Mapping, event: Mapping[str, Any]) -> np.ndarray:
         """The mean image of an event, if it is one of the scan."""

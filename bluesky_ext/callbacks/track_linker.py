@@ -80,11 +80,12 @@ class TrackLinker(TrackReduce):
             with self.naming_the_range():
                 raise errors[0]
 
-    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+    def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+        """Take the rows from the store if none came by, and emit them."""
         state: Linking = run.state
         if self._db is not None and not state.linker.frames and not state.rows:
             self._take_stored(run)
-        super()._finish(run, stop)
+        super().finish_run(run, stop)
 
     def _take_stored(self, run: StageRun) -> None:
         names: dict[str, str] = {}

@@ -18,8 +18,8 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import parse_slice, read_hdf5
 from bluesky_ext.engine.frames.references import FrameReference
 

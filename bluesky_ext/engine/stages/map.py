@@ -54,8 +54,8 @@ class Map(Stage):
 
     Its ``kernel`` does the work. ``kernel(data, seq_num, *inputs)`` is given the data of an event, frames read, and
     returns what it changes or adds as a dict (None takes a key away), or `Rows`. It is a pure function: it
-    changes nothing that it is given, remembers nothing, and can be pickled (unless it lives in `Lanes`). A frame in a file
-    is read where the kernel runs; what the kernel leaves alone of it stays a reference to the file.
+    changes nothing that it is given, remembers nothing, and can be pickled (unless it lives in `Lanes`). A frame in a
+    file is read where the kernel runs; what the kernel leaves alone of it stays a reference to the file.
 
     The derived event has its input's ``seq_num``: a repeated event repeats, a failed one leaves a gap. Rows are
     numbered from 1 through the run and go to a stream of the input's name, one event_page for each event; beside
@@ -132,7 +132,8 @@ class Map(Stage):
             for tag, future in in_flight.ready():
                 self._done(tag, future)
 
-    def _begin(self, run: StageRun) -> None:
+    def begin_run(self, run: StageRun) -> None:
+        """Make the state of the run, and tell the kernel of it."""
         run.state = self.begin(run.start)
         if self.executor is not None:
             tasks = open_tasks(self.executor, self.kernel)
@@ -143,13 +144,15 @@ class Map(Stage):
                 raise
             self._in_flight[run.uid] = InFlight(tasks, self._max_in_flight)
 
-    def _described(self, run: StageRun, stream: OpenStream) -> None:
+    def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
+        """Complete the descriptor, and tell the kernel of it."""
         if stream.wanted:
             self.describe(run.state, cast(dict[str, Any], stream.descriptor))  # a copy, ours alone
         if self.executor is not None:
             self._in_flight[run.uid].tasks.tell("descriptor", stream.descriptor)
 
-    def _take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+    def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Have the kernel work on an event, or hand it on."""
         run = stream.run
         if not stream.wanted:
             if not self.makes_rows and not (stream.name == INPUTS and "analysis" in run.start):
@@ -185,13 +188,13 @@ class Map(Stage):
         try:
             trouble = trouble_of(future)
             if trouble is not None:
-                self._fail(run, stream.name, (seq_num,), trouble)
+                run.fail(stream.name, (seq_num,), trouble)
                 return
             self._say(stream, event, future.result(timeout=0))
             if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                 run.failed[stream.name].discard(seq_num)
         except Exception as error:
-            self._fail(run, stream.name, (seq_num,), error)
+            run.fail(stream.name, (seq_num,), error)
 
     def _say(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
         if self.makes_rows:
@@ -226,7 +229,8 @@ class Map(Stage):
             unhashed=("frame_uid", "first_row"),
         )
 
-    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+    def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+        """Emit what is still under way."""
         in_flight = self._in_flight.pop(run.uid, None)
         if in_flight is None:
             return
@@ -237,7 +241,7 @@ class Map(Stage):
         finally:  # also when the scan is interrupted here: what is left is named, and its memory is freed
             for (stream, event), _ in in_flight.abandon():
                 error = RuntimeError("the end of the run was interrupted before its result was there")
-                self._fail(run, stream.name, (event["seq_num"],), error)
+                run.fail(stream.name, (event["seq_num"],), error)
             in_flight.tasks.close()
 
 

@@ -102,11 +102,13 @@ class Reduce(Stage, ABC):
             f"{self.name} has no run {uid}: it is neither open nor the latest; there are {self.open_runs}"
         )
 
-    def _begin(self, run: StageRun) -> None:
+    def begin_run(self, run: StageRun) -> None:
+        """Make the state of the run, which is the latest one now."""
         self._latest = run
         run.state = self.begin(run.start)
 
-    def _take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+    def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Fold an event into the state."""
         if stream.wanted and self.reduce(stream.run.state, stream.name, event) is not False:
             stream.run.revision += 1
 
@@ -122,13 +124,14 @@ class Reduce(Stage, ABC):
                 return
             run.revision += 1
         except Exception as error:
-            self._fail(run, stream.name, seq_nums, error)
+            run.fail(stream.name, seq_nums, error)
         else:
             if run.failed:
                 run.failed[stream.name].difference_update(seq_nums)
         self._open_runs.note_all(stream, seq_nums)
 
-    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+    def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+        """Emit the result."""
         try:
             self.finish(run.state, run.derived, run.start)  # pyright: ignore[reportArgumentType]
         finally:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.derive import DerivedRun
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.documents.losses import Losses
+from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.frames.join import Joiner
+
+if TYPE_CHECKING:
+    from bluesky_ext.engine.stages.stage import Stage
 
 #: So many events, and so many bytes, are kept of those that come before it is known whether a run concerns the stage.
 HELD, HELD_BYTES = 1000, 64 * 2**20
@@ -50,6 +53,8 @@ class StageRun(OpenRun):
 
     Attributes
     ----------
+    stage : Stage
+        The stage.
     joiner : Joiner
         Where its events meet their frames.
     complaints : Complaints
@@ -72,6 +77,7 @@ class StageRun(OpenRun):
         Events of other streams, which go on when the derived run begins.
     """
 
+    stage: Stage
     joiner: Joiner
     complaints: Complaints
     incomplete: str = ""
@@ -83,45 +89,103 @@ class StageRun(OpenRun):
     published: Any = field(default=None, init=False)
     held: Held = field(default_factory=Held, init=False)
 
-    def fail(self, stage: str, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
+    def begin(self) -> None:
+        """Begin the derived run, since this one is the stage's business; what has come of it is made up for."""
+        stage = self.stage
+        self.derived = stage.derive(self.start)
+        try:
+            stage.begin_run(self)
+            for stream in self.streams.values():
+                stage.describe_stream(self, stream)
+        except Exception as error:
+            self.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
+            self.incomplete = f"{type(error).__name__}: {error}"
+        for name, seq_nums in self.held.dropped.items():
+            error = BufferError(f"came before any event with {' and '.join(stage.data_keys)}, and too many others")
+            self.fail(name, [seq_num for some in seq_nums for seq_num in some], error)
+        for stream, event in self.held.release():
+            try:
+                stage.take(stream, event)
+            except Exception as error:
+                self.fail(stream.name, (event["seq_num"],), error)
+
+    def fail(self, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         """Take note of events that could not be worked on; the first of a kind is reported."""
         self.failed[stream].update(seq_nums)
         what = f"event {seq_nums[0]}" if len(seq_nums) == 1 else f"events {seq_nums[0]} to {seq_nums[-1]}"
-        self.report("failed", stage, error, f"stream {stream!r}, {what}")
+        self._report("failed", error, len(seq_nums), f"stream {stream!r}, {what}")
 
-    def report(self, what: str, stage: str, error: BaseException, where: str = "") -> None:
-        """Say in one line what went wrong; the first time that it does in this run, as a warning."""
+    def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
+        """End the derived run, if there is one.
+
+        Parameters
+        ----------
+        stop : dict
+            The stop document.
+        closed : bool
+            Whether the run was closed without one, which has been said and counted.
+        """
+        described = {stream.name for stream in self.streams.values()}
+        if self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
+            self.begin()  # streams were lost, of which nobody knows what they had
+        if self.derived is None:
+            self._say_that_it_has_none_of_the_keys()
+            return
+        problem = ""
+        try:
+            events, never = self.joiner.finish()
+            for event in events:
+                self.stage.accept(self.streams[event["descriptor"]], event)
+            for missing in never:
+                error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
+                self.fail(self.streams[missing.descriptor].name, (missing.seq_num,), error)
+            if self.refusal is None:
+                self.stage.finish_run(self, stop)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            self._report("could not finish", error, 1)
+        finally:
+            self._emit_stop(self.derived, stop, stop.get("incomplete") or self.incomplete or problem, closed)
+
+    def _say_that_it_has_none_of_the_keys(self) -> None:
+        self.stage.stats.not_concerned += 1
+        streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in self.streams.values()}
+        about = self.stage.name, " and ".join(self.stage.data_keys), self.uid, streams
+        self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
+
+    def _report(self, what: str, error: BaseException, count: int, where: str = "") -> None:
+        """Count what went wrong, and say it in one line: as a warning the first time that it does in this run."""
+        self.stage.stats.failed += count
         # A traceback only where it may be a mistake in the code: these say what is wrong with the data.
         about_data = isinstance(error, ValueError | OSError) or type(error) in (LookupError, BufferError)
+        where = f", {where}" if where else ""
         self.complaints(
             f"{what} {type(error).__name__}",
             "%s %s on run %s%s: %s: %s",
-            *(stage, what, self.uid, f", {where}" if where else "", type(error).__name__, " ".join(str(error).split())),
+            *(self.stage.name, what, self.uid, where, type(error).__name__, " ".join(str(error).split())),
             exc_info=None if about_data else error,
         )
+        self.stage.note_error(error)
 
-    def emit_stop(self, stage: str, stop: Mapping[str, Any], incomplete: str, closed: str) -> int:
-        """Emit the stop document of the derived run; return how many events were lost.
-
-        Whatever the input's stop is like, this one is valid. ``closed`` says why the run was closed without a stop, if
-        so: then that is in the log already.
-        """
+    def _emit_stop(self, derived: DerivedRun, stop: Mapping[str, Any], incomplete: str, closed: bool) -> None:
+        """Emit the stop document: whatever the input's is like, the derived run has one that is valid."""
+        stats, log = self.stage.stats, self.complaints.log
         lost, failed = self.lost(stop), Losses()
         for upstream in ("lost", "failed"):
             lost.add_listed(stop, upstream)
         for name, seq_nums in self.failed.items():
             failed.add(name, [range(seq_num, seq_num + 1) for seq_num in seq_nums])
+        stats.lost += sum(lost.counts.values())
         more = {**lost.as_document("lost"), **failed.as_document("failed")}
         if more:
-            counts = lost.counts, failed.counts
-            self.complaints.log.warning("%s: of run %s, %s never came and %s failed", stage, self.uid, *counts)
+            what = lost.counts, failed.counts
+            log.warning("%s: of run %s, %s never came and %s failed", self.stage.name, self.uid, *what)
         if incomplete:
             more["incomplete"] = incomplete
             if not closed:
-                self.complaints.log.warning("%s closes run %s as incomplete: %s", stage, self.uid, incomplete)
+                stats.incomplete += 1
+                log.warning("%s closes run %s as incomplete: %s", self.stage.name, self.uid, incomplete)
         status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
         if status not in ("success", "abort", "fail"):
             status, reason = "fail", f"exit_status {status!r}: {reason}"
-        if self.derived is not None:
-            self.derived.stop(status, str(reason), more)
-        return sum(lost.counts.values())
+        derived.stop(status, str(reason), more)

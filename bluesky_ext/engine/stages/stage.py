@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -12,8 +12,7 @@ from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.derive import INPUTS, DerivedRun
-from bluesky_ext.engine.documents.losses import mapping_of
-from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, OpenRuns, OpenStream
+from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import PATIENCE
@@ -35,22 +34,19 @@ class Stage:
     name : str, optional
         What the stage is called there and in the log; the name of its class unless given.
     data_keys : collection of str
-        The keys that it works on. Events of streams without them are not its business; their frames, wherever they
-        are, are found for it.
+        The keys that it works on, in streams that have all of them. Their frames are found, wherever they are.
     on_error : {"log", "raise"}
         Whether an error is logged and counted, so that the scan goes on, or raised when the document is through, also
         by the stages that feed this one. An error at the stop keeps the stop document from the callbacks of the
         RunEngine that were subscribed later: let those that store it come first.
     handlers, root_map : dict, optional
-        For images behind ``resource`` and ``datum`` documents, as `event_model.Filler` takes them. Handlers that are
-        installed (entry points of group ``databroker.handlers``) are known already.
+        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Installed handlers are known.
     patience : float
-        How long (seconds) to wait for the file of an image that is not there or does not grow.
+        How long to wait for the file of an image that is not there or does not grow, in s.
     hash_images : bool
         Whether images count in the sha256 of the stop document; to hash one costs more than to make it.
     stale_after : float
-        After so many seconds without a document a run is closed as incomplete, also when no other document comes: then
-        its last documents are emitted in a thread of their own.
+        A run without a document for so long, in s, is closed as incomplete: by a clock, in a thread of its own.
     max_open_runs : int
         When more runs than this are open, the one that was heard of least recently is closed as incomplete.
     """
@@ -103,25 +99,16 @@ class Stage:
         self._routes: dict[str, Callable[[Any], None]] = {
             "start": self._on_start,
             "descriptor": self._on_descriptor,
-            "event": self._on_event,
-            "event_page": self._on_event_page,
-            **{kind: partial(self._on_reference, kind) for kind in ("resource", "datum", "datum_page")},
-            **{kind: partial(self._on_reference, kind) for kind in ("stream_resource", "stream_datum")},
             "stop": self._on_stop,
+            **{kind: partial(self._on_events, kind) for kind in ("event", "event_page")},
+            **{kind: partial(self._on_reference, kind) for kind in REFERENCES},
         }
 
-    # What subscribers see
-
     def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
-        """Have a callback called with the documents of the derived runs; return a token for `unsubscribe`.
+        """Have ``callback(name, doc)`` called with the documents of the derived runs; return a token for `unsubscribe`.
 
-        Parameters
-        ----------
-        callback : callable
-            Called as ``callback(name, doc)``.
-        name : str
-            The kind of document, or "all". A table is emitted as one ``event_page``: that is what "all" sees, and a
-            subscriber to "event" gets its rows one by one.
+        They are those of one kind, or "all". A table is emitted as one ``event_page``: that is what "all" sees, and a
+        subscriber to "event" gets its rows one by one.
         """
         if callback is self:
             raise ValueError(f"{self.name} can't be subscribed to itself: its runs would have no end")
@@ -147,17 +134,14 @@ class Stage:
 
     def close_stale(self, idle: float | None = None, reason: str = "") -> None:
         """Close as incomplete the runs without a document for so many seconds (``stale_after`` unless given)."""
-        with self._open_runs.lock:
-            self._open_runs.close_stale(idle, reason)
-            self._raise_on_request()
+        self._open_runs.close_stale(idle, reason)
+        self._raise_on_request()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    # What comes in
 
     def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
         """Take a document; what follows from it is emitted before this returns, unless an executor is at work on it."""
@@ -175,7 +159,7 @@ class Stage:
                     *(self.name, name, type(error).__name__, error),
                     exc_info=error,
                 )
-                self._error = self._error or error
+                self.note_error(error)
             if self._error is not None or self._subscribers.failure is not None:
                 self._raise_on_request()
 
@@ -211,25 +195,18 @@ class Stage:
         stream.joined = run.joiner.needs(doc["uid"])
         if run.derived is None:
             if stream.wanted:
-                self._begin_derived(run)
+                run.begin()
         elif run.refusal is None:
-            self._described(run, stream)
+            self.describe_stream(run, stream)
 
-    def _on_event(self, doc: Mapping[str, Any]) -> None:
+    def _on_events(self, name: str, doc: Mapping[str, Any]) -> None:
         stream = self._streams.get(doc["descriptor"])
         if stream is None:
-            self._open_runs.orphaned("event", doc)
+            self._open_runs.orphaned(name, doc)
         elif stream.joined or doc.get("filled"):
-            self._accept_all(stream.run.joiner("event", doc))
-        else:
-            self._accept(stream, doc)
-
-    def _on_event_page(self, doc: Mapping[str, Any]) -> None:
-        stream = self._streams.get(doc["descriptor"])
-        if stream is None:
-            self._open_runs.orphaned("event_page", doc)
-        elif stream.joined or doc.get("filled"):
-            self._accept_all(stream.run.joiner("event_page", doc))
+            self._accept_all(stream.run.joiner(name, doc))
+        elif name == "event":
+            self.accept(stream, doc)
         else:
             self._accept_page(stream, doc)
 
@@ -249,15 +226,14 @@ class Stage:
             self._log.warning("%s: a stop came of run %s, which is unknown", self.name, doc["run_start"])
         else:
             self._open_runs.drop(run)
-            self._end(run, doc)
-
-    # Events
+            run.end(doc, closed=False)
 
     def _accept_all(self, events: Iterable[Mapping[str, Any]]) -> None:
         for event in events:
-            self._accept(self._streams[event["descriptor"]], event)
+            self.accept(self._streams[event["descriptor"]], event)
 
-    def _accept(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+    def accept(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Take an event that has all its frames, or references to them."""
         seq_num = event["seq_num"]
         if type(seq_num) is not int:
             seq_num = operator.index(seq_num)
@@ -270,107 +246,57 @@ class Stage:
             run.failed[stream.name].discard(seq_num)
         try:
             if run.refusal is not None:
-                self._fail(run, stream.name, (seq_num,), run.refusal)
+                run.fail(stream.name, (seq_num,), run.refusal)
             elif run.derived is not None:
-                self._take(stream, event)
+                self.take(stream, event)
             elif self.passes_others:
                 run.held.add(stream, event)
         except Exception as error:
-            self._fail(run, stream.name, (seq_num,), error)
+            run.fail(stream.name, (seq_num,), error)
 
     def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
         for event in unpack_event_page(page):  # pyright: ignore[reportArgumentType]
-            self._accept(stream, event)
-
-    def _fail(self, run: StageRun, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
-        self.stats.failed += len(seq_nums)
-        run.fail(self.name, stream, seq_nums, error)
-        self._error = self._error or error
-
-    # Runs
+            self.accept(stream, event)
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
         joiner = Joiner(self.data_keys, self._handlers, self._root_map, self._patience)
-        run = StageRun(start, joiner, Complaints(self._log), incomplete)
+        run = StageRun(start, self, joiner, Complaints(self._log), incomplete)
         self._open_runs.open(run)
         if not self.data_keys:
-            self._begin_derived(run)
+            run.begin()
         return run
 
-    def _begin_derived(self, run: StageRun) -> None:
-        """Begin the derived run, since its parent is our business; what has come of that is made up for."""
-        run.derived = DerivedRun(
+    def _close_run(self, run: StageRun, reason: str) -> None:
+        run.end({"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason}, closed=True)
+
+    def derive(self, start: Mapping[str, Any]) -> DerivedRun:
+        """Begin a derived run of the run with this start document."""
+        return DerivedRun(
             self._subscribers.emit,
-            run.start,
+            start,
             self._provenance,
             keep_objects=self.keeps_objects,
             hinted=self.hinted,
             ragged=self.ragged,
             hash_images=self._hash_images,
         )
-        try:
-            self._begin(run)
-            for stream in run.streams.values():
-                self._described(run, stream)
-        except Exception as error:
-            run.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
-            run.incomplete = f"{type(error).__name__}: {error}"
-        for name, seq_nums in run.held.dropped.items():
-            error = BufferError(f"came before any event with {' and '.join(self.data_keys)}, and too many others")
-            self._fail(run, name, [seq_num for some in seq_nums for seq_num in some], error)
-        for stream, event in run.held.release():
-            try:
-                self._take(stream, event)
-            except Exception as error:
-                self._fail(run, stream.name, (event["seq_num"],), error)
 
-    def _close_run(self, run: StageRun, reason: str) -> None:
-        self._end(run, {"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason}, reason)
-
-    def _end(self, run: StageRun, stop: Mapping[str, Any], closed: str = "") -> None:
-        described = {stream.name for stream in run.streams.values()}
-        if run.derived is None and mapping_of(stop, "num_events", int).keys() - described:
-            self._begin_derived(run)  # streams were lost, of which nobody knows what they had
-        if run.derived is None:
-            self.stats.not_concerned += 1
-            streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in run.streams.values()}
-            about = self.name, " and ".join(self.data_keys), run.uid, streams
-            self._log.info("%s: no stream has %s in run %s, which has %s", *about)
-            return
-        incomplete = stop.get("incomplete") or run.incomplete
-        try:
-            events, never = run.joiner.finish()
-            for event in events:
-                self._accept(run.streams[event["descriptor"]], event)
-            for missing in never:
-                error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
-                self._fail(run, run.streams[missing.descriptor].name, (missing.seq_num,), error)
-            if run.refusal is None:
-                self._finish(run, stop)
-        except Exception as error:
-            incomplete = incomplete or f"{type(error).__name__}: {error}"
-            self.stats.failed += 1
-            run.report("could not finish", self.name, error)
-            self._error = self._error or error
-        finally:
-            lost = run.emit_stop(self.name, stop, incomplete, closed)
-            self.stats.lost += lost
-            self.stats.incomplete += bool(incomplete and not closed)
-
-    # What maps and reduces do, each in its way
+    def note_error(self, error: BaseException) -> None:
+        """Keep an error until the document is through, to be raised if that is asked for."""
+        self._error = self._error or error
 
     def _wants(self, run: StageRun, stream: OpenStream) -> bool:
         arrays_of_parameters = stream.name == INPUTS and "analysis" in run.start
         return not arrays_of_parameters and all(key in stream.descriptor["data_keys"] for key in self.data_keys)
 
-    def _begin(self, run: StageRun) -> None:
-        """Prepare a run."""
+    def begin_run(self, run: StageRun) -> None:
+        """Prepare a run; called when its derived run has begun."""
 
-    def _described(self, run: StageRun, stream: OpenStream) -> None:
-        """Take note of a descriptor."""
+    def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
+        """Take note of a descriptor; called for all of a run, once that has begun."""
 
-    def _take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+    def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Work on an event."""
 
-    def _finish(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+    def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is left, before the stop document."""
