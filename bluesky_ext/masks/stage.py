@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext.engine import Map
-from bluesky_ext.engine.executors.tasks import Kernel
+from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.masks.given import GivenMasks, UsedMasks
 
 

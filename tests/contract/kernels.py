@@ -40,13 +40,6 @@ class Counting:
         return {"heard": ",".join(self.heard), "where": os.getpid(), "result": seq_num * self.scale}
 
 
-def die_at_marker(data, seq_num):
-    """Take the worker along if the event says so."""
-    if data["marker"] == "die":
-        os._exit(1)
-    return {"number": seq_num}
-
-
 def minus(data, seq_num, dark):
     """The first pixel of the input."""
     return {"first": float(dark[0])}

@@ -1,22 +1,26 @@
 """Lanes, for kernels with state: each lane is one worker that keeps its own copy of the kernel.
 
 The documents of a run reach every lane, its events one lane each. What a kernel knows must follow from the run's start,
-descriptors and parameters: then a lane that dies is rebuilt from them, and the events that it held are done again.
+descriptors and latest parameters: then a lane that dies gets a successor that is told the same.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from copy import deepcopy
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from bluesky_ext.engine.executors.lane import Copy, Lane
+from bluesky_ext.engine.executors.kernel import Kernel, StatefulKernel, hears, perform
+from bluesky_ext.engine.executors.pool import Pool, PoolTasks
 from bluesky_ext.engine.executors.shared import SharedBlocks
-from bluesky_ext.engine.executors.tasks import Kernel, trouble_of
+from bluesky_ext.engine.executors.tasks import Task, failed, trouble_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,8 +40,8 @@ class Lanes:
     Parameters
     ----------
     make_executors
-        For each lane a function that makes its executor, which must have exactly one worker. It is called again when
-        the lane has died.
+        For each lane a function that makes its executor, which must have exactly one worker. It is called when the
+        first event or document comes, and again when the lane has died.
     shares_memory : bool
         Whether the workers are threads of this process; each lane then gets a copy of the kernel, not the kernel.
     is_there
@@ -62,10 +66,12 @@ class Lanes:
         if not make_executors:
             raise ValueError("lanes need at least one worker, got 0: give one make_executor() for each lane")
         self._lanes = [
-            Lane(make_executor, None if is_there is None else partial(is_there, number), shares_memory)
-            for number, make_executor in enumerate(make_executors)
+            Pool(partial(self._made, make), f"lane {number}", None if is_there is None else partial(is_there, number))
+            for number, make in enumerate(make_executors)
         ]
+        self._shares_memory = shares_memory
         self._shares_blocks = local and SharedBlocks.available()
+        self._is_closed = False
 
     @classmethod
     def threads(cls, lanes: int) -> Lanes:
@@ -106,10 +112,12 @@ class Lanes:
 
     def open(self, kernel: Kernel) -> LaneTasks:
         """The tasks of a kernel in all lanes, for one run."""
-        return LaneTasks(self._lanes, kernel, SharedBlocks(copied=True) if self._shares_blocks else None)
+        blocks = SharedBlocks(copied=True) if self._shares_blocks else None
+        return LaneTasks([KernelCopy(lane, kernel, blocks, self._shares_memory) for lane in self._lanes], blocks)
 
     def close(self) -> None:
         """Let the workers go, when they have done what they were given."""
+        self._is_closed = True
         for lane in self._lanes:
             lane.close()
 
@@ -118,6 +126,11 @@ class Lanes:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _made(self, make: Callable[[], Executor]) -> Executor:
+        if self._is_closed:
+            raise RuntimeError("the lanes were closed")
+        return make()
 
 
 def _thread() -> Executor:
@@ -128,66 +141,143 @@ def _process() -> Executor:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))  # fork in a process with threads may deadlock
 
 
+class KernelCopy(PoolTasks):
+    """A run's copy of a kernel in one lane: what it was told, and its events."""
+
+    def __init__(self, lane: Pool, kernel: Kernel, blocks: SharedBlocks | None, shares_memory: bool) -> None:
+        super().__init__(lane, kernel, blocks)
+        #: What the worker has not answered yet, or could not do.
+        self.answers: list[tuple[str, Future]] = []
+        self._shares_memory = shares_memory
+        self._place: Any = None  # the executor whose worker has the copy
+        self._name = ""  # what it is called there
+        self._known: tuple = ()  # what it was told there
+        self._run = "?"
+
+    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Tell the kernel of the run, after the events before this."""
+        self._run = doc["uid"] if name == "start" else self._run
+        self.report()
+        if not hears(self._kernel, name):
+            return
+        self.mend()
+        told = self._told if name != "parameters" else tuple(item for item in self._told if item[0] != name)
+        self._told = (*told, (name, doc))
+        try:
+            self._catch_up(self.pool.executor, self._told)
+            _, answer = self.answers[-1]
+            if answer.done() and self.pool.has_died(trouble_of(answer)):  # while nothing was in flight
+                self.pool.renew(self._place)
+                self._catch_up(self.pool.executor, self._told)
+        except Exception as error:
+            self.answers.append((name, failed(error)))
+
+    def report(self, patience: float | None = None) -> None:
+        """Log what the kernel could not do when it was told of the run, and so many seconds without an answer."""
+        for name, answer in self.answers:
+            trouble = trouble_of(answer) if answer.done() else patience and TimeoutError(f"no answer in {patience:g} s")
+            if trouble:
+                log.warning(
+                    "run %s: the kernel's %s failed in %s: %s: %s",
+                    *(self._run, name, self.pool.name, type(trouble).__name__, trouble),
+                )
+        self.answers = [(name, answer) for name, answer in self.answers if not answer.done()]
+
+    def leave(self) -> None:
+        """Have the worker forget the kernel; events that are not done are given up."""
+        for task in self._open:
+            task.sent.cancel()
+        self._open.clear()
+        if self._place is not None:
+            self._ask(_forget)
+
+    def _start(self, executor: Executor, task: Task) -> Future:
+        self._catch_up(executor, task.told)
+        return self.pool.count(executor.submit(_do, self._name, "work", *task.call))
+
+    def _catch_up(self, executor: Executor, told: tuple) -> None:
+        """Have the worker learn what it does not know yet, before it does anything that is sent after this."""
+        if self._place is not executor:
+            self._place, self._name, self._known, self.answers = executor, str(uuid.uuid4()), (), []
+            kernel = deepcopy(self._kernel) if self._shares_memory else self._kernel
+            self.answers.append(("copy", self._ask(_take_in, kernel)))
+        for item in told:
+            if not any(item is known for known in self._known):
+                self.answers.append((item[0], self._ask(_do, "tell", *item)))
+        self._known = told
+
+    def _ask(self, function: Callable[..., Any], *args: Any) -> Future:
+        if not self.pool.keeps_order:
+            self.pool.await_all([task.sent for task in self._open])
+        try:
+            answer = self._place.submit(function, self._name, *args)
+        except Exception as error:  # each executor refuses in its own way when it is broken or closed
+            return failed(error)
+        if not self.pool.keeps_order:
+            self.pool.await_all([answer])
+        return answer
+
+
 class LaneTasks:
     """The tasks of a kernel in all lanes, for one run."""
 
-    def __init__(self, lanes: Sequence[Lane], kernel: Kernel, blocks: SharedBlocks | None) -> None:
-        self._copies = [(lane, Copy(kernel)) for lane in lanes]
-        self._lane_of: dict[Future, Lane] = {}
+    def __init__(self, copies: Sequence[KernelCopy], blocks: SharedBlocks | None) -> None:
+        self._copies = copies
         self._blocks = blocks
-        self._run = "?"
+        self._copy_of: dict[Task, KernelCopy] = {}
         self._is_stopped = False
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Let every lane hear a document of the run."""
-        if name == "start":
-            self._run = doc["uid"]
+        """Tell the kernel in every lane of the run."""
         self._is_stopped = self._is_stopped or name == "stop"
-        for lane, copy in self._copies:
-            lane.tell(copy, name, doc)
+        for copy in self._copies:
+            copy.tell(name, doc)
 
-    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Future:
+    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
         """Have an event worked on in the lane that has least to do."""
-        outcome: Future = Future()
-        if self._blocks is not None:
-            data, inputs = self._blocks.pack(outcome, data, inputs)
-        for lane, _ in self._copies:
-            lane.collect()
-        lane, copy = min(self._copies, key=lambda one: len(one[0]))
-        self._lane_of[outcome] = lane
-        lane.submit(copy, (data, seq_num, inputs), outcome)
-        return outcome
+        copy = min(self._copies, key=lambda copy: copy.pool.load)
+        task = copy.submit(data, seq_num, inputs)
+        self._copy_of[task] = copy
+        return task
 
-    def wait(self, future: Future, timeout: float) -> bool:
-        """Wait so many seconds for a task; whether it is done. A lane that dies meanwhile is rebuilt."""
-        lane = self._lane_of.get(future)
-        if lane is not None and not future.done() and not lane.wait(future, timeout):
+    def wait(self, task: Task, timeout: float) -> bool:
+        """Wait so many seconds for a task; whether it is done."""
+        copy = self._copy_of.get(task)
+        if copy is not None and not copy.wait(task, timeout):
             return False
-        self._lane_of.pop(future, None)
-        if self._blocks is not None:
-            self._blocks.unpack(future)
+        self._copy_of.pop(task, None)
         return True
 
     def close(self) -> None:
         """Have the kernels leave their lanes; what went wrong when they were told of the run is logged."""
         try:
-            for lane, copy in self._copies:
-                lane.leave(copy)
+            for copy in self._copies:
+                copy.leave()
             if self._is_stopped:
-                self._report()
+                wait_for([answer for copy in self._copies for _, answer in copy.answers], STOP_PATIENCE)
+            for copy in self._copies:
+                copy.report(STOP_PATIENCE if self._is_stopped else None)
         finally:
-            self._lane_of.clear()
             if self._blocks is not None:
                 self._blocks.close()
 
-    def _report(self) -> None:
-        """Log what kernels could not do when they were told of the run, at its stop at the latest."""
-        wait_for([answer for _, copy in self._copies for answer in copy.answers], STOP_PATIENCE)
-        for number, (_, copy) in enumerate(self._copies):
-            for name, answer in zip(["copy", *(name for name, _ in copy.told)], copy.answers, strict=False):
-                trouble = trouble_of(answer) if answer.done() else TimeoutError(f"no answer in {STOP_PATIENCE:g} s")
-                if trouble is not None:
-                    log.warning(
-                        "run %s: the kernel's %s failed in lane %d: %s: %s",
-                        *(self._run, name, number, type(trouble).__name__, trouble),
-                    )
+
+# What the worker of a lane does
+
+_copies: dict[str, tuple[StatefulKernel, threading.Lock]] = {}
+
+
+def _take_in(name: str, kernel: Kernel) -> None:
+    _copies[name] = StatefulKernel(kernel), threading.Lock()
+
+
+def _do(name: str, method: str, *args: Any) -> Any:
+    if name not in _copies:
+        raise LookupError("the lane has no copy of the kernel: it could not be sent (see the log), or it was lost")
+    kernel, lock = _copies[name]
+    with lock:  # one thing at a time, also in a worker that has several threads
+        return kernel.tell(*args) if method == "tell" else perform(kernel, *args)
+
+
+def _forget(name: str) -> None:
+    _copies.pop(name, None)

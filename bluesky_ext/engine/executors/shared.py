@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,23 +43,6 @@ class SharedArray(NamedTuple):
         return own
 
 
-@dataclass
-class _Kept:
-    """An input that many tasks share; held beside its copy, so that its id is not given to another."""
-
-    array: np.ndarray
-    shared: SharedArray
-    users: int = 0
-
-
-@dataclass
-class _Loan:
-    """What a task was lent: blocks of its own, and the ids of inputs."""
-
-    blocks: list[shared_memory.SharedMemory] = field(default_factory=list)
-    inputs: list[int] = field(default_factory=list)
-
-
 class SharedBlocks:
     """Blocks of shared memory, lent to one task after another.
 
@@ -77,8 +59,10 @@ class SharedBlocks:
         self._copied = copied
         self._all: dict[str, shared_memory.SharedMemory] = {}
         self._free: list[shared_memory.SharedMemory] = []
-        self._lent: dict[Hashable, _Loan] = {}
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._lent: dict[Hashable, list[str]] = {}  # the names of blocks by task
+        self._users: Counter[str] = Counter()  # how many tasks have a block
+        # Inputs by their id, held beside their copies so that it is not given to another.
+        self._inputs: OrderedDict[int, tuple[np.ndarray, SharedArray]] = OrderedDict()
         self._is_full = False
         self._finalize = weakref.finalize(self, _unlink, self._all)
 
@@ -93,57 +77,48 @@ class SharedBlocks:
         An array among the inputs (a dark frame, say) serves many tasks: it is copied once and from then on read-only,
         so that nobody changes it unseen. It is kept while a task needs it, and the last four are kept beyond.
         """
-        loan = self._lent[task] = _Loan()
-        packed = dict(data)
-        for key, value in data.items():
-            if is_large(value):
-                packed[key] = self._lend(loan, value)
-        return packed, tuple(self._keep(loan, item) if is_large(item) else item for item in inputs)
+        names = self._lent[task] = []
+
+        def lend(value: Any, is_input: bool) -> Any:
+            if not is_large(value):
+                return value
+            known = self._inputs.get(id(value)) if is_input else None
+            shared = self.share(value) if known is None else known[1]
+            if isinstance(shared, SharedArray):
+                names.append(shared.block)
+                self._users[shared.block] += 1
+                if is_input:
+                    self._inputs[id(value)] = value, shared
+                    self._inputs.move_to_end(id(value))
+                    value.flags.writeable = False
+            return shared
+
+        return {key: lend(value, False) for key, value in data.items()}, tuple(lend(item, True) for item in inputs)
 
     def unpack(self, task: Hashable) -> None:
         """Take a task's memory back, when it is done."""
-        loan = self._lent.pop(task, None)
-        if loan is None:
-            return
-        self._free.extend(loan.blocks)
-        for key in loan.inputs:
-            self._kept[key].users -= 1
-        unused = [key for key, kept in self._kept.items() if not kept.users]
-        for key in unused[:-_KEPT]:
-            self._free.append(self._all[self._kept.pop(key).shared.block])
+        names = self._lent.pop(task, ())
+        self._users.subtract(names)
+        kept = {shared.block: key for key, (_, shared) in self._inputs.items()}
+        unused = [name for name in kept if not self._users[name]]
+        for name in unused[:-_KEPT]:
+            del self._inputs[kept.pop(name)]
+        self._free += [self._all[name] for name in {*names, *unused} - kept.keys() if not self._users[name]]
 
     def share(self, array: np.ndarray) -> np.ndarray | SharedArray:
-        """An array in shared memory until `close`, or the array itself if there is none left."""
+        """An array in shared memory, until `close` or its task's `unpack`; the array itself if there is none left."""
         block = self._block(array.nbytes)
-        return array if block is None else _copied(array, block, copied=self._copied)
+        if block is None:
+            return array
+        np.ndarray(array.shape, array.dtype, block.buf)[...] = array
+        return SharedArray(block.name, array.shape, array.dtype, self._copied)
 
     def close(self) -> None:
         """Free all memory."""
         self._finalize()
         self._free.clear()
-        self._kept.clear()
+        self._inputs.clear()
         self._lent.clear()
-
-    def _lend(self, loan: _Loan, array: np.ndarray) -> np.ndarray | SharedArray:
-        block = self._block(array.nbytes)
-        if block is None:
-            return array
-        loan.blocks.append(block)
-        return _copied(array, block, copied=self._copied)
-
-    def _keep(self, loan: _Loan, array: np.ndarray) -> np.ndarray | SharedArray:
-        key = id(array)
-        if key not in self._kept:
-            block = self._block(array.nbytes)
-            if block is None:
-                return array
-            self._kept[key] = _Kept(array, _copied(array, block, copied=self._copied))
-            array.flags.writeable = False
-        kept = self._kept[key]
-        kept.users += 1
-        loan.inputs.append(key)
-        self._kept.move_to_end(key)
-        return kept.shared
 
     def _block(self, size: int) -> shared_memory.SharedMemory | None:
         for block in self._free:
@@ -186,8 +161,3 @@ def _unlink(blocks: dict[str, shared_memory.SharedMemory]) -> None:
         _, block = blocks.popitem()
         block.close()
         block.unlink()
-
-
-def _copied(array: np.ndarray, block: shared_memory.SharedMemory, *, copied: bool) -> SharedArray:
-    np.ndarray(array.shape, array.dtype, block.buf)[...] = array
-    return SharedArray(block.name, array.shape, array.dtype, copied)

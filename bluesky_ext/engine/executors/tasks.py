@@ -1,4 +1,4 @@
-"""Tasks: the work of a map on one event each, done elsewhere; in order, and never too many at once."""
+"""Tasks: the work of a map on one event each, in the order of the events, and never too many at once."""
 
 from __future__ import annotations
 
@@ -6,42 +6,62 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from typing import Any, Generic, Protocol, TypeVar
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from bluesky_ext.engine.executors.kernel import TOLD, Kernel, StatefulKernel, hears, perform
+
+if TYPE_CHECKING:
+    from bluesky_ext.engine.executors.lanes import LaneTasks
+    from bluesky_ext.engine.executors.pool import PoolTasks
 
 log = logging.getLogger(__name__)
 
-Kernel = Callable[..., Any]
 Tag = TypeVar("Tag")
+#: A finished task: whose it is, its result, and the error if it failed.
+Finished: TypeAlias = tuple[Tag, Any, BaseException | None]
 
-#: After so many seconds a wait for a task is worth a warning, and a look whether its executor is still there.
+#: After so many seconds a wait for a task is worth a warning.
 PATIENCE = 5.0
 
 
-def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple = ()) -> Any:
-    """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here."""
-    for value in data.values():
-        if hasattr(value, "read"):
-            data = {key: item.read() if hasattr(item, "read") else item for key, item in data.items()}
-            break
-    return kernel(data, seq_num, *(item.read() if hasattr(item, "read") else item for item in inputs))
+def failed(error: BaseException) -> Future:
+    """A future that has failed."""
+    future: Future = Future()
+    future.set_exception(error)
+    return future
 
 
-class Tasks(Protocol):
-    """The tasks of one kernel for one run, on some executor."""
+def trouble_of(done: Future) -> BaseException | None:
+    """The exception of a future that is done, also when that is its cancellation."""
+    try:
+        return done.exception(timeout=0)
+    except CancelledError:
+        return CancelledError("its executor was shut down before it was done")
 
-    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Let a kernel with state hear a start, a descriptor, parameters or a stop."""
 
-    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Future:
-        """Have an event worked on; whatever goes wrong is in the future."""
-        ...
+@dataclass(eq=False, slots=True)
+class Task:
+    """An event for an executor.
 
-    def wait(self, future: Future, timeout: float) -> bool:
-        """Wait so many seconds for a task; whether it is done, however it ended, and what it was lent is back."""
-        ...
+    Parameters
+    ----------
+    call
+        The event's data, its seq_num and the inputs.
+    told
+        What its kernel must have been told before, as (name, document).
+    sent, executor
+        The answer to come, and the executor that it was sent to last.
+    is_second
+        Whether that was the second time.
+    """
 
-    def close(self) -> None:
-        """Free what was kept for this run, and forget the tasks that are not done."""
+    call: tuple
+    told: tuple = ()
+    sent: Future = field(default_factory=lambda: failed(CancelledError()))
+    executor: Any = None
+    is_second: bool = False
 
 
 class InFlight(Generic[Tag]):
@@ -53,68 +73,95 @@ class InFlight(Generic[Tag]):
         Where they are done.
     limit
         How many may be under way before the next one waits for the oldest: the back-pressure.
+    name_of
+        What to call the event of a tag in a message.
     """
 
-    def __init__(self, tasks: Tasks, limit: int) -> None:
-        self.tasks = tasks
+    def __init__(self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Tag], str]) -> None:
+        self.tell = tasks.tell
+        self.close = tasks.close
+        self._tasks = tasks
         self._limit = limit
-        self._under_way: deque[tuple[Tag, Future]] = deque()
+        self._name_of = name_of
+        self._under_way: deque[tuple[Tag, Task]] = deque()
 
-    def __len__(self) -> int:
-        return len(self._under_way)
-
-    def put(self, tag: Tag, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Iterator[tuple[Tag, Future]]:
+    def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: bool) -> Iterator[Finished[Tag]]:
         """Start a task; what is finished meanwhile comes out, in order."""
-        yield from self._room()
-        self._under_way.append((tag, self.tasks.submit(data, seq_num, inputs)))
+        yield from self.drain(self._limit - 1)
+        self._under_way.append((tag, self._tasks.submit(data, seq_num, inputs)))
         yield from self.ready()
 
-    def follow(self, tag: Tag, result: Any) -> Iterator[tuple[Tag, Future]]:
+    def follow(self, tag: Tag, result: Any) -> Iterator[Finished[Tag]]:
         """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
-        yield from self._room()
+        yield from self.drain(self._limit - 1)
         done: Future = Future()
         done.set_result(result)
-        self._under_way.append((tag, done))
+        self._under_way.append((tag, Task((), sent=done)))
         yield from self.ready()
 
-    def ready(self) -> Iterator[tuple[Tag, Future]]:
+    def ready(self) -> Iterator[Finished[Tag]]:
         """What is finished and has no unfinished task before it."""
-        while self._under_way and self.tasks.wait(self._under_way[0][1], 0):
-            yield self._under_way.popleft()
-
-    def drain(self) -> Iterator[tuple[Tag, Future]]:
-        """Everything, waited for."""
-        while self._under_way:
+        while self._under_way and self._tasks.wait(self._under_way[0][1], 0):
             yield self._oldest()
 
-    def abandon(self) -> Iterator[tuple[Tag, Future]]:
-        """Everything that is left, whether it is finished or not."""
-        while self._under_way:
-            yield self._under_way.popleft()
-
-    def _room(self) -> Iterator[tuple[Tag, Future]]:
-        while len(self._under_way) >= self._limit:
+    def drain(self, left: int = 0) -> Iterator[Finished[Tag]]:
+        """Everything but so many, waited for."""
+        while len(self._under_way) > left:
+            tag, task = self._under_way[0]
+            if not self._tasks.wait(task, PATIENCE):
+                log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
+                while not self._tasks.wait(task, PATIENCE):
+                    pass
             yield self._oldest()
 
-    def _oldest(self) -> tuple[Tag, Future]:
-        tag, future = self._under_way[0]
-        if not self.tasks.wait(future, PATIENCE):
-            log.warning("%s waits for its executor since %g s", tag, PATIENCE)
-            while not self.tasks.wait(future, PATIENCE):
-                pass
-        return self._under_way.popleft()
+    def abandon(self) -> Iterator[Tag]:
+        """The tags of everything that is left, whether it is finished or not."""
+        while self._under_way:
+            yield self._under_way.popleft()[0]
+
+    def _oldest(self) -> Finished[Tag]:
+        tag, task = self._under_way.popleft()
+        trouble = trouble_of(task.sent)
+        return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
 
 
-def trouble_of(done: Future) -> BaseException | None:
-    """The exception of a future that is done, also when that is its cancellation."""
-    try:
-        return done.exception(timeout=0)
-    except CancelledError:
-        return CancelledError("its executor was shut down before it was done")
+class InlineTasks(Generic[Tag]):
+    """Tasks that are done at once, where they are put: what `InFlight` is without an executor.
 
+    A kernel with a state is copied, so that each run has its own.
+    """
 
-def failed(error: BaseException) -> Future:
-    """A future that has failed."""
-    future: Future = Future()
-    future.set_exception(error)
-    return future
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else kernel
+        self._run = "?"
+
+    def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: bool) -> tuple[Finished[Tag], ...]:
+        """Do a task, and return what came of it; ``refers`` says whether something is to be read for it."""
+        try:
+            if refers:
+                return ((tag, perform(self._kernel, data, seq_num, inputs), None),)
+            return ((tag, self._kernel(data, seq_num, *inputs), None),)
+        except Exception as error:
+            return ((tag, None, error),)
+
+    def follow(self, tag: Tag, result: Any) -> tuple[Finished[Tag], ...]:
+        """Return what needs no work, as a finished task."""
+        return ((tag, result, None),)
+
+    def ready(self) -> tuple[()]:
+        """Nothing: each task was finished when it was put."""
+        return ()
+
+    drain = abandon = ready
+
+    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Tell a kernel with a state of the run; what goes wrong is logged, and fails its events."""
+        self._run = doc["uid"] if name == "start" else self._run
+        try:
+            if isinstance(self._kernel, StatefulKernel):
+                self._kernel.tell(name, doc)
+        except Exception as error:
+            log.warning("run %s: the kernel's %s failed: %s: %s", self._run, name, type(error).__name__, error)
+
+    def close(self) -> None:
+        """Nothing: nothing is kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bluesky_ext.engine.executors.tasks import Kernel
+from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.stages.map import Map, Rows, is_scalar
 
 
@@ -13,11 +13,11 @@ class _Chain:
     """The kernels of several maps as one: each is given what the ones before it made."""
 
     def __init__(self, kernels: list[Kernel]) -> None:
-        self._kernels = kernels
+        self.kernels = kernels  # by this name they are told of the run, if they have a state
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, *inputs: Any) -> Any:
         changes: dict[str, Any] = {}
-        for kernel in self._kernels:
+        for kernel in self.kernels:
             known = {key: value for key, value in {**data, **changes}.items() if value is not None}
             result = kernel(known, seq_num, *inputs)
             inputs = ()  # they are the first one's

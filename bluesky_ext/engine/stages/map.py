@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from bluesky_ext.engine.documents.derive import INPUTS
 from bluesky_ext.engine.documents.open_runs import OpenStream
-from bluesky_ext.engine.executors.lanes import Lanes
-from bluesky_ext.engine.executors.pools import open_tasks
-from bluesky_ext.engine.executors.tasks import InFlight, Kernel, perform, trouble_of
+from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
+from bluesky_ext.engine.executors.kernel import Kernel, hears
+from bluesky_ext.engine.executors.pool import Pool
+from bluesky_ext.engine.executors.tasks import InFlight, InlineTasks
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
@@ -41,12 +41,12 @@ class Rows:
             raise ValueError(f"the columns of rows are one-dimensional and equally long, not {shapes}")
 
 
-class _Input(NamedTuple):
-    stream: OpenStream
-    event: Mapping[str, Any]
+_Input: TypeAlias = tuple[OpenStream, Mapping[str, Any]]  # an event and its stream
 
-    def __str__(self) -> str:
-        return f"event {self.event['seq_num']} of stream {self.stream.name!r} of run {self.stream.run.uid}"
+
+def _name_of(tag: _Input) -> str:
+    stream, event = tag
+    return f"event {event['seq_num']} of stream {stream.name!r} of run {stream.run.uid}"
 
 
 class Map(Stage):
@@ -54,8 +54,11 @@ class Map(Stage):
 
     Its ``kernel`` does the work. ``kernel(data, seq_num, *inputs)`` is given the data of an event, frames read, and
     returns what it changes or adds as a dict (None takes a key away), or `Rows`. It is a pure function: it
-    changes nothing that it is given, remembers nothing, and can be pickled (unless it lives in `Lanes`). A frame in a
-    file is read where the kernel runs; what the kernel leaves alone of it stays a reference to the file.
+    changes nothing that it is given, remembers nothing, and can be pickled. A frame in a file is read where the kernel
+    runs; what the kernel leaves alone of it stays a reference to the file.
+
+    A kernel with a state has methods ``start(doc)``, ``descriptor(doc)``, ``parameters(values)`` or ``stop(doc)``, by
+    which it is told of the run. Each run has a copy of its own, inline, or one in each of the `Lanes`.
 
     The derived event has its input's ``seq_num``: a repeated event repeats, a failed one leaves a gap. Rows are
     numbered from 1 through the run and go to a stream of the input's name, one event_page for each event; beside
@@ -68,8 +71,10 @@ class Map(Stage):
         As above.
     parameters, data_keys, on_error, handlers, root_map, patience, stale_after, max_open_runs
         As for `Stage`.
-    executor : concurrent.futures.Executor or Lanes, optional
-        Where the kernel runs; here, if None. The executor is its owner's to shut down.
+    executor : concurrent.futures.Executor, Lanes or callable, optional
+        Where the kernel runs; here, at once, if None. The executor is its owner's to shut down; what it loses when it
+        breaks has failed. A function that makes one is called at the start of the first run and whenever the executor
+        broke: then what was in flight is sent once more. What it made is shut down by `close`.
     max_in_flight : int
         How many events may be under way at once; the next one waits.
     """
@@ -84,19 +89,21 @@ class Map(Stage):
         kernel: Kernel,
         *,
         parameters: Mapping[str, Any],
-        executor: Executor | Lanes | None = None,
+        executor: ExecutorLike | None = None,
         max_in_flight: int = 16,
         **stage: Any,
     ) -> None:
         super().__init__(parameters=parameters, **stage)
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight={max_in_flight!r}: give a number of events above 0")
-        if executor is not None and not hasattr(executor, "submit") and not hasattr(executor, "open"):
-            raise TypeError(f"executor={executor!r}: give a concurrent.futures.Executor, Lanes or None")
+        if executor is not None:
+            check_executor(executor, kernel)
         self.kernel = kernel
         self.executor = executor
         self._max_in_flight = max_in_flight
-        self._in_flight: dict[str, InFlight[_Input]] = {}
+        self._pool = Pool(executor) if executor is not None else None
+        self._in_flight: dict[StageRun, InFlight[_Input] | InlineTasks[_Input]] = {}
+        self._tuned: Mapping[str, Any] | None = None
 
     @property
     def keeps_objects(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -129,27 +136,46 @@ class Map(Stage):
         Call it from the thread that the documents come in, not from a timer's: a stage does one thing at a time.
         """
         for in_flight in list(self._in_flight.values()):
-            for tag, future in in_flight.ready():
-                self._done(tag, future)
+            for done in in_flight.ready():
+                self._done(*done)
+
+    def set_parameters(self, values: Mapping[str, Any]) -> None:
+        """Tell the kernel new parameters: for the events that come from now on, of the open runs and of later ones.
+
+        Its method ``parameters(values)`` is called, in every lane, between the events before this and those after it.
+        Call it from the thread that the documents come in.
+        """
+        if not hears(self.kernel, "parameters"):
+            raise TypeError(f"the kernel of {self.name}, {self.kernel!r}, has no method parameters(values)")
+        self._tuned = dict(values)
+        for in_flight in list(self._in_flight.values()):
+            in_flight.tell("parameters", self._tuned)
+
+    def close(self) -> None:
+        """Close every open run as incomplete, and shut down the executor that was made for this stage."""
+        try:
+            super().close()
+        finally:
+            if self._pool is not None:
+                self._pool.close()
 
     def begin_run(self, run: StageRun) -> None:
         """Make the state of the run, and tell the kernel of it."""
         run.state = self.begin(run.start)
-        if self.executor is not None:
-            tasks = open_tasks(self.executor, self.kernel)
-            try:
-                tasks.tell("start", run.start)
-            except BaseException:
-                tasks.close()
-                raise
-            self._in_flight[run.uid] = InFlight(tasks, self._max_in_flight)
+        if self._pool is None:
+            in_flight: InFlight[_Input] | InlineTasks[_Input] = InlineTasks(self.kernel)
+        else:
+            in_flight = InFlight(open_tasks(self._pool, self.kernel), self._max_in_flight, _name_of)
+        self._in_flight[run] = in_flight
+        in_flight.tell("start", run.start)
+        if self._tuned is not None:
+            in_flight.tell("parameters", self._tuned)
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Complete the descriptor, and tell the kernel of it."""
         if stream.wanted:
             self.describe(run.state, cast(dict[str, Any], stream.descriptor))  # a copy, ours alone
-        if self.executor is not None:
-            self._in_flight[run.uid].tasks.tell("descriptor", stream.descriptor)
+        self._in_flight[run].tell("descriptor", stream.descriptor)
 
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Have the kernel work on an event, or hand it on."""
@@ -160,47 +186,33 @@ class Map(Stage):
             return
         inputs = self.inputs(run.state, stream.name, event)
         data = dict(event["data"])  # the kernel's own: others hold the event as well
-        if self.executor is None:
-            refers = stream.joined or event.get("filled")
-            result = (
-                perform(self.kernel, data, event["seq_num"], inputs)
-                if refers
-                else self.kernel(data, event["seq_num"], *inputs)
-            )
-            self._say(stream, event, result)
-        else:
-            in_flight = self._in_flight[run.uid]
-            for tag, future in in_flight.put(_Input(stream, event), data, event["seq_num"], inputs):
-                self._done(tag, future)
+        refers = stream.joined or event.get("filled")
+        for tag, result, trouble in self._in_flight[run].put((stream, event), data, event["seq_num"], inputs, refers):
+            self._done(tag, result, trouble)
 
     def _pass(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand an event of another stream on, after those before it."""
-        in_flight = self._in_flight.get(stream.run.uid)
-        if not in_flight:
-            stream.run.derived.event(stream.name, event["seq_num"], {}, event=event, descriptor=stream.descriptor)
-        else:
-            for tag, future in in_flight.follow(_Input(stream, event), {}):
-                self._done(tag, future)
+        for done in self._in_flight[stream.run].follow((stream, event), {}):
+            self._done(*done)
 
-    def _done(self, tag: _Input, future: Future) -> None:
+    def _done(self, tag: _Input, result: Any, trouble: BaseException | None) -> None:
         stream, event = tag
-        run, seq_num = stream.run, event["seq_num"]
+        run = stream.run
         try:
-            trouble = trouble_of(future)
-            if trouble is not None:
-                run.fail(stream.name, (seq_num,), trouble)
-                return
-            self._say(stream, event, future.result(timeout=0))
-            if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
-                run.failed[stream.name].discard(seq_num)
+            if trouble is None:
+                self._say(stream, event, result)
+                if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
+                    run.failed[stream.name].discard(event["seq_num"])
         except Exception as error:
-            run.fail(stream.name, (seq_num,), error)
+            trouble = error
+        if trouble is not None:
+            run.fail(stream.name, (event["seq_num"],), trouble)
 
     def _say(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
         if self.makes_rows:
             self._say_rows(stream, event, result)
             return
-        if not isinstance(result, Mapping):
+        if type(result) is not dict and not isinstance(result, Mapping):
             raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
         stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
 
@@ -231,18 +243,16 @@ class Map(Stage):
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is still under way."""
-        in_flight = self._in_flight.pop(run.uid, None)
-        if in_flight is None:
-            return
+        in_flight = self._in_flight.pop(run)
         try:
-            for tag, future in in_flight.drain():
-                self._done(tag, future)
-            in_flight.tasks.tell("stop", stop)
+            for done in in_flight.drain():
+                self._done(*done)
+            in_flight.tell("stop", stop)
         finally:  # also when the scan is interrupted here: what is left is named, and its memory is freed
-            for (stream, event), _ in in_flight.abandon():
+            for stream, event in in_flight.abandon():
                 error = RuntimeError("the end of the run was interrupted before its result was there")
                 run.fail(stream.name, (event["seq_num"],), error)
-            in_flight.tasks.close()
+            in_flight.close()
 
 
 def frames_of(stream: str) -> str:

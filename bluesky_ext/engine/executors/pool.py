@@ -1,0 +1,194 @@
+"""Pools: executors that are made when they are needed and again when they broke, and the tasks that they were sent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from typing import Any
+
+from bluesky_ext.engine.executors.kernel import Kernel, perform
+from bluesky_ext.engine.executors.shared import SharedBlocks
+from bluesky_ext.engine.executors.tasks import Task, failed, trouble_of
+
+log = logging.getLogger(__name__)
+
+#: How often an executor that does not answer is asked whether it is still there, in seconds.
+ASK_EVERY = 2.0
+
+
+class Pool:
+    """The workers of one executor.
+
+    Parameters
+    ----------
+    executor
+        The executor, which is its owner's to shut down; or a function that makes it when it is needed, and again when
+        it broke or was closed.
+    name
+        What it is called in the log.
+    is_there
+        Whether its one worker still exists, for a lane on a cluster: there a death need not show as an exception, and
+        tasks are not always done in their order.
+    """
+
+    def __init__(self, executor: Any, name: str = "the executor", is_there: Callable[[], bool] | None = None) -> None:
+        self.name = name
+        self.is_renewable = not isinstance(executor, Executor) and callable(executor)
+        self.keeps_order = is_there is None
+        self._make: Any = executor if self.is_renewable else lambda: executor
+        self._executor: Any = None
+        self._is_there = is_there
+        #: How many of the tasks that were counted in are not done.
+        self.load = 0
+        self._lock = threading.Lock()  # runs may be fed from several threads
+
+    @property
+    def executor(self) -> Any:
+        """The executor of now; RuntimeError if it can't be made."""
+        with self._lock:
+            try:
+                self._executor = self._executor or self._make()
+            except Exception as error:
+                raise RuntimeError(f"{self.name} can't be made: {type(error).__name__}: {error}") from error
+            return self._executor
+
+    def renew(self, broken: Any) -> None:
+        """Have a new executor made when the next is needed, unless this one is replaced already."""
+        with self._lock:
+            if broken is None or self._executor is not broken or not self.is_renewable:
+                return
+            self._executor = None
+        try:
+            broken.shutdown(wait=False)
+        except Exception as error:  # it is of no use in any case
+            log.warning("%s can't be shut down: %s: %s", self.name, type(error).__name__, error)
+
+    def count(self, sent: Future) -> Future:
+        """Count a task in, until it is done."""
+        with self._lock:
+            self.load += 1
+        sent.add_done_callback(self._count_out)
+        return sent
+
+    def _count_out(self, sent: Future) -> None:
+        with self._lock:
+            self.load -= 1
+
+    def has_died(self, error: BaseException | None) -> bool:
+        """Whether an error tells that the executor, or its one worker, is dead."""
+        # dask's own exceptions are told by name: importing distributed takes a second, and without it there are none.
+        # A cluster of many workers goes on after KilledWorker, without the task that killed some of them.
+        names = ("CommClosedError",) if self.keeps_order else ("CommClosedError", "KilledWorker")
+        return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in names
+
+    def lack(self) -> str:
+        """Why no answer can come from the executor any more; empty if one can."""
+        try:
+            if self._is_there is not None:
+                return "" if self._is_there() else "its worker is gone"
+            if not isinstance(self._executor, ThreadPoolExecutor | ProcessPoolExecutor):  # these settle what they took
+                self.executor.submit(int).cancel()  # the one question that every executor understands
+        except Exception as error:
+            # Who was only shut down does what it has, and takes nothing new.
+            return "" if self._is_there is None and type(error) is RuntimeError else f"{type(error).__name__}: {error}"
+        return ""
+
+    def await_all(self, futures: Iterable[Future]) -> None:
+        """Wait for all of these, as long as answers can come."""
+        while left := [future for future in futures if not future.done()]:
+            if wait_for(left, ASK_EVERY).not_done and self.lack():
+                return
+
+    def close(self) -> None:
+        """Shut the executor down, if it was made here, when it has done what it was sent."""
+        with self._lock:
+            made, self._executor = self._executor, None
+        if made is not None and self.is_renewable:
+            made.shutdown(wait=True) if isinstance(made, Executor) else made.close()
+
+
+class PoolTasks:
+    """The tasks of a kernel for one run in one pool, whose workers share our memory.
+
+    When an executor broke that can be made again, all that it had in flight is sent once more, in order, and has
+    failed if that one breaks too.
+    """
+
+    def __init__(self, pool: Pool, kernel: Kernel, blocks: SharedBlocks | None = None) -> None:
+        self.pool = pool
+        self._kernel = kernel
+        self._blocks = blocks
+        self._told: tuple = ()
+        self._open: list[Task] = []
+
+    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Nothing: a kernel of which any worker may have a copy has no state."""
+
+    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
+        """Have an event worked on; whatever goes wrong is in the task."""
+        self.mend()
+        task = Task((data, seq_num, inputs), self._told)
+        if self._blocks is not None:
+            data, inputs = self._blocks.pack(task, data, inputs)
+            task.call = (data, seq_num, inputs)
+        self._open.append(task)
+        self._send(task)
+        return task
+
+    def wait(self, task: Task, timeout: float) -> bool:
+        """Wait so many seconds for a task, and mend the pool meanwhile; whether it is done, however it ended."""
+        self.mend()
+        while not task.sent.done():
+            if timeout <= 0:
+                return False
+            patience = min(timeout, ASK_EVERY)
+            timeout -= patience
+            is_late = wait_for([task.sent], patience).not_done
+            self.mend(self.pool.lack() if is_late else "")
+        if task in self._open:
+            self._open.remove(task)
+        if self._blocks is not None:
+            self._blocks.unpack(task)
+        return True
+
+    def mend(self, lack: str = "") -> None:
+        """Send again what was in flight in an executor that has died, or (``lack`` says why) will not answer."""
+        died = {task.executor for task in self._open if self._is_lost(task, bool(lack))}
+        if not died or not (lack or self.pool.is_renewable):  # of a death, each task has its own error
+            return
+        lost = [task for task in self._open if task.executor in died and self._is_lost(task, True)]
+        errors = [trouble_of(task.sent) for task in lost if task.sent.done()]
+        why = f"{type(errors[0]).__name__}: {errors[0]}" if errors else lack
+        for executor in died:
+            self.pool.renew(executor)
+        end = "died twice with it" if self.pool.is_renewable else "was closed before it was done"
+        for task in lost:  # all of them first, since a lane may wait for those that are under way
+            task.sent.cancel()
+            task.sent = failed(RuntimeError(f"{self.pool.name} {end}: {why}"))
+        if self.pool.is_renewable:
+            log.warning("%s died (%s); the %d events that it held are sent again", self.pool.name, why, len(lost))
+            for task in lost:
+                if not task.is_second:
+                    task.is_second = True
+                    self._send(task)
+
+    def close(self) -> None:
+        """Free the shared memory."""
+        if self._blocks is not None:
+            self._blocks.close()
+
+    def _is_lost(self, task: Task, never_comes: bool) -> bool:
+        return self.pool.has_died(trouble_of(task.sent)) if task.sent.done() else never_comes
+
+    def _send(self, task: Task) -> None:
+        try:
+            task.executor = self.pool.executor
+            task.sent = self._start(task.executor, task)
+        except Exception as error:  # each executor refuses in its own way, and the event has failed in any case
+            task.sent = failed(error)
+
+    def _start(self, executor: Executor, task: Task) -> Future:
+        return executor.submit(perform, self._kernel, *task.call)
