@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
@@ -37,14 +37,33 @@ def filled(
         When all documents are through, if events had to be left out because an image of theirs could not be read.
     """
     filling = Filling(handlers, root_map)
-    for name, document in documents:
-        yield from filling(name, document)
-    yield from filling.finish()
+    for pair in joined(documents, filling):
+        yield from filling.read(*pair)
+
+
+def joined(documents: Iterable[Pair], filling: Filling) -> Iterator[Pair]:
+    """Yield what `filled` does, but with references to the images, which ``filling`` reads; it raises the same."""
+    for pair in documents:
+        yield from filling.join(*pair)
+    yield from filling.rest()
     if filling.failures:
         raise FrameNotAvailable(
             f"{len(filling.failures)} events were left out, since their images could not be read; the first: "
             f"{filling.failures[0]} (see handlers= and root_map=, or give fill=False)"
         )
+
+
+def for_stage(document: dict[str, Any], data_keys: Collection[str]) -> dict[str, Any]:
+    """An event with references to the images of these keys, which a stage reads where it works, and no others."""
+    others = {key for key, value in document.get("data", {}).items() if isinstance(value, FrameReference)}
+    others.difference_update(data_keys)
+    if not others:
+        return document
+    parts = {part: document.get(part, {}) for part in ("data", "timestamps", "filled")}
+    return {
+        **document,
+        **{part: {key: value for key, value in held.items() if key not in others} for part, held in parts.items()},
+    }
 
 
 class Filling:
@@ -78,6 +97,22 @@ class Filling:
 
     def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
         """Take a document, and yield those that can go on."""
+        for pair in self.join(name, document):
+            yield from self.read(*pair)
+
+    def read(self, name: str, document: Mapping[str, Any]) -> Iterator[Pair]:
+        """Yield a document with its images instead of references to them; nothing if they can't be read."""
+        here = {key: value for key, value in document.get("data", {}).items() if isinstance(value, FrameReference)}
+        try:
+            images = {key: as_image(reference) for key, reference in here.items()}
+        except (OSError, ValueError) as error:
+            self.failures.append(" ".join(str(error).split()))
+            return
+        changes = {"data": {**document["data"], **images}, "filled": dict.fromkeys(images, True)} if images else {}
+        yield name, {**document, **changes} if images else cast("dict[str, Any]", document)
+
+    def join(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
+        """Take a document, and yield those that can go on, with references to their images."""
         if name == "start":
             self._open(document["uid"])
             yield name, document
@@ -99,6 +134,10 @@ class Filling:
 
     def finish(self) -> list[Pair]:
         """Take note of the events whose images never came; return those that only the end makes complete."""
+        return [filled for pair in self.rest() for filled in self.read(*pair)]
+
+    def rest(self) -> list[Pair]:
+        """Return what `finish` does, with references to their images."""
         rest = [pair for run in self._runs.values() for pair in run.finish()]
         for run in list(self._runs.values()):
             self._drop(run)
@@ -135,7 +174,8 @@ class _Run:
             self._joiner(name, document)
             yield name, _without_external(document)
         elif name in REFERENCES or (name.startswith("event") and self._joiner.needs(document["descriptor"])):
-            yield from self._read(self._joiner(name, document))
+            for event in self._joiner(name, document):
+                yield "event", cast("dict[str, Any]", event)
         else:
             if name == "stop":
                 yield from self.finish()
@@ -145,18 +185,7 @@ class _Run:
         """Take note of the events whose images never came; return those that only the end makes complete."""
         events, missing = self._joiner.finish()
         self._failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
-        return list(self._read(events))
-
-    def _read(self, events: Iterable[Mapping[str, Any]]) -> Iterator[Pair]:
-        for event in events:
-            here = {key: value for key, value in event["data"].items() if isinstance(value, FrameReference)}
-            try:
-                images = {key: as_image(reference) for key, reference in here.items()}
-            except (OSError, ValueError) as error:
-                self._failures.append(" ".join(str(error).split()))
-                continue
-            changes = {"data": {**event["data"], **images}, "filled": dict.fromkeys(images, True)}
-            yield "event", cast("dict[str, Any]", {**event, **changes} if images else event)
+        return [("event", cast("dict[str, Any]", event)) for event in events]
 
 
 def _without_external(descriptor: dict[str, Any]) -> dict[str, Any]:

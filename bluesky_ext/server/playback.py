@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.engine import Recording
+from bluesky_ext.engine import Recording, Stage
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.server.counted import counted
-from bluesky_ext.server.filling import filled
+from bluesky_ext.server.filling import Filling, Pair, for_stage, joined
 from bluesky_ext.server.pace import Pace
 from bluesky_ext.storage import as_sink, as_source
 
@@ -39,8 +40,9 @@ def replay(
     *callbacks : stage, callable, Broker, catalog, directory or list
         Who gets the documents; see `bluesky_ext.storage.as_sink`.
     fill : bool
-        Whether images that are kept in files are read and put in their events. Stages read them anyway, and need it
-        not; stores should be given the references (False).
+        Whether images that are kept in files are read and put in their events. A stage is given references to them in
+        any case, also one that is in the `background`, and reads them where it works; stores should be given the
+        references (False).
     speed : float, optional
         1.0 keeps the original rhythm, 10.0 is ten times as fast; as fast as the callbacks take it unless given.
     progress : bool or str
@@ -52,7 +54,8 @@ def replay(
     Raises
     ------
     FrameNotAvailable
-        At the end, if events were left out because their images could not be read.
+        At the end, if events were left out because their images could not be read, or never came. What a stage could
+        not read has failed there.
 
     Examples
     --------
@@ -69,13 +72,14 @@ def replay(
     ['start', 'descriptor', 'event', 'event', 'event', 'stop']
     """
     pace = Pace(speed)
+    filling = Filling({**_registered(source), **(handlers or {})}, root_map)
     documents = counted(as_source(source))
     if fill:
-        documents = filled(documents, {**_registered(source), **(handlers or {})}, root_map)
+        documents = joined(documents, filling)
     uids: list[str] = []
     with ExitStack() as stack:
-        sinks = [as_sink(callback) for callback in callbacks]
-        for sink in sinks:
+        sinks = [(as_sink(callback), _data_keys(callback)) for callback in callbacks]
+        for sink, _ in sinks:
             if callable(close := getattr(sink, "close", None)):  # made here, for a directory or a catalogue
                 stack.callback(close)
         bar = stack.enter_context(
@@ -89,14 +93,27 @@ def replay(
         )
         for n_documents, (name, document) in enumerate(documents, 1):
             pace.wait(name, document)
-            for sink in sinks:
-                sink(name, document)
+            whole: list[Pair] | None = None  # the document with its images, once they are read
+            for sink, data_keys in sinks:
+                if data_keys is not None:
+                    sink(name, for_stage(document, data_keys) if fill else document)
+                    continue
+                if whole is None:
+                    whole = list(filling.read(name, document)) if fill else [(name, document)]
+                for pair in whole:
+                    sink(*pair)
             if name == "start":
                 uids.append(document["uid"])
             if not bar.disable:
                 bar.set_postfix(documents=n_documents, refresh=False)
                 bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
     return uids
+
+
+def _data_keys(callback: Any) -> tuple[str, ...] | None:
+    """The keys of the images that a callback reads by itself, being a stage; None of any other callback."""
+    stage = inspect.unwrap(callback)  # `background` keeps its callback as functools.wraps does
+    return stage.data_keys if isinstance(stage, Stage) else None
 
 
 def expected_events(source: Any) -> int | None:

@@ -68,7 +68,7 @@ class Background:
         self.name = name or reprlib.repr(callback)
         self.stats = Done()
         self.failure: Exception | None = None
-        self._callback = callback
+        self._callback = self.__wrapped__ = callback  # as functools.wraps does, so that a stage is seen to be in it
         self._raises = on_error == "raise"
         self._raised = False
         self._share = share_arrays

@@ -95,6 +95,17 @@ def raw_run(
     return docs
 
 
+def marked(docs: Docs, marker: Any) -> Docs:
+    """The run with a text reading."""
+    for name, doc in docs:
+        if name == "descriptor":
+            doc["data_keys"]["marker"] = {"source": "t", "dtype": "string", "shape": []}
+        elif name == "event":
+            doc["data"]["marker"] = str(marker)
+            doc["timestamps"]["marker"] = 1.0
+    return docs
+
+
 def feed(stage: Callable[[str, dict[str, Any]], Any], docs: Iterable[tuple[str, dict[str, Any]]]) -> None:
     for name, doc in docs:
         stage(name, doc)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+
+import numpy as np
 
 
 def die_at_three(data, seq_num):
@@ -76,3 +79,24 @@ class Loaded:
 
     def __call__(self, data, seq_num):
         return {"loads": Loaded.loads}
+
+
+class WhereRead:
+    """A handler of images that writes down, beside its file, which process read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, number):
+        with open(f"{self.path}.pids", "a") as file:
+            file.write(f"{os.getpid()}\n")
+        return np.full((64, 64), 100, np.uint16)
+
+
+def die_once(data, seq_num):
+    """Kill the worker at event 3, unless the file says that this has happened."""
+    marker = Path(data["marker"])
+    if seq_num == 3 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"number": seq_num}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import KEY, MAPS, Collector, content, feed, frames, named, raw_run, run_through, same, snapshot
-from kernels import Loaded, die_at_three, minus
+from cases import KEY, MAPS, Collector, content, feed, frames, marked, named, raw_run, run_through, same, snapshot
+from kernels import Counting, Loaded, die_at_three, die_once, minus
 
 from bluesky_ext.engine import Lanes, Map
 
@@ -183,6 +184,61 @@ def test_a_broken_pool_fails_its_events_and_the_run_ends(caplog):
     assert stop["failed"] == {"primary": [3, 4, 5]}
     assert stop["num_events"] == {"primary": 2}
     assert "BrokenProcessPool" in caplog.text
+
+
+class Pools:
+    """Makes pools of processes, and knows them."""
+
+    def __init__(self):
+        self.made = []
+
+    def __call__(self):
+        self.made.append(ProcessPoolExecutor(2, mp_context=get_context("spawn")))
+        return self.made[-1]
+
+
+def test_a_pool_that_a_stage_makes_is_made_again_when_a_worker_was_killed(tmp_path, caplog):
+    pools = Pools()
+    with Map(die_once, parameters={}, data_keys=("marker",), executor=pools) as stage:
+        assert pools.made == []  # until a run starts
+
+        def emitted(marker):
+            sink = run_through(stage, marked(raw_run(n=20, dark=False), marker))
+            assert "failed" not in sink.stop
+            return [doc["seq_num"] for doc in sink.named("event")]
+
+        assert emitted(tmp_path / "first") == list(range(1, 21))
+        assert "the executor died (BrokenProcessPool" in caplog.text
+        assert emitted(tmp_path / "first") == list(range(1, 21))
+        assert len(pools.made) == 2
+        assert isinstance(pools.made[-1].submit(os._exit, 1).exception(20), BrokenExecutor)
+        assert emitted(tmp_path / "first") == list(range(1, 21))  # on a pool that broke between two runs
+        assert len(pools.made) == 3
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pools.made[-1].submit(int)
+
+
+def test_an_event_that_kills_two_workers_has_failed(caplog):
+    with Dying(executor=Pools(), max_in_flight=1) as stage:
+        stop = run_through(stage, raw_run(n=5, dark=False)).stop
+    assert stop["failed"] == {"primary": [3]}
+    assert stop["num_events"] == {"primary": 4}
+    assert "the executor died twice with it: BrokenProcessPool" in caplog.text
+
+
+def test_an_executor_that_cannot_be_made_fails_the_run_and_not_the_scan(caplog):
+    for make, reason in ((lambda: 3, "executor= made a int"), (lambda: 1 / 0, "can't be made: ZeroDivisionError")):
+        stop = run_through(Dying(executor=make), raw_run(n=2, dark=False)).stop
+        assert stop["failed"] == {"primary": [1, 2]}
+        assert reason in caplog.text
+
+
+def test_a_kernel_with_a_state_is_refused_by_an_executor_that_keeps_none(caplog):
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(TypeError, match=r"Counting.* has a state: give Lanes or None"):
+            Map(Counting(), parameters={}, executor=pool)
+        stop = run_through(Map(Counting(), parameters={}, executor=lambda: pool), raw_run(n=1, dark=False)).stop
+    assert "has a state" in stop["incomplete"]
 
 
 def test_a_closed_executor_fails_every_event_and_the_scan_goes_on(caplog):

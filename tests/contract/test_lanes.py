@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -10,7 +11,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import KEY, Collector, feed, frames, raw_run, run_through
+from cases import KEY, Collector, feed, frames, marked, raw_run, run_through
 from kernels import Counting, Keeping, die_at_three
 
 from bluesky_ext.engine import Lanes, Map
@@ -26,15 +27,113 @@ class Stateful(Map):
         super().__init__(kernel, parameters={}, data_keys=("marker",), **options)
 
 
-def marked(docs, marker):
-    """The run with a text reading."""
-    for name, doc in docs:
-        if name == "descriptor":
-            doc["data_keys"]["marker"] = {"source": "t", "dtype": "string", "shape": []}
-        elif name == "event":
-            doc["data"]["marker"] = str(marker)
-            doc["timestamps"]["marker"] = 1.0
-    return docs
+class Refusing(Counting):
+    def start(self, doc):
+        raise RuntimeError("no calibration for this run")
+
+
+@pytest.fixture(params=["inline", "threads", "processes", "dask"])
+def home(request):
+    """Where a kernel with a state may run; None for inline."""
+    if request.param == "dask":
+        distributed = pytest.importorskip("distributed")
+        # Two threads a worker: it may do a later task before an earlier one.
+        with (
+            distributed.LocalCluster(2, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as own,
+            distributed.Client(own) as client,
+        ):
+            yield Lanes.dask(client)
+    elif request.param == "inline":
+        yield None
+    else:
+        with getattr(Lanes, request.param)(2) as lanes:
+            yield lanes
+
+
+def test_a_kernel_with_a_state_is_told_of_its_run_wherever_it_runs(home, tmp_path, caplog):
+    kernel = Counting()
+    (tmp_path / "there").touch()
+    first, second = (marked(raw_run(n=4, dark=False), tmp_path / "there") for _ in range(2))
+    stage = Stateful(kernel, executor=home)
+    sink = Collector()
+    stage.subscribe(sink)
+    for docs in zip(first, second, strict=True):
+        feed(stage, docs)
+    events = sink.named("event")
+    assert len(events) == 8
+    assert {doc["data"]["heard"] for doc in events} == {"start,primary"}
+    assert kernel.heard == []  # each run has a copy
+    assert "failed" not in caplog.text
+
+
+def test_new_parameters_are_for_the_events_that_come_after_them(home, tmp_path):
+    (tmp_path / "there").touch()
+    first, second = (marked(raw_run(n=6, dark=False), tmp_path / "there") for _ in range(2))
+    stage = Stateful(Counting(), executor=home)
+    sink = Collector()
+    stage.subscribe(sink)
+    feed(stage, first[:5])  # with three events
+    stage.set_parameters({"scale": 10})
+    feed(stage, [*first[5:7], *second[:3]])
+    stage.set_parameters({"scale": 100})
+    feed(stage, [*first[7:], *second[3:]])
+    results = [doc["data"]["result"] for doc in sink.named("event")]
+    ends = [doc["run_start"] for doc in sink.named("stop")]
+    assert sorted(results) == sorted([1, 2, 3, 40, 50, 600, 10, 200, 300, 400, 500, 600])
+    assert len(ends) == 2
+
+
+def test_parameters_that_a_kernel_refuses_fail_its_events_until_it_is_told_better_ones(home, tmp_path, caplog):
+    (tmp_path / "there").touch()
+    docs = marked(raw_run(n=6, dark=False), tmp_path / "there")
+    stage = Stateful(Counting(), executor=home)
+    sink = Collector()
+    stage.subscribe(sink)
+    feed(stage, docs[:4])
+    stage.set_parameters({"size": 10})
+    feed(stage, docs[4:6])
+    stage.set_parameters({"scale": 10})
+    feed(stage, docs[6:])
+    assert [doc["data"]["result"] for doc in sink.named("event")] == [1, 2, 50, 60]
+    assert sink.stop["failed"] == {"primary": [3, 4]}
+    assert "the kernel's parameters failed" in caplog.text
+    assert "KeyError: 'scale'" in caplog.text
+
+
+def test_parameters_need_a_kernel_that_takes_them():
+    with pytest.raises(TypeError, match="no method parameters"):
+        Dying().set_parameters({"scale": 1})
+
+
+def test_what_a_lane_does_again_sees_the_parameters_of_its_time(tmp_path, caplog):
+    docs = marked(raw_run(n=6, dark=False), tmp_path / "died")
+    with Lanes.processes(1) as lanes:
+        stage = Stateful(Counting(), executor=lanes)
+        sink = Collector()
+        stage.subscribe(sink)
+        feed(stage, docs[:6])  # the worker is not even started when these are in
+        stage.set_parameters({"scale": 10})
+        feed(stage, docs[6:])
+    assert [doc["data"]["result"] for doc in sink.named("event")] == [1, 2, 3, 4, 50, 60]
+    assert "are sent again" in caplog.text
+
+
+def test_a_lane_that_died_between_two_runs_hears_the_whole_next_run(tmp_path, caplog):
+    made = []
+
+    def make():
+        made.append(spawned())
+        return made[-1]
+
+    (tmp_path / "there").touch()
+    with Lanes([make]) as lanes:
+        stage = Stateful(Counting(), executor=lanes)
+        for _ in range(2):
+            sink = run_through(stage, marked(raw_run(n=2, dark=False), tmp_path / "there"))
+            assert [doc["data"]["heard"] for doc in sink.named("event")] == ["start,primary"] * 2
+            assert isinstance(made[-1].submit(os._exit, 1).exception(20), BrokenExecutor)
+    assert len(made) == 2
+    assert "failed" not in caplog.text
 
 
 def test_a_lane_that_dies_is_rebuilt_and_its_events_are_done_again(tmp_path, caplog):
@@ -57,25 +156,15 @@ def test_an_event_that_kills_its_lane_twice_has_failed(caplog):
     assert "lane 0 died twice with it" in caplog.text
 
 
-def test_lanes_keep_the_runs_apart_and_forget_them(tmp_path):
-    with Lanes.threads(2) as lanes:
-        (tmp_path / "there").touch()
-        for _ in range(2):
-            docs = marked(raw_run(n=4, dark=False), tmp_path / "there")
-            sink = run_through(Stateful(Counting(), executor=lanes), docs)
-            assert {doc["data"]["heard"] for doc in sink.named("event")} == {"start,primary"}
-
-
-def test_a_lane_whose_kernel_fails_at_the_start_fails_its_events(tmp_path, caplog):
-    class Refusing(Counting):
-        def start(self, doc):
-            raise RuntimeError("no calibration for this run")
-
+def test_a_kernel_that_fails_at_the_start_fails_its_events(tmp_path, caplog):
     docs = marked(raw_run(n=3, dark=False), tmp_path)
     with Lanes.threads(1) as lanes:
-        stop = run_through(Stateful(Refusing(), executor=lanes), docs).stop
-    assert stop["failed"] == {"primary": [1, 2, 3]}
-    assert "no calibration for this run" in caplog.text
+        for home in (None, lanes):
+            caplog.clear()
+            stop = run_through(Stateful(Refusing(), executor=home), docs).stop
+            assert stop["failed"] == {"primary": [1, 2, 3]}
+            assert "the kernel's start failed" in caplog.text
+            assert "no calibration for this run" in caplog.text
 
 
 def spawned():
@@ -136,11 +225,6 @@ def test_a_kernel_may_keep_an_image(caplog):
     assert [doc["data"]["first"] for doc in sink.named("event")] == [1.0] * 5
 
 
-class Refusing(Counting):
-    def start(self, doc):
-        raise RuntimeError("no calibration for this run")
-
-
 def test_events_that_fail_for_one_reason_are_let_go(caplog):
     with Lanes.threads(1) as lanes:
         stage = Map(Refusing(), parameters={}, data_keys=(KEY,), executor=lanes, max_in_flight=2)
@@ -166,6 +250,8 @@ def test_what_a_kernel_cannot_do_at_the_stop_is_told(tmp_path, caplog):
 
     (tmp_path / "there").touch()
     docs = marked(raw_run(n=2, dark=False), tmp_path / "there")
+    run_through(Stateful(Writing()), docs)
+    assert f"run {docs[0][1]['uid']}: the kernel's stop failed: OSError: the disk is full" in caplog.text
     with Lanes.threads(2) as lanes:
         run_through(Stateful(Writing(), executor=lanes), docs)
     for lane in (0, 1):
@@ -228,8 +314,3 @@ def test_a_lane_that_waits_is_asked_whether_its_worker_is_there(monkeypatch, cap
     assert stop["num_events"] == {"primary": 2}
     assert "failed" not in stop
     assert len(made) == 2
-
-
-def test_no_lanes_are_refused():
-    with pytest.raises(ValueError, match="at least one worker"):
-        Lanes.threads(0)

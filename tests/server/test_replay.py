@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import h5py
@@ -11,15 +15,17 @@ import pytest
 from bluesky import RunEngine
 from bluesky.plans import count, grid_scan
 from event_model import Filler, compose_run
+from kernels import WhereRead
 from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
 
 from bluesky_ext import ImageProcessor, PeakTracker, Recorder, replay
-from bluesky_ext.engine import FrameNotAvailable
+from bluesky_ext.engine import FrameNotAvailable, compose
 from bluesky_ext.server import Filling, filled
 from bluesky_ext.server.pace import Pace
 from bluesky_ext.server.playback import expected_events
 from bluesky_ext.sim import beamline
-from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher
+from bluesky_ext.storage import as_sink
+from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 
 
 @pytest.fixture
@@ -93,6 +99,57 @@ def test_images_behind_streams_are_put_into_their_events(tmp_path):
         assert doc["data"]["x"] == number
         assert doc["data"]["image"].dtype == np.uint16
         np.testing.assert_array_equal(doc["data"]["image"], frames[number])
+
+
+def where_read(directory: Path, n: int = 3) -> tuple[list, Callable[[str], list[int]]]:
+    """A run with two images an event behind datum documents; and what tells which processes have read which."""
+    run = compose_run()
+    image = {"source": "s", "dtype": "array", "shape": [64, 64], "dtype_numpy": "<u2", "external": "FILESTORE:"}
+    stream = run.compose_descriptor(name="primary", data_keys={"image": image, "other": image})
+    docs: list = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    resources = {
+        key: run.compose_resource(spec="WHERE", root=str(directory), resource_path=key, resource_kwargs={})
+        for key in ("image", "other")
+    }
+    docs += [("resource", resource.resource_doc) for resource in resources.values()]
+    for number in range(n):
+        datums = {key: resource.compose_datum(datum_kwargs={"number": number}) for key, resource in resources.items()}
+        docs += [("datum", datum) for datum in datums.values()]
+        data = {key: datum["datum_id"] for key, datum in datums.items()}
+        about = {"timestamps": dict.fromkeys(data, 1.0), "filled": dict.fromkeys(data, False)}
+        docs.append(("event", stream.compose_event(data=data, **about)))
+
+    def pids(key: str) -> list[int]:
+        path = directory / f"{key}.pids"
+        found = [int(line) for line in path.read_text().split()] if path.exists() else []
+        path.unlink(missing_ok=True)
+        return found
+
+    return [*docs, ("stop", run.compose_stop())], pids
+
+
+@pytest.mark.parametrize("wrap", [lambda stage: stage, background, as_sink], ids=["stage", "background", "as_sink"])
+def test_a_stage_reads_images_where_it_works_and_the_others_get_them_read_once(wrap, tmp_path):
+    docs, pids = where_read(tmp_path)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        stage = compose(ImageProcessor("image"), PeakTracker("image", 11), executor=pool)
+        stops: list = []
+        stage.subscribe(lambda name, doc: stops.append(doc), "stop")
+        for others in ([], [[], []]):
+            callback = wrap(stage)
+            replay(docs, callback, *others, handlers={"WHERE": WhereRead})
+            if wrap is background:
+                callback.close()
+            stop = stops.pop()
+            assert stop["num_events"]["frames"] == 3
+            assert "failed" not in stop
+            read, read_others = pids("image"), pids("other")
+            assert len(read) == 3 + (3 if others else 0)
+            assert read.count(os.getpid()) == (3 if others else 0)
+            assert read_others == ([os.getpid()] * 3 if others else [])
+            for got in others:
+                images = [doc["data"]["image"] for name, doc in got if name == "event"]
+                np.testing.assert_array_equal(images, np.full((3, 64, 64), 100))
 
 
 def test_references_are_handed_on_if_asked(tmp_path):

@@ -85,7 +85,7 @@ class InFlight(Generic[Tag]):
         self._name_of = name_of
         self._under_way: deque[tuple[Tag, Task]] = deque()
 
-    def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: bool) -> Iterator[Finished[Tag]]:
+    def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: Any) -> Iterator[Finished[Tag]]:
         """Start a task; what is finished meanwhile comes out, in order."""
         yield from self.drain(self._limit - 1)
         self._under_way.append((tag, self._tasks.submit(data, seq_num, inputs)))
@@ -135,7 +135,7 @@ class InlineTasks(Generic[Tag]):
         self._kernel = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else kernel
         self._run = "?"
 
-    def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: bool) -> tuple[Finished[Tag], ...]:
+    def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: Any) -> tuple[Finished[Tag], ...]:
         """Do a task, and return what came of it; ``refers`` says whether something is to be read for it."""
         try:
             if refers:

@@ -122,7 +122,11 @@ def _plain(name: str | Enum) -> str:
 
 
 def _named_plainly(function: Callable[[str, Any], object]) -> Sink:
-    return lambda name, document: function(_plain(name), document)
+    def named(name: str, document: dict[str, Any]) -> object:
+        return function(_plain(name), document)
+
+    named.__wrapped__ = function  # pyright: ignore[reportFunctionMemberAccess] - as functools.wraps does
+    return named
 
 
 def _path(path: str | os.PathLike[str]) -> Path:
