@@ -14,6 +14,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from concurrent.futures import wait as wait_for
 from copy import deepcopy
 from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,6 @@ class Lanes:
     make_executors
         For each lane a function that makes its executor, which must have exactly one worker. It is called when the
         first event or document comes, and again when the lane has died.
-    shares_memory : bool
-        Whether the workers are threads of this process; each lane then gets a copy of the kernel, not the kernel.
     is_there
         Tells whether the worker of a lane, given by its number, still exists, where a death does not show as an
         exception and tasks are not always done in their order, as on a cluster.
@@ -59,7 +58,6 @@ class Lanes:
         self,
         make_executors: Sequence[Callable[[], Executor]],
         *,
-        shares_memory: bool = False,
         is_there: Callable[[int], bool] | None = None,
         local: bool = False,
     ) -> None:
@@ -69,14 +67,14 @@ class Lanes:
             Pool(partial(self._made, make), f"lane {number}", None if is_there is None else partial(is_there, number))
             for number, make in enumerate(make_executors)
         ]
-        self._shares_memory = shares_memory
         self._shares_blocks = local and SharedBlocks.available()
         self._is_closed = False
+        self._turns = count()
 
     @classmethod
     def threads(cls, lanes: int) -> Lanes:
         """Lanes in threads of this process: for kernels that release the GIL, as numpy's and numba's do."""
-        return cls([_thread] * lanes, shares_memory=True)
+        return cls([_thread] * lanes)
 
     @classmethod
     def processes(cls, lanes: int) -> Lanes:
@@ -104,8 +102,8 @@ class Lanes:
         def is_there(number: int) -> bool:
             return addresses[number] in workers()
 
-        count = len(workers()) if lanes is None else lanes
-        return cls([partial(make, number) for number in range(count)], is_there=is_there)
+        wanted = len(workers()) if lanes is None else lanes
+        return cls([partial(make, number) for number in range(wanted)], is_there=is_there)
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -113,7 +111,9 @@ class Lanes:
     def open(self, kernel: Kernel) -> LaneTasks:
         """The tasks of a kernel in all lanes, for one run."""
         blocks = SharedBlocks(copied=True) if self._shares_blocks else None
-        return LaneTasks([KernelCopy(lane, kernel, blocks, self._shares_memory) for lane in self._lanes], blocks)
+        first = next(self._turns) % len(self)  # two runs at once do not begin in the same lane
+        lanes = self._lanes[first:] + self._lanes[:first]
+        return LaneTasks([KernelCopy(lane, kernel, blocks) for lane in lanes])
 
     def close(self) -> None:
         """Let the workers go, when they have done what they were given."""
@@ -144,20 +144,20 @@ def _process() -> Executor:
 class KernelCopy(PoolTasks):
     """A run's copy of a kernel in one lane: what it was told, and its events."""
 
-    def __init__(self, lane: Pool, kernel: Kernel, blocks: SharedBlocks | None, shares_memory: bool) -> None:
+    def __init__(self, lane: Pool, kernel: Kernel, blocks: SharedBlocks | None) -> None:
         super().__init__(lane, kernel, blocks)
-        #: What the worker has not answered yet, or could not do.
-        self.answers: list[tuple[str, Future]] = []
-        self._shares_memory = shares_memory
         self._place: Any = None  # the executor whose worker has the copy
         self._name = ""  # what it is called there
         self._known: tuple = ()  # what it was told there
+        self._answers: list[tuple[str, Future]] = []  # of the worker, to that
         self._run = "?"
+        self._patience = 0.0
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell the kernel of the run, after the events before this."""
         self._run = doc["uid"] if name == "start" else self._run
-        self.report()
+        self._patience = STOP_PATIENCE if name == "stop" else 0.0
+        self._report()
         if not hears(self._kernel, name):
             return
         self.mend()
@@ -165,45 +165,49 @@ class KernelCopy(PoolTasks):
         self._told = (*told, (name, doc))
         try:
             self._catch_up(self.pool.executor, self._told)
-            _, answer = self.answers[-1]
+            _, answer = self._answers[-1]
             if answer.done() and self.pool.has_died(trouble_of(answer)):  # while nothing was in flight
                 self.pool.renew(self._place)
                 self._catch_up(self.pool.executor, self._told)
         except Exception as error:
-            self.answers.append((name, failed(error)))
+            self._answers.append((name, failed(error)))
 
-    def report(self, patience: float | None = None) -> None:
-        """Log what the kernel could not do when it was told of the run, and so many seconds without an answer."""
-        for name, answer in self.answers:
-            trouble = trouble_of(answer) if answer.done() else patience and TimeoutError(f"no answer in {patience:g} s")
-            if trouble:
+    def close(self) -> None:
+        """Have the worker forget the kernel, and events that are not done; what it could not be told is logged."""
+        try:
+            for task in self._open:
+                task.sent.cancel()
+            self._open.clear()
+            if self._place is not None:
+                self._ask(_forget)
+            wait_for([answer for _, answer in self._answers], self._patience)
+            self._report()
+        finally:
+            super().close()
+
+    def _report(self) -> None:
+        late = self._patience and TimeoutError(f"no answer in {self._patience:g} s")
+        for name, answer in self._answers:
+            if trouble := trouble_of(answer) if answer.done() else late:
                 log.warning(
                     "run %s: the kernel's %s failed in %s: %s: %s",
                     *(self._run, name, self.pool.name, type(trouble).__name__, trouble),
                 )
-        self.answers = [(name, answer) for name, answer in self.answers if not answer.done()]
-
-    def leave(self) -> None:
-        """Have the worker forget the kernel; events that are not done are given up."""
-        for task in self._open:
-            task.sent.cancel()
-        self._open.clear()
-        if self._place is not None:
-            self._ask(_forget)
+        self._answers = [(name, answer) for name, answer in self._answers if not answer.done()]
 
     def _start(self, executor: Executor, task: Task) -> Future:
         self._catch_up(executor, task.told)
-        return self.pool.count(executor.submit(_do, self._name, "work", *task.call))
+        return executor.submit(_do, self._name, "work", *task.call)
 
     def _catch_up(self, executor: Executor, told: tuple) -> None:
         """Have the worker learn what it does not know yet, before it does anything that is sent after this."""
         if self._place is not executor:
-            self._place, self._name, self._known, self.answers = executor, str(uuid.uuid4()), (), []
-            kernel = deepcopy(self._kernel) if self._shares_memory else self._kernel
-            self.answers.append(("copy", self._ask(_take_in, kernel)))
+            self._place, self._name, self._known, self._answers = executor, str(uuid.uuid4()), (), []
+            kernel = deepcopy(self._kernel) if isinstance(executor, ThreadPoolExecutor) else self._kernel
+            self._answers.append(("copy", self._ask(_take_in, kernel)))
         for item in told:
             if not any(item is known for known in self._known):
-                self.answers.append((item[0], self._ask(_do, "tell", *item)))
+                self._answers.append((item[0], self._ask(_do, "tell", *item)))
         self._known = told
 
     def _ask(self, function: Callable[..., Any], *args: Any) -> Future:
@@ -221,45 +225,22 @@ class KernelCopy(PoolTasks):
 class LaneTasks:
     """The tasks of a kernel in all lanes, for one run."""
 
-    def __init__(self, copies: Sequence[KernelCopy], blocks: SharedBlocks | None) -> None:
+    def __init__(self, copies: Sequence[KernelCopy]) -> None:
         self._copies = copies
-        self._blocks = blocks
-        self._copy_of: dict[Task, KernelCopy] = {}
-        self._is_stopped = False
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell the kernel in every lane of the run."""
-        self._is_stopped = self._is_stopped or name == "stop"
         for copy in self._copies:
             copy.tell(name, doc)
 
     def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
         """Have an event worked on in the lane that has least to do."""
-        copy = min(self._copies, key=lambda copy: copy.pool.load)
-        task = copy.submit(data, seq_num, inputs)
-        self._copy_of[task] = copy
-        return task
-
-    def wait(self, task: Task, timeout: float) -> bool:
-        """Wait so many seconds for a task; whether it is done."""
-        copy = self._copy_of.get(task)
-        if copy is not None and not copy.wait(task, timeout):
-            return False
-        self._copy_of.pop(task, None)
-        return True
+        return min(self._copies, key=KernelCopy.load).submit(data, seq_num, inputs)
 
     def close(self) -> None:
-        """Have the kernels leave their lanes; what went wrong when they were told of the run is logged."""
-        try:
-            for copy in self._copies:
-                copy.leave()
-            if self._is_stopped:
-                wait_for([answer for copy in self._copies for _, answer in copy.answers], STOP_PATIENCE)
-            for copy in self._copies:
-                copy.report(STOP_PATIENCE if self._is_stopped else None)
-        finally:
-            if self._blocks is not None:
-                self._blocks.close()
+        """Have the kernels leave their lanes."""
+        for copy in self._copies:
+            copy.close()
 
 
 # What the worker of a lane does

@@ -41,8 +41,6 @@ class Pool:
         self._make: Any = executor if self.is_renewable else lambda: executor
         self._executor: Any = None
         self._is_there = is_there
-        #: How many of the tasks that were counted in are not done.
-        self.load = 0
         self._lock = threading.Lock()  # runs may be fed from several threads
 
     @property
@@ -50,7 +48,7 @@ class Pool:
         """The executor of now; RuntimeError if it can't be made."""
         with self._lock:
             try:
-                self._executor = self._executor or self._make()
+                self._executor = self._make() if self._executor is None else self._executor
             except Exception as error:
                 raise RuntimeError(f"{self.name} can't be made: {type(error).__name__}: {error}") from error
             return self._executor
@@ -65,17 +63,6 @@ class Pool:
             broken.shutdown(wait=False)
         except Exception as error:  # it is of no use in any case
             log.warning("%s can't be shut down: %s: %s", self.name, type(error).__name__, error)
-
-    def count(self, sent: Future) -> Future:
-        """Count a task in, until it is done."""
-        with self._lock:
-            self.load += 1
-        sent.add_done_callback(self._count_out)
-        return sent
-
-    def _count_out(self, sent: Future) -> None:
-        with self._lock:
-            self.load -= 1
 
     def has_died(self, error: BaseException | None) -> bool:
         """Whether an error tells that the executor, or its one worker, is dead."""
@@ -130,13 +117,17 @@ class PoolTasks:
     def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
         """Have an event worked on; whatever goes wrong is in the task."""
         self.mend()
-        task = Task((data, seq_num, inputs), self._told)
+        task = Task(self, (data, seq_num, inputs), self._told)
         if self._blocks is not None:
             data, inputs = self._blocks.pack(task, data, inputs)
             task.call = (data, seq_num, inputs)
         self._open.append(task)
         self._send(task)
         return task
+
+    def load(self) -> int:
+        """How many events are not done."""
+        return sum(not task.sent.done() for task in self._open)
 
     def wait(self, task: Task, timeout: float) -> bool:
         """Wait so many seconds for a task, and mend the pool meanwhile; whether it is done, however it ended."""
@@ -148,8 +139,7 @@ class PoolTasks:
             timeout -= patience
             is_late = wait_for([task.sent], patience).not_done
             self.mend(self.pool.lack() if is_late else "")
-        if task in self._open:
-            self._open.remove(task)
+        self._open.remove(task)
         if self._blocks is not None:
             self._blocks.unpack(task)
         return True

@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,24 +26,18 @@ class _Unknown:
     """A worker's answer to a kernel that it has not met."""
 
 
-class _Pickled(NamedTuple):
-    """A kernel for workers of this machine, that one loads if it has not met it."""
-
-    pickled: bytes | SharedArray
-
-    def load(self) -> Kernel:
-        """The kernel. The block is ours alone (mode 0600), as the pipe is by which the tasks come."""
-        return pickle.loads(self.pickled.read().data if isinstance(self.pickled, SharedArray) else self.pickled)
-
-
 _met: OrderedDict[str, Kernel] = OrderedDict()  # in the worker: the eight kernels that it has worked with last
 _lock = threading.Lock()  # the worker of a cluster may have several threads
 
 
-def _perform_there(token: str, sent: Kernel | _Pickled | None, *task: Any) -> Any:
+def _perform_there(token: str, sent: Kernel | bytes | SharedArray | None, *task: Any) -> Any:
     """Do a task in a worker that may not have its kernel yet."""
     with _lock:
-        kernel = _met.pop(token, None) or (sent.load() if isinstance(sent, _Pickled) else sent)
+        kernel = _met.pop(token, sent)
+        if isinstance(kernel, SharedArray):  # the block is ours alone (mode 0600), as the pipe is by which tasks come
+            kernel = pickle.loads(kernel.read().data)
+        elif isinstance(kernel, bytes):
+            kernel = pickle.loads(kernel)
         if kernel is None:
             return _Unknown()
         _met[token] = kernel
@@ -63,18 +57,19 @@ class RemoteTasks(PoolTasks):
     def __init__(self, pool: Pool, kernel: Kernel) -> None:
         is_local = isinstance(pool.executor, ProcessPoolExecutor)
         super().__init__(pool, kernel, SharedBlocks() if is_local and SharedBlocks.available() else None)
+        self._token, pickled = str(uuid.uuid4()), b""
         try:
             pickled = pickle.dumps(kernel, protocol=pickle.HIGHEST_PROTOCOL)
             self._token = hashlib.sha256(pickled).hexdigest()
         except Exception as error:
-            if is_local:
+            if is_local:  # clusters have ways of their own to pickle a lambda
                 raise TypeError(f"the kernel {kernel!r} can't go to processes, it can't be pickled: {error}") from None
-            pickled, self._token = None, str(uuid.uuid4())  # clusters have ways of their own to pickle a lambda
-        self._is_light = self._blocks is not None or (pickled is not None and len(pickled) < WORTH_SHARING)
+        is_large = len(pickled) >= WORTH_SHARING
+        if self._blocks is not None:
+            shared = self._blocks.share(np.frombuffer(pickled, np.uint8)) if is_large else None
+            self._kernel = shared if isinstance(shared, SharedArray) else pickled
+        self._goes_along = self._blocks is not None or (pickled != b"" and not is_large)
         self._is_known = False
-        if self._blocks is not None and pickled is not None:
-            shared = self._blocks.share(np.frombuffer(pickled, np.uint8)) if len(pickled) >= WORTH_SHARING else pickled
-            self._kernel = _Pickled(shared if isinstance(shared, SharedArray) else pickled)
 
     def mend(self, lack: str = "") -> None:
         """Send again also what a worker could not do, having not met the kernel."""
@@ -87,5 +82,5 @@ class RemoteTasks(PoolTasks):
         super().mend(lack)
 
     def _start(self, executor: Executor, task: Task) -> Future:
-        kernel = self._kernel if self._is_light or not self._is_known else None
+        kernel = self._kernel if self._goes_along or not self._is_known else None
         return executor.submit(_perform_there, self._token, kernel, *task.call)

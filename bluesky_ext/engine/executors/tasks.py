@@ -47,6 +47,8 @@ class Task:
 
     Parameters
     ----------
+    home
+        The tasks that it is one of; None if there is nothing to do.
     call
         The event's data, its seq_num and the inputs.
     told
@@ -57,7 +59,8 @@ class Task:
         Whether that was the second time.
     """
 
-    call: tuple
+    home: PoolTasks | None = None
+    call: tuple = ()
     told: tuple = ()
     sent: Future = field(default_factory=lambda: failed(CancelledError()))
     executor: Any = None
@@ -80,7 +83,7 @@ class InFlight(Generic[Tag]):
     def __init__(self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Tag], str]) -> None:
         self.tell = tasks.tell
         self.close = tasks.close
-        self._tasks = tasks
+        self._submit = tasks.submit
         self._limit = limit
         self._name_of = name_of
         self._under_way: deque[tuple[Tag, Task]] = deque()
@@ -88,7 +91,7 @@ class InFlight(Generic[Tag]):
     def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: Any) -> Iterator[Finished[Tag]]:
         """Start a task; what is finished meanwhile comes out, in order."""
         yield from self.drain(self._limit - 1)
-        self._under_way.append((tag, self._tasks.submit(data, seq_num, inputs)))
+        self._under_way.append((tag, self._submit(data, seq_num, inputs)))
         yield from self.ready()
 
     def follow(self, tag: Tag, result: Any) -> Iterator[Finished[Tag]]:
@@ -96,21 +99,21 @@ class InFlight(Generic[Tag]):
         yield from self.drain(self._limit - 1)
         done: Future = Future()
         done.set_result(result)
-        self._under_way.append((tag, Task((), sent=done)))
+        self._under_way.append((tag, Task(sent=done)))
         yield from self.ready()
 
     def ready(self) -> Iterator[Finished[Tag]]:
         """What is finished and has no unfinished task before it."""
-        while self._under_way and self._tasks.wait(self._under_way[0][1], 0):
+        while self._under_way and _wait(self._under_way[0][1], 0):
             yield self._oldest()
 
     def drain(self, left: int = 0) -> Iterator[Finished[Tag]]:
         """Everything but so many, waited for."""
         while len(self._under_way) > left:
             tag, task = self._under_way[0]
-            if not self._tasks.wait(task, PATIENCE):
+            if not _wait(task, PATIENCE):
                 log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
-                while not self._tasks.wait(task, PATIENCE):
+                while not _wait(task, PATIENCE):
                     pass
             yield self._oldest()
 
@@ -123,6 +126,10 @@ class InFlight(Generic[Tag]):
         tag, task = self._under_way.popleft()
         trouble = trouble_of(task.sent)
         return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
+
+
+def _wait(task: Task, timeout: float) -> bool:
+    return task.home is None or task.home.wait(task, timeout)
 
 
 class InlineTasks(Generic[Tag]):
