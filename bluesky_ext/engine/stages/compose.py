@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bluesky_ext.engine.executors.kernel import Kernel
-from bluesky_ext.engine.stages.map import Map, Rows, is_scalar
+from bluesky_ext.engine.stages.map import SCALARS, Map, Rows
 
 
 class _Chain:
@@ -22,7 +22,7 @@ class _Chain:
             result = kernel(known, seq_num, *inputs)
             inputs = ()  # they are the first one's
             if isinstance(result, Rows):
-                scalars = {key: value for key, value in changes.items() if value is None or is_scalar(value)}
+                scalars = {key: value for key, value in changes.items() if value is None or isinstance(value, SCALARS)}
                 return Rows(result.columns, {**scalars, **result.readings})
             changes |= result
         return changes

@@ -17,6 +17,9 @@ from bluesky_ext.engine.executors.tasks import InFlight, InlineTasks
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
+#: What the readings of a frame are.
+SCALARS = (str, bool, int, float, np.generic)
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -34,10 +37,13 @@ class Rows:
     readings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.columns, Mapping):
+        if type(self.columns) is not dict and not isinstance(self.columns, Mapping):
             raise TypeError(f"rows are given as a dict of columns, not as a {type(self.columns).__name__}")
-        shapes = {name: np.shape(column) for name, column in self.columns.items()}
-        if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
+        shapes = {}
+        for name, column in self.columns.items():
+            shapes[name] = column.shape if type(column) is np.ndarray else np.shape(column)
+        lengths = set(shapes.values())
+        if len(lengths) > 1 or (lengths and len(min(lengths)) != 1):
             raise ValueError(f"the columns of rows are one-dimensional and equally long, not {shapes}")
 
 
@@ -131,25 +137,23 @@ class Map(Stage):
         return None
 
     def drain(self) -> None:
-        """Emit the results that are ready; otherwise they are emitted when the next document comes.
-
-        Call it from the thread that the documents come in, not from a timer's: a stage does one thing at a time.
-        """
-        for in_flight in list(self._in_flight.values()):
-            for done in in_flight.ready():
-                self._done(*done)
+        """Emit the results that are ready; otherwise they are emitted when the next document comes."""
+        with self._open_runs.lock:
+            for in_flight in list(self._in_flight.values()):
+                for done in in_flight.ready():
+                    self._done(*done)
 
     def set_parameters(self, values: Mapping[str, Any]) -> None:
         """Tell the kernel new parameters: for the events that come from now on, of the open runs and of later ones.
 
         Its method ``parameters(values)`` is called, in every lane, between the events before this and those after it.
-        Call it from the thread that the documents come in.
         """
         if not hears(self.kernel, "parameters"):
             raise TypeError(f"the kernel of {self.name}, {self.kernel!r}, has no method parameters(values)")
-        self._tuned = dict(values)
-        for in_flight in list(self._in_flight.values()):
-            in_flight.tell("parameters", self._tuned)
+        with self._open_runs.lock:
+            self._tuned = dict(values)
+            for in_flight in list(self._in_flight.values()):
+                in_flight.tell("parameters", self._tuned)
 
     def close(self) -> None:
         """Close every open run as incomplete, and shut down the executor that was made for this stage."""
@@ -184,7 +188,7 @@ class Map(Stage):
             if not self.makes_rows and not (stream.name == INPUTS and "analysis" in run.start):
                 self._pass(stream, event)
             return
-        inputs = self.inputs(run.state, stream.name, event)
+        inputs = self.inputs(run.state, stream.name, event) if self.n_inputs else ()
         data = dict(event["data"])  # the kernel's own: others hold the event as well
         refers = stream.joined or event.get("filled")
         for tag, result, trouble in self._in_flight[run].put((stream, event), data, event["seq_num"], inputs, refers):
@@ -200,7 +204,7 @@ class Map(Stage):
         run = stream.run
         try:
             if trouble is None:
-                self._say(stream, event, result)
+                (self._say_rows if self.makes_rows else self._say)(stream, event, result)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                     run.failed[stream.name].discard(event["seq_num"])
         except Exception as error:
@@ -209,9 +213,6 @@ class Map(Stage):
             run.fail(stream.name, (event["seq_num"],), trouble)
 
     def _say(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
-        if self.makes_rows:
-            self._say_rows(stream, event, result)
-            return
         if type(result) is not dict and not isinstance(result, Mapping):
             raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
         stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
@@ -221,10 +222,13 @@ class Map(Stage):
             raise TypeError(f"the kernel of {self.name} returned a {type(rows).__name__}: return Rows")
         seq_num = event["seq_num"]
         derived = stream.run.derived
-        scalars = {key: value for key, value in event["data"].items() if is_scalar(value)}
-        odd = [key for key, value in rows.readings.items() if value is not None and not is_scalar(value)]
-        if odd:
-            raise ValueError(f"the readings {odd} of a frame are no scalars: give numbers or strings")
+        for key, value in rows.readings.items():
+            if value is not None and not isinstance(value, SCALARS):
+                raise ValueError(f"the reading {key!r} of a frame is no scalar: give a number or a string")
+        scalars = dict(event["data"])
+        for key, value in event["data"].items():
+            if not isinstance(value, SCALARS):
+                del scalars[key]
         first = derived.rows(stream.name, rows.columns, number=seq_num, event=event)
         about = {
             "frame": seq_num,
@@ -240,6 +244,12 @@ class Map(Stage):
             descriptor=stream.descriptor,
             unhashed=("frame_uid", "first_row"),
         )
+
+    def refuse_run(self, run: StageRun) -> None:
+        """Free what was prepared."""
+        in_flight = self._in_flight.pop(run, None)
+        if in_flight is not None:
+            in_flight.close()
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is still under way."""
@@ -264,8 +274,3 @@ def frames_of(stream: str) -> str:
     ('frames', 'dark_frames')
     """
     return "frames" if stream == "primary" else f"{stream}_frames"
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether a value is a number or a string, as the readings of a frame are."""
-    return isinstance(value, str | bool | int | float | np.generic)

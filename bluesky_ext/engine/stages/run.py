@@ -100,6 +100,7 @@ class StageRun(OpenRun):
         except Exception as error:
             self.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
             self.incomplete = f"{type(error).__name__}: {error}"
+            stage.refuse_run(self)
         for name, seq_nums in self.held.dropped.items():
             error = BufferError(f"came before any event with {' and '.join(stage.data_keys)}, and too many others")
             self.fail(name, [seq_num for some in seq_nums for seq_num in some], error)

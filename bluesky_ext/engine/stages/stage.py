@@ -292,6 +292,9 @@ class Stage:
     def begin_run(self, run: StageRun) -> None:
         """Prepare a run; called when its derived run has begun."""
 
+    def refuse_run(self, run: StageRun) -> None:
+        """Free what was prepared, since beginning the run failed."""
+
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Take note of a descriptor; called for all of a run, once that has begun."""
 
