@@ -228,7 +228,7 @@ class DerivedRun:
         arrays: dict[str, np.ndarray] = {}
         lists: dict[str, list[Any]] = {}
         for key, column in columns.items():
-            arrays[key] = column = np.asarray(column)
+            arrays[key] = column = column if type(column) is np.ndarray else np.asarray(column)
             lists[key] = column.tolist()
         self._digest.add_table(stream, number, arrays)
         length = len(next(iter(lists.values()), ()))
