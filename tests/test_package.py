@@ -22,6 +22,13 @@ def test_a_stage_does_not_bring_the_libraries_of_the_others():
     assert not imported_by("from bluesky_ext import ImageProcessor") & {"trackpy", "matplotlib", "tiled", "distributed"}
 
 
+def test_the_engine_and_the_adapters_are_light():
+    # Every stage imports the engine. Databases, images and tables bring their libraries when there are some.
+    heavy = {"bluesky_tiled_plugins", "databroker", "h5py", "numba", "pandas", "scipy", "tiled"}
+    for room in ("engine", "storage.adapters"):
+        assert not imported_by(f"import bluesky_ext.{room}") & heavy
+
+
 @pytest.mark.parametrize("name", bluesky_ext.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(bluesky_ext, name) is not None

@@ -18,12 +18,13 @@ from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.engine import DerivedRun, Reduce, as_image, as_source
+from bluesky_ext.engine import DerivedRun, Reduce, as_image
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
 from bluesky_ext.peaks.windows import GRAIN
+from bluesky_ext.storage import as_source
 
 NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
 STALE = (
@@ -216,7 +217,7 @@ class CrystalMapper(Reduce):
         Parameters
         ----------
         source : Recording, path, run, list or function
-            The documents, as `bluesky_ext.engine.as_source` takes them.
+            The documents, as `bluesky_ext.as_source` takes them.
         """
         if isinstance(source, Iterator):
             raise TypeError(f"{source!r} can be read only once: give a list, a Recording, a run or a function")

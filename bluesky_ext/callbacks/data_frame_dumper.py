@@ -10,15 +10,15 @@ from typing import Any
 import pandas as pd
 from event_model import compose_run
 
-from bluesky_ext.engine import as_sink
 from bluesky_ext.engine.documents.descriptors import data_key
+from bluesky_ext.storage import as_sink
 
 #: Rows of one event_page.
 PAGE = 10_000
 
 
 class DataFrameDumper:
-    """What saves a table as a run, a row an event, where documents are taken.
+    """A writer of tables: each is saved as a run, one event for each row.
 
     Parameters
     ----------

@@ -10,9 +10,10 @@ from event_model import unpack_event_page
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun, as_source
+from bluesky_ext.engine import DerivedRun
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
+from bluesky_ext.storage import as_source
 
 #: Rows of one emitted page: enough to be quick in a store, few enough to be light on the way.
 PAGE = 10_000

@@ -7,7 +7,6 @@ from bluesky_ext.engine.documents.derive import DerivedRun
 from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image
-from bluesky_ext.engine.recording.adapters import as_sink, as_source
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.engine.stages.compose import Composed, compose
@@ -25,11 +24,9 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "Composed",
     "Lanes",
     "compose",
-    # sources and sinks
+    # runs in files
     "Recorder",
     "Recording",
-    "as_sink",
-    "as_source",
     # what they are made of
     "DerivedRun",
     "FrameNotAvailable",

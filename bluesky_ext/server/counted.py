@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.recording.adapters import Pair
+from bluesky_ext.storage.adapters import Pair
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from bluesky_ext.engine.documents.open_runs import PARENT, REFERENCES
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference
-from bluesky_ext.engine.recording.adapters import Pair
+from bluesky_ext.storage.adapters import Pair
 
 
 def filled(

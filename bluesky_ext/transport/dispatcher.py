@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.recording.adapters import as_source
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
+from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 from bluesky_ext.transport.receiver import Message, Receiver

@@ -2,25 +2,285 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.plans import count
+from event_model import DocumentNames, compose_run
 from ophyd.sim import SynSignal, hw
 from runs import Docs, assert_same, feed, images, run_of, uid_of
 
 from bluesky_ext import Recorder, Recording
 from bluesky_ext.storage import Saver, as_sink, as_source, documents
 
+IMAGE = np.arange(12, dtype=np.uint16).reshape(3, 4)
+DATA_KEYS = {
+    "x": {"source": "PV:x", "dtype": "number", "shape": []},
+    "image": {"source": "PV:image", "dtype": "array", "shape": [3, 4], "dtype_numpy": "<u2"},
+}
+
+
+def documents_of(uid: str = "run", time: float = 1.0, n_events: int = 2) -> list[tuple[str, Any]]:
+    run = compose_run(uid=uid, time=time)
+    described = run.compose_descriptor(name="primary", data_keys=DATA_KEYS)
+    stamps = {"x": time, "image": time}
+    events = [
+        described.compose_event(data={"x": float(n), "image": IMAGE + n}, timestamps=stamps, validate=False)
+        for n in range(n_events)
+    ]
+    start, stop = ("start", run.start_doc), ("stop", run.compose_stop())
+    return [start, ("descriptor", described.descriptor_doc), *(("event", event) for event in events), stop]
+
+
+NAMES = ["start", "descriptor", "event", "event", "stop"]
+
+
+def names(source: object) -> list[str]:
+    pairs = list(as_source(source))
+    assert all(type(name) is str for name, _ in pairs)
+    return [name for name, _ in pairs]
+
+
+def uids(source: object) -> list[str]:
+    return [document["uid"] for name, document in as_source(source) if name == "start"]
+
 
 @pytest.fixture
-def docs() -> Docs:
-    return run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(3)])
+def directory(tmp_path: Path) -> Path:
+    """Three recordings, whose names are not in the order of their times."""
+    with Recorder(tmp_path) as recorder:
+        for uid, time in (("a", 30.0), ("b", 10.0), ("c", 20.0)):
+            for name, document in documents_of(uid, time):
+                recorder(name, document)
+    return tmp_path
 
 
-def test_a_catalogue_is_a_sink_and_its_run_a_source_that_can_be_read_again(catalog, docs) -> None:
+def test_a_path_of_a_recording_is_a_source(directory) -> None:
+    for path in (directory / "a.bsrec", str(directory / "a.bsrec"), Recording(directory / "a.bsrec")):
+        source = as_source(path)
+        assert [name for name, _ in source] == [name for name, _ in source] == NAMES
+        assert uids(path) == ["a"]
+
+
+def test_a_path_of_json_is_a_source(tmp_path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text("".join(json.dumps([name, {"uid": name}]) + "\n" for name in NAMES))
+    assert names(path) == NAMES
+
+
+def test_a_directory_is_a_source_of_its_runs_in_order_of_time(directory) -> None:
+    source = as_source(directory)
+    for _ in range(2):
+        assert [document["uid"] for name, document in source if name == "start"] == ["b", "c", "a"]
+    assert names(str(directory)) == 3 * NAMES
+
+
+def test_a_path_from_the_home_directory_is_found(directory, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(directory))
+    assert uids("~/a.bsrec") == ["a"]
+
+
+def test_a_path_where_nothing_is_is_refused_at_once(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        as_source(tmp_path / "nothing.bsrec")
+    with pytest.raises(FileNotFoundError, match=f"no recording in {tmp_path}"):
+        as_source(tmp_path)
+
+
+@pytest.mark.parametrize("adapt", [as_source, as_sink])
+def test_an_address_is_no_path(adapt, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError, match="'http://localhost:8000' is an address, not a path"):
+        adapt("http://localhost:8000")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_generator_function_is_a_source_that_can_be_read_again() -> None:
+    pairs = documents_of()
+
+    def generate(first: int = 0) -> Iterator[tuple[str, Any]]:
+        yield from pairs[first:]
+
+    source = as_source(generate)
+    assert list(source) == list(source) == pairs
+    assert list(as_source(lambda *args, **kwargs: pairs)) == pairs
+
+
+def test_iterables_of_pairs_are_sources() -> None:
+    pairs = documents_of()
+    assert list(as_source(pairs)) == pairs
+    assert list(as_source(iter(pairs))) == pairs
+    assert list(as_source(deque(pairs))) == pairs
+    assert list(as_source([list(pair) for pair in pairs])) == pairs
+
+
+def test_names_are_plain_whatever_they_were() -> None:
+    pairs = [(DocumentNames[name], document) for name, document in documents_of()]
+    assert names(pairs) == NAMES
+    received: list = []
+    as_sink(received)(*pairs[0])
+    as_sink(lambda name, document: received.append((name, document)))(*pairs[0])
+    assert [(type(name), name) for name, _ in received] == [(str, "start")] * 2
+
+
+class Run:
+    """As the runs of the databases: it can be called, but not for documents."""
+
+    def __init__(self, pairs: list) -> None:
+        self.pairs = pairs
+        self.filled: list = []
+
+    def __call__(self) -> Run:
+        return self
+
+
+class RunThatMayFill(Run):
+    def documents(self, fill: bool = False) -> Iterator[tuple[str, Any]]:
+        if fill:
+            raise NotImplementedError("documents(fill=True) is not supported")
+        yield from self.pairs
+
+
+class RunThatMustBeTold(Run):
+    def documents(self, *, fill: str, strict_order: bool = True) -> Iterator[tuple[str, Any]]:
+        if fill != "no":
+            raise ValueError(f"Invalid fill option: {fill}")
+        yield from self.pairs
+
+
+class RunThatCannotFill(Run):
+    def documents(self) -> Iterator[tuple[str, Any]]:
+        yield from self.pairs
+
+
+@pytest.mark.parametrize("kind", [RunThatMayFill, RunThatMustBeTold, RunThatCannotFill])
+def test_a_run_of_a_database_is_a_source(kind) -> None:
+    pairs = documents_of()
+    source = as_source(kind(pairs))
+    assert list(source) == list(source) == pairs
+
+
+@pytest.mark.parametrize("stop", [{}, None])
+def test_the_empty_stop_of_a_run_without_one_is_left_out(stop) -> None:
+    pairs = documents_of()[:-1]
+    assert list(as_source(RunThatMayFill([*pairs, ("stop", stop)]))) == pairs
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "builtins.int is no source of documents: give a path, a run, an iterable"),
+        (None, "builtins.NoneType is no source"),
+        ({"start": {}}, "builtins.dict is no source"),
+        (lambda run: [], "builtins.function is no source"),
+        (RunEngine(), "bluesky.run_engine.RunEngine gives documents only while they are made: subscribe to it"),
+    ],
+    ids=["int", "none", "dict", "function", "run engine"],
+)
+def test_what_is_no_source_is_refused_at_once(source, message) -> None:
+    with pytest.raises(TypeError) as error:
+        as_source(source)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("item", ["ab", 3, ("start",), ("start", 3), (3, {}), ("start", {}, 1)])
+def test_what_is_no_pair_is_refused_when_it_comes(item) -> None:
+    source = iter(as_source([("start", {}), item]))
+    assert next(source) == ("start", {})
+    with pytest.raises(TypeError, match=f"the source gave builtins.{type(item).__name__}, not a pair"):
+        next(source)
+
+
+def test_documents_may_be_any_mapping() -> None:
+    start = MappingProxyType({"uid": "run"})
+    assert list(as_source([("start", start)])) == [("start", start)]
+
+
+def test_a_list_is_a_sink() -> None:
+    received: list = []
+    run_engine = RunEngine(call_returns_result=False)
+    run_engine(count([hw().det]), as_sink(received))
+    assert [name for name, _ in received] == ["start", "descriptor", "event", "stop"]
+    queue: deque = deque(maxlen=1)
+    as_sink(queue)("stop", {"uid": "s"})
+    assert list(queue) == [("stop", {"uid": "s"})]
+
+
+def test_a_directory_is_a_sink_that_records(tmp_path) -> None:
+    camera = SynSignal(func=lambda: IMAGE, name="camera")
+    run_engine = RunEngine(call_returns_result=False)
+    for path in (tmp_path / "path", str(tmp_path / "text")):
+        sink = as_sink(path)
+        assert isinstance(sink, Recorder)
+        run_engine(count([camera]), sink)
+        (recording,) = Recording.find(path)
+        assert recording.complete
+        image = next(document for name, document in recording if name == "event")["data"]["camera"]
+        assert image.dtype == np.uint16
+        np.testing.assert_array_equal(image, IMAGE)
+
+
+def test_a_function_and_a_stage_are_sinks() -> None:
+    received: list = []
+
+    class Stage:
+        def __call__(self, name: str, document: dict) -> None:
+            received.append((name, document))
+
+        def subscribe(self, function: object) -> None: ...
+
+    document = {"uid": "run"}
+    as_sink(Stage())("start", document)
+    assert received == [("start", document)]
+    assert received[0][1] is document
+
+
+def test_the_error_of_a_sink_is_not_swallowed() -> None:
+    def sink(name: str, document: dict) -> None:
+        raise RuntimeError("full")
+
+    with pytest.raises(RuntimeError, match="full"):
+        as_sink(sink)("start", {})
+
+
+class Broker:
+    """As databroker.v1.Broker: a call is a search."""
+
+    def __init__(self) -> None:
+        self.inserted: list = []
+
+    def __call__(self, text_search: str | None = None, **kwargs: object) -> list:
+        raise AssertionError("searched")
+
+    def insert(self, name: str, document: dict) -> None:
+        self.inserted.append((name, document))
+
+
+def test_a_broker_is_a_sink_by_its_insert_and_pages_stay_pages() -> None:
+    broker = Broker()
+    page = {"descriptor": "d", "seq_num": [1, 2], "data": {"x": [1.0, 2.0]}}
+    as_sink(broker)(DocumentNames.event_page, page)
+    assert broker.inserted == [("event_page", page)]
+    with pytest.raises(TypeError, match="Broker holds many runs: give one of them"):
+        as_source(broker)
+
+
+@pytest.mark.parametrize("sink", [3, None, {}, (), RunThatMayFill([])])
+def test_what_is_no_sink_is_refused_at_once(sink) -> None:
+    with pytest.raises(TypeError, match="is no sink of documents: give a function") as error:
+        as_sink(sink)
+    assert "\n" not in str(error.value)
+
+
+def test_a_catalogue_is_a_sink_and_its_run_a_source_that_can_be_read_again(catalog) -> None:
+    docs = run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(3)])
     sink = as_sink(catalog)
     assert isinstance(sink, Saver)
     feed(sink, docs)
@@ -33,36 +293,36 @@ def test_a_catalogue_is_a_sink_and_its_run_a_source_that_can_be_read_again(catal
         as_sink(catalog[uid_of(docs)])
 
 
-def test_recordings_lists_and_functions_are_what_they_were(docs, tmp_path) -> None:
-    received: Docs = []
-    sinks = [as_sink(tmp_path), as_sink(received), as_sink(lambda name, document: received.append((name, document)))]
-    assert isinstance(sinks[0], Recorder)
-    for sink in sinks:
-        feed(sink, docs)
-    assert_same(docs + docs, received)
-    for source in (tmp_path, Recording(tmp_path / f"{uid_of(docs)}.bsrec"), docs, lambda: iter(docs)):
-        assert_same(docs, list(as_source(source)))
+def plain(value: object) -> object:
+    """As event_model.sanitize_doc does it, as databases do to documents."""
+    return json.loads(json.dumps(value, default=lambda array: array.tolist()))
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_databroker_is_a_sink_and_its_headers_are_sources() -> None:
+    v1 = pytest.importorskip("databroker.v1")
+    database = v1.temp()
+    pairs = documents_of("header")
+    sink = as_sink(database)
+    for name, document in pairs:
+        sink(name, document)
+    header = database["header"]
+    assert names(header) == NAMES
+    events = [plain(document["data"]) for name, document in as_source(header) if name == "event"]
+    assert events == [{"x": float(n), "image": (IMAGE + n).tolist()} for n in range(2)]
+    with pytest.raises(TypeError, match="holds many runs"):
+        as_source(database)
+    run = database.v2["header"]
+    first, second, *pages, last = names(run)
+    assert (first, second, set(pages), last) == ("start", "descriptor", {"event_page"}, "stop")
+    rows = [x for name, document in as_source(run) if name == "event_page" for x in document["data"]["x"]]
+    assert rows == [0.0, 1.0]
+    with pytest.raises(TypeError, match="is no sink of documents"):
+        as_sink(run)
 
 
 def nested(document: dict) -> list:
     return [value for value in document.values() if isinstance(value, Mapping)]
-
-
-class Broker:
-    def __init__(self) -> None:
-        self.inserted: Docs = []
-
-    def __call__(self) -> list:
-        raise AssertionError("searched")
-
-    def insert(self, name: str, document: dict) -> None:
-        self.inserted.append((name, document))
-
-
-def test_a_broker_is_a_sink_by_its_insert(docs) -> None:
-    broker = Broker()
-    feed(as_sink(broker), docs)
-    assert broker.inserted == docs
 
 
 def test_a_run_that_tiled_writer_saved(catalog) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from bluesky import RunEngine
-from runs import Docs, assert_same, feed
+from bluesky.plans import grid_scan
+from runs import Docs, assert_same, feed, uid_of
 
-from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext import CrystalMap, CrystalMapper, DataFrameDumper, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.sim import Beamline, beamline
 from bluesky_ext.storage import documents, read, save
 
@@ -112,3 +114,52 @@ def test_a_saved_run_gives_what_the_live_run_gave(catalog, inline, tmp_path) -> 
     if inline:
         assert read(catalog[uid])["dark"][KEY].dtype == np.uint16
     sink.close()
+
+
+@pytest.fixture
+def no_slow_reading(monkeypatch) -> None:
+    """Tiled's own documents(), which sends images as JSON, is not called."""
+
+    def documents(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError("read by run.documents()")
+
+    monkeypatch.setattr("bluesky_tiled_plugins.clients.bluesky_run._BlueskyRunSQL.documents", documents)
+
+
+@pytest.mark.usefixtures("no_slow_reading")
+def test_stages_read_a_stored_run_as_it_was_saved(embedded, tmp_path) -> None:
+    b = beamline(1, (128, 128), n_grains=2)
+    raw: Docs = []
+    peaks: Docs = []
+    tracker = PeakTracker(KEY, 11, minmass=700)
+    tracker.subscribe(lambda name, document: peaks.append((name, document)))
+    with save(embedded, backup=tmp_path) as sink:
+        run_engine = RunEngine(call_returns_result=False)
+        run_engine.subscribe(tracker)
+        tracker.subscribe(sink)
+        run_engine.subscribe(sink)
+        run_engine(grid_scan([b.detector], b.y, -1, 1, 3, b.x, -1, 1, 4), lambda *pair: raw.append(pair))
+    assert embedded[uid_of(raw)].metadata["stop"]
+
+    # The windows are found at the stop, and the images read again for them.
+    mapper = CrystalMapper(KEY, 11, half_width=5, n_windows=3, db=embedded)
+    feed(mapper, raw)
+    expected = CrystalMapper(KEY, 11, half_width=5, n_windows=3).replay(raw)
+    assert expected.sizes["grain"] == 3
+    xr.testing.assert_identical(mapper.dataset, expected)
+
+    # The rows are in the catalogue already: only the start and the stop come by.
+    linker = TrackLinker(search_range=5, memory=20, db=embedded)
+    feed(linker, [peaks[0], peaks[-1]])
+    live = TrackLinker(search_range=5, memory=20)
+    feed(live, peaks)
+    assert len(live.tracks) > 10
+    pd.testing.assert_frame_equal(linker.tracks, live.tracks)
+
+
+def test_a_table_is_dumped_as_all_runs_are_saved(embedded, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("bluesky_tiled_plugins.TiledWriter", None)
+    table = pd.DataFrame({"x": [1.5, 2.5], "name": ["a", "b"]})
+    uid = DataFrameDumper(embedded).dump_df(table)
+    pages = [document for name, document in documents(embedded[uid]) if name == "event_page"]
+    assert [page["data"] for page in pages] == [{"x": [1.5, 2.5], "name": ["a", "b"]}]
