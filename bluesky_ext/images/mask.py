@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_ext.images.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 
-@kernel
+@kernel()
 def _select(image: np.ndarray, mask: np.ndarray, fill: np.ndarray, out: np.ndarray) -> None:
     """Fill `out` (k, n) with the image (k, n) where the mask (n,) is True, and with `fill` (1,) elsewhere."""
     value = fill[0]

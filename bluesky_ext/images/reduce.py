@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_ext.images.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 CHUNK = 16384
 """Pixels that are summed at a time: their sums stay in the second cache, and each frame is read in long pieces."""
@@ -41,20 +41,20 @@ def _sum_dtype(dtype: np.dtype, n_frames: int) -> np.dtype | None:
     return np.dtype(np.int64) if largest <= 2**53 else None
 
 
-@kernel
+@kernel()
 def _add(sums: np.ndarray, frame: np.ndarray) -> None:
     for i in range(sums.size):
         sums[i] += frame[i]
 
 
-@kernel
+@kernel()
 def _add_four(sums: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> None:
     """Four frames for one reading and writing of the sums; one after the other, as floats need it."""
     for i in range(sums.size):
         sums[i] = sums[i] + a[i] + b[i] + c[i] + d[i]
 
 
-@kernel
+@kernel()
 def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: float, out: np.ndarray) -> None:
     for i in range(out.size):
         value = sums[i] / divisor - background[i]
@@ -62,7 +62,7 @@ def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: floa
         out[i] = lowest if value < lowest else value
 
 
-@kernel
+@kernel()
 def reduce_stack(frames: np.ndarray, background: np.ndarray, lowest: float, sums: np.ndarray, out: np.ndarray) -> None:
     """Mean of the frames (k, n) minus the background, at least `lowest`, into `out` (n,) float64.
 

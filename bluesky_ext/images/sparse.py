@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_ext.images.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 from bluesky_ext.images.mask import check_mask
 
 #: Pixels are numbered in 32 bits: half the size of what numpy numbers them in.
@@ -16,13 +16,13 @@ LARGEST = 2**32
 CHUNK = 32768
 
 
-@kernel
+@kernel()
 def _compare(values: np.ndarray, mask: np.ndarray, flags: np.ndarray) -> None:
     for i in range(flags.size):
         flags[i] = np.uint8(values[i] != 0) & mask[i]
 
 
-@kernel
+@kernel()
 def _gather(
     values: np.ndarray,
     mask: np.ndarray,

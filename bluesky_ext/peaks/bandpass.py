@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from trackpy.masks import gaussian_kernel
 
-from bluesky_ext.peaks.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 EXACT, SINGLE, INTEGER = 0, 1, 2
 """How a boxcar average is stored: as it is, rounded to float32, or without its fraction."""

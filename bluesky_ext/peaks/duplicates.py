@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import KDTree
 
-from bluesky_ext.peaks.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 
 @kernel()

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from trackpy.linking import Linker, SubnetOversizeException
 from trackpy.linking.subnet import HashKDTree
 
-from bluesky_ext.peaks.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 
 class LinkerState(NamedTuple):

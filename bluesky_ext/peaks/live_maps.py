@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bluesky_ext.peaks.kernel import kernel
+from bluesky_ext._kernel import kernel
 
 
 class BrightTracks(NamedTuple):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import trackpy
 
-from bluesky_ext.peaks.kernel import as_input
+from bluesky_ext._kernel import as_input
 from bluesky_ext.peaks.mask import as_mask, fill_masked, on_masked
 from bluesky_ext.peaks.parameters import Axes, LocateParameters
 from bluesky_ext.peaks.search import FAST_DTYPES, passing, search, without_nonfinite

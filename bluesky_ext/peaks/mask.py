@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_ext.peaks.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 
 def as_mask(mask: npt.ArrayLike, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from trackpy.masks import binary_mask, x_squared_masks
 
-from bluesky_ext.peaks.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 
 @kernel()

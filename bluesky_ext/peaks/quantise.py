@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bluesky_ext.peaks.kernel import kernel
+from bluesky_ext._kernel import kernel
 
 
 def top_of(dtype: np.dtype) -> int:

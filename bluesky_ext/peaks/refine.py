@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from trackpy.masks import binary_mask, cosmask, r_squared_mask, sinmask, x_squared_masks
 
-from bluesky_ext.peaks.kernel import as_input, kernel
+from bluesky_ext._kernel import as_input, kernel
 
 SHIFT = 0.6
 """The neighbourhood moves on by a pixel as long as the centre of mass is further than this from its middle."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bluesky_ext._kernel import as_input
 from bluesky_ext.peaks.bandpass import INTEGER, bandpass, gaussian_weights, storage_of
 from bluesky_ext.peaks.buffers import thread_buffers
 from bluesky_ext.peaks.duplicates import duplicates
-from bluesky_ext.peaks.kernel import as_input
 from bluesky_ext.peaks.mask import blank_masked, fill_masked, on_masked
 from bluesky_ext.peaks.maxima import maxima
 from bluesky_ext.peaks.noise import measure_noise, position_error

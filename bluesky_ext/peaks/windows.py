@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from bluesky_ext._kernel import as_input, kernel
 from bluesky_ext.peaks.crystal_map import GRAIN, check_scan, scan_indices
-from bluesky_ext.peaks.kernel import as_input, kernel
 
 EDGES = ("y_start", "y_stop", "x_start", "x_stop")
 #: Names in a dataset of maps that no column of the windows and no axis of the scan may have.

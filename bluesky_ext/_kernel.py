@@ -1,4 +1,4 @@
-"""How the numerical kernels of this room are compiled, and the arrays they are given."""
+"""How numerical kernels are compiled, and the arrays that they take."""
 
 from __future__ import annotations
 
