@@ -18,7 +18,7 @@ from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.engine import DerivedRun, Reduce, as_image
+from bluesky_ext.engine import DerivedRun, Reduce, image_of
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
@@ -284,11 +284,7 @@ class CrystalMapper(Reduce):
 
     def _image(self, state: _Mapping, event: Mapping[str, Any]) -> np.ndarray:
         """The mean image of an event, if it is one of the scan."""
-        frames = as_image(event["data"][self._data_key])
-        if frames.ndim < 2 or frames.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{self._data_key} is no image: shape {frames.shape}, dtype {frames.dtype}; give the key of an image"
-            )
+        frames = image_of(event["data"], self._data_key)
         image = mean_frame(frames)
         if state.shape is None:  # diameter, windows and scan are tried on the first image
             if self._maps.known is None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.engine import as_image
+from bluesky_ext.engine import image_of
 from bluesky_ext.images import apply_mask, check_mask, read_image, reduce_frames, warm_up, warm_up_masking
 from bluesky_ext.masks.given import GivenMasks, UsedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -52,11 +52,7 @@ class _Process:
         dark_seq_num: int | None = None,
         mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        frames = as_image(data[self.data_key])
-        if frames.ndim < 2 or frames.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{self.data_key} is no image: shape {frames.shape}, dtype {frames.dtype}; give the key of an image"
-            )
+        frames = image_of(data, self.data_key)
         mask = self.mask if mask is None else mask
         if mask is not None:
             check_mask(mask, frames.shape[-2:])
@@ -145,7 +141,7 @@ class ImageProcessor(MaskedMap):
         if self._dark_stream is None:
             return (None, None, *mask) if mask else ()
         if stream == self._dark_stream:
-            image = reduce_frames(as_image(event["data"][self.data_key]))
+            image = reduce_frames(image_of(event["data"], self.data_key))
             state.darks.append(_Dark(event["time"], event["seq_num"], image))
             return None, None, *mask
         # By time and not by arrival: a store may give all the darks of a run before all the rest.

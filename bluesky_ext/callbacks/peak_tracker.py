@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Rows, as_image
+from bluesky_ext.engine import Rows, image_of
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.given import GivenMasks
@@ -26,11 +26,7 @@ class _Locate:
     mask: np.ndarray | None = None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> Rows:
-        image = as_image(data[self.data_key])
-        if image.ndim < 2 or image.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{self.data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image"
-            )
+        image = image_of(data, self.data_key)
         if image.ndim > 2:
             image = mean_frame(image)
         used = self.mask if mask is None else mask

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import as_image
+from bluesky_ext.engine import image_of
 from bluesky_ext.images import sparsify, warm_up_sparse
 from bluesky_ext.masks.given import GivenMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -25,11 +25,7 @@ class _Sparsify:
     mask: np.ndarray | None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
-        image = as_image(data[self.data_key])
-        if image.ndim < 2 or image.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{self.data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image"
-            )
+        image = image_of(data, self.data_key)
         index, value = sparsify(image, self.mask if mask is None else mask)
         return {
             self.data_key: None,

@@ -6,7 +6,7 @@ Stages are built on `Map` and `Reduce`; everything else here is what these stand
 from bluesky_ext.engine.documents.derive import DerivedRun
 from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.engine.executors.lanes import Lanes
-from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image
+from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image, image_of
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.engine.stages.compose import Composed, compose
@@ -33,4 +33,5 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "Stats",
     "as_image",
     "frames_of",
+    "image_of",
 ]

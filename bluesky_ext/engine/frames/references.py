@@ -198,5 +198,19 @@ def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     return value
 
 
+def image_of(data: Mapping[str, Any], data_key: str) -> np.ndarray:
+    """Return the image that an event's data has under a key, read if it is a reference: (..., ny, nx), real numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is no image; the message names the key.
+    """
+    image = as_image(data[data_key])
+    if image.ndim < 2 or image.dtype.kind not in "biuf":
+        raise ValueError(f"{data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image")
+    return image
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
