@@ -17,7 +17,7 @@ from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun, frames_of
+from bluesky_ext.engine import DerivedRun, Reduce, frames_of, split_options
 from bluesky_ext.peaks import LiveMaps, StreamLinker, crystal_maps, scan_indices, warm_up_live_maps
 
 PARTICLE = "particle"
@@ -91,7 +91,8 @@ class CrystalMap(TrackReduce):
     stream_name, t_column
         As for `TrackLinker`.
     **link_kwargs
-        Any keyword of `trackpy.link`, and ``on_error``, ``stale_after``, ``max_open_runs``.
+        Any keyword of `trackpy.link` (``memory``, ``adaptive_stop`` and so on), and of `bluesky_ext.engine.Reduce`
+        (``on_error`` and so on).
 
     Examples
     --------
@@ -114,7 +115,7 @@ class CrystalMap(TrackReduce):
         t_column: str = "frame",
         **link_kwargs: Any,
     ) -> None:
-        options = {key: link_kwargs.pop(key) for key in _OPTIONS if key in link_kwargs}
+        options, link_kwargs = split_options(Reduce, link_kwargs)
         if max_maps < 1:
             raise ValueError(f"max_maps={max_maps!r}: give a number of maps above 0")
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
@@ -226,5 +227,3 @@ class CrystalMap(TrackReduce):
 
 
 _NO_TRACKS = pd.DataFrame(np.empty((0, 3)), columns=pd.Index(["value", "frame", PARTICLE]))
-
-_OPTIONS = ("on_error", "hash_images", "stale_after", "max_open_runs")

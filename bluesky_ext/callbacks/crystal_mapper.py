@@ -18,7 +18,7 @@ from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.engine import DerivedRun, Reduce, image_of
+from bluesky_ext.engine import DerivedRun, Reduce, image_of, split_options
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
@@ -90,10 +90,10 @@ class CrystalMapper(Reduce):
         The stream of the frames.
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
-    on_error, handlers, root_map, patience, hash_images, stale_after, max_open_runs
-        As for `bluesky_ext.engine.Stage`; here images, which are few, count in the sha256 unless told otherwise.
     **locate_kwargs
-        Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
+        Any keyword of `trackpy.locate` (``minmass``, ``separation``, ``percentile``, ``topn`` and so on), and of
+        `bluesky_ext.engine.Reduce` (``on_error``, ``handlers`` and so on); here images, which are few, count in the
+        sha256 unless ``hash_images=False``.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class CrystalMapper(Reduce):
         **locate_kwargs: Any,
     ) -> None:
         # A few images once a run, not one for each event: their hash is worth its time.
-        options = {"hash_images": True} | {key: locate_kwargs.pop(key) for key in _OPTIONS if key in locate_kwargs}
+        options, locate_kwargs = split_options(Reduce, {"hash_images": True, **locate_kwargs})
         if isinstance(windows, CrystalMapper):
             windows = windows.windows
             if windows is None:
@@ -146,6 +146,7 @@ class CrystalMapper(Reduce):
         self._stream_name = stream_name
         self._directory = None if directory is None else Path(directory)
         self._db = db
+        self._options = options
         self._replayed: Any = None
         warm_up_images()
         warm_up(("float64",), diameter)
@@ -343,9 +344,5 @@ class CrystalMapper(Reduce):
     def _stored(self, state: _Mapping) -> StoredRun:
         uid = state.start["uid"]
         documents = as_source(stored_in(self._db, uid)) if self._replayed is None else self._replayed
-        about = {"data_keys": self.data_keys, "handlers": self._handlers, "root_map": self._root_map}
-        about["patience"] = self._patience
-        return StoredRun(documents, uid, self._stream_name, name=f"{self.name}, second pass", **about)
-
-
-_OPTIONS = ("on_error", "handlers", "root_map", "patience", "hash_images", "stale_after", "max_open_runs")
+        about = {"name": f"{self.name}, second pass", "data_keys": self.data_keys, "on_error": "log"}
+        return StoredRun(documents, uid, self._stream_name, **{**self._options, **about})

@@ -133,8 +133,8 @@ class TrackReduce(Reduce):
         The keywords of `bluesky_ext.peaks.StreamLinker`.
     stream_name : str
         The stream of the peaks.
-    parameters, on_error, hash_images, stale_after, max_open_runs
-        As for `bluesky_ext.engine.Stage`.
+    **stage
+        As for `bluesky_ext.engine.Reduce`.
     """
 
     def __init__(self, link: Mapping[str, Any], *, stream_name: str, **stage: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Rows, image_of
+from bluesky_ext.engine import Map, Rows, image_of, split_options
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.given import GivenMasks
@@ -55,11 +55,9 @@ class PeakTracker(MaskedMap):
         on one is left out; see `bluesky_ext.peaks.locate`.
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
-    executor, max_in_flight, on_error, handlers, root_map, patience, hash_images, stale_after,
-    max_open_runs
-        As for `bluesky_ext.engine.Map`.
     **locate_kwargs
-        Any keyword of `trackpy.locate`: ``minmass``, ``separation``, ``percentile``, ``topn`` and so on.
+        Any keyword of `trackpy.locate` (``minmass``, ``separation``, ``percentile``, ``topn`` and so on), and of
+        `bluesky_ext.engine.Map` (``executor``, ``on_error`` and so on).
 
     Examples
     --------
@@ -80,7 +78,7 @@ class PeakTracker(MaskedMap):
         registry: Any = None,
         **locate_kwargs: Any,
     ) -> None:
-        options = {key: locate_kwargs.pop(key) for key in _OPTIONS if key in locate_kwargs}
+        options, locate_kwargs = split_options(Map, locate_kwargs)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else GivenMasks(mask, registry)
         warm_up_images()
@@ -93,9 +91,3 @@ class PeakTracker(MaskedMap):
             data_keys=(data_key,),
             **options,
         )
-
-
-_OPTIONS = (
-    *("executor", "max_in_flight", "on_error", "handlers", "root_map", "patience"),
-    *("hash_images", "stale_after", "max_open_runs"),
-)

@@ -10,7 +10,7 @@ from event_model import unpack_event_page
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun
+from bluesky_ext.engine import DerivedRun, Reduce, split_options
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
 from bluesky_ext.storage import as_source
@@ -37,10 +37,9 @@ class TrackLinker(TrackReduce):
         The stream of the peaks.
     t_column : str
         The column that numbers the frames.
-    on_error, stale_after, max_open_runs
-        As for `bluesky_ext.engine.Stage`.
     **link_kwargs
-        Any keyword of `trackpy.link`: ``memory``, ``adaptive_stop``, ``pos_columns`` and so on.
+        Any keyword of `trackpy.link` (``memory``, ``adaptive_stop``, ``pos_columns`` and so on), and of
+        `bluesky_ext.engine.Reduce` (``on_error`` and so on).
 
     Examples
     --------
@@ -57,7 +56,7 @@ class TrackLinker(TrackReduce):
         t_column: str = "frame",
         **link_kwargs: Any,
     ) -> None:
-        options = {key: link_kwargs.pop(key) for key in _OPTIONS if key in link_kwargs}
+        options, link_kwargs = split_options(Reduce, link_kwargs)
         self._db = db
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
         StreamLinker(**link)  # refuses a bad keyword now, not at the first frame
@@ -98,6 +97,3 @@ class TrackLinker(TrackReduce):
                     stream = names[event["descriptor"]]
                     run.received[stream].note(event["seq_num"])
                     self.reduce(run.state, stream, event)
-
-
-_OPTIONS = ("on_error", "hash_images", "stale_after", "max_open_runs")

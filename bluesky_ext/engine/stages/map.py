@@ -75,14 +75,14 @@ class Map(Stage):
     ----------
     kernel : callable
         As above.
-    parameters, data_keys, on_error, handlers, root_map, patience, stale_after, max_open_runs
-        As for `Stage`.
     executor : concurrent.futures.Executor, Lanes or callable, optional
         Where the kernel runs; here, at once, if None. The executor is its owner's to shut down; what it loses when it
         breaks has failed. A function that makes one is called at the start of the first run and whenever the executor
         broke: then what was in flight is sent once more. What it made is shut down by `close`.
     max_in_flight : int
         How many events may be under way at once; the next one waits.
+    **stage
+        ``parameters``, ``data_keys``, ``on_error`` and so on, as for `Stage`.
     """
 
     #: Whether the kernel returns `Rows`.
