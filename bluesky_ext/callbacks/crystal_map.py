@@ -205,7 +205,7 @@ class CrystalMap(TrackReduce):
             one = dataset.isel(grain=grain)
             derived.event("primary", None, {"map": one["maps"].values, **{name: one[name].item() for name in about}})
         if self._directory is not None:
-            save(dataset, self._directory / f"{dataset.attrs['original_run_uid']}.nc")
+            save(dataset, self._directory)
         if errors:  # when all that could be linked is out
             with self.naming_the_range():
                 raise errors[0]

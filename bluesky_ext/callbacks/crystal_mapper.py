@@ -310,7 +310,7 @@ class CrystalMapper(Reduce):
         dark, light = images
         derived.event("light_dark", None, {"light": light, "dark": dark, "n_frames": len(state.extremes.frames)})
         if self._directory is not None:
-            save(dataset, self._directory / f"{dataset.attrs['original_run_uid']}-windows.nc")
+            save(dataset, self._directory, "-windows")
 
     # The second look
 

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import xarray as xr
 
+from bluesky_ext.engine.documents.file_name import file_name
 
-def save(dataset: xr.Dataset, path: Path) -> None:
-    """Save a dataset as NetCDF 4, which is HDF5; a file that has this name is whole, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+
+def save(dataset: xr.Dataset, directory: Path, ending: str = "") -> None:
+    """Save the dataset of a run as NetCDF 4, which is HDF5, in ``<uid of the scan><ending>.nc``.
+
+    A file of this name is whole, whatever happens meanwhile.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{file_name(str(dataset.attrs['original_run_uid']))}{ending}.nc"
     unfinished = path.with_name(f"{path.name}.tmp")
-    dataset.to_netcdf(unfinished, engine="h5netcdf")
-    unfinished.replace(path)
+    try:
+        dataset.to_netcdf(unfinished, engine="h5netcdf")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

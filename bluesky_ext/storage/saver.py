@@ -15,6 +15,7 @@ from typing import Any, Self
 from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
+from bluesky_ext.engine.documents.file_name import file_name
 from bluesky_ext.engine.documents.open_runs import PARENT
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.recorder import Recorder
@@ -24,7 +25,7 @@ from bluesky_ext.storage.follower import Follower
 from bluesky_ext.storage.lock import Lock
 from bluesky_ext.storage.spelled import spelled
 from bluesky_ext.storage.stored import is_run
-from bluesky_ext.storage.writer import RunExistsError, RunWriter, key_of
+from bluesky_ext.storage.writer import RunExistsError, RunWriter
 
 __all__ = ["Saver", "save"]
 
@@ -232,7 +233,7 @@ class _Run:
         self.uids = {uid}
         self._saver = saver
         # A name of its own: a backup that is left of this run may be what is saved again.
-        self._path = saver.backup / f"{key_of(uid)}-{secrets.token_hex(4)}{SUFFIX}"
+        self._path = saver.backup / f"{file_name(uid)}-{secrets.token_hex(4)}{SUFFIX}"
         self._writer = RunWriter(
             saver.catalog, replace_incomplete=saver.replace_incomplete, backup=self._path if backed_up else None
         )

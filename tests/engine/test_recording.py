@@ -265,8 +265,8 @@ def test_a_run_that_is_open_is_not_opened_again(tmp_path) -> None:
     [
         ("{uid}", "the-uid"),
         ("{start[uid]}", "the-uid"),
-        ("{scan_id:05d}-{sample}", "00007-LiFePO4 50_50"),
-        ("{traversal}", ".._.._etc"),
+        ("{scan_id:05d}-{sample}", "00007-LiFePO4 50_50-eff7892c78cf"),
+        ("{traversal}", "_._.._etc-054c5743786c"),
     ],
 )
 def test_a_file_is_named_by_the_start_document(tmp_path, file_prefix, name) -> None:

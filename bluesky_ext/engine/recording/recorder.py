@@ -18,6 +18,7 @@ from typing import Any, Self
 from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
+from bluesky_ext.engine.documents.file_name import file_name
 from bluesky_ext.engine.documents.open_runs import PARENT
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, Compression, pack_record
@@ -52,7 +53,8 @@ class Recorder:
         Where the files go; it is made if it is not there.
     file_prefix : str
         Name of the file, without the suffix ``.bsrec``: a format string on the start document, as ``{uid}`` or
-        ``{scan_id:05d}-{start[plan_name]}``. A slash in a value becomes an underscore.
+        ``{scan_id:05d}-{start[plan_name]}``. Where a name has a slash, a leading dot or what is not printable, that
+        becomes an underscore, and a few digits of its sha256 are added.
     compression : {"auto", "zlib"} or None
         Compress the arrays from 16 KiB on: those that it makes twice as small or better, all of them, or none. An
         image of 8 MiB takes the RunEngine about 45 ms if it is compressed, and 4 ms if it is not.
@@ -182,7 +184,7 @@ class Recorder:
             raise ValueError(f"file_prefix {self._file_prefix!r} fails on run {start['uid']}: {error}") from error
         if not stem:
             raise ValueError(f"file_prefix {self._file_prefix!r} gives no name for run {start['uid']}: add {{uid}}")
-        return stem.replace("/", "_").replace("\0", "_")
+        return file_name(stem)
 
     def _create(self, path: Path, record: list[Buffer]) -> Journal:
         try:
