@@ -135,7 +135,7 @@ def _receiver(options: argparse.Namespace, stack: ExitStack, catalog: Any) -> tu
         from bluesky_ext.storage import save
 
         into = stack.enter_context(site.opened(options.into))
-        return save(into, replace_incomplete=True), None
+        return save(into, replace_incomplete=True, on_error="raise"), None
     return _sender(options, stack), None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,12 +21,13 @@ class Follower:
     """Gives the documents of a recording to a writer as the file grows, and flushes that twice a second.
 
     The file is the queue: however slow the catalogue is, no more than one batch of documents is in memory, and the
-    callback that writes the file does not wait.
+    callback that writes the file does not wait. When the file cannot be written any more, the rest is given to `give`,
+    which waits until a document is in the catalogue.
 
     Parameters
     ----------
     path : path
-        The recording, which need not be there before the first `grown`.
+        The recording, which need not be there before the first `grown`, nor at all.
     writer : RunWriter
         It is called from the thread of the follower alone, until `wait` has returned True.
     began : callable
@@ -44,9 +47,12 @@ class Follower:
         interval: float,
     ) -> None:
         self.path = path
-        self.failed = False
+        self.error: Exception | None = None
+        """Why nothing is written any more."""
         self._writer, self._began, self._ended, self._interval = writer, began, ended, interval
         self._size = 0
+        self._given: deque[tuple[str, Mapping[str, Any]]] = deque()
+        self._taken = self._done = 0  # of what was given: how many were, and are in the catalogue
         self._over: str | None = None
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=f"save {path.stem}", daemon=True)
@@ -55,15 +61,26 @@ class Follower:
         """Tell it that the file has more whole records."""
         with self._news:
             self._size = self.path.stat().st_size
-            if self._thread.ident is None:
-                self._thread.start()
-            self._news.notify()
+            self._start()
+
+    def give(self, name: str, document: Mapping[str, Any], timeout: float) -> bool:
+        """Have a document written after the file; return whether it is in the catalogue within so many seconds.
+
+        If it is not, give no more.
+        """
+        with self._news:
+            self._given.append((name, document))
+            self._taken += 1
+            self._start()
+            self._news.wait_for(lambda: self._done == self._taken or self.error is not None, timeout)
+            self._given.clear()
+            return self._done == self._taken
 
     def finish(self, incomplete: str = "") -> None:
         """Let it end with what is in the file now; if there is no stop, give the reason."""
         with self._news:
             self._over = incomplete
-            self._news.notify()
+            self._news.notify_all()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until it has ended; return whether it has."""
@@ -71,23 +88,46 @@ class Follower:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
+        self._news.notify_all()
+
     def _work(self) -> None:
         try:
             self._began()
-            with self.path.open("rb") as file:
-                for name, document in self._records(file):
-                    self._writer(name, document)
+            for name, document in self._documents():
+                self._writer(name, document)
             if self._over:
                 self._writer.close(self._over)
             else:
                 self._writer.flush()
         except Exception as error:
             # The border of this thread: whatever it is, it is reported, and the recording stays.
-            self.failed = True
             self._writer.discard()
             self._ended(error)
+            with self._news:
+                self.error = error
+                self._news.notify_all()
         else:
             self._ended(None)
+
+    def _documents(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        with self.path.open("rb") if self._size else nullcontext() as file:
+            if file is not None:
+                yield from self._records(file)
+        while given := self._next_given():
+            yield given
+            self._writer.flush()
+            with self._news:
+                self._done += 1
+                self._news.notify_all()
+
+    def _next_given(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Wait for a document that is given; None if that was all."""
+        with self._news:
+            self._news.wait_for(lambda: self._given or self._over is not None)
+            return self._given.popleft() if self._given else None
 
     def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
         offset = file.seek(len(MAGIC))
@@ -108,17 +148,18 @@ class Follower:
                     self._writer.flush()
                     flushed = time.monotonic()
             if size < 0:
+                self._writer.flush()
                 return
             if self._writer.pending and time.monotonic() - flushed >= self._interval:
                 self._writer.flush()
                 flushed = time.monotonic()
 
     def _more(self, offset: int, until: float | None) -> int:
-        """Wait for the file to grow, or for the time of a flush; return its size, -1 if that was all."""
+        """Wait for the file to grow, or for the time of a flush; return its size, -1 if that was all of it."""
         with self._news:
-            while self._size <= offset and self._over is None:
+            while self._size <= offset and self._over is None and not self._given:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     break
                 self._news.wait(left)
-            return -1 if self._size <= offset and self._over is not None else self._size
+            return -1 if self._size <= offset and (self._over is not None or self._given) else self._size

@@ -141,13 +141,30 @@ def test_without_a_backup_the_run_goes_into_the_catalogue(docs, tmp_path, caplog
     assert str(tmp_path / "backup") in message
 
 
-def test_with_neither_the_caller_is_told(docs, tmp_path) -> None:
+def test_with_neither_what_is_lost_is_counted_and_the_scan_goes_on(tmp_path, caplog) -> None:
     client = open_catalog(tmp_path / "catalog")
     sink = save(client, backup=tmp_path / "backup")
     (tmp_path / "backup").rmdir()
     (tmp_path / "backup").touch()
     close_catalog(client)
-    with pytest.raises(OSError, match=f"run {uid_of(docs)}: this start is saved nowhere") as error:
+    run_engine = RunEngine(call_returns_result=False)
+    run_engine.subscribe(sink)
+    (uid,) = run_engine(count([hw().det], 3))
+    assert sink.lost == 6
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert f"run {uid} has no backup" in lines[0]
+    assert f"run {uid} could not be saved in the catalogue" in lines[1]
+    assert "has no backup: what comes of it is saved nowhere" in lines[1]
+    assert lines[2:] == [f"of run {uid}, 6 documents are saved nowhere"]
+
+
+def test_with_neither_the_caller_is_told_on_request(docs, tmp_path) -> None:
+    client = open_catalog(tmp_path / "catalog")
+    sink = save(client, backup=tmp_path / "backup", on_error="raise")
+    (tmp_path / "backup").rmdir()
+    (tmp_path / "backup").touch()
+    close_catalog(client)
+    with pytest.raises(OSError, match=f"start {uid_of(docs)} is saved nowhere") as error:
         sink(*docs[0])
     assert "\n" not in str(error.value)
 
@@ -184,6 +201,76 @@ def test_a_backup_that_meets_a_full_disk(tmp_path) -> None:
     (line,) = [line for line in done.stdout.splitlines() if "bluesky_ext" in line]
     assert "File too large" in line
     assert "it goes into the catalogue at once" in line
+
+
+HUNG = """
+    import logging, os, resource, signal, sys, threading
+    sys.path.insert(0, sys.argv[1])
+    from bluesky import RunEngine
+    from bluesky.plans import count
+    from ophyd.sim import SynSignal
+    from runs import run_of, images, feed, uid_of, assert_same
+    from bluesky_ext import Recording
+    from bluesky_ext.storage import documents, open_catalog, save
+
+    server = int(sys.argv[2])
+    client = open_catalog(sys.argv[3], api_key="secret")
+    logging.basicConfig(stream=sys.stdout, level=logging.WARNING)
+    camera = SynSignal(func=lambda: images("u2", 1, (512, 512)), name="camera")
+
+    def hang(name, document):
+        if name == "event" and document["seq_num"] == 3:
+            os.kill(server, signal.SIGSTOP)  # it accepts, and never answers
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, resource.RLIM_INFINITY))
+
+    sink = save(client, backup=sys.argv[4], timeout=1)
+    run_engine = RunEngine(call_returns_result=False)
+    run_engine.subscribe(sink)
+    run_engine.subscribe(hang)
+    (uid,) = run_engine(count([camera], 6))
+    assert sink.lost == 4, sink.lost  # three events and the stop
+    (path,) = sink.backups
+    assert [name for name, _ in Recording(path)] == ["start", "descriptor", "event", "event", "event"]
+    print("went on", uid, flush=True)
+
+    # While one run waits for the server, another one goes into its backup.
+    large = run_of([{"camera": images("u2", n, (1024, 1024))} for n in range(2)])
+    small = run_of([{"x": float(n)} for n in range(3)])
+    waits = threading.Event()
+    sink = save(client, backup=sys.argv[4], timeout=1000)
+
+    class Waits(logging.Handler):
+        def emit(self, record):
+            if uid_of(large) in record.getMessage():
+                waits.set()
+
+    logging.getLogger("bluesky_ext").addHandler(Waits())
+    thread = threading.Thread(target=feed, args=(sink, large), daemon=True)
+    thread.start()
+    assert waits.wait(30)
+    feed(sink, small[:-1])
+    assert thread.is_alive()
+    os.kill(server, signal.SIGCONT)
+    thread.join()
+    feed(sink, small[-1:])
+    for docs in (large, small):
+        assert_same(docs, list(documents(client[uid_of(docs)])))
+    assert sink.lost == 0 and sink.backups == []
+"""
+
+
+def test_a_full_disk_and_a_server_that_hangs_hold_up_neither_the_scan_nor_other_runs(server, tmp_path) -> None:
+    program = textwrap.dedent(HUNG)
+    arguments = [str(Path(__file__).parent), str(server.process.pid), server.address, str(tmp_path / "backup")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said, ended, _ = done.stdout.partition("went on")
+    assert ended
+    lines = [line for line in said.splitlines() if "bluesky_ext" in line]
+    assert len(lines) == 3, lines
+    assert "File too large" in lines[0]
+    assert "could not be saved in the catalogue (no answer in 1 s)" in lines[1]
+    assert "4 documents are saved nowhere" in lines[2]
 
 
 KILLED = """
@@ -302,8 +389,9 @@ def test_a_directory_for_backups_that_cannot_be_made(embedded, docs, tmp_path, c
         message = one_error(caplog)
         assert "no run has a backup" in message
         assert str(tmp_path / "file" / "backup") in message
-        with pytest.raises(OSError, match="Not a directory"):
-            sink("event", docs[2][1])
+        sink("event", docs[2][1])
+        assert "a document (event) of no open run is saved nowhere" in caplog.records[-1].getMessage()
+        assert sink.lost == 1
     with pytest.raises(ValueError, match="there is no user of that name"):
         save(embedded, backup="~nosuchuser/backup")
 

@@ -1,0 +1,183 @@
+"""The saver of one run: its documents into a backup file, and from there into the catalogue."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from bluesky_ext.engine.codec.framing import Buffer
+from bluesky_ext.engine.documents.file_name import file_name
+from bluesky_ext.engine.recording.journal import Journal
+from bluesky_ext.engine.recording.records import MAGIC, SUFFIX
+from bluesky_ext.storage.catalog import probe
+from bluesky_ext.storage.follower import Follower
+from bluesky_ext.storage.lock import Lock
+from bluesky_ext.storage.writer import RunExistsError, RunWriter
+
+if TYPE_CHECKING:
+    from bluesky_ext.storage.saver import Saver
+
+__all__ = ["RunSaver"]
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL = 0.5  # s
+_PROBE = 2.0  # s
+_MOST_KNOWN = 100
+_NOWHERE = "what comes of it is saved nowhere"
+
+
+class RunSaver:
+    """An open run on its way into the backup file, and from there, in a thread of its own, into the catalogue.
+
+    Where the backup file cannot be written, each document waits until that thread has put it into the catalogue, for
+    at most `timeout` seconds. After that, and after an error of the catalogue, what comes is saved nowhere, without
+    waiting again.
+
+    Parameters
+    ----------
+    uid : str
+        Of the run.
+    saver : Saver
+        Its ``catalog`` and ``backup`` are written to; its ``backups`` and ``down`` are told how that ends.
+    timeout : float
+        The longest that a call waits for the catalogue, in s.
+    backed_up : bool
+        Whether there is a directory for the backup file.
+    """
+
+    def __init__(self, uid: str, saver: Saver, timeout: float, *, backed_up: bool) -> None:
+        self.uid = uid
+        self.uids = {uid}
+        self.lost = 0
+        """How many documents are saved nowhere."""
+        self._saver, self._timeout = saver, timeout
+        # A name of its own: a backup that is left of this run may be what is saved again.
+        self._path = saver.backup / f"{file_name(uid)}-{secrets.token_hex(4)}{SUFFIX}"
+        backup = self._path if backed_up else None
+        writer = RunWriter(saver.catalog, replace_incomplete=saver.replace_incomplete, backup=backup)
+        self._follower = Follower(self._path, writer, self._began, self._ended, _INTERVAL)
+        self._journal: Journal | None = None
+        self._written: Lock | None = None
+        self._alone = not backed_up
+        self._late = False
+        self._reported = False
+        self._reporting = threading.Lock()
+        self._order = threading.Lock()
+        self._known: set[tuple[str, str]] = set()
+
+    def is_new(self, name: str, where: str) -> bool:
+        """Whether this is the first time that such a document has something there that cannot be kept as it is."""
+        there = (name, where)
+        new = there not in self._known and len(self._known) < _MOST_KNOWN
+        if new:
+            self._known.add(there)
+        return new
+
+    def __call__(self, name: str, document: Mapping[str, Any], record: list[Buffer]) -> bool:
+        """Save a document; return whether it is saved somewhere."""
+        with self._order:
+            if not self._alone:
+                try:
+                    self._back_up(record)
+                except OSError as error:
+                    self._alone = True
+                    then = "it goes into the catalogue at once" if self._follower.error is None else _NOWHERE
+                    logger.error("run %s has no backup any more (%s): %s", self.uid, error, then)
+                else:
+                    return True
+            if not self.lost and self._follower.give(name, document, self._timeout):
+                return True
+            if not self.lost and self._follower.error is None:
+                self._late = self._saver.down = True
+                self._report(f"could not be saved in the catalogue (no answer in {self._timeout:g} s)")
+            self.lost += 1
+            return False
+
+    def end(self, incomplete: str, timeout: float) -> None:
+        """Wait until all is in the catalogue, then delete the backup; if it is not, the backup stays."""
+        if incomplete:
+            logger.warning("run %s has no stop, and %s: it is saved as incomplete", self.uid, incomplete)
+        if self.lost:
+            incomplete = incomplete or f"{self.lost} of its documents were saved nowhere"
+            where = f"; {self._path} has those before" if self._journal is not None else ""
+            logger.warning("of run %s, %d documents are saved nowhere%s", self.uid, self.lost, where)
+        self._follower.finish(incomplete)
+        over = self._follower.wait(0 if self._late else timeout)
+        if not over:
+            self._saver.down = True
+            self._report(f"is not whole in the catalogue after {timeout:g} s")
+        if self._journal is None:
+            return
+        if over and self._follower.error is None:
+            self._journal.close()
+            self._path.unlink()
+            return
+        self._keep()
+        try:
+            with closing(self._journal) as journal:
+                journal.sync()
+                journal.sync_name()
+        except OSError as error:
+            logger.error("the backup of run %s would not survive a loss of power (%s)", self.uid, error)
+
+    def _back_up(self, record: list[Buffer]) -> None:
+        if self._journal is None:
+            self._journal = self._begun(record)
+        else:
+            self._journal.append(record)
+        self._follower.grown()
+
+    def _begun(self, record: list[Buffer]) -> Journal:
+        journal = Journal(self._path)
+        try:
+            self._path.chmod(0o600)
+            journal.append([MAGIC, *record])
+            self._written = Lock(self._path)
+        except BaseException:
+            journal.close()
+            self._path.unlink()
+            raise
+        return journal
+
+    def _began(self) -> None:
+        """Ask a catalogue that failed before if it is there now, for a short time: or each run would wait for it."""
+        if self._saver.down:
+            probe(self._saver.catalog, _PROBE)
+
+    def _ended(self, error: Exception | None) -> None:
+        if error is None:
+            self._saver.down = False
+        else:
+            if self._journal is not None:
+                self._keep()
+            self._saver.down = not isinstance(error, RunExistsError)
+            self._report(f"could not be saved in the catalogue ({_said(error)})")
+        if self._written is not None:
+            self._written.open()
+
+    def _report(self, what: str) -> None:
+        """Log an error: one for a run, though a catalogue be late and fail after that."""
+        with self._reporting:
+            told, self._reported = self._reported, True
+        log = logger.info if told else logger.error
+        if self._alone:
+            log("run %s %s, and has no backup: %s", self.uid, what, _NOWHERE)
+            return
+        log(
+            "run %s %s: all of its documents are in %s, bring them there with `bluesky-ext replay %s --into CATALOG`",
+            *(self.uid, what, self._path, self._path),
+        )
+
+    def _keep(self) -> None:
+        if self._path not in self._saver.backups:
+            self._saver.backups.append(self._path)
+
+
+def _said(error: Exception) -> str:
+    """What the error says, in a line; Tiled's and httpx's have several."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
