@@ -302,7 +302,7 @@ def test_a_start_that_gives_no_name_is_refused_and_kept(tmp_path, file_prefix, m
         {"compression": "lzma"},
         {"sync_interval": -1},
         {"sync_interval": float("nan")},
-        {"max_open": 0},
+        {"max_open_runs": 0},
     ],
 )
 def test_options_that_cannot_work_are_refused_at_once(tmp_path, options) -> None:
@@ -376,8 +376,10 @@ def test_a_file_is_closed_at_the_stop_and_a_run_without_one_is_reported(tmp_path
         assert open_files() == {"broken.bsrec"}
         assert not caplog.records
     assert open_files() == set()
-    assert "run broken has no stop" in caplog.text
-    assert str(tmp_path / "broken.bsrec") in caplog.text
+    closed = (
+        f"closes run broken ({tmp_path / 'broken.bsrec'}) as incomplete: it has no stop, and the recorder was closed"
+    )
+    assert closed in caplog.text
     assert_holds(tmp_path / "broken.bsrec", broken[:-1])
     assert not Recording(tmp_path / "broken.bsrec").complete
     assert Recording(tmp_path / "broken.bsrec").stop is None
@@ -385,10 +387,11 @@ def test_a_file_is_closed_at_the_stop_and_a_run_without_one_is_reported(tmp_path
 
 def test_runs_that_never_stop_are_bounded(tmp_path, caplog) -> None:
     a, b, c = run_documents("a"), run_documents("b"), run_documents("c")
-    with Recorder(tmp_path, max_open=2) as recorder:
+    with Recorder(tmp_path, max_open_runs=2) as recorder:
         for name, document in [a[0], b[0], a[1], c[0]]:
             recorder(name, document)
-        assert caplog.messages == [f"run b has no stop, and 2 more were started: {tmp_path / 'b.bsrec'} is incomplete"]
+        (message,) = caplog.messages
+        assert f"closes run b ({tmp_path / 'b.bsrec'}) as incomplete: no stop document came" in message
         for name, document in [*a[2:], *c[1:], b[1]]:
             recorder(name, document)
     assert_holds(tmp_path / "a.bsrec", a)

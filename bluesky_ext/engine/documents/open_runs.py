@@ -94,6 +94,10 @@ class OpenRun:
         """The uid of its start document."""
         return self.start["uid"]
 
+    def __str__(self) -> str:
+        """What it is called in the log."""
+        return self.uid
+
     def lost(self, stop: Mapping[str, Any]) -> Losses:
         """The events that never came: gaps in their numbers, and what lacks of the ``num_events`` of a stop document.
 
@@ -262,7 +266,7 @@ class OpenRuns(Generic[R]):
         """Close a run without its stop document."""
         self.drop(run)
         self.stats.incomplete += 1
-        self._log.warning("%s closes run %s as incomplete: %s", self._name, run.uid, reason)
+        self._log.warning("%s closes run %s as incomplete: %s", self._name, run, reason)
         self._close(run, reason)
 
     def close_stale(self, idle: float | None = None, reason: str = "") -> float:

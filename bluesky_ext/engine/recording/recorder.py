@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import string
-import threading
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
@@ -19,7 +18,7 @@ from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.file_name import file_name
-from bluesky_ext.engine.documents.open_runs import PARENT
+from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, Compression, pack_record
 
@@ -29,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class _Run:
-    """An open run: its journal, and the uids of what belongs to it."""
+class _Run(OpenRun):
+    """An open run, and its journal."""
 
-    uid: str
     journal: Journal
-    uids: set[str]
+
+    def __str__(self) -> str:
+        return f"{self.uid} ({self.journal.path})"
 
 
 class Recorder:
     """A callback that writes each run to a file of its own, which `Recording` reads.
 
     Every document has reached the operating system when the call returns: a process that is killed loses none.
-    At the stop the file is flushed to the disk. Runs may be interleaved; a run that stopped, or that another
-    `max_open` runs were opened after, is forgotten.
+    At the stop the file is flushed to the disk. Runs may be interleaved.
 
     Documents that belong to no open run (their start was lost, or they came after the stop) are kept in a file
     ``orphans-<unique>.bsorphans``; they are counted, and the first is reported.
@@ -60,8 +59,9 @@ class Recorder:
         image of 8 MiB takes the RunEngine about 45 ms if it is compressed, and 4 ms if it is not.
     sync_interval : float, optional
         Flush to the disk during the run too, at most this often, in s: for machines that lose their power.
-    max_open : int
-        Most runs that may be open at once. The one that was silent for the longest time is closed as incomplete.
+    max_open_runs, stale_after
+        How many runs may be open, and for how many seconds one may be silent: after that it is closed as incomplete;
+        see `bluesky_ext.engine.documents.open_runs.OpenRuns`.
 
     Attributes
     ----------
@@ -69,6 +69,8 @@ class Recorder:
         The files written so far, in the order in which they were opened.
     orphans : int
         Number of documents that belonged to no open run.
+    stats : Stats
+        How many runs there were, and how many of them were closed as incomplete.
 
     Examples
     --------
@@ -91,7 +93,8 @@ class Recorder:
         file_prefix: str = "{uid}",
         compression: Compression = "auto",
         sync_interval: float | None = None,
-        max_open: int = 64,
+        max_open_runs: int = MAX_OPEN_RUNS,
+        stale_after: float = DAY,
     ) -> None:
         if "/" in file_prefix:
             raise ValueError(f"file_prefix {file_prefix!r} has a slash: give the folder as directory")
@@ -100,8 +103,14 @@ class Recorder:
             raise ValueError(f"compression {compression!r}: choose 'auto', 'zlib' or None")
         if sync_interval is not None and not sync_interval >= 0:
             raise ValueError(f"sync_interval {sync_interval!r} s: give a time of 0 or more, or None")
-        if max_open < 1:
-            raise ValueError(f"max_open {max_open!r}: at least one run must be open to be recorded")
+        self._runs: OpenRuns[_Run] = OpenRuns(
+            lambda run, reason: run.journal.close(),
+            name=f"the recorder in {directory}",
+            log=logger,
+            max_open_runs=max_open_runs,
+            stale_after=stale_after,
+        )
+        self.stats = self._runs.stats
         self.directory = Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.artifacts: list[Path] = []
@@ -109,10 +118,7 @@ class Recorder:
         self._file_prefix = file_prefix
         self._compression: Compression = compression
         self._sync_interval = sync_interval
-        self._max_open = max_open
-        self._runs: dict[str, _Run] = {}
         self._orphanage: Journal | None = None
-        self._lock = threading.Lock()
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Write a document; raise OSError, with the name of the file, if that fails."""
@@ -120,16 +126,12 @@ class Recorder:
         if name not in PARENT:
             raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
         record = pack_record(name, document, self._compression)
-        with self._lock:
+        with self._runs.lock:
             if name == "start":
                 self._open(document, record)
                 return
-            runs = self._runs_of(name, document)
+            runs = self._runs.follow(name, document)
             for run in runs:
-                if name in ("descriptor", "resource", "stream_resource"):
-                    run.uids.add(document["uid"])
-                # Put last: the first in the dict is the one that was silent for the longest time.
-                self._runs[run.uid] = self._runs.pop(run.uid)
                 if name == "stop":
                     self._end(run, record)
                 else:
@@ -139,9 +141,8 @@ class Recorder:
 
     def close(self) -> None:
         """Close the files; a run that has no stop yet is reported, and stays incomplete."""
-        with self._lock:
-            for run in list(self._runs.values()):
-                self._abandon(run, "the recorder was closed")
+        with self._runs.lock:
+            self._runs.close_stale(0.0, "it has no stop, and the recorder was closed")
             if self._orphanage is not None:
                 logger.warning("%d documents of no open run are in %s", self.orphans, self._orphanage.path)
                 self._orphanage.close()
@@ -153,25 +154,15 @@ class Recorder:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _runs_of(self, name: str, document: Mapping[str, Any]) -> list[_Run]:
-        parent = document.get(PARENT[name])
-        if parent is None and name in ("resource", "stream_resource"):
-            # Resources of old do not name their run. As event_model.RunRouter does: it may be any of them.
-            return list(self._runs.values())
-        return [run for run in self._runs.values() if parent in run.uids]
-
     def _open(self, start: Mapping[str, Any], record: list[Buffer]) -> None:
-        uid = start["uid"]
         try:
-            if uid in self._runs:
-                raise FileExistsError(errno.EEXIST, "this run is being recorded", str(self._runs[uid].journal.path))
+            if (same := self._runs.get(start["uid"])) is not None:
+                raise FileExistsError(errno.EEXIST, "this run is being recorded", str(same.journal.path))
             journal = self._create(self.directory / (self._stem(start) + SUFFIX), record)
         except (FileExistsError, ValueError):
             self._keep("start", record)
             raise
-        if len(self._runs) >= self._max_open:
-            self._abandon(next(iter(self._runs.values())), f"{self._max_open} more were started")
-        self._runs[uid] = _Run(uid, journal, {uid})
+        self._runs.open(_Run(start, journal))
 
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:
@@ -202,16 +193,11 @@ class Recorder:
         return journal
 
     def _end(self, run: _Run, record: list[Buffer]) -> None:
-        del self._runs[run.uid]
+        self._runs.drop(run)
         with closing(run.journal) as journal:
             journal.append(record)
             journal.sync()
             journal.sync_name()
-
-    def _abandon(self, run: _Run, why: str) -> None:
-        logger.warning("run %s has no stop, and %s: %s is incomplete", run.uid, why, run.journal.path)
-        del self._runs[run.uid]
-        run.journal.close()
 
     def _keep(self, name: str, record: list[Buffer]) -> None:
         self.orphans += 1
