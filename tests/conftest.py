@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
+from bluesky import RunEngine
 
 from bluesky_ext import images, peaks
 
@@ -11,3 +17,42 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Have the kernels compiled, which on a new machine takes longer than a test may."""
     images.warm_up()
     peaks.warm_up(mask=True)
+
+
+@pytest.fixture
+def run_engine() -> Iterator[RunEngine]:
+    """A RunEngine that leaves neither a thread nor a task behind."""
+    with _running() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def shared_run_engine() -> Iterator[RunEngine]:
+    """The same for all tests of a module: what one subscribes it unsubscribes."""
+    with _running() as engine:
+        yield engine
+
+
+@contextmanager
+def _running() -> Iterator[RunEngine]:
+    loop = asyncio.new_event_loop()
+    before = set(threading.enumerate())
+    engine = RunEngine({}, loop=loop)
+    threads = set(threading.enumerate()) - before
+    yield engine
+    if engine.state != "idle":
+        engine.halt()
+    # Nobody waits any more for what a pause or an abort has left in the loop.
+    left = asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
+    left.result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    for thread in threads:
+        thread.join(10)
+    loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from cases import KEY, SHAPE, Collector, content, feed, frames, raw_run, run_through, same
 from ophyd.sim import SynAxis, SynSignal
@@ -22,14 +21,6 @@ from bluesky_ext.sim import beamline
 SPOTS = {"diameter": 7, "minmass": 200, "half_width": 3}
 WINDOWS = pd.DataFrame({"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5})
 DEXELA = "dexela_image"
-
-
-@pytest.fixture
-def RE():
-    engine = RunEngine({}, during_task=None, call_returns_result=False)
-    yield engine
-    if engine.state != "idle":
-        engine.halt()
 
 
 class Store(dict):
@@ -148,15 +139,15 @@ def truth(b, grain, maps):
     return b.crystal.intensity(grain, y, x)
 
 
-def test_windows_on_the_true_spots_have_the_maps_of_their_grains(RE):
+def test_windows_on_the_true_spots_have_the_maps_of_their_grains(run_engine):
     b = beamline(2, (256, 256), n_grains=3, spots_per_grain=3, frames_per_point=2)
     spots = pd.DataFrame(
         [(*spot.round(), 4, 4, grain.number) for grain in b.crystal.grains for spot in grain.spots],
         columns=["y", "x", "dy", "dx", "number"],
     )
     cm = CrystalMapper(DEXELA, 11, windows=spots)
-    RE.subscribe(cm)
-    RE(scan(b))
+    run_engine.subscribe(cm)
+    run_engine(scan(b))
     maps = cm.dataset
     assert maps["maps"].dims == ("grain", "sample_y", "sample_x")
     assert maps["number"].values.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -165,7 +156,7 @@ def test_windows_on_the_true_spots_have_the_maps_of_their_grains(RE):
 
 
 @pytest.mark.parametrize("spec", [None, "AD_TIFF"])
-def test_grains_are_found_in_two_passes_over_a_scan(RE, spec, tmp_path, caplog):
+def test_grains_are_found_in_two_passes_over_a_scan(run_engine, spec, tmp_path, caplog):
     b = beamline(
         2, (256, 256), n_grains=3, spots_per_grain=3, **({"directory": tmp_path, "spec": spec} if spec else {})
     )
@@ -173,9 +164,9 @@ def test_grains_are_found_in_two_passes_over_a_scan(RE, spec, tmp_path, caplog):
     cm = CrystalMapper(DEXELA, 11, n_windows=9, half_width=4, minmass=700, db=store)
     sink = Collector()
     cm.subscribe(sink)
-    RE.subscribe(store)
-    RE.subscribe(cm)
-    RE(scan(b))
+    run_engine.subscribe(store)
+    run_engine.subscribe(cm)
+    run_engine(scan(b))
     assert "incomplete" not in sink.stop
     assert warnings(caplog) == []
     maps = cm.dataset
@@ -190,16 +181,16 @@ def test_grains_are_found_in_two_passes_over_a_scan(RE, spec, tmp_path, caplog):
     assert len(nearest) == 9
 
 
-def test_two_passes_are_as_good_as_one_with_the_same_windows(RE):
+def test_two_passes_are_as_good_as_one_with_the_same_windows(run_engine):
     b = beamline(5, (128, 128), n_grains=2)
     store = Store()
     given = {"diameter": 11, "half_width": 5, "n_windows": 7}
     two = CrystalMapper(DEXELA, **given, db=store)
     outputs = [run_through(two, []), Collector()]
-    RE.subscribe(store)
+    run_engine.subscribe(store)
     two.subscribe(outputs[0])
-    RE.subscribe(two)
-    RE(scan(b, 4, 5))
+    run_engine.subscribe(two)
+    run_engine(scan(b, 4, 5))
     (docs,) = store.values()
     assert two.dataset["maps"].shape == (7, 4, 5)
     replayed = CrystalMapper(DEXELA, **given)
@@ -345,7 +336,7 @@ class Flaring:
         return frames(round(self.motor.position)) + np.uint16(5000 * (next(self.taken) < 2))
 
 
-def paused_and_resumed(RE, camera, motor):
+def paused_and_resumed(run_engine, camera, motor):
     pauses = iter([True])
 
     @bpp.run_decorator(md={"motors": ["mx"], "shape": [6], "extents": [[1, 6]]})
@@ -357,21 +348,21 @@ def paused_and_resumed(RE, camera, motor):
             yield from bps.trigger_and_read([camera, motor])
 
     with pytest.raises(RunEngineInterrupted):
-        RE(plan())
-    RE.resume()
+        run_engine(plan())
+    run_engine.resume()
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["windows-known", "windows-unknown"])
 @pytest.mark.parametrize("has_db", [True, False], ids=["db", "no-db"])
-def test_minimum_and_maximum_are_computed_anew_after_a_pause(RE, known, has_db, caplog):
+def test_minimum_and_maximum_are_computed_anew_after_a_pause(run_engine, known, has_db, caplog):
     motor = SynAxis(name="mx", delay=0)
     store = Store()
     cm = CrystalMapper(KEY, **SPOTS, **({"windows": WINDOWS} if known else {}), **({"db": store} if has_db else {}))
     sink = Collector()
     cm.subscribe(sink)
-    RE.subscribe(store)
-    RE.subscribe(cm)
-    paused_and_resumed(RE, SynSignal(name=KEY, func=Flaring(motor)), motor)
+    run_engine.subscribe(store)
+    run_engine.subscribe(cm)
+    paused_and_resumed(run_engine, SynSignal(name=KEY, func=Flaring(motor)), motor)
     stack = np.array([frames(number).mean(0) for number in range(1, 7)])
     assert cm.dataset["maps"].dims == ("grain", "mx") if known or has_db else "maps" not in cm.dataset
     assert sum("came again" in line for line in warnings(caplog)) == 1
@@ -484,12 +475,12 @@ def test_another_stream_is_mapped_on_request():
 
 
 @pytest.mark.parametrize("way", ["abort", "stop", "halt"])
-def test_an_aborted_scan_has_nan_where_it_never_was(RE, way):
+def test_an_aborted_scan_has_nan_where_it_never_was(run_engine, way):
     b = beamline(2, (128, 128), n_grains=2)
     cm = CrystalMapper(DEXELA, 11, windows={"y": [30], "x": [40]}, half_width=5)
     sink = Collector()
     cm.subscribe(sink)
-    RE.subscribe(cm)
+    run_engine.subscribe(cm)
     count = itertools.count(1)
 
     def pause_at_eight(message):
@@ -498,8 +489,8 @@ def test_an_aborted_scan_has_nan_where_it_never_was(RE, way):
         return None, None
 
     with pytest.raises(RunEngineInterrupted):
-        RE(bpp.plan_mutator(scan(b, 3, 5), pause_at_eight))
-    getattr(RE, way)()
+        run_engine(bpp.plan_mutator(scan(b, 3, 5), pause_at_eight))
+    getattr(run_engine, way)()
     assert sink.stop["exit_status"] == ("success" if way == "stop" else "abort")
     # Five in the first row, and two of the second, which is run through backwards.
     seen = np.array([[1, 1, 1, 1, 1], [0, 0, 0, 1, 1], [0, 0, 0, 0, 0]], bool)
@@ -514,12 +505,12 @@ def test_a_run_that_was_stopped_before_its_first_frame_gives_nothing():
     assert "incomplete" not in stop
 
 
-def test_a_scan_without_a_shape_is_one_row_of_frames(RE):
+def test_a_scan_without_a_shape_is_one_row_of_frames(run_engine):
     motor = SynAxis(name="mx", delay=0)
     camera = SynSignal(name=KEY, func=lambda: frames(round(motor.position)))
     cm = CrystalMapper(KEY, **SPOTS, windows=WINDOWS)
-    RE.subscribe(cm)
-    RE(bp.scan([camera], motor, 1, 6, 6))
+    run_engine.subscribe(cm)
+    run_engine(bp.scan([camera], motor, 1, 6, 6))
     assert cm.dataset["maps"].dims == ("grain", "mx")
     assert cm.dataset["maps"].shape == (2, 6)
     straight = CrystalMapper(KEY, **SPOTS, windows=WINDOWS).replay(raw_run())

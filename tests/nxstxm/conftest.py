@@ -1,11 +1,9 @@
 """Runs of an STXM as documents, made by hand: every scan type, in the old schema of its metadata and in the new one."""
 
-import asyncio
 import copy
 import json
 import logging
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,6 @@ import event_model
 import h5py
 import numpy as np
 import pytest
-from bluesky import RunEngine
 
 NAMES = {
     "ENERGY": "BL:ENERGY",
@@ -444,26 +441,13 @@ def _documents_are_not_changed(request, monkeypatch):
     assert all(doc == before for doc, before in given)
 
 
-@pytest.fixture(scope="module")
-def run_engine():
-    loop = asyncio.new_event_loop()
-    before = set(threading.enumerate())
-    engine = RunEngine({}, loop=loop)
-    threads = set(threading.enumerate()) - before
-    yield engine
-    loop.call_soon_threadsafe(loop.stop)
-    for thread in threads:
-        thread.join(5)
-    loop.close()
-
-
 @pytest.fixture
-def measured(run_engine):
+def measured(shared_run_engine):
     """The documents of a plan."""
 
     def of(plan, **md):
         documents = []
-        run_engine(plan, lambda name, doc: documents.append((name, doc)), **md)
+        shared_run_engine(plan, lambda name, doc: documents.append((name, doc)), **md)
         return documents
 
     return of

@@ -125,7 +125,7 @@ def test_the_other_coordinate_of_a_line_is_that_of_the_baseline(measured, read, 
     np.testing.assert_array_equal(found["entry0/counter/data"], bench.expected(*points))
 
 
-def test_detectors_of_any_name_are_valid(run_engine, measured, read, tmp_path, validated):
+def test_detectors_of_any_name_are_valid(measured, read, tmp_path, validated):
     bench = Bench("sample_y", "sample_x")
     bench.counter.name = "1st det X:a"
     other = SynSignal(name="b c", func=lambda: 2.0)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,21 +124,6 @@ SCANS: dict[str, tuple[Plan, str, list[str], tuple[int, ...], int]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def run_engine() -> Iterator[RunEngine]:
-    loop = asyncio.new_event_loop()
-    before = set(threading.enumerate())
-    engine = RunEngine({}, loop=loop)
-    threads = set(threading.enumerate()) - before
-    yield engine
-    if engine.state != "idle":
-        engine.halt()
-    loop.call_soon_threadsafe(loop.stop)
-    for thread in threads:
-        thread.join(10)
-    loop.close()
-
-
 class Scanned:
     """What a plan left: its file and its documents."""
 
@@ -182,14 +165,14 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def scanned(run_engine: RunEngine, tmp_path_factory: pytest.TempPathFactory, name: str) -> Scanned:
+def scanned(shared_run_engine: RunEngine, tmp_path_factory: pytest.TempPathFactory, name: str) -> Scanned:
     """Each of the scans, measured once."""
-    return scan(run_engine, tmp_path_factory.mktemp("nxstxm"), SCANS[name][0])
+    return scan(shared_run_engine, tmp_path_factory.mktemp("nxstxm"), SCANS[name][0])
 
 
 @pytest.fixture
-def scan_anew(run_engine: RunEngine, tmp_path: Path) -> Callable[[Plan], Scanned]:
-    return lambda plan: scan(run_engine, tmp_path, plan)
+def scan_anew(shared_run_engine: RunEngine, tmp_path: Path) -> Callable[[Plan], Scanned]:
+    return lambda plan: scan(shared_run_engine, tmp_path, plan)
 
 
 def detectors(scanned: Scanned) -> list[str]:

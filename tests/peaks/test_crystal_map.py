@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from bluesky import RunEngine
 from bluesky.plans import grid_scan
 from ophyd.sim import SynAxis
 
@@ -86,13 +85,13 @@ def test_no_tracks_give_no_maps_of_the_right_shape():
 @pytest.mark.parametrize(
     "snaking", [(False, False, False), (False, True, True), (False, False, True), (False, True, False)]
 )
-def test_places_of_a_real_grid_scan(snaking):
+def test_places_of_a_real_grid_scan(run_engine, snaking):
     """Every event lands where its motors were, with shape, extents and snaking of the start document."""
     motors = [SynAxis(name=name) for name in ("slow", "middle", "fast")]
     documents: list[tuple[str, dict]] = []
     snaked = [motor for motor, snakes in zip(motors, snaking, strict=True) if snakes]
     arguments = (motors[0], 0, 2, 3, motors[1], -1, 1, 3, motors[2], 10, 13, 4)
-    RunEngine({})(grid_scan([], *arguments, snake_axes=snaked), lambda *document: documents.append(document))
+    run_engine(grid_scan([], *arguments, snake_axes=snaked), lambda *document: documents.append(document))
     start = documents[0][1]
     events = [document for name, document in documents if name == "event"]
     assert tuple(start["snaking"]) == snaking

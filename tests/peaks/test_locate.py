@@ -72,10 +72,16 @@ def test_constant_columns_keep_each_error_with_its_peak(detector_image, engine):
 # ------------------------------------------------------------------ pixels that are not numbers
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
-    "keywords", [{}, {"smoothing_size": 1}, {"smoothing_size": (1, 9)}, {"engine": "python"}, {"preprocess": False}]
+    ("value", "dtype", "keywords"),
+    [
+        (np.nan, "float64", {}),
+        (np.inf, "float32", {}),
+        (-np.inf, "float64", {"smoothing_size": 1}),
+        (np.nan, "float32", {"smoothing_size": (1, 9)}),
+        (np.inf, "float64", {"engine": "python"}),
+        (-np.inf, "float32", {"preprocess": False}),
+    ],
 )
 def test_nonfinite_pixels_count_as_zero_and_are_counted(spots, value, dtype, keywords):
     keywords = {"noise_size": 0.5} | keywords
@@ -274,8 +280,14 @@ def test_any_memory_layout_and_none_is_compiled_again(detector_image, form, dtyp
     assert len(bandpass_module.bandpass.signatures) == compiled
 
 
-@pytest.mark.parametrize("dtype", [">f2", ">f4", ">i4", ">u2", ">i8"])
-@pytest.mark.parametrize("keywords", [{"preprocess": False}, {"separation": -1}], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "keywords"),
+    [
+        *((dtype, {"preprocess": False}) for dtype in (">f2", ">u2", ">i8")),
+        *((dtype, {"separation": -1}) for dtype in (">f4", ">i4")),
+    ],
+    ids=str,
+)
 def test_big_endian_images_on_the_way_to_trackpy(detector_image, dtype, keywords):
     image = detector_image((96, 128))
     image = (image / image.max() * 200).astype(dtype)

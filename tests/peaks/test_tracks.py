@@ -61,7 +61,7 @@ def as_table(frames: dict[int, np.ndarray], columns: list[str] | None = None, t_
     return table.assign(mass=np.arange(float(len(table))))
 
 
-@pytest.mark.parametrize("group", range(6))
+@pytest.mark.parametrize("group", range(3))
 def test_tracks_are_those_of_trackpy(group):
     linked_pairs = 0
     for seed in range(40 * group, 40 * group + 40):
@@ -219,7 +219,7 @@ def test_linkers_in_threads():
 
 @pytest.mark.parametrize("order", ["repeated", "late", "backwards"])
 def test_tracks_depend_on_the_frames_and_not_on_their_order(order):
-    for seed in range(40, 52):
+    for seed in range(40, 46):
         frames, search_range, keywords = random_scan(seed)
         parts = split(as_table(frames), frames)
         numbers = list(parts)

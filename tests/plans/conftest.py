@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -13,31 +13,6 @@ from bluesky.utils import Msg, MsgGenerator
 from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.sim import Beamline, beamline
-
-
-@pytest.fixture
-def run_engine() -> Iterator[RunEngine]:
-    loop = asyncio.new_event_loop()
-    before = set(threading.enumerate())
-    engine = RunEngine({}, loop=loop)
-    threads = set(threading.enumerate()) - before
-    yield engine
-    if engine.state != "idle":
-        engine.halt()
-    # Nobody waits any more for what a pause or an abort has left in the loop.
-    left = asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
-    left.result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    for thread in threads:
-        thread.join(10)
-    loop.close()
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

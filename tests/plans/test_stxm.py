@@ -26,7 +26,7 @@ from bluesky_ext.plans.stxm import Endstation, Polarized, Region, ScanType, Span
 from bluesky_ext.sim import STXM, PointCounter, stxm
 
 # Rows, columns.
-NY, NX = 3, 4
+NY, NX = 2, 3
 IMAGE = (-1.0, 1.0, NY, -2.0, 2.0, NX)
 WIDE = (-100.0, 100.0, NY, -200.0, 200.0, NX)
 ENERGIES = [280.0, 285.2, 290.0]
@@ -34,21 +34,32 @@ POSITIONS = [(0.5, 1.5), (-1.0, 2.0)]
 
 # For each type of scan: the plan, what it is told, how many runs and how many events in each.
 SCANS: dict[ScanType, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, int]] = {
-    ScanType.DETECTOR_IMAGE: (plans.detector_image, WIDE, {}, 1, 12),
-    ScanType.OSA_IMAGE: (plans.osa_image, WIDE, {}, 1, 12),
-    ScanType.OSA_FOCUS: (plans.osa_focus, (-1700.0, -1690.0, 3, -50.0, 50.0, -20.0, 20.0, 4), {}, 1, 12),
-    ScanType.SAMPLE_FOCUS: (plans.sample_focus, (-1450.0, -1430.0, 3, -1.0, 1.0, 0.0, 2.0, 4), {}, 1, 12),
+    ScanType.DETECTOR_IMAGE: (plans.detector_image, WIDE, {}, 1, 6),
+    ScanType.OSA_IMAGE: (plans.osa_image, WIDE, {}, 1, 6),
+    ScanType.OSA_FOCUS: (plans.osa_focus, (-1700.0, -1690.0, 2, -50.0, 50.0, -20.0, 20.0, 3), {}, 1, 6),
+    ScanType.SAMPLE_FOCUS: (plans.sample_focus, (-1450.0, -1430.0, 2, -1.0, 1.0, 0.0, 2.0, 3), {}, 1, 6),
     ScanType.SAMPLE_POINT_SPECTRA: (plans.sample_point_spectra, (POSITIONS, ENERGIES), {}, 1, 6),
     ScanType.SAMPLE_LINE_SPECTRA: (plans.sample_line_spectra, (0.0, 1.0, 0.0, 2.0, 4, ENERGIES), {}, 1, 12),
-    ScanType.SAMPLE_IMAGE: (plans.sample_image, IMAGE, {}, 1, 12),
-    ScanType.SAMPLE_IMAGE_STACK: (plans.sample_image_stack, ([IMAGE], ENERGIES), {"polarizations": [2, 3]}, 6, 12),
-    ScanType.COARSE_IMAGE_SCAN: (plans.coarse_image_scan, WIDE, {}, 1, 12),
-    ScanType.COARSE_GONI_SCAN: (plans.coarse_goni_scan, WIDE, {}, 1, 12),
-    ScanType.TOMOGRAPHY_SCAN: (plans.tomography_scan, (IMAGE, [280.0, 285.2], [-30.0, 0.0, 30.0]), {}, 6, 12),
+    ScanType.SAMPLE_IMAGE: (plans.sample_image, IMAGE, {}, 1, 6),
+    ScanType.SAMPLE_IMAGE_STACK: (plans.sample_image_stack, ([IMAGE], ENERGIES), {"polarizations": [2, 3]}, 6, 6),
+    ScanType.COARSE_IMAGE_SCAN: (plans.coarse_image_scan, WIDE, {}, 1, 6),
+    ScanType.COARSE_GONI_SCAN: (plans.coarse_goni_scan, WIDE, {}, 1, 6),
+    ScanType.TOMOGRAPHY_SCAN: (plans.tomography_scan, (IMAGE, [280.0, 285.2], [-30.0, 0.0, 30.0]), {}, 6, 6),
     ScanType.PATTERN_GEN_SCAN: (plans.pattern_gen_scan, (-1.0, 1.0, -2.0, 2.0, [[1, 2, 3], [4, 5, 6]]), {}, 1, 6),
-    ScanType.PTYCHOGRAPHY_SCAN: (plans.ptychography_scan, ((-0.1, 0.1, 3, -0.1, 0.1, 4), [280.0, 285.2]), {}, 2, 12),
+    ScanType.PTYCHOGRAPHY_SCAN: (plans.ptychography_scan, ((-0.1, 0.1, 2, -0.1, 0.1, 3), [280.0, 285.2]), {}, 2, 6),
 }
 ALL = pytest.mark.parametrize("kind", [*SCANS, ScanType.GENERIC_SCAN], ids=lambda kind: kind.name.lower())
+# The images differ in their axes alone.
+DIFFERENT = pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in (*SCANS, ScanType.GENERIC_SCAN)
+        if SCANS.get(kind, [None])[0]
+        not in (plans.detector_image, plans.osa_image, plans.coarse_image_scan, plans.coarse_goni_scan)
+    ],
+    ids=lambda kind: kind.name.lower(),
+)
 
 
 @pytest.fixture
@@ -68,7 +79,7 @@ def make(s: STXM, station: Endstation) -> Callable[..., Any]:
     def make(kind: ScanType, **options: Any) -> Any:
         if kind is ScanType.GENERIC_SCAN:
             return plans.generic_scan(
-                [s.counter], station, s.sample_y, 0, 1, 3, s.zoneplate_z, -1450, -1440, 4, **options
+                [s.counter], station, s.sample_y, 0, 1, 2, s.zoneplate_z, -1450, -1440, 3, **options
             )
         plan, args, more, *_ = SCANS[kind]
         detectors = [s.ccd, s.counter] if kind is ScanType.PTYCHOGRAPHY_SCAN else [s.counter, s.diode]
@@ -79,7 +90,7 @@ def make(s: STXM, station: Endstation) -> Callable[..., Any]:
 
 def numbers(kind: ScanType) -> tuple[int, int]:
     """Runs, and events in each of them."""
-    return (1, 12) if kind is ScanType.GENERIC_SCAN else SCANS[kind][3:]
+    return (1, 6) if kind is ScanType.GENERIC_SCAN else SCANS[kind][3:]
 
 
 def positions(s: STXM) -> dict[str, float]:
@@ -168,17 +179,17 @@ def test_a_snaked_image_goes_back_and_forth(run_engine: RunEngine, make, documen
     run_engine(make(ScanType.SAMPLE_IMAGE, snake=True), documents)
     xs = np.reshape(documents.data("sample_x_user_setpoint"), (NY, NX))
     forwards = np.linspace(-2, 2, NX)
-    np.testing.assert_array_equal(xs, [forwards, forwards[::-1], forwards])
+    np.testing.assert_array_equal(xs, [forwards, forwards[::-1]])
     assert documents.start["snaking"] == [False, True]
     columns = [place["col"] for place in told(documents.start)["sequence_map"].values()]
-    assert columns == [0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2, 3]
+    assert columns == [0, 1, 2, 2, 1, 0]
 
 
 def test_an_image_shows_the_sample(run_engine: RunEngine, s, station, documents):
     particle = s.microscope.sample.particles[0]
-    args = (particle.y - 2, particle.y + 2, 9, particle.x - 2, particle.x + 2, 9)
+    args = (particle.y - 2, particle.y + 2, 7, particle.x - 2, particle.x + 2, 7)
     run_engine(plans.sample_image([s.counter], station, *args, energy=285.2, dwell=100.0), documents)
-    counts = np.reshape(documents.data("counter0_single_value_rbv"), (9, 9))
+    counts = np.reshape(documents.data("counter0_single_value_rbv"), (7, 7))
     y, x = np.meshgrid(np.linspace(*args[:3]), np.linspace(*args[3:]), indexing="ij")
     through = s.microscope.sample.transmission(y, x, 285.2, 0.0)
     assert np.corrcoef(counts.ravel(), through.ravel())[0, 1] > 0.99
@@ -197,7 +208,7 @@ def test_an_image_line_by_line_is_the_image_point_by_point(run_engine: RunEngine
     run_engine(plans.sample_image([s.line], station, *IMAGE, dwell=2.0), documents)
     documents.validate()
     assert [len(row) for row in documents.data("line0_waveform_rbv")] == [NX] * NY
-    assert documents.data("sample_y_user_setpoint") == [-1, 0, 1]
+    assert documents.data("sample_y_user_setpoint") == [-1, 1]
     assert documents.start["shape"] == [NY]
     (descriptor,) = [doc for doc in documents.of("descriptor") if doc["name"] == "primary"]
     assert descriptor["data_keys"]["line0_waveform_rbv"]["shape"] == [NX]
@@ -212,12 +223,12 @@ def test_an_image_line_by_line_is_the_image_point_by_point(run_engine: RunEngine
 
 def test_a_focus_scan_finds_the_focus(run_engine: RunEngine, s, station, documents):
     particle, focus = s.microscope.sample.particles[0], s.microscope.focus(285.2)
-    z = (focus - 9, focus + 9, 13)
+    z = (focus - 9, focus + 9, 7)
     border = (particle.y, particle.y, particle.x + particle.radius - 0.4, particle.x + particle.radius + 0.4, 17)
     s.goni_theta.set(0).wait()
     run_engine(plans.sample_focus([s.counter], station, *z, *border, energy=285.2, dwell=1000.0), documents)
-    lines = np.reshape(documents.data("counter0_single_value_rbv"), (13, 17))
-    at = np.reshape(documents.data("zoneplate_z"), (13, 17))[:, 0]
+    lines = np.reshape(documents.data("counter0_single_value_rbv"), (7, 17))
+    at = np.reshape(documents.data("zoneplate_z"), (7, 17))[:, 0]
     sharpness = (np.diff(lines, axis=1) ** 2).sum(axis=1)
     assert at[int(np.argmax(sharpness))] == pytest.approx(focus, abs=1.6)
     rois = told(documents.start)["rois"]["0"]
@@ -228,10 +239,10 @@ def test_a_focus_scan_finds_the_focus(run_engine: RunEngine, s, station, documen
 def test_the_focus_on_the_aperture_is_upstream_of_that_on_the_sample(run_engine: RunEngine, s, station, documents):
     y, x = s.microscope.osa_centre
     focus = s.microscope.osa_focus(285.2)
-    args = (focus - 60, focus + 60, 7, y, y, x + 20, x + 60, 41)
+    args = (focus - 60, focus + 60, 5, y, y, x + 20, x + 60, 21)
     run_engine(plans.osa_focus([s.counter], station, *args, dwell=1000.0), documents)
-    lines = np.reshape(documents.data("counter0_single_value_rbv"), (7, 41))
-    assert int(np.argmax(np.abs(np.diff(lines, axis=1)).max(axis=1))) == 3
+    lines = np.reshape(documents.data("counter0_single_value_rbv"), (5, 21))
+    assert int(np.argmax(np.abs(np.diff(lines, axis=1)).max(axis=1))) == 2
     # The sample is in focus again: the aperture is 250 um upstream of it.
     assert s.zoneplate_z.where - focus == pytest.approx(250 + s.microscope.focus_offset, abs=0.05)
 
@@ -296,7 +307,7 @@ def test_a_stack_in_one_run_has_the_same_events(run_engine: RunEngine, make, doc
     assert documents.start["shape"] == [6, NY, NX]
     assert documents.data("energy_user_setpoint") == np.tile(np.repeat(ENERGIES, NY * NX), 2).tolist()
     places = told(documents.start)["sequence_map"]
-    assert places["13"] == {"img_num": 1, "row": 0, "col": 1}
+    assert places["7"] == {"img_num": 1, "row": 0, "col": 1}
     assert len(places) == 6 * NY * NX
 
 
@@ -400,7 +411,7 @@ def test_metadata_that_are_no_json():
         make_standard_metadata(6, [Region(0, {})], primary_det=["counter0"], zp_def={"zpD": 1 + 2j})  # pyright: ignore[reportArgumentType]
 
 
-@ALL
+@DIFFERENT
 def test_pause_and_resume(run_engine: RunEngine, s, make, paused, documents, kind):
     runs, events = numbers(kind)
     before = positions(s)
@@ -420,7 +431,7 @@ def test_pause_and_resume(run_engine: RunEngine, s, make, paused, documents, kin
         assert min(dark) > 100
 
 
-@pytest.mark.parametrize("offset", range(-30, 30, 3))
+@pytest.mark.parametrize("offset", [-30, -21, -12, -6, -3, -1, 0, 1, 3, 6, 12, 27])
 def test_a_pause_anywhere_between_two_runs(run_engine: RunEngine, s, station, documents, offset):
     """What came before the end of a run is not repeated in the next one."""
     args = ([(-1, 1, 1, -1, 1, 2)], [280.0, 285.2])
@@ -459,7 +470,7 @@ def pause_at(plan: Any, number: int) -> Any:
     return bpp.plan_mutator(plan, before)
 
 
-@ALL
+@DIFFERENT
 def test_abort_in_the_middle(run_engine: RunEngine, s, make, paused, documents, kind):
     before = positions(s)
     with pytest.raises(RunEngineInterrupted):

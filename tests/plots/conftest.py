@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import io
-import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from bluesky import RunEngine
 
 
 @pytest.fixture
@@ -33,16 +30,3 @@ def pyplot_knows_of_nothing() -> Iterator[None]:
 
     yield
     assert pyplot.get_fignums() == []
-
-
-@pytest.fixture
-def run_engine() -> Iterator[RunEngine]:
-    loop = asyncio.new_event_loop()
-    before = set(threading.enumerate())
-    engine = RunEngine({}, loop=loop)
-    threads = set(threading.enumerate()) - before
-    yield engine
-    loop.call_soon_threadsafe(loop.stop)
-    for thread in threads:
-        thread.join(10)
-    loop.close()

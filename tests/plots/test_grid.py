@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -215,11 +212,3 @@ def test_what_does_not_fit_is_said_in_one_line(key, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         reshape(data, key, **{"shape": (2, 3)} | arguments)
     assert "\n" not in str(error.value)
-
-
-def test_matplotlib_is_not_imported_for_it():
-    program = (
-        "import sys; from bluesky_ext.plots import reshape; reshape({'a': [1]}, 'a', shape=[1]);"
-        "sys.exit('matplotlib' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -91,7 +91,7 @@ def test_proportions_are_real_and_panels_fit_them():
 
 
 @pytest.mark.parametrize(
-    ("count", "ny", "nx"), [(100, 10, 10), (100, 5, 40), (100, 40, 5), (20, 1, 50), (7, 50, 1), (1, 3, 4)]
+    ("count", "ny", "nx"), [(100, 10, 10), (36, 5, 40), (36, 40, 5), (20, 1, 50), (7, 50, 1), (1, 3, 4)]
 )
 def test_nothing_overlaps_and_all_is_inside(count, ny, nx):
     """Titles, numbers of the axes and panels, as they are drawn."""
