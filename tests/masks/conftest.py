@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -17,27 +17,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # the tests of this folder share
 
 pytest.importorskip("tiled.server.app")
 
-from writers import open_registry
+from writers import Place
 
 from bluesky_ext.masks import MaskClient
 from bluesky_ext.storage import close_catalog, open_catalog
 
 KEY = "secret"
-
-
-class Place(NamedTuple):
-    """A catalogue: where it is, its key, and the directory of its files."""
-
-    where: str
-    api_key: str | None
-    data: Path
-
-    def open(self) -> MaskClient:
-        return open_registry(self.where, self.api_key)
-
-    def arrays(self) -> list[str]:
-        """The arrays whose files are there, by their keys."""
-        return sorted(path.name for path in self.data.iterdir()) if self.data.exists() else []
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import dask.array
 import numpy as np
 import pytest
-from writers import DETECTORS, SHAPE, content
+from writers import DETECTORS, SHAPE, Place, content
 
 from bluesky_ext.masks import DETECTOR_SHAPES, DetectorShapes, MaskClient, MaskDamaged, MaskExists, MaskNotFound
 
@@ -19,6 +19,15 @@ def one_line(caught):
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A catalogue that stays empty, since all that it is told is refused; and where it is."""
+    directory = tmp_path_factory.mktemp("empty") / "catalog"
+    place = Place(str(directory), None, directory / "data")
+    with place.open() as masks:
+        yield masks, place
 
 
 def test_a_mask_comes_back_as_a_dask_array_of_bool(everywhere):
@@ -87,7 +96,8 @@ def test_any_name_is_a_name(everywhere):
 
 
 @pytest.mark.parametrize("version", ["1", 2.5, -3, True, np.float64(1), None, "last", [0]])
-def test_what_is_no_version_is_refused_before_anything_is_written(masks, place, version):
+def test_what_is_no_version_is_refused_before_anything_is_written(empty, version):
+    masks, place = empty
     with pytest.raises(ValueError, match="is no version: give a whole number from 0") as caught:
         masks.register_mask("det", "m", content(1), version)
     assert repr(version) in one_line(caught)
@@ -113,7 +123,8 @@ def test_a_numpy_integer_is_a_version(masks):
         (("det", "m", content(1), 0, {"name": "other"}), ["'name'", "another key"]),
     ],
 )
-def test_what_is_no_mask_for_the_detector_is_refused(masks, place, arguments, words):
+def test_what_is_no_mask_for_the_detector_is_refused(empty, arguments, words):
+    masks, place = empty
     with pytest.raises(ValueError, match=r".") as caught:
         masks.register_mask(*arguments)
     assert all(word in one_line(caught) for word in words), caught.value
@@ -277,7 +288,8 @@ def test_masks_are_found_by_metadata_of_any_kind(everywhere):
         ({"sha256": "0"}, ["'sha256'", "another key"]),
     ],
 )
-def test_metadata_that_json_has_not_are_refused_before_anything_is_written(masks, place, more, words):
+def test_metadata_that_json_has_not_are_refused_before_anything_is_written(empty, more, words):
+    masks, place = empty
     with pytest.raises(ValueError, match="optional_metadata") as caught:
         masks.register_mask("det", "m", content(1), optional_metadata=more)
     assert all(word in one_line(caught) for word in words), caught.value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,21 @@ def number_of(mask: np.ndarray) -> int:
 
 def open_registry(where: str, api_key: str | None) -> MaskClient:
     return MaskClient.open(where, api_key=api_key, detector_shapes=DETECTORS)
+
+
+class Place(NamedTuple):
+    """A catalogue: where it is, its key, and the directory of its files."""
+
+    where: str
+    api_key: str | None
+    data: Path
+
+    def open(self) -> MaskClient:
+        return open_registry(self.where, self.api_key)
+
+    def arrays(self) -> list[str]:
+        """The arrays whose files are there, by their keys."""
+        return sorted(path.name for path in self.data.iterdir()) if self.data.exists() else []
 
 
 def attempt(masks: MaskClient, number: int, name: str, version: Any = 0) -> str | None:
