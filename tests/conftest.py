@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from bluesky import RunEngine
@@ -31,6 +34,28 @@ def shared_run_engine() -> Iterator[RunEngine]:
     """The same for all tests of a module: what one subscribes it unsubscribes."""
     with _running() as engine:
         yield engine
+
+
+@pytest.fixture(scope="module")
+def embedded_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("embedded") / "catalog"
+
+
+@pytest.fixture(scope="module")
+def embedded(embedded_directory: Path) -> Iterator[Any]:
+    """A catalogue of Tiled in this process, which takes a second to open; closed before other modules fork."""
+    pytest.importorskip("tiled.server.app")
+    from bluesky_ext.storage import close_catalog, open_catalog
+
+    client = open_catalog(embedded_directory)
+    yield client
+    close_catalog(client)
+
+
+@pytest.fixture
+def container(embedded: Any) -> Any:
+    """An empty container of the embedded catalogue."""
+    return embedded.create_container(str(uuid.uuid4()))
 
 
 @contextmanager

@@ -23,9 +23,8 @@ SHAPES = {"det": SHAPE}
 
 
 @pytest.fixture
-def masks(tmp_path):
-    with MaskClient.embedded(tmp_path / "catalog", detector_shapes=SHAPES) as client:
-        yield client
+def masks(container):
+    return MaskClient(container, detector_shapes=SHAPES)
 
 
 def images_of(documents, stream="primary"):
@@ -123,8 +122,9 @@ def test_a_mask_is_looked_up_once_a_run_and_anew_for_the_next(masks):
     np.testing.assert_array_equal(images_of(second)[0], np.where(other_mask(), frames(1), 0))
 
 
-def test_a_registry_is_opened_from_where_it_is(masks, tmp_path):
-    masks.register_mask("det", "gap", MASK)
+def test_a_registry_is_opened_from_where_it_is(tmp_path):
+    with MaskClient.embedded(tmp_path / "catalog", detector_shapes=SHAPES) as masks:
+        masks.register_mask("det", "gap", MASK)
     docs = run_through(MaskApplier(KEY, ("det", "gap", 0), registry=tmp_path / "catalog"), raw_run(n=1))
     np.testing.assert_array_equal(images_of(docs)[0], np.where(MASK, frames(1), 0))
 

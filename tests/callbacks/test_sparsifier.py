@@ -28,13 +28,6 @@ def scattered(number, dtype="u2", shape=(2, *SHAPE)):
     return np.where((rng.random(shape) < 0.01) & (number != 3), values, np.zeros((), dtype))
 
 
-@pytest.fixture
-def catalog(tmp_path):
-    client = open_catalog(tmp_path / "catalog")
-    yield client
-    close_catalog(client)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(64, 64), (3, 40, 33), (1, 1), (300, 301)])
 def test_what_is_taken_apart_and_put_together_is_the_same(dtype, shape):
@@ -124,15 +117,15 @@ def test_one_descriptor_stands_for_events_of_any_number_of_pixels():
     assert descriptor["data_keys"][f"{KEY}_shape"]["shape"] == [3]
 
 
-def test_a_run_is_stored_as_one_sparse_array_with_a_block_for_each_event(catalog):
+def test_a_run_is_stored_as_one_sparse_array_with_a_block_for_each_event(container):
     stage = Sparsifier(KEY, MASK)
-    with SparseWriter(catalog) as writer:
+    with SparseWriter(container) as writer:
         stage.subscribe(writer)
         docs = run_through(stage, raw_run(image=scattered, dark=False))
     (node,) = writer.artifacts
     expected = np.stack([np.where(MASK, scattered(number), 0) for number in range(1, 7)])
     assert node.structure().chunks == ((1,) * 6, (2,), (64,), (64,))
-    read = catalog[node.path_parts[-1]]
+    read = container[node.path_parts[-1]]
     lazy = read_sparse(read)
     assert (lazy.dtype, lazy.chunks[0]) == (np.uint16, (1,) * 6)
     np.testing.assert_array_equal(lazy.compute(), expected)
@@ -148,11 +141,11 @@ def test_a_run_is_stored_as_one_sparse_array_with_a_block_for_each_event(catalog
     assert [list(pair) for pair in said["seq_nums"]] == [[1, 7]]
 
 
-def test_of_an_event_that_is_said_again_the_last_word_is_stored_and_gaps_stay_gaps(catalog):
+def test_of_an_event_that_is_said_again_the_last_word_is_stored_and_gaps_stay_gaps(container):
     docs = raw_run(image=scattered, dark=False, seq_nums=[1, 2, 2, 5])
     again = [doc for name, doc in docs if name == "event"][2]
     again["data"][KEY] = scattered(77)
-    with SparseWriter(catalog) as writer:
+    with SparseWriter(container) as writer:
         stage = Sparsifier(KEY)
         stage.subscribe(writer)
         run_through(stage, docs)
@@ -162,9 +155,9 @@ def test_of_an_event_that_is_said_again_the_last_word_is_stored_and_gaps_stay_ga
     np.testing.assert_array_equal(read_sparse(node).compute(), expected)
 
 
-def test_a_run_that_never_stopped_is_stored_as_incomplete(catalog):
+def test_a_run_that_never_stopped_is_stored_as_incomplete(container):
     stage = Sparsifier(KEY)
-    writer = SparseWriter(catalog)
+    writer = SparseWriter(container)
     made = run_through(stage, raw_run(image=scattered, dark=False))
     for name, doc in made[:-1]:
         writer(name, doc)
@@ -200,22 +193,22 @@ def test_a_run_that_could_not_be_written_is_kept_and_written_later(tmp_path, mon
     close_catalog(catalog)
 
 
-def test_an_array_that_could_not_be_written_whole_is_not_left_behind(catalog):
+def test_an_array_that_could_not_be_written_whole_is_not_left_behind(container):
     frames = [sparsify(scattered(number)) for number in range(3)]
     for announced in (2, 4):
         with pytest.raises(ValueError, match=f"{announced} images were announced"):
-            write_sparse(catalog, frames, announced, (2, *SHAPE), np.uint16)
+            write_sparse(container, frames, announced, (2, *SHAPE), np.uint16)
     with pytest.raises(ValueError, match="without a single image"):
-        write_sparse(catalog, [], 0, (2, *SHAPE), np.uint16)
-    assert len(catalog) == 0
+        write_sparse(container, [], 0, (2, *SHAPE), np.uint16)
+    assert len(container) == 0
 
 
-def test_images_that_are_no_stack_are_refused(catalog):
+def test_images_that_are_no_stack_are_refused(container):
     def image(number):
         return scattered(number, shape=(2, *SHAPE) if number < 3 else SHAPE)
 
     made = run_through(Sparsifier(KEY), raw_run(image=image, dark=False))
-    writer = SparseWriter(catalog)
+    writer = SparseWriter(container)
     with pytest.raises(ValueError, match=r"event 3 has an image of shape \(64, 64\).* they cannot be one array"):
         feed(writer, made)
     writer.close()

@@ -74,7 +74,7 @@ def test_their_masks_are_listed_and_fetched_at_any_depth(everywhere):
             masks.get_mask("det", "x")
 
 
-def test_their_masks_block_duplicates_and_count_for_the_next_version(masks, place):
+def test_their_masks_block_duplicates_and_count_for_the_next_version(masks):
     root = masks._root  # noqa: SLF001
     uid = written(root.create_container("theirs"), "det", "m", 5, content(1))
     with pytest.raises(MaskExists, match=f"uid theirs/{uid}"):

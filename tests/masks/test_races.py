@@ -8,6 +8,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from servers import PROCESSES
 from tiled.queries import Key
 from writers import attempt, content, die_after, number_of, race
 
@@ -48,9 +49,9 @@ def test_of_threads_that_race_one_wins(everywhere):
     check(everywhere, results)
 
 
-def test_of_processes_that_race_one_wins(everywhere, processes, run_all):
+def test_of_processes_that_race_one_wins(everywhere, run_all):
     everywhere.open().close()
-    barrier, answers = processes.Barrier(WRITERS), processes.Queue()
+    barrier, answers = PROCESSES.Barrier(WRITERS), PROCESSES.Queue()
     calls = [(everywhere.where, everywhere.api_key, number, ROUNDS, barrier, answers) for number in range(WRITERS)]
     assert run_all(race, calls) == [0] * WRITERS
     check(everywhere, [answers.get(timeout=10) for _ in range(WRITERS * ROUNDS)])
@@ -122,7 +123,7 @@ def test_old_drafts_are_deleted(place, run_all, caplog, monkeypatch):
     assert "its writer died more than" in caplog.text
 
 
-def test_a_deleted_mask_may_come_again_under_another_uid(masks, place):
+def test_a_deleted_mask_may_come_again_under_another_uid(masks, arrays):
     uids = []
     for number in range(4):
         uids.append(masks.register_mask("det", "again", content(number)))
@@ -132,4 +133,4 @@ def test_a_deleted_mask_may_come_again_under_another_uid(masks, place):
         masks.delete_mask("det", "again", 0)
     assert len(set(uids)) == 4
     assert masks.list_masks() == []
-    assert place.arrays() == []
+    assert arrays() == []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import dask.array
 import numpy as np
 import pytest
-from writers import DETECTORS, SHAPE, Place, content
+from servers import KEY, Server
+from writers import DETECTORS, SHAPE, content
 
 from bluesky_ext.masks import DETECTOR_SHAPES, DetectorShapes, MaskClient, MaskDamaged, MaskExists, MaskNotFound
 
@@ -19,15 +19,6 @@ def one_line(caught):
     text = str(caught.value)
     assert "\n" not in text
     return text
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    """A catalogue that stays empty, since all that it is told is refused; and where it is."""
-    directory = tmp_path_factory.mktemp("empty") / "catalog"
-    place = Place(str(directory), None, directory / "data")
-    with place.open() as masks:
-        yield masks, place
 
 
 def test_a_mask_comes_back_as_a_dask_array_of_bool(everywhere):
@@ -96,12 +87,11 @@ def test_any_name_is_a_name(everywhere):
 
 
 @pytest.mark.parametrize("version", ["1", 2.5, -3, True, np.float64(1), None, "last", [0]])
-def test_what_is_no_version_is_refused_before_anything_is_written(empty, version):
-    masks, place = empty
+def test_what_is_no_version_is_refused_before_anything_is_written(masks, arrays, version):
     with pytest.raises(ValueError, match="is no version: give a whole number from 0") as caught:
         masks.register_mask("det", "m", content(1), version)
     assert repr(version) in one_line(caught)
-    assert place.arrays() == []
+    assert arrays() == []
 
 
 def test_a_numpy_integer_is_a_version(masks):
@@ -123,21 +113,20 @@ def test_a_numpy_integer_is_a_version(masks):
         (("det", "m", content(1), 0, {"name": "other"}), ["'name'", "another key"]),
     ],
 )
-def test_what_is_no_mask_for_the_detector_is_refused(empty, arguments, words):
-    masks, place = empty
+def test_what_is_no_mask_for_the_detector_is_refused(masks, arrays, arguments, words):
     with pytest.raises(ValueError, match=r".") as caught:
         masks.register_mask(*arguments)
     assert all(word in one_line(caught) for word in words), caught.value
-    assert place.arrays() == []
+    assert arrays() == []
 
 
-def test_a_duplicate_is_refused_and_the_message_says_what_is_there(masks, place):
+def test_a_duplicate_is_refused_and_the_message_says_what_is_there(masks, arrays):
     uid = masks.register_mask("det", "m", content(1))
     masks.register_mask("det", "m", content(1), 4)
     with pytest.raises(MaskExists, match=f"version 0, exists \\(uid {uid}\\); there are versions 0, 4") as caught:
         masks.register_mask("det", "m", content(2))
     one_line(caught)
-    assert len(place.arrays()) == 2
+    assert len(arrays()) == 2
 
 
 def test_what_is_not_there_is_said_with_what_is(masks):
@@ -189,7 +178,8 @@ def test_the_methods_may_be_called_from_several_threads(masks):
         assert list(pool.map(use, range(8))) == [[("det", f"m{number}", 0) for number in range(8)]] * 8
 
 
-def test_what_is_no_catalogue_is_refused(tmp_path):
+def test_what_is_no_catalogue_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
     with pytest.raises(TypeError, match="is no client of a Tiled container"):
         MaskClient({})
     with pytest.raises(ValueError, match="is no address"):
@@ -210,12 +200,14 @@ def test_a_directory_that_cannot_be_made_is_an_error_of_one_line(tmp_path):
     one_line(caught)
 
 
-def test_a_server_that_is_gone_is_an_error_of_one_line(tmp_path, monkeypatch, start_server):
-    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 2)
-    with ExitStack() as stack:
-        place = start_server(tmp_path, stack)
-        masks = MaskClient.from_uri(place.where, api_key=place.api_key, detector_shapes=DETECTORS)
+def test_a_server_that_is_gone_is_an_error_of_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
+    server = Server(tmp_path)
+    try:
+        masks = MaskClient.from_uri(server.address, api_key=KEY, detector_shapes=DETECTORS)
         masks.register_mask("det", "m", content(1))
+    finally:
+        server.stop()
     for call in (
         masks.list_masks,
         lambda: masks.get_mask("det", "m"),
@@ -288,9 +280,8 @@ def test_masks_are_found_by_metadata_of_any_kind(everywhere):
         ({"sha256": "0"}, ["'sha256'", "another key"]),
     ],
 )
-def test_metadata_that_json_has_not_are_refused_before_anything_is_written(empty, more, words):
-    masks, place = empty
+def test_metadata_that_json_has_not_are_refused_before_anything_is_written(masks, arrays, more, words):
     with pytest.raises(ValueError, match="optional_metadata") as caught:
         masks.register_mask("det", "m", content(1), optional_metadata=more)
     assert all(word in one_line(caught) for word in words), caught.value
-    assert place.arrays() == []
+    assert arrays() == []

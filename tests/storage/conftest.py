@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the tests of this folder share
 pytest.importorskip("tiled.server.app")
 pytest.importorskip("bluesky_tiled_plugins")
 
-from bluesky_ext.storage import close_catalog, open_catalog
+from bluesky_ext.storage import close_catalog
 
 from servers import Server  # isort: skip
 
@@ -24,13 +24,6 @@ def _tried_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 2)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("TILED_API_KEY", raising=False)
-
-
-@pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    client = open_catalog(tmp_path_factory.mktemp("embedded") / "catalog")
-    yield client
-    close_catalog(client)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
-"""Real servers of Tiled for the tests of storage."""
+"""Real servers of Tiled, for the tests of storage and masks."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import runpy
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +14,10 @@ from typing import Any
 from bluesky_ext.storage import open_catalog
 
 KEY = "secret"
+
+# Processes that start fast, since what takes long to import is there already.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["bluesky_ext.masks.client", "tiled.commandline.main", "tiled.server.app", "uvicorn"])
 
 
 class Server:
@@ -22,25 +28,35 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
+        self.data = directory / "data"
         directory.mkdir(exist_ok=True)
-        self.log = (directory / "log").open("wb")
-        command = [sys.executable, "-m", "tiled", "serve", "catalog", directory / "catalog.db", "--init"]
-        command += ["--write", directory / "data", "--write", f"sqlite:///{directory / 'tables.db'}"]
-        command += ["--api-key", KEY, "--port", str(port)]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        while self.process.poll() is None:
+        arguments = ["serve", "catalog", directory / "catalog.db", "--init"]
+        arguments += ["--write", self.data, "--write", f"sqlite:///{directory / 'tables.db'}"]
+        arguments += ["--api-key", KEY, "--port", port]
+        log = directory / "log"
+        self.process = PROCESSES.Process(target=tiled, args=(list(map(str, arguments)), log))
+        self.process.start()
+        while self.process.is_alive():
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
             except ConnectionRefusedError:
                 time.sleep(0.05)
             else:
                 return
-        raise RuntimeError(Path(self.log.name).read_text())
+        raise RuntimeError(log.read_text())
 
     def client(self) -> Any:
         return open_catalog(self.address, api_key=KEY)
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait()
-        self.log.close()
+        self.process.join()
+
+
+def tiled(arguments: list[str], log: Path) -> None:
+    """The command ``tiled``, with what it says in a file."""
+    with log.open("wb") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    sys.argv = ["tiled", *arguments]
+    runpy.run_module("tiled", run_name="__main__")

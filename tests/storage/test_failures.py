@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import signal
 import sqlite3
 import subprocess
@@ -320,7 +321,7 @@ def test_a_server_that_is_late_and_then_fails_is_one_error(server, docs, tmp_pat
 def test_after_a_failure_a_frozen_server_holds_up_no_run(server, tmp_path, caplog, monkeypatch) -> None:
     client = server.client()
     sink = save(client, backup=tmp_path, timeout=0)
-    server.process.send_signal(signal.SIGSTOP)
+    os.kill(server.process.pid, signal.SIGSTOP)
     first, second, third = (run_of([{"x": float(n)}]) for n in range(3))
     feed(sink, first)
     assert sink.down
@@ -328,7 +329,7 @@ def test_after_a_failure_a_frozen_server_holds_up_no_run(server, tmp_path, caplo
     feed(sink, second)
     assert f"run {uid_of(second)} could not be saved in the catalogue" in caplog.records[-1].getMessage()
     assert_same(second, list(Recording(sink.backups[-1])))
-    server.process.send_signal(signal.SIGCONT)
+    os.kill(server.process.pid, signal.SIGCONT)
     feed(sink, third)
     assert not sink.down
     assert_same(third, list(documents(client[uid_of(third)])))
