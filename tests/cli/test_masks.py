@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from bluesky_ext.masks import MaskClient
 SHAPE = (6, 10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mask():
     mask = np.ones(SHAPE, bool)
     mask[:3, :5] = False
@@ -22,13 +23,12 @@ def mask():
 
 
 @pytest.fixture
-def run(tmp_path, mask, monkeypatch, capsys):
-    """Run a command on a catalogue of its own; its exit code, and the lines that it printed and complained with."""
-    monkeypatch.setenv("BLUESKY_EXT_CATALOG", str(tmp_path / "catalog"))
-    monkeypatch.chdir(tmp_path)
-    np.save("mask.npy", mask)
+def run_in(monkeypatch, capsys):
+    """Run a command on the catalogue in a directory; its exit code, and the lines it printed and complained with."""
 
-    def run(*arguments):
+    def run(directory, *arguments):
+        monkeypatch.setenv("BLUESKY_EXT_CATALOG", str(directory / "catalog"))
+        monkeypatch.chdir(directory)
         try:
             code = main(["masks", *map(str, arguments)])
         except SystemExit as stopped:
@@ -38,6 +38,24 @@ def run(tmp_path, mask, monkeypatch, capsys):
         return code, said.out.splitlines(), complaints
 
     return run
+
+
+@pytest.fixture
+def run(run_in, tmp_path, mask):
+    """The same on a catalogue of its own."""
+    np.save(tmp_path / "mask.npy", mask)
+    return partial(run_in, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, mask):
+    """A directory with a catalogue of one mask, which stays as it is when all that comes is refused."""
+    directory = tmp_path_factory.mktemp("filled")
+    np.save(directory / "mask.npy", mask)
+    np.save(directory / "floats.npy", np.ones(SHAPE))
+    with MaskClient.embedded(directory / "catalog", detector_shapes={"det": SHAPE}) as masks:
+        masks.register_mask("det", "there", mask)
+    return directory
 
 
 REGISTER = ("register", "mask.npy", "--detector", "det", "--name", "Röntgen")
@@ -119,10 +137,8 @@ def test_a_catalogue_may_be_named_and_one_that_is_not_there_is_not_made(run, tmp
         ((), 2, "ACTION"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_an_exit_code(run, arguments, code, words):
-    assert run("register", "mask.npy", "--detector", "det", "--name", "there", "--shape", "6x10")[0] == 0
-    np.save("floats.npy", np.ones(SHAPE))
-    found, _, complaints = run(*arguments)
+def test_what_is_wrong_is_one_line_and_an_exit_code(run_in, filled, arguments, code, words):
+    found, _, complaints = run_in(filled, *arguments)
     assert found == code
     assert len(complaints) == 1
     assert words in complaints[0]

@@ -53,24 +53,14 @@ def serve(start, proxy: Proxy, directory: str, *more: object):
     return server
 
 
-def test_what_is_published_is_analysed_and_recorded_and_sigterm_ends_it_well(start, proxy, run_of, tmp_path):
-    server, docs = serve(start, proxy, "out"), run_of()
-    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
-        publish(publisher, docs)
-        server.wait_for("stop success")
-    assert server.end(signal.SIGTERM) == 0
-    assert server.said[-1].endswith("stopped: 9 documents of 1 runs came; nothing was lost")
-    (stop,) = derived(tmp_path / "out").values()
-    assert (stop["sha256"], stop["num_events"]) == expected(docs, tmp_path)
-
-
-def test_interleaved_runs(start, proxy, run_of, tmp_path):
+def test_interleaved_runs_are_analysed_and_recorded_and_sigterm_ends_it_well(start, proxy, run_of, tmp_path):
     server, a, b = serve(start, proxy, "out", "--executor", "threads:2"), run_of(seed=1), run_of(seed=2)
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
         publish(publisher, [pair for both in zip(a, b, strict=True) for pair in both])
         server.wait_for("stop")
         server.wait_for("stop")
-    assert server.end(signal.SIGINT) == 0
+    assert server.end(signal.SIGTERM) == 0
+    assert server.said[-1].endswith("stopped: 18 documents of 2 runs came; nothing was lost")
     stops = derived(tmp_path / "out")
     for docs in (a, b):
         stop = stops[docs[0][1]["uid"]]

@@ -244,6 +244,10 @@ def named(name: str) -> Case:
 
 MAPS = [case for case in CASES if case.is_map]
 
+#: The last case of each class, for what a stage does whatever its options are.
+KINDS = list({type(case.make()): case for case in CASES}.values())
+MAP_KINDS = [case for case in KINDS if case.is_map]
+
 
 def content(docs: Docs) -> dict[str, Any]:
     """What a derived run says, without uids and times: its last word on every event, and its stop."""

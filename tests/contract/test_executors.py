@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 
 import numpy as np
@@ -14,7 +15,25 @@ from kernels import Counting, Loaded, die_at_three, die_once, minus
 
 from bluesky_ext.engine import Lanes, Map
 
-every_map = pytest.mark.parametrize("case", MAPS, ids=lambda case: case.name)
+EXECUTORS = {
+    "threads": lambda request: ThreadPoolExecutor(2),
+    "processes": lambda request: ProcessPoolExecutor(2, mp_context=get_context("spawn")),
+    "dask": lambda request: request.getfixturevalue("dask_client").get_executor(pure=False),
+    "lanes-threads": lambda request: Lanes.threads(2),
+    "lanes-processes": lambda request: Lanes.processes(2),
+    "lanes-dask": lambda request: Lanes.dask(request.getfixturevalue("dask_client")),
+}
+# Every map goes to processes, and one of each kind (an array, a sparse one, rows of two in one task) everywhere.
+KINDS = [named("ImageProcessor-dark"), named("Sparsifier"), named("compose")]
+every_map_somewhere = pytest.mark.parametrize(
+    ("executor", "case"),
+    [
+        pytest.param(kind, case, id=f"{kind}-{case.name}")
+        for kind in EXECUTORS
+        for case in (MAPS if kind == "processes" else KINDS)
+    ],
+    indirect=["executor"],
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +48,23 @@ def dask_client():
         yield client
 
 
-@pytest.fixture(
-    scope="module", params=["threads", "processes", "dask", "lanes-threads", "lanes-processes", "lanes-dask"]
-)
-def executor(request):
-    kind = request.param
-    if kind == "threads":
-        with ThreadPoolExecutor(2) as pool:
-            yield pool
-    elif kind == "processes":
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            yield pool
-    elif kind == "dask":
-        yield request.getfixturevalue("dask_client").get_executor(pure=False)
-    elif kind == "lanes-threads":
-        with Lanes.threads(2) as lanes:
-            yield lanes
-    elif kind == "lanes-processes":
-        with Lanes.processes(2) as lanes:
-            yield lanes
-    else:
-        with Lanes.dask(request.getfixturevalue("dask_client")) as lanes:
-            yield lanes
+@pytest.fixture(scope="module")
+def executor_of(request):
+    """The executor of a kind, made when a test first wants it."""
+    with ExitStack() as stack:
+        made = {}
+
+        def of(kind):
+            if kind not in made:
+                made[kind] = stack.enter_context(EXECUTORS[kind](request))
+            return made[kind]
+
+        yield of
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request, executor_of):
+    return executor_of(request.param)
 
 
 def big_frames(number):
@@ -58,7 +72,7 @@ def big_frames(number):
     return np.kron(frames(number), np.ones((1, 4, 4), np.uint16))
 
 
-@every_map
+@every_map_somewhere
 def test_the_result_is_the_inline_result(case, executor):
     docs = case.given(raw_run(n=20))
     inline = run_through(case.make(), docs)
@@ -79,7 +93,7 @@ def test_large_images_arrive_whole(case, executor):
     assert same(there, inline)
 
 
-@every_map
+@every_map_somewhere
 def test_a_bad_event_is_named_wherever_it_fails(case, executor, caplog):
     docs = case.given(raw_run(image=lambda number: np.zeros(3, np.uint16) if number == 3 else frames(number)))
     stop = run_through(case.make(executor=executor), docs).stop

@@ -12,6 +12,7 @@ from cases import (
     CASES,
     KEY,
     N_EVENTS,
+    Case,
     Collector,
     content,
     frames,
@@ -93,9 +94,14 @@ def woven(run, apart, *, before):
     return out
 
 
-@every_map_of_raw_runs
-@pytest.mark.parametrize("before", [True, False], ids=["frames-first", "events-first"])
-@pytest.mark.parametrize("spans", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("case", "before", "spans"),
+    [
+        *((named("ImageProcessor-dark"), before, spans) for before in (True, False) for spans in (1, 4, 100)),
+        *((case, number % 2 == 0, 4) for number, case in enumerate(CASES) if case.is_map),
+    ],
+    ids=lambda value: value.name if isinstance(value, Case) else str(value),
+)
 def test_stream_documents(case, before, spans, tmp_path):
     raw = raw_run()
     run, apart = streamed(raw, tmp_path, spans=spans)

@@ -10,6 +10,7 @@ import pytest
 from cases import (
     CASES,
     KEY,
+    KINDS,
     LOCATE,
     Collector,
     content,
@@ -32,6 +33,7 @@ from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.stages.run import StageRun
 
 every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_kind = pytest.mark.parametrize("case", KINDS, ids=lambda case: case.name)
 one_to_one = pytest.mark.parametrize("case", [case for case in CASES if case.keeps_seq_num], ids=lambda case: case.name)
 
 
@@ -114,7 +116,7 @@ def test_nothing_of_a_run_is_kept_when_it_is_over(case):
     assert alive() == before
 
 
-@every_stage
+@every_kind
 def test_every_run_has_its_own_warnings(case, caplog):
     docs = case.given(raw_run())
     streams = {doc["uid"]: doc["name"] for name, doc in docs if name == "descriptor"}
@@ -126,7 +128,7 @@ def test_every_run_has_its_own_warnings(case, caplog):
     assert sum("never came" in message for message in caplog.messages) == 2
 
 
-@every_stage
+@every_kind
 def test_the_run_that_is_closed_for_want_of_room_is_the_one_that_was_silent_longest(case):
     docs = case.given(raw_run())
     one, other, third = reuid(docs), reuid(docs), reuid(docs)
@@ -156,14 +158,14 @@ def test_what_passes_through_keeps_its_times_and_devices(case):
     assert start["hints"] == docs[0][1]["hints"]
 
 
-@every_stage
+@every_kind
 def test_uids_are_new(case):
     docs = case.given(raw_run())
     given = {doc["uid"] for _, doc in unpacked(docs)}
     assert not given & {doc["uid"] for _, doc in unpacked(run_through(case.make(), docs))}
 
 
-@every_stage
+@every_kind
 def test_the_version_is_that_of_the_package(case):
     (start,) = run_through(case.make(), case.given(raw_run())).named("start")
     assert start["analysis"]["version"] == bluesky_ext.__version__

@@ -13,12 +13,13 @@ import pytest
 from bluesky import RunEngine
 from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.utils import RunEngineInterrupted
-from cases import CASES, KEY, SHAPE, Collector, content, frames, named, run_through, same, unpacked, valid_rows
+from cases import CASES, KEY, KINDS, SHAPE, Collector, content, frames, named, run_through, same, unpacked, valid_rows
 from ophyd.sim import SynAxis, SynSignal
 
 matplotlib.use("Agg")
 
 every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_kind = pytest.mark.parametrize("case", KINDS, ids=lambda case: case.name)
 
 
 class Camera(SynSignal):
@@ -121,8 +122,14 @@ def clean(said):
     return [clean(value) for value in said] if isinstance(said, list) else said
 
 
-@every_stage
-@pytest.mark.parametrize("way", ["abort", "stop", "halt", "raise"])
+@pytest.mark.parametrize(
+    ("way", "case"),
+    [
+        *((way, named("CrystalMap")) for way in ("abort", "stop", "halt", "raise")),
+        *zip(itertools.cycle(["halt", "raise", "abort", "stop"]), KINDS, strict=False),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_however_a_run_ends_its_derived_run_ends_alike(RE, case, camera, motor, way):
     (*_, stage), sink = attached(RE, case)
     raw = Collector()
@@ -145,7 +152,7 @@ def test_however_a_run_ends_its_derived_run_ends_alike(RE, case, camera, motor, 
         assert sink.stop["num_events"].get("frames", sink.stop["num_events"]["primary"]) == 3
 
 
-@every_stage
+@every_kind
 def test_the_scan_outlives_its_analysis(RE, case, motor, caplog):
     bad = SynSignal(name=KEY, func=lambda: np.zeros(3))
     _, sink = attached(RE, case)
@@ -170,7 +177,7 @@ def test_who_wants_the_scan_to_stop_gets_that(RE, motor):
     assert raw.stop["exit_status"] == "fail"
 
 
-@every_stage
+@every_kind
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_best_effort_callback_follows_a_derived_run(RE, case, camera, motor, first, capsys):
     import matplotlib.pyplot as plt

@@ -74,10 +74,10 @@ def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(), (0,), (4, 0), (7,), (2, 3, 4)])
-def test_an_array_of_any_dtype_and_shape_comes_back(dtype: str, shape: tuple[int, ...]) -> None:
-    array = values(dtype, shape)
-    assert_same(loads(dumps({"image": array}))["image"], array)
+def test_an_array_of_any_dtype_and_shape_comes_back(dtype: str) -> None:
+    for shape in [(), (0,), (4, 0), (7,), (2, 3, 4)]:
+        array = values(dtype, shape)
+        assert_same(loads(dumps({"image": array}))["image"], array)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -358,7 +358,9 @@ MAKERS: dict[str, Callable[[bool], Case]] = {
 
 
 @pytest.fixture(
-    params=[(name, new) for name in MAKERS for new in (False, True)], ids=lambda p: f"{p[0]}-{'new' if p[1] else 'old'}"
+    scope="module",
+    params=[(name, new) for name in MAKERS for new in (False, True)],
+    ids=lambda p: f"{p[0]}-{'new' if p[1] else 'old'}",
 )
 def case(request):
     """Each scan type in each schema."""

@@ -200,9 +200,10 @@ def test_a_scalar_beside_lines_is_put_aside(stxm, read, tmp_path, validated, det
     assert validated(path) == [(0, 0), (0, 0)]
 
 
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("snake", [True, False])
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("place", "told", "snake"),
+    [(0, True, True), (0, False, False), (1, True, False), (1, False, True), (2, True, True), (2, False, True)],
+)
 def test_a_stack_may_have_its_energies_at_any_level(measured, read, tmp_path, place, told, snake):
     names, points = ["sample_y", "sample_x"], [Y, X]
     names.insert(place, "energy")

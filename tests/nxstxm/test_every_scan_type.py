@@ -10,8 +10,14 @@ import pytest
 from suitcase_nxstxm import export, export_scan, finish_export
 
 
-def test_the_numbers_are_those_of_the_documents(case, tmp_path, read):
-    found = read(export_scan(case.runs, tmp_path, "scan"))
+@pytest.fixture(scope="module")
+def path(case, tmp_path_factory):
+    """The file of a scan."""
+    return export_scan(case.runs, tmp_path_factory.mktemp("scan"), "scan")
+
+
+def test_the_numbers_are_those_of_the_documents(case, path, read):
+    found = read(path)
     assert found["@default"] == "entry0"
     for entry, expected in case.data.items():
         data = f"{entry}/{found[f'{entry}@default']}"
@@ -26,8 +32,8 @@ def test_the_numbers_are_those_of_the_documents(case, tmp_path, read):
         np.testing.assert_array_equal(found[f"entry0/counter0/{name}"], expected)
 
 
-def test_lists_are_as_long_as_the_scan_has_points(case, tmp_path, read):
-    found = read(export_scan(case.runs, tmp_path, "scan"))
+def test_lists_are_as_long_as_the_scan_has_points(case, path, read):
+    found = read(path)
     for entry, expected in case.data.items():
         assert found[f"{entry}/instrument/monochromator/energy"].shape == (expected.size,)
         taken = found[f"{entry}/instrument/counter0/data"]
@@ -43,8 +49,8 @@ def test_lists_are_as_long_as_the_scan_has_points(case, tmp_path, read):
         np.testing.assert_array_equal(found[f"entry0/instrument/{name}/data"], expected)
 
 
-def test_energies_of_the_points(case, tmp_path, read):
-    found = read(export_scan(case.runs, tmp_path, "scan"))
+def test_energies_of_the_points(case, path, read):
+    found = read(path)
     for entry, expected in case.data.items():
         energies = found[f"{entry}/counter0/energy"]
         shape = [1] * expected.ndim
@@ -54,10 +60,9 @@ def test_energies_of_the_points(case, tmp_path, read):
         np.testing.assert_array_equal(found[f"{entry}/instrument/monochromator/energy"], points)
 
 
-def test_validators_find_nothing(case, tmp_path, capsys):
+def test_validators_find_nothing(case, path, tmp_path, capsys):
     validate = pytest.importorskip("nexusformat.nexus.validate", reason="needs the extra 'nexus'")
     validate.logger.setLevel(logging.WARNING)
-    path = export_scan(case.runs, tmp_path, "scan")
     copy = shutil.copy(path, tmp_path / "copy.hdf5")  # it opens the file for writing
     for entry in case.data:
         assert validate.validate_application(copy, path=f"/{entry}", application="NXstxm") == (0, 0), (
@@ -66,9 +71,8 @@ def test_validators_find_nothing(case, tmp_path, capsys):
     assert validate.validate_file(copy) == (0, 0), capsys.readouterr()
 
 
-def test_silx_finds_the_default_plot(case, tmp_path):
+def test_silx_finds_the_default_plot(case, path):
     nxdata = pytest.importorskip("silx.io.nxdata", reason="needs silx")
-    path = export_scan(case.runs, tmp_path, "scan")
     with h5py.File(path) as file:
         plot = nxdata.get_default(file)
         assert plot is not None
@@ -76,11 +80,11 @@ def test_silx_finds_the_default_plot(case, tmp_path):
         assert [name.partition(" ")[0] for name in plot.axes_names] == case.axes
 
 
-def test_mantis_reads_images_stacks_and_lines(case, tmp_path):
+def test_mantis_reads_images_stacks_and_lines(case, path):
     plugins = pytest.importorskip("mantis_xray.file_plugins", reason="needs mantis_xray, which is no dependency")
     from mantis_xray.analysis import data_stack, data_struct
 
-    path = str(export_scan(case.runs, tmp_path, "scan"))
+    path = str(path)
     plugin = next(p for p in plugins.plugins if p.title == "NXstxm")
     assert plugin.identify(path)
     assert plugin.GetFileStructure(path)["entry0"].scan_type == case.label
@@ -94,17 +98,16 @@ def test_mantis_reads_images_stacks_and_lines(case, tmp_path):
     np.testing.assert_array_equal(stack.absdata, expected)
 
 
-def test_export_of_each_run_and_finish_is_the_same(case, tmp_path, read):
+def test_export_of_each_run_and_finish_is_the_same(case, path, tmp_path, read):
     first = case.runs[0][0][1]["uid"]
     for docs in case.runs:
         artifacts = export(docs, tmp_path, file_prefix="scan", first_uid=first)
         assert artifacts == {"all": [tmp_path / f"{first}-scan.hdf5.tmp"]}
         assert artifacts["all"][0].exists()
-    path = finish_export(tmp_path, "scan", first)
-    assert path == tmp_path / "scan.hdf5"
+    finished = finish_export(tmp_path, "scan", first)
+    assert finished == tmp_path / "scan.hdf5"
     assert [p.name for p in tmp_path.iterdir()] == ["scan.hdf5"]
-    other = read(export_scan(case.runs, tmp_path, "other"))
-    found = read(path)
+    found, other = read(finished), read(path)
     assert found.keys() == other.keys()
     for name in found:
         if name not in ("@file_time", "@file_name"):

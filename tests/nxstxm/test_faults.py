@@ -63,8 +63,9 @@ def stack(stxm):
     return runs, data
 
 
-@pytest.mark.parametrize("limit", [1_000, 60_000, 600_000])
-@pytest.mark.parametrize("way", ["export", "writer"])
+@pytest.mark.parametrize(
+    ("limit", "way"), [(1_000, "export"), (60_000, "writer"), (600_000, "export"), (600_000, "writer")]
+)
 def test_a_full_disk_is_said_and_leaves_no_final_file(process, stack, tmp_path, limit, way):
     runs, _ = stack
     how = {

@@ -42,6 +42,12 @@ def by_export(runs, directory):
 HOW = pytest.mark.parametrize("how", [by_scan, by_writer, by_export])
 
 
+def each_in_turn(names, rows):
+    """Parameters, each written in another way than the one before: all ways with all rows would be the same thrice."""
+    hows = itertools.cycle([by_scan, by_writer, by_export])
+    return pytest.mark.parametrize(("how", *names), [(how, *row) for how, row in zip(hows, rows, strict=False)])
+
+
 def feed(writer, *runs):
     for docs in runs:
         for name, doc in docs:
@@ -116,8 +122,7 @@ def test_runs_beside_a_failed_one_stay_with_it(stxm, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [f"{runs[0][0][1]['uid']}-C1.hdf5.tmp"]
 
 
-@HOW
-@pytest.mark.parametrize("which", range(4))
+@each_in_turn(["which"], [(which,) for which in range(4)])
 def test_every_entry_has_the_baseline_of_its_scan(stxm, tmp_path, read, how, which):
     pols = ((0, 0.0, 0.0), (1, 0.0, 0.0))
     data = stxm.numbers(2, 2, 2, 3)
@@ -160,9 +165,15 @@ def test_an_angle_that_was_asked_for_is_not_that_of_the_baseline(stxm, tmp_path,
     assert "entry1/collection/baseline/IOC_m110/value" in found
 
 
-@HOW
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 0, 1)])
-@pytest.mark.parametrize("what", ["polarization", "angle", "region"])
+ORDERS = [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 0, 1)]
+THINGS = ["polarization", "angle", "region"]
+
+
+@each_in_turn(
+    ["order", "what"],
+    # Each thing in each order, and each of both in each way.
+    [(ORDERS[i], THINGS[(k - i) % 3]) for i in range(3) for k in range(3)],
+)
 def test_entries_of_one_name_are_told_apart(stxm, tmp_path, read, how, order, what):
     data = stxm.numbers(2, 2, 2, 3)
     spots = {"0": stxm.region(X, Y, ENERGIES), "1": stxm.region(X + 5, Y, ENERGIES)}
@@ -241,9 +252,7 @@ SINGLE_RUNS = {
 }
 
 
-@HOW
-@pytest.mark.parametrize("what", list(SINGLE_RUNS))
-@pytest.mark.parametrize("listed", [True, False])
+@each_in_turn(["what", "listed"], itertools.product(SINGLE_RUNS, [True, False]))
 def test_a_run_of_several_images_goes_to_its_entries(tmp_path, read, how, what, listed):
     docs, counts = simulated(SINGLE_RUNS[what])
     if not listed:  # as for more events than are listed
@@ -328,16 +337,14 @@ def unplaced(stxm, order, *, energies_read=False, baseline_energy=None):
     return data, runs
 
 
-@HOW
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@each_in_turn(["order"], [(order,) for order in itertools.permutations(range(3))])
 def test_runs_without_a_place_go_by_the_energy_that_was_read(stxm, tmp_path, read, how, order):
     data, runs = unplaced(stxm, order, energies_read=True)
     found = read(how(runs, tmp_path))
     np.testing.assert_array_equal(found["entry0/counter0/data"], data)
 
 
-@HOW
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@each_in_turn(["order"], [(order,) for order in itertools.permutations(range(3))])
 def test_runs_without_a_place_go_by_the_time(stxm, tmp_path, read, how, order):
     data, runs = unplaced(stxm, range(3))
     found = read(how([runs[i] for i in order], tmp_path))
@@ -362,8 +369,7 @@ def test_more_runs_than_places_are_refused(stxm, tmp_path):
         export_scan(runs, tmp_path, "C1")
 
 
-@HOW
-@pytest.mark.parametrize("single", [True, False])
+@each_in_turn(["single"], [(True,), (False,), (True,), (False,)])
 def test_regions_with_different_numbers_of_energies(stxm, tmp_path, read, how, single):
     spots = {"0": stxm.region(X, Y, [700.0, 701.0]), "1": stxm.region(X, Y, [710.0])}
     data = stxm.numbers(3, 2, 3)
@@ -399,9 +405,8 @@ def point_spectra(stxm, runs):
     ]
 
 
-@HOW
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("runs", [1, 2, 3], ids=["one run", "a run each", "a run each, of one name"])
+# One run, a run for each polarisation, a run for each of one name.
+@each_in_turn(["runs", "backwards"], itertools.product([1, 2, 3], [False, True]))
 def test_point_spectra_at_several_polarisations(stxm, tmp_path, read, how, runs, backwards):
     data, docs = point_spectra(stxm, runs)
     found = read(how(docs[::-1] if backwards else docs, tmp_path))
@@ -411,8 +416,7 @@ def test_point_spectra_at_several_polarisations(stxm, tmp_path, read, how, runs,
     assert found["entry3/collection/polarization/number"] == 1
 
 
-@HOW
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@each_in_turn(["order"], [((0, 1, 2),), ((2, 0, 1),), ((1, 0, 2),)])
 def test_line_spectra_as_a_run_for_each_energy(stxm, tmp_path, read, how, order):
     energies = [700.0, 701.0, 702.0]
     data = stxm.numbers(3, 3)

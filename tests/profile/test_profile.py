@@ -26,7 +26,6 @@ print("maps", dict(maps.sizes), "peaks", len(cm.tracks), "failed", pt.stats.fail
 """
 
 STACK = """
-assert PROFILE_READY
 uids = RE(sample_image_stack([counter0], endstation, [(-1, 1, 3, -1, 1, 4)], [280.0, 285.2], dwell=1))
 print("uids", *uids)
 """
@@ -51,21 +50,14 @@ def ipython(profile, code, **options):
     )
 
 
-def test_a_scan_in_the_profile_has_its_maps_when_it_ends(profile):
-    pytest.importorskip("IPython")
-    answer = ipython(profile, SCAN)
+def test_scans_in_the_profile_have_their_maps_and_files_when_they_end(profile):
+    answer = ipython(profile, SCAN + STACK)
     assert "Traceback" not in answer.stdout + answer.stderr, answer.stdout + answer.stderr
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("maps")]
     assert "'sample_y': 4, 'sample_x': 5" in line
     assert "failed 0" in line
     assert "closed" in line
     assert int(line.split("'grain': ")[1].split(",")[0]) > 10
-
-
-def test_a_scan_of_the_microscope_has_its_file_when_it_ends(profile):
-    pytest.importorskip("IPython")
-    answer = ipython(profile, STACK)
-    assert "Traceback" not in answer.stdout + answer.stderr, answer.stdout + answer.stderr
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("uids")]
     first, _ = line.split()[1:]  # a run for each energy
     (file,) = (profile.parent / "nxstxm").iterdir()
@@ -90,7 +82,6 @@ def is_plan_function(name: str) -> bool:
 
 
 def test_a_startup_file_that_fails_leaves_no_sentinel(profile):
-    pytest.importorskip("IPython")
     (profile / "startup" / "15-broken.py").write_text("raise RuntimeError('no such motor')\n")
     answer = ipython(profile, "print('ready:', 'PROFILE_READY' in globals())")
     assert "ready: False" in answer.stdout
