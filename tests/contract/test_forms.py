@@ -197,7 +197,7 @@ def files(tmp_path_factory):
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("case", [named("ImageProcessor"), named("PeakTracker")], ids=lambda case: case.name)
 def test_any_order_of_frames_and_events_gives_one_result(case, files, data):
     raw, run, apart = files

@@ -101,7 +101,17 @@ def test_each_run_is_mapped_on_its_own_grid():
     assert shapes == [{(2, 3)}, {(3, 2)}]
 
 
+@pytest.fixture(scope="module")
+def _others_are_not_counted():
+    """What there is already is not looked through again, which would take seconds."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @every_stage
+@pytest.mark.usefixtures("_others_are_not_counted")
 def test_nothing_of_a_run_is_kept_when_it_is_over(case):
     def alive():
         gc.collect()

@@ -177,8 +177,11 @@ def test_who_wants_the_scan_to_stop_gets_that(RE, motor):
     assert raw.stop["exit_status"] == "fail"
 
 
-@every_kind
-@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("first", "case"),
+    zip(itertools.cycle([True, False]), KINDS, strict=False),
+    ids=lambda value: getattr(value, "name", "before" if value else "after"),
+)
 def test_best_effort_callback_follows_a_derived_run(RE, case, camera, motor, first, capsys):
     import matplotlib.pyplot as plt
 
