@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from suitcase_nxstxm import NXstxmWriter, export_scan
+from suitcase_nxstxm import NXstxmWriter, block, export_scan, signals
+from suitcase_nxstxm import frames as frames_module
 
 X, Y, E = np.linspace(0, 1, 3), np.linspace(0, 1, 2), np.array([700.0, 701.0])
 
@@ -59,12 +60,15 @@ def test_frames_of_two_types_at_once(stxm, read, tmp_path):
     np.testing.assert_array_equal(stored, [*narrow, *wide])
 
 
-SIZE = 260  # of a plane, so that a stack of three is large enough to have its list as a virtual dataset
+SIZE = 14  # of a plane
 
 
 @pytest.fixture
-def different(stxm):
-    """A large stack whose runs go each its own way; with its data, and the numbers as they were taken."""
+def different(stxm, monkeypatch):
+    """A stack whose runs go each its own way; with its data, and the numbers as they were taken."""
+    # So that it is large enough to have its list as a virtual dataset, where it can.
+    for module in (block, frames_module, signals):
+        monkeypatch.setattr(module, "LARGE", 8 * SIZE * SIZE)
     along = np.linspace(0, 1, SIZE)
     asked = {"0": stxm.region(along, along, [700.0, 701.0, 702.0])}
     data = np.random.default_rng(1).random((3, SIZE, SIZE))
