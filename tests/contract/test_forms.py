@@ -160,23 +160,25 @@ def test_the_patience_is_a_parameter_and_a_file_that_never_comes_costs_it_once(t
             ImageProcessor(KEY, patience=patience)
 
 
-def test_frames_that_a_stage_does_not_look_at_are_neither_waited_for_nor_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(FrameReference, "read", lambda *_: pytest.fail("read"))
+@pytest.mark.parametrize("keys", [("mx",), ("mx", "my"), ("mx", KEY)])
+def test_frames_that_a_stage_does_not_look_at_are_neither_waited_for_nor_read(keys, tmp_path, monkeypatch):
+    read, streams = FrameReference.read, set()
+    monkeypatch.setattr(FrameReference, "read", lambda self: streams.add(self.stream) or read(self))
     run, apart = streamed(raw_run(), tmp_path)
-    for streams in apart.values():
-        streams.pop()  # some never come
-    expected = [doc["seq_num"] for name, doc in run if name == "event"]
-    for keys in (("mx",), ("mx", "my"), ("nothing", KEY)):
-        stage = Map(lambda data, seq_num: {}, parameters={}, data_keys=keys)
-        sink, seen = Collector(), []
-        stage.subscribe(sink)
-        for name, doc in woven(run, apart, before=False):
-            stage(name, doc)
-            seen += [doc["seq_num"]] if name == "event" else []
-            assert [doc["seq_num"] for doc in sink.named("event")] == seen  # at once
-        assert seen == expected
-        assert not any(KEY in doc["data"] for doc in sink.named("event"))
-        assert "failed" not in sink.stop
+    for name in {"dark"} if KEY in keys else {"dark", "primary"}:
+        apart[name].pop()  # never comes
+    stage = Map(lambda data, seq_num: {KEY: None} if KEY in data else {}, parameters={}, data_keys=keys)
+    sink, seen = Collector(), []
+    stage.subscribe(sink)
+    for name, doc in woven(run, apart, before=True):
+        stage(name, doc)
+        if name == "event":
+            seen.append(doc["seq_num"])
+            assert len(seen) == 1 or [doc["seq_num"] for doc in sink.named("event")] == seen  # at once
+    assert len(seen) == N_EVENTS + 1
+    assert not any(KEY in doc["data"] for doc in sink.named("event"))
+    assert "failed" not in sink.stop
+    assert streams == ({"primary"} if KEY in keys else set())
 
 
 @every_map_of_raw_runs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from event_model import DocumentNames, schema_validators
 
-from bluesky_ext.engine.documents.descriptors import described
+from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import Provenance, new_uid, new_uids
@@ -155,7 +155,7 @@ class DerivedRun:
             data = {**event["data"], **changes}
         fitting = (id(descriptor), *data, *changes, *map(type, data.values()))
         if not out.fits(fitting, data):
-            data = {key: _python(value) for key, value in data.items() if value is not None}
+            data = {key: as_python(value) for key, value in data.items() if value is not None}
             fitting = (id(descriptor), *data, *changes, *map(type, data.values()))
             if not out.fits(fitting, data):
                 self._describe(out, fitting, data, changes, descriptor)
@@ -272,13 +272,14 @@ class DerivedRun:
 
     def _referred(self, out: _Stream, seq_num: int, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bool]]:
         """Emit the documents of the references in an event; return its data with datum ids, and what is not filled."""
-        ids: dict[str, str | None] = {}
+        here, filled = {key: value for key, value in data.items() if key not in out.references}, {}
         for key in out.references:
-            documents, ids[key] = data[key].documents(self.uid, out.uid, seq_num, self._told)
+            documents, datum_ids = data[key].documents(self.uid, out.uid, seq_num, self._told)
             for name, doc in documents:
                 self._emit(name, validated(name, doc))
-        named = {key: datum_id for key, datum_id in ids.items() if datum_id is not None}
-        return {key: value for key, value in data.items() if key not in ids} | named, dict.fromkeys(named, False)
+            here.update(datum_ids)
+            filled.update(dict.fromkeys(datum_ids, False))
+        return here, filled
 
     def _describe(
         self,
@@ -306,13 +307,3 @@ def _first_row(page: Mapping[str, Any]) -> dict[str, Any]:
         return {key: first(item) for key, item in value.items()} if isinstance(value, dict) else value[:1]
 
     return {key: value if key == "descriptor" else first(value) for key, value in page.items()}
-
-
-def _python(value: Any) -> Any:
-    """A numpy scalar as the Python number that stores and JSON know; an image of nested lists as the array it is."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list) and value and isinstance(value[0], list | np.ndarray):
-        array = as_array(value)
-        return value if array is None else array
-    return value

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bluesky_ext.engine.documents.digest import as_array
+
 # What a data key says of a value, rather than of where it comes from.
 _ABOUT_VALUE = ("dtype", "dtype_numpy", "shape", "external", "dims", "precision", "choices", "limits")
 
@@ -102,3 +104,13 @@ def _data_key(value: Any, like: Mapping[str, Any], changed: bool, source: str) -
     here = {name: said for name, said in like.items() if name != "external"}
     # A reference to frames in a file says so itself, where the device does not.
     return here | {"external": like.get("external", value.external)} if hasattr(value, "external") else here
+
+
+def as_python(value: Any) -> Any:
+    """A numpy scalar as the Python number that stores and JSON know; an image of nested lists as the array it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list) and value and isinstance(value[0], list | np.ndarray):
+        array = as_array(value)
+        return value if array is None else array
+    return value

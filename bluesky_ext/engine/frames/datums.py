@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
-from bluesky_ext.engine.frames.references import FrameReference
+from bluesky_ext.engine.frames.references import FrameReference, Told
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,7 @@ class DatumReference(FrameReference):
         key = (self.resource["uid"], file, handler, repr(kwargs))
         return lambda: OPEN_HANDLERS.read(key, lambda: handler(file, **kwargs), self.datum_kwargs, frames)
 
-    def documents(
-        self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]
-    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+    def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the resource, if it was not told of yet, and a datum; and the id of that."""
         documents = []
         uid = told.get(self.resource["uid"])
@@ -72,7 +70,7 @@ class DatumReference(FrameReference):
             documents.append(("resource", {**plain_copy(self.resource), "uid": uid, "run_start": run}))
         datum_id = f"{uid}/{new_uid()}"
         datum = {"datum_id": datum_id, "resource": uid, "datum_kwargs": plain_copy(self.datum_kwargs)}
-        return [*documents, ("datum", datum)], datum_id
+        return [*documents, ("datum", datum)], {self.data_key: datum_id}
 
 
 @cache

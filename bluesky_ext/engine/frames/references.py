@@ -20,6 +20,9 @@ PATIENCE = 1.0  # s
 POLL_INTERVAL = 0.01  # s
 RESOURCES_REMEMBERED = 1024
 
+#: Pairs of name and document, and the datum id by data key, if the event has one.
+Told = tuple[list[tuple[str, dict[str, Any]]], dict[str, str]]
+
 
 class FrameNotAvailable(OSError):  # noqa: N818 - it names a state of the file, as BlockingIOError does
     """The file of a frame is missing, unreadable or does not hold the frame yet."""
@@ -114,9 +117,7 @@ class FrameReference(ABC):
         """Return a function that reads once; OSError means that the frames are not there yet."""
 
     @abstractmethod
-    def documents(
-        self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]
-    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+    def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the documents that tell in a derived run where the frames are, and what its event has in their place.
 
         Parameters
@@ -125,11 +126,6 @@ class FrameReference(ABC):
             Of the event in the derived run: the uids of its start and its descriptor, and its number.
         told
             What that run was told before, by the uids of resources; this adds to it.
-
-        Returns
-        -------
-        tuple
-            Pairs of name and document, and the datum id; None if the event lacks the key.
         """
 
     def read(self, patience: float | None = None) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import parse_slice, read_hdf5
-from bluesky_ext.engine.frames.references import FrameReference
+from bluesky_ext.engine.frames.references import FrameReference, Told
 
 HDF5 = "application/x-hdf5"
 SEQUENCE = "multipart/related;type="
@@ -54,9 +54,7 @@ class StreamReference(FrameReference):
         except ValueError:  # a property for messages does not raise: read() says what is wrong
             return self.resource["uri"]
 
-    def documents(
-        self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]
-    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+    def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the stream_resource and the stream_datum, each if it was not told of yet; the event lacks the key."""
         documents = []
         known = told.get(self.resource["uid"])
@@ -73,7 +71,7 @@ class StreamReference(FrameReference):
                 "indices": {"start": self.index, "stop": self.index + 1},
             }
             documents.append(("stream_datum", datum))
-        return documents, None
+        return documents, {}
 
     def _reader(self) -> Callable[[], np.ndarray]:
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]

@@ -61,7 +61,7 @@ class Map(Stage):
     Its ``kernel`` does the work. ``kernel(data, seq_num, *inputs)`` is given the data of an event, frames read, and
     returns what it changes or adds as a dict (None takes a key away), or `Rows`. It is a pure function: it
     changes nothing that it is given, remembers nothing, and can be pickled. A frame in a file is read where the kernel
-    runs; what the kernel leaves alone of it stays a reference to the file.
+    runs; one that it leaves alone stays there, and the derived run refers to it.
 
     A kernel with a state has methods ``start(doc)``, ``descriptor(doc)``, ``parameters(values)`` or ``stop(doc)``, by
     which it is told of the run. Each run has a copy of its own, inline, or one in each of the `Lanes`.
