@@ -8,23 +8,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import Provenance, new_uid, new_uids
+from bluesky_ext.engine.documents.validation import first_row, validated
 
 Emit = Callable[[str, dict[str, Any]], None]
 
 #: The stream of a derived run whose one event holds the arrays that its stage was given.
 INPUTS = "inputs"
-
-
-def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
-    """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
-    schema_validators[DocumentNames[name]].validate(doc)
-    return doc
 
 
 class _Stream:
@@ -250,7 +244,7 @@ class DerivedRun:
             "filled": {},
         }
         if first == 1:  # the first row stands for all: a validator takes 50 us for each
-            validated("event_page", _first_row(doc))
+            validated("event_page", first_row(doc))
         out.received.add(seq_nums.start, seq_nums.stop)
         self._emit("event_page", doc)
         return first
@@ -300,10 +294,3 @@ class DerivedRun:
         out.descriptors[key] = doc["uid"], descriptor
         out.settle(doc["uid"], fitting, data, changes)
         self._emit("descriptor", doc)
-
-
-def _first_row(page: Mapping[str, Any]) -> dict[str, Any]:
-    def first(value: Any) -> Any:
-        return {key: first(item) for key, item in value.items()} if isinstance(value, dict) else value[:1]
-
-    return {key: value if key == "descriptor" else first(value) for key, value in page.items()}

@@ -103,7 +103,7 @@ def _data_key(value: Any, like: Mapping[str, Any], changed: bool, source: str) -
         return data_key(value, like["source"], like)
     here = {name: said for name, said in like.items() if name != "external"}
     # A reference to frames in a file says so itself, where the device does not.
-    return here | {"external": like.get("external", value.external)} if hasattr(value, "external") else here
+    return here | {"external": like.get("external") or value.external} if hasattr(value, "external") else here
 
 
 def as_python(value: Any) -> Any:

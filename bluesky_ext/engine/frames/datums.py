@@ -132,23 +132,10 @@ class OpenHandlers:
         datum_kwargs: Mapping[str, Any],
         frames: int = 1,
     ) -> np.ndarray:
-        """Return what the handler under `key` gives for a datum, as an array that no longer needs its file.
+        """Return what a handler gives for a datum, as an array that no longer needs its file.
 
-        Parameters
-        ----------
-        key
-            Equal for equal files and handlers.
-        make
-            Opens the handler.
-        datum_kwargs
-            As in the datum document.
-        frames
-            How many frames there must be at least on the first axis.
-
-        Raises
-        ------
-        OSError
-            If the data is not there (yet).
+        The handler is the one that is open under `key`, or what `make` opens. OSError means that the data is not there
+        (yet), or fewer than `frames` frames on its first axis.
         """
         while True:
             entry = self._enter(key)

@@ -31,12 +31,7 @@ class Missing(NamedTuple):
 
 
 class _NotYet(Exception):  # noqa: N818 - nothing is wrong
-    """Why a frame cannot be named yet, and the datum id or resource uid that would change it."""
-
-    def __init__(self, reason: str, awaited: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.awaited = awaited
+    """Its arguments: why a frame cannot be named yet, and the datum id or resource uid that would change it, or None."""
 
 
 class Joiner:
@@ -125,8 +120,8 @@ class Joiner:
             stream, uid = descriptor.stream, descriptor.doc["uid"]
             events += [self._complete(descriptor, event) for event in descriptor.flown(None)]
             missing += chain.from_iterable(map(self._lacking, stream.waiting.values()))
-            for seq_num, key in stream.too_late.items():
-                missing.append(Missing(uid, seq_num, key, "its new frame came when the event was no longer kept"))
+            too_late = "its new frame came when the event was no longer kept"
+            missing += [Missing(uid, seq_num, key, too_late) for seq_num, key in stream.too_late.items()]
             if descriptor.only_frames and not stream.has_events:
                 reason = "no stream_datum of this seq_num came for it"
                 missing += [Missing(uid, seq_num, key, reason) for seq_num, key in descriptor.incomplete()]
@@ -145,8 +140,8 @@ class Joiner:
         name, keys = doc.get("name", "primary"), doc["data_keys"].keys()
         wanted = frozenset(keys if self._data_keys is None else self._data_keys if self._data_keys <= keys else ())
         stream = self._streams.setdefault(name, JoinedStream(name))
-        self._descriptors[doc["uid"]] = descriptor = JoinedDescriptor(doc, stream, wanted)
-        descriptor.sort_keys(self._stream_keys)
+        self._descriptors[doc["uid"]] = JoinedDescriptor(doc, stream, wanted)
+        self._descriptors[doc["uid"]].sort_keys(self._stream_keys)
         return ()
 
     def _resource(self, doc: Document) -> Iterable[Event]:
@@ -166,7 +161,7 @@ class Joiner:
             if not filled or False not in filled.values():
                 return (event,)
         descriptor.stream.has_events = True
-        return self._offer(descriptor, event)
+        return self._offer(event)
 
     def _stream_resource(self, doc: Document) -> Iterable[Event]:
         if doc["uid"] in self._ranks:
@@ -209,28 +204,25 @@ class Joiner:
         for seq_num in chain.from_iterable(changed):
             event = stream.waiting.get(seq_num) or stream.recent.get(seq_num)
             if event is not None:
-                yield from self._offer(self._descriptors[event["descriptor"]], event)
-            elif stream.seen.get(seq_num) is not None:
+                yield from self._offer(event)
+            elif seq_num in stream.seen:
                 stream.too_late[seq_num] = key
 
     def _arrived(self, uid: str) -> Iterable[Event]:
         """Return the events that waited for this datum or resource and lack nothing else."""
-        events: list[Event] = []
-        for name, seq_num in self._awaited.pop(uid, ()):
-            event = self._streams[name].waiting.get(seq_num)
-            if event is not None:
-                events += self._offer(self._descriptors[event["descriptor"]], event)
-        return events
+        waiting = [self._streams[name].waiting.get(seq_num) for name, seq_num in self._awaited.pop(uid, ())]
+        return _chained(self._offer, filter(None, waiting))
 
-    def _offer(self, descriptor: JoinedDescriptor, event: Event) -> Iterable[Event]:
+    def _offer(self, event: Event) -> Iterable[Event]:
         """Return the event if it can be completed; let it wait if not."""
+        descriptor = self._descriptors[event["descriptor"]]
         stream, seq_num = descriptor.stream, event["seq_num"]
         try:
             complete = self._complete(descriptor, event)
         except _NotYet as lack:
             stream.waiting[seq_num] = event  # an earlier event of this seq_num is superseded
-            if lack.awaited is not None:
-                self._awaited.setdefault(lack.awaited, {})[stream.name, seq_num] = None
+            if lack.args[1] is not None:
+                self._awaited.setdefault(lack.args[1], {})[stream.name, seq_num] = None
             return ()
         stream.waiting.pop(seq_num, None)
         if descriptor.streamed:
@@ -267,7 +259,7 @@ class Joiner:
             frame = stream.frames[key].get(seq_num) if key in stream.frames else None
             if frame is None:
                 kind = "stream_datum of this seq_num" if key in self._stream_keys else "stream_resource"
-                raise _NotYet(f"neither a value nor a {kind} came for it")
+                raise _NotYet(f"neither a value nor a {kind} came for it", None)
             resource, description = self._stream_resources[frame[0]], descriptor.doc["data_keys"][key]
             return StreamReference(resource=resource, description=description, index=frame[1], **about)
         datum_id = descriptor.datum_id(event, key)
@@ -288,7 +280,7 @@ class Joiner:
             try:
                 self._frame(descriptor, event, key)
             except _NotYet as lack:
-                yield Missing(event["descriptor"], event["seq_num"], key, lack.reason)
+                yield Missing(event["descriptor"], event["seq_num"], key, lack.args[0])
 
     def _find(self, uid: str, about: str) -> JoinedDescriptor:
         try:
@@ -297,7 +289,7 @@ class Joiner:
             raise ValueError(f"{about}: its descriptor {uid!r} has not come; send all of the run, in order") from None
 
 
-def _chained(route: Callable[[Document], Iterable[Event]], docs: Iterable[Any]) -> list[Event]:
+def _chained(route: Callable[[Any], Iterable[Event]], docs: Iterable[Any]) -> list[Event]:
     return [event for doc in docs for event in route(doc)]
 
 

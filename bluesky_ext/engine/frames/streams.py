@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -12,6 +11,7 @@ import numpy as np
 from event_model.documents import Event
 
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.provenance import new_uid
 
 EVENTS_KEPT = 1000
 LARGE = 64 * 1024  # bytes
@@ -107,34 +107,22 @@ class JoinedDescriptor:
         if not self.only_frames or self.stream.has_events or len(frames) < len(self.streamed):
             return iter(())
         if not self.stream.flown:
-            there = [seq_nums for ranges in frames for seq_nums in ranges]
-            self.stream.flown = changed is None or max(n.stop for n in there) > 1 + min(n.start for n in there)
+            there = chain.from_iterable(frames)
+            self.stream.flown = changed is None or len({n for some in there for n in (some[0], some[-1])}) > 1
             changed = frames[0] if self.stream.flown else ()
+        about: Any = {"descriptor": self.doc["uid"], "time": self.doc["time"]}
         return (
-            self._event_of_frames(seq_num)
+            Event(uid=new_uid(), seq_num=seq_num, data={}, timestamps={}, filled={}, **about)
             for seq_num in chain.from_iterable(changed or ())
-            if all(ranges.get(seq_num) is not None for ranges in frames)
-        )
-
-    def _event_of_frames(self, seq_num: int) -> Event:
-        return Event(
-            uid=str(uuid.uuid4()),
-            descriptor=self.doc["uid"],
-            seq_num=seq_num,
-            time=self.doc["time"],
-            data={},
-            timestamps={},
-            filled={},
+            if all(seq_num in ranges for ranges in frames)
         )
 
     def incomplete(self) -> Iterator[tuple[int, str]]:
-        """Yield the seq_nums that have some frames and not those of the key."""
-        empty = Intervals()
-        for key in sorted(self.streamed):
-            ranges = self.stream.frames.get(key, empty)
-            others = (self.stream.frames.get(other, empty) for other in self.streamed - {key})
-            lacking = {n for other in others for seq_nums in other.outside(ranges) for n in seq_nums}
-            yield from ((seq_num, key) for seq_num in lacking - self.stream.waiting.keys())
+        """Yield the seq_nums that have frames under some streamed keys, and those of the keys under which they lack."""
+        frames = {key: self.stream.frames.get(key, Intervals()) for key in self.streamed}
+        for key, ranges in frames.items():
+            lacking = {n for other in frames.values() for seq_nums in other.outside(ranges) for n in seq_nums}
+            yield from ((seq_num, key) for seq_num in lacking)
 
 
 def _is_large(value: Any) -> bool:
