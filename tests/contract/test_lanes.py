@@ -118,6 +118,23 @@ def test_what_a_lane_does_again_sees_the_parameters_of_its_time(tmp_path, caplog
     assert "are sent again" in caplog.text
 
 
+def test_lanes_that_a_stage_makes_are_closed_with_it(tmp_path):
+    made = []
+
+    def make():
+        made.append(Lanes.threads(1))
+        return made[-1]
+
+    (tmp_path / "there").touch()
+    with Stateful(Counting(), executor=make) as stage:
+        for _ in range(2):
+            sink = run_through(stage, marked(raw_run(n=2, dark=False), tmp_path / "there"))
+            assert [doc["data"]["result"] for doc in sink.named("event")] == [1, 2]
+    assert len(made) == 1
+    stop = run_through(Dying(executor=made[0]), raw_run(n=1, dark=False)).stop
+    assert stop["failed"] == {"primary": [1]}
+
+
 def test_a_lane_that_died_between_two_runs_hears_the_whole_next_run(tmp_path, caplog):
     made = []
 

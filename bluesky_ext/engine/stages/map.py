@@ -77,8 +77,8 @@ class Map(Stage):
         As above.
     executor : concurrent.futures.Executor, Lanes or callable, optional
         Where the kernel runs; here, at once, if None. The executor is its owner's to shut down; what it loses when it
-        breaks has failed. A function that makes one is called at the start of the first run and whenever the executor
-        broke: then what was in flight is sent once more. What it made is shut down by `close`.
+        breaks has failed. A function that makes one is called when the first run begins that the stage works on, and
+        again when the executor broke: then what was in flight is sent once more. What it made is shut down by `close`.
     max_in_flight : int
         How many events may be under way at once; the next one waits.
     **stage
