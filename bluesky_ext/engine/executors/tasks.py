@@ -43,28 +43,14 @@ def trouble_of(done: Future) -> BaseException | None:
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """An event for an executor.
+    """An event for an executor."""
 
-    Parameters
-    ----------
-    home
-        The tasks that it is one of; None if there is nothing to do.
-    call
-        The event's data, its seq_num and the inputs.
-    told
-        What its kernel must have been told before, as (name, document).
-    sent, executor
-        The answer to come, and the executor that it was sent to last.
-    is_second
-        Whether that was the second time.
-    """
-
-    home: PoolTasks | None = None
-    call: tuple = ()
-    told: tuple = ()
-    sent: Future = field(default_factory=lambda: failed(CancelledError()))
-    executor: Any = None
-    is_second: bool = False
+    home: PoolTasks | None = None  # the tasks that it is one of; None if there is nothing to do
+    call: tuple = ()  # the event's data, its seq_num and the inputs
+    told: tuple = ()  # what its kernel must have been told before, as (name, document)
+    sent: Future = field(default_factory=lambda: failed(CancelledError()))  # the answer to come
+    executor: Any = None  # the one that it was sent to last
+    is_second: bool = False  # whether that was the second time
 
 
 class InFlight(Generic[Tag]):
