@@ -52,7 +52,6 @@ class RunSaver:
 
     def __init__(self, uid: str, saver: Saver, timeout: float, *, backed_up: bool) -> None:
         self.uid = uid
-        self.uids = {uid}
         self.lost = 0
         """How many documents are saved nowhere."""
         self._saver, self._timeout = saver, timeout
@@ -64,9 +63,9 @@ class RunSaver:
         self._journal: Journal | None = None
         self._written: Lock | None = None
         self._alone = not backed_up
-        self._late = False
-        self._reported = False
-        self._reporting = threading.Lock()
+        self._late = self._finished = self._over = self._settled = self._reported = False
+        self._error: Exception | None = None
+        self._ending = threading.RLock()
         self._order = threading.Lock()
         self._known: set[tuple[str, str]] = set()
 
@@ -98,22 +97,38 @@ class RunSaver:
             self.lost += 1
             return False
 
-    def end(self, incomplete: str, timeout: float) -> None:
-        """Wait until all is in the catalogue, then delete the backup; if it is not, the backup stays."""
-        if incomplete:
-            logger.warning("run %s has no stop, and %s: it is saved as incomplete", self.uid, incomplete)
+    def finish(self, incomplete: str = "") -> None:
+        """Let the run end with what there is, as incomplete if a reason is given; this does not wait for it."""
         if self.lost:
             incomplete = incomplete or f"{self.lost} of its documents were saved nowhere"
             where = f"; {self._path} has those before" if self._journal is not None else ""
             logger.warning("of run %s, %d documents are saved nowhere%s", self.uid, self.lost, where)
         self._follower.finish(incomplete)
-        over = self._follower.wait(0 if self._late else timeout)
-        if not over:
-            self._saver.down = True
+        with self._ending:
+            self._finished = True
+            self._settle()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until all of a run that is finished is in the catalogue; after so many seconds its backup stays."""
+        if not self._follower.wait(0 if self._late else timeout):
+            self._late = self._saver.down = True
             self._report(f"is not whole in the catalogue after {timeout:g} s")
+            with self._ending:
+                self._settle()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it is on its way any more."""
+        return self._settled
+
+    def _settle(self) -> None:
+        """Delete the backup, if all of it is in the catalogue; if it is not, or is late, the backup stays."""
+        if self._settled or not self._finished or not (self._over or self._late):
+            return
+        self._settled = True
         if self._journal is None:
             return
-        if over and self._follower.error is None:
+        if self._over and self._error is None and not self._late:
             self._journal.close()
             self._path.unlink()
             return
@@ -159,10 +174,13 @@ class RunSaver:
             self._report(f"could not be saved in the catalogue ({_said(error)})")
         if self._written is not None:
             self._written.open()
+        with self._ending:
+            self._over, self._error = True, error
+            self._settle()
 
     def _report(self, what: str) -> None:
         """Log an error: one for a run, though a catalogue be late and fail after that."""
-        with self._reporting:
+        with self._ending:
             told, self._reported = self._reported, True
         log = logger.info if told else logger.error
         if self._alone:

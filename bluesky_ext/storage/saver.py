@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Self
@@ -14,8 +14,8 @@ from typing import Any, Self
 from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
-from bluesky_ext.engine.documents.complaints import OnError
-from bluesky_ext.engine.documents.open_runs import PARENT
+from bluesky_ext.engine.documents.complaints import OnError, check_on_error
+from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import pack_record
 from bluesky_ext.storage.catalog import expanded, open_catalog
@@ -34,7 +34,8 @@ def save(
     backup: str | os.PathLike[str] | None = None,
     replace_incomplete: bool = False,
     timeout: float = 60.0,
-    max_open: int = 64,
+    max_open_runs: int = MAX_OPEN_RUNS,
+    stale_after: float = DAY,
     on_error: OnError = "log",
 ) -> Saver:
     """Return a sink that saves every run, raw or derived, whole in a catalogue of Tiled: see `Saver`.
@@ -52,8 +53,9 @@ def save(
     timeout : float
         The longest that a call waits for the catalogue, in s: at the stop of a run until all of it is there, and with
         each document that has no backup.
-    max_open : int
-        Most runs that may be open at once. The one that was silent for the longest time is closed as incomplete.
+    max_open_runs, stale_after
+        How many runs may be open, and for how many seconds one may be silent: after that it is ended as incomplete;
+        see `bluesky_ext.engine.documents.open_runs.OpenRuns`.
     on_error : {"log", "raise"}
         Whether a document that can be saved nowhere is logged and counted, so that the scan goes on, or raises OSError.
     """
@@ -62,9 +64,15 @@ def save(
         backup=backup,
         replace_incomplete=replace_incomplete,
         timeout=timeout,
-        max_open=max_open,
+        max_open_runs=max_open_runs,
+        stale_after=stale_after,
         on_error=on_error,
     )
+
+
+@dataclass(eq=False)
+class _Run(OpenRun):
+    saver: RunSaver
 
 
 class Saver:
@@ -100,6 +108,8 @@ class Saver:
         Those that are there to stay: of the runs that are not whole in the catalogue.
     lost : int
         How many documents were saved nowhere.
+    stats : Stats
+        How many runs there were, and how many of them were ended as incomplete.
     """
 
     def __init__(
@@ -109,15 +119,12 @@ class Saver:
         backup: str | os.PathLike[str] | None = None,
         replace_incomplete: bool = False,
         timeout: float = 60.0,
-        max_open: int = 64,
+        max_open_runs: int = MAX_OPEN_RUNS,
+        stale_after: float = DAY,
         on_error: OnError = "log",
     ) -> None:
         if not timeout >= 0:
             raise ValueError(f"timeout {timeout!r} s: give a time of 0 or more")
-        if max_open < 1:
-            raise ValueError(f"max_open {max_open!r}: at least one run must be open to be saved")
-        if on_error not in ("log", "raise"):
-            raise ValueError(f"on_error {on_error!r}: choose 'log' or 'raise'")
         if is_run(catalog):
             raise TypeError(f"{type(catalog).__qualname__} is one run: give the catalogue that it is in")
         self.catalog = open_catalog(catalog)
@@ -127,10 +134,13 @@ class Saver:
         self.replace_incomplete = replace_incomplete
         self.down = False
         """Whether the catalogue failed when a run was last saved: the next one asks at first if it is there."""
-        self._timeout, self._max_open, self._on_error = timeout, max_open, on_error
-        self._runs: dict[str, RunSaver] = {}
+        self._timeout, self._on_error = timeout, check_on_error(on_error)
+        self._runs: OpenRuns[_Run] = OpenRuns(
+            self._close, name="the saver", log=logger, max_open_runs=max_open_runs, stale_after=stale_after
+        )
+        self.stats = self._runs.stats
+        self._ending: list[RunSaver] = []
         self._orphans: Recorder | None = None
-        self._lock = threading.Lock()  # nothing waits that has it
         self._process = os.getpid()
         self._made_backup_directory()
 
@@ -142,27 +152,23 @@ class Saver:
         self._check_process()
         document, record, changed = _packed(name, document)
         backed_up = name == "start" and self._made_backup_directory(document["uid"])
-        with self._lock:
-            silent = self._open(document["uid"], backed_up) if name == "start" else None
-            runs = self._runs_of(name, document)
-            for run in runs:
-                del self._runs[run.uid]
-                if name != "stop":
-                    self._runs[run.uid] = run  # the first is the one that was silent for longest
-                if name in ("descriptor", "resource", "stream_resource"):
-                    run.uids.add(document["uid"])
+        with self._runs.lock:
+            if name == "start":
+                self._open(document, backed_up)
+            runs = [run.saver for run in self._runs.follow(name, document)]
+            if name == "stop" and (stopped := self._runs.get(document["run_start"])) is not None:
+                self._runs.drop(stopped)
             new = {where for run in runs or [None] for where in changed if run is None or run.is_new(name, where)}
         if new:
             logger.error(
                 "%s of run %s has what no recording can hold, and is kept with text or lists for it: %s",
                 *(name, runs[0].uid if runs else "?", ", ".join(f"{key} ({changed[key]})" for key in sorted(new))),
             )
-        if silent is not None:
-            silent.end(f"{self._max_open} more runs were started before its stop", self._timeout)
         saved = [run(name, document, record) for run in runs] or [self._keep_orphan(name, document)]
         if name == "stop":
             for run in runs:
-                run.end("", self._timeout)
+                run.finish()
+                run.wait(self._timeout)
         if not all(saved):
             self._count_lost(name, document, saved.count(False))
 
@@ -172,11 +178,10 @@ class Saver:
         It does not close the catalogue; calls after it begin anew.
         """
         self._check_process()
-        with self._lock:
-            runs, self._runs = list(self._runs.values()), {}
+        self._runs.close_stale(0.0, "the sink was closed before the stop")
         until = time.monotonic() + self._timeout
-        for run in runs:
-            run.end("the sink was closed before the stop", max(0.0, until - time.monotonic()))
+        while self._ending:
+            self._ending.pop().wait(max(0.0, until - time.monotonic()))
         if self._orphans is not None:
             self._orphans.close()
 
@@ -186,14 +191,15 @@ class Saver:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _open(self, uid: str, backed_up: bool) -> RunSaver | None:
-        """Open a run; return the one that is to be ended for it."""
-        if uid in self._runs:
-            raise ValueError(f"run {uid} was started twice: its uid must be its own")
-        full = len(self._runs) >= self._max_open
-        silent = self._runs.pop(next(iter(self._runs))) if full else None
-        self._runs[uid] = RunSaver(uid, self, self._timeout, backed_up=backed_up)
-        return silent
+    def _open(self, start: Mapping[str, Any], backed_up: bool) -> None:
+        if self._runs.get(start["uid"]) is not None:
+            raise ValueError(f"run {start['uid']} was started twice: its uid must be its own")
+        self._runs.open(_Run(start, RunSaver(start["uid"], self, self._timeout, backed_up=backed_up)))
+
+    def _close(self, run: _Run, reason: str) -> None:
+        """End a run without a stop, and leave it to its thread: others wait for the lock."""
+        run.saver.finish(reason)
+        self._ending = [*(saver for saver in self._ending if not saver.over), run.saver]
 
     def _made_backup_directory(self, uid: str | None = None) -> bool:
         try:
@@ -211,7 +217,7 @@ class Saver:
     def _keep_orphan(self, name: str, document: Mapping[str, Any]) -> bool:
         """Keep a document of no open run in the directory of the backups; return whether that could be done."""
         try:
-            with self._lock:
+            with self._runs.lock:
                 if self._orphans is None:
                     self._orphans = Recorder(self.backup, compression=None)
             before = len(self._orphans.artifacts)
@@ -225,7 +231,7 @@ class Saver:
         return True
 
     def _count_lost(self, name: str, document: Mapping[str, Any], count: int) -> None:
-        with self._lock:
+        with self._runs.lock:
             self.lost += count
         if self._on_error == "raise":
             raise OSError(f"{name} {document.get('uid')} is saved nowhere, neither in the catalogue nor in a backup")
@@ -236,13 +242,6 @@ class Saver:
                 f"this sink belongs to process {self._process}, whose threads are not in this fork of it: "
                 "open the catalogue and call save() in the new process"
             )
-
-    def _runs_of(self, name: str, document: Mapping[str, Any]) -> list[RunSaver]:
-        parent = document.get(PARENT[name])
-        if parent is None and name in ("resource", "stream_resource"):
-            # Resources of old do not name their run. As event_model.RunRouter does: it may be any of them.
-            return list(self._runs.values())
-        return [run for run in self._runs.values() if parent in run.uids]
 
 
 def _state_directory() -> Path:
