@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
 
     from bluesky_ext.transport import RemoteDispatcher
-    from bluesky_ext.transport.stats import Received
+    from bluesky_ext.transport.receiver import Received
 
 
 def address(text: str) -> str:

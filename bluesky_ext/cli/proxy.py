@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="with --block, cut off a listener that takes nothing for so long",
+        help="with --block, go on without a listener that takes nothing for so long",
     )
     for end, those in (("in", "publishers"), ("out", "listeners")):
         keys = parser.add_argument_group(f"CURVE keys for {those}")

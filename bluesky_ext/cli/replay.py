@@ -162,7 +162,7 @@ class _Sender:
         if self._proxy is None:
             return published
         passed = self._proxy.stats
-        return published + passed.lost + max(passed.unfinished, passed.cut_off)
+        return published + passed.lost + passed.unfinished + passed.stalls
 
 
 def _sender(options: argparse.Namespace, stack: ExitStack) -> _Sender:

@@ -12,11 +12,11 @@ from bluesky_ext.engine.codec.documents import DecodeError, dumps, loads
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
+    from bluesky_ext.transport._background import Background, background
     from bluesky_ext.transport.dispatcher import RemoteDispatcher
     from bluesky_ext.transport.proxy import Proxy
     from bluesky_ext.transport.publisher import Publisher
     from bluesky_ext.transport.signals import interruptible
-    from bluesky_ext.transport.thread import Background, background
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # what a document is on the wire
@@ -40,7 +40,7 @@ __getattr__, __dir__ = lazy(
     {
         # Bluesky's own, so that a configuration made for one end fits the other.
         "bluesky.callbacks.zmq": ("ClientCurve", "ServerCurve"),
-        "bluesky_ext.transport.thread": ("Background", "background"),
+        "bluesky_ext.transport._background": ("Background", "background"),
         "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
         "bluesky_ext.transport.proxy": ("Proxy",),
         "bluesky_ext.transport.publisher": ("Publisher",),

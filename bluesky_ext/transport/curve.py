@@ -12,11 +12,11 @@ from zmq.auth.thread import ThreadAuthenticator
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-__all__ = ["be_client", "be_server"]
+__all__ = ["refusal", "set_client_keys", "set_server_keys"]
 
 
-def be_client(socket: zmq.Socket[Any], curve: ClientCurve | None) -> None:
-    """Give a socket that will connect its keys."""
+def set_client_keys(socket: zmq.Socket[Any], curve: ClientCurve | None) -> None:
+    """Set the keys of a socket that will connect."""
     if curve is None:
         return
     if not hasattr(curve, "server_public_key"):
@@ -25,8 +25,8 @@ def be_client(socket: zmq.Socket[Any], curve: ClientCurve | None) -> None:
     socket.curve_serverkey = _load(curve.server_public_key)[0]
 
 
-def be_server(socket: zmq.Socket[Any], curve: ServerCurve | None) -> ThreadAuthenticator | None:
-    """Give a socket that will bind its keys; return the thread that lets clients in, which must be stopped.
+def set_server_keys(socket: zmq.Socket[Any], curve: ServerCurve | None) -> ThreadAuthenticator | None:
+    """Set the keys of a socket that will bind; return the thread that lets clients in, which must be stopped.
 
     There can be one such thread in a context (0MQ asks at one address of it, ``inproc://zeromq.zap.01``): a second
     socket with keys, and clients of its own, needs a second context.
@@ -53,10 +53,26 @@ def be_server(socket: zmq.Socket[Any], curve: ServerCurve | None) -> ThreadAuthe
     return authenticator
 
 
-def _pair(path: Path, whose: str) -> tuple[bytes, bytes]:
+def refusal(event: zmq.Event, address: str, curve: Any) -> str:
+    """What is wrong with the keys of a client, in one line, after one of `socket.REFUSED`."""
+    if curve is None:
+        return f"{address} is a proxy with CURVE keys, or none at all: for keys, give curve_config=ClientCurve(...)"
+    if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+        return (
+            f"{address} does not let in the client key {curve.secret_path}: put its public key into the folder that "
+            "the proxy was given, and this machine's address on its list, if it has one"
+        )
+    # Which of the other two it is does not tell one from the other.
+    return (
+        f"{address} has another key than {curve.server_public_key}, or none: give the public key of the proxy there, "
+        "or leave curve_config out"
+    )
+
+
+def _pair(path: Path, role: str) -> tuple[bytes, bytes]:
     public, secret = _load(path)
     if secret is None:
-        raise ValueError(f"{path} has no secret key: give the file of the {whose} that ends in .key_secret")
+        raise ValueError(f"{path} has no secret key: give the file of the {role} that ends in .key_secret")
     return public, secret
 
 

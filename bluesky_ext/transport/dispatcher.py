@@ -17,10 +17,9 @@ from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
-from bluesky_ext.transport.receiver import Message, Receiver
+from bluesky_ext.transport.receiver import Message, Received, Receiver
 from bluesky_ext.transport.runs import Runs
 from bluesky_ext.transport.signals import interruptible
-from bluesky_ext.transport.stats import Received
 from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, is_pickle, unpacker
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class RemoteDispatcher:
     max_bytes : int
         The largest document that is taken.
     high_water : int
-        The most messages that 0MQ keeps beside the queue.
+        The most messages that 0MQ keeps beside the queue; it takes more when there are half of them left.
     close_incomplete : bool
         Whether the callbacks are given a stop document, with ``incomplete`` and the reason, of runs that have none
         when the dispatcher stops or gives them up.
@@ -116,7 +115,7 @@ class RemoteDispatcher:
         max_queue: int = 256 * 2**20,
         max_documents: int = 100_000,
         max_bytes: int = MAX_BYTES,
-        high_water: int = 100,
+        high_water: int = 10,
         close_incomplete: bool = True,
         stale_after: float = _DAY,
         max_open_runs: int = 64,

@@ -6,31 +6,45 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.transport.address import Address
-from bluesky_ext.transport.end import End
-from bluesky_ext.transport.farewell import SLICE, farewell
-from bluesky_ext.transport.listeners import Listeners
-from bluesky_ext.transport.monitor import FAILED, Event
+from bluesky_ext.transport.address import Address, bind_address, connect_address
+from bluesky_ext.transport.curve import set_client_keys
 from bluesky_ext.transport.signals import interruptible
-from bluesky_ext.transport.stats import Passed
-from bluesky_ext.transport.subscriptions import Subscriptions
-from bluesky_ext.transport.wire import MAX_BYTES
+from bluesky_ext.transport.socket import REFUSED, SLICE, Socket
+from bluesky_ext.transport.wire import BLOCKING, LAST, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, READY, STALLED
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-__all__ = ["Proxy"]
+__all__ = ["Passed", "Proxy"]
 
 log = logging.getLogger(__name__)
 
 _TICK = 500  # ms, after which one that has nothing to do looks up
 _BATCH = 100
-_LAST = 10_000  # of those that are counted at the end: a publisher may still be sending
+_LAST = 10_000  # messages that are counted when there is no time left: a publisher may still be sending
+
+
+@dataclass
+class Passed:
+    """What became of the messages that came to a proxy; they only grow.
+
+    It passed on all of the ``messages`` but those ``lost``, which had come in when it was stopped, and there was no
+    time left for. There were so many ``stalls`` of listeners that took nothing, after which it went on without them.
+    At least so many listeners were ``unfinished``, and had not taken all that was on its way to them, when it stopped.
+    """
+
+    messages: int = 0
+    bytes: int = 0
+    stalls: int = 0
+    lost: int = 0
+    unfinished: int = 0
 
 
 class Proxy:
@@ -52,15 +66,16 @@ class Proxy:
         Wait for listeners that do not keep up, and have publishers that ask for it wait, instead of dropping
         documents.
     stall_limit : float
-        With ``block``, a listener that takes nothing for so many seconds is cut off, and named in the log. If it comes
-        back at once, it has a tenth of that.
+        With ``block``, go on without a listener that makes no room for so many seconds: it loses documents until it
+        has taken half of those that wait for it. Listeners of ours are named in the log.
     max_bytes : int
         The largest message that it takes; who sends a larger one is disconnected.
     high_water : int, optional
-        The most messages that wait for a listener: 1000, or 100 if it blocks, unless given.
+        The most messages that wait for a listener: 1000, or 10 if it blocks, unless given. There is room for more when
+        it has taken half of them.
     linger : float
-        How long what is on its way may take to arrive when it is stopped, in s. Who has not taken it by then is named
-        in the log, and counted.
+        How long what is on its way may take to leave when it is stopped, in s; of that, what has been handed to 0MQ
+        already has no longer than `stall_limit`.
 
     Attributes
     ----------
@@ -99,27 +114,30 @@ class Proxy:
         self._block = block
         self._stall_limit = stall_limit
         self._linger = linger
-        self._listeners = Listeners(stall_limit)
         self._complaints = Complaints(log)
+        self._topics: set[bytes] = set()
         self._stopping = threading.Event()
         self._give_up = float("inf")
+        self._told = 0.0
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # of the pipe: a signal may come while it is held
         self._pipe = os.pipe()
-        self._ends: list[End] = []
-        common: Any = {"block": block, "max_bytes": max_bytes, "high_water": high_water or (100 if block else 1000)}
+        # To publishers, and to listeners.
+        self._in, self._out = self._sockets = Socket(zmq.XSUB, max_bytes), Socket(zmq.XPUB, max_bytes)
+        high_water = high_water or (10 if block else 1000)
         try:
-            self._ends.append(End(zmq.XSUB, in_address, in_curve, bind=in_bind, **common))
-            self._ends.append(End(zmq.XPUB, out_address, out_curve, bind=out_bind, **common))
+            for socket in (self._in.zmq, self._out.zmq):
+                socket.rcvhwm = socket.sndhwm = high_water
+                socket.sndtimeo = round(SLICE * 1000)
+            self._in.zmq.sndhwm = 0  # subscriptions must not be dropped, of which many come at once
+            self._out.zmq.setsockopt(zmq.XPUB_NODROP, int(block))
+            self.in_address = self.in_port = _join(self._in, in_address, in_curve, in_bind)
+            self.out_address = self.out_port = _join(self._out, out_address, out_curve, out_bind)
         except BaseException:
             self._close()
             raise
-        front, back = self._ends
-        self._frontend, self._in_monitor, self.in_address = front.socket, front.monitor, front.address
-        self._backend, self._out_monitor, self.out_address = back.socket, back.monitor, back.address
-        self.in_port, self.out_port = self.in_address, self.out_address
-        self._subscriptions = Subscriptions(self._frontend, self._backend, self._listeners, self._note_events)
-        self._subscriptions.introduce(block)
+        for mark in (PROXY, BLOCKING)[: 1 + block]:
+            self._in.zmq.send(b"\1" + mark)
 
     def start(self) -> None:
         """Pass on documents until `stop` is called, or SIGINT or SIGTERM comes."""
@@ -160,8 +178,8 @@ class Proxy:
             self.closed = True
             for fd in self._pipe:
                 os.close(fd)
-        for end in self._ends:
-            end.close()
+        for socket in self._sockets:
+            socket.close()
 
     # What it does
 
@@ -170,28 +188,66 @@ class Proxy:
             raise RuntimeError(f"{self!r} has been stopped: make a new one")
         log.info("%r passes on documents", self)
         poller = zmq.Poller()
-        for socket in (self._frontend, self._backend, self._in_monitor.socket, self._out_monitor.socket):
-            poller.register(socket, zmq.POLLIN)
+        for socket in self._sockets:
+            poller.register(socket.zmq, zmq.POLLIN)
+            poller.register(socket.happenings, zmq.POLLIN)
         poller.register(self._pipe[0], zmq.POLLIN)
         try:
             while not self._stopping.is_set():
                 # Not for ever: a signal that comes just before 0MQ waits does not wake it.
                 ready = dict(poller.poll(_TICK))
                 self._note_events()
-                if self._backend in ready:
-                    self._subscriptions.pass_on()
-                if self._frontend in ready:
+                if self._out.zmq in ready:
+                    self._pass_subscriptions()
+                if self._in.zmq in ready:
                     self._pass_messages(_BATCH)
             self._finish()
         finally:
             self._close()
 
-    def _pass_messages(self, count: int) -> None:
-        for _ in range(count):
+    def _note_events(self) -> None:
+        for socket, what in zip(self._sockets, ("publisher", "listener"), strict=True):
+            for event in socket.events():
+                if event in REFUSED:
+                    address = self.in_address if socket is self._in else self.out_address
+                    self._complaints(what, "%s: a %s was turned away: its keys are not right", address, what)
+
+    def _pass_subscriptions(self) -> None:
+        """Tell publishers what listeners want from now on, or no more; answer those that ask whether this is done."""
+        while True:
             try:
-                part = self._frontend.recv(zmq.NOBLOCK, copy=False)
+                message = self._out.zmq.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            wants, topic = message[:1], message[1:]
+            # An XPUB gives other messages too, if a listener sends some.
+            if wants not in (b"\0", b"\1"):
+                continue
+            self._topics.add(topic) if wants == b"\1" else self._topics.discard(topic)
+            if not topic.startswith(MARK):
+                self._in.zmq.send(message)
+            elif topic.startswith(LISTENER):
+                log.info("%r: %s %s", self, _name(topic), "listens" if wants == b"\1" else "listens no more")
+            elif topic.startswith(READY) and wants == b"\1" and not self._is_overheard:
+                with suppress(zmq.Again):
+                    self._out.zmq.send(topic, zmq.NOBLOCK)
+
+    @property
+    def _is_overheard(self) -> bool:
+        """Whether a listener would get what is no document, being one of Bluesky's, which may not survive it."""
+        return b"" in self._topics
+
+    def _pass_messages(self, count: int) -> int:
+        """Pass on so many messages, or those that there are; return how many that were."""
+        for passed_on in range(count):
+            try:
+                part = self._in.zmq.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return passed_on
+            if part.buffer[: len(LAST)] == LAST:
+                if time.monotonic() < self._give_up:
+                    self._tell_publishers(part.bytes)
+                continue
             self.stats.messages += 1
             more = passed = True
             while more:
@@ -199,92 +255,96 @@ class Proxy:
                 self.stats.bytes += len(part)
                 passed = passed and self._send(part, zmq.SNDMORE if more else 0)
                 if more:
-                    part = self._frontend.recv(copy=False)
+                    part = self._in.zmq.recv(copy=False)
             self.stats.lost += not passed
+            if time.monotonic() - self._told > 1.0:
+                self._told = time.monotonic()
+                self._tell_publishers(PASSING)
+        return count
 
     def _send(self, part: zmq.Frame, flags: int) -> bool:
         """Pass on a part of a message; False if there is no time left for that."""
-        waited = False
+        end = time.monotonic() + self._stall_limit
         while time.monotonic() < self._give_up:
             try:
                 # Waits, if it blocks, as long as a listener has no room.
-                self._backend.send(part, flags, copy=False)
+                self._out.zmq.send(part, flags, copy=False)
                 return True
             except zmq.Again:
-                if not waited:
-                    self._listeners.rest()
-                waited = True
-                if self._stopping.is_set():
-                    self._give_up = min(self._give_up, time.monotonic() + self._linger)
-            self._note_events()
-            self._cut_off_the_stuck()
+                self._note_events()
+            if self._stopping.is_set():
+                self._give_up = min(self._give_up, time.monotonic() + self._linger)
+            if time.monotonic() > end:
+                self._send_without_the_stuck(part, flags)
+                return True
         return False
 
-    def _cut_off_the_stuck(self) -> None:
-        for listener in self._listeners.stuck():
-            if self._block:
-                log.warning(
-                    "%r: listener %s has taken nothing for too long (%g s): it is cut off, so that the others go on",
-                    *(self, listener, self._stall_limit / 10 if listener.returned else self._stall_limit),
-                )
-                self.stats.cut_off += 1
-                self._listeners.cut_off(listener)
+    def _send_without_the_stuck(self, part: zmq.Frame, flags: int) -> None:
+        """Pass on a part to the listeners that have room; 0MQ leaves out the others until they have some again."""
+        self.stats.stalls += 1
+        log.warning(
+            "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on",
+            *(self, ", ".join(self._full_listeners()) or "a listener", self._stall_limit),
+        )
+        self._out.zmq.setsockopt(zmq.XPUB_NODROP, 0)
+        self._out.zmq.send(part, flags, copy=False)
+        self._out.zmq.setsockopt(zmq.XPUB_NODROP, 1)
+        self._tell_publishers(STALLED)
+
+    def _tell_publishers(self, topic: bytes) -> None:
+        """Subscribe to it for a moment."""
+        for wants in (b"\1", b"\0"):
+            self._in.zmq.send(wants + topic)
+
+    def _full_listeners(self) -> list[str]:
+        """The names of the listeners of ours that have no room."""
+        full = []
+        for topic in sorted(self._topics):
+            if topic.startswith(LISTENER) and not self._is_overheard:
+                try:
+                    self._out.zmq.send(topic, zmq.NOBLOCK)
+                except zmq.Again:
+                    full.append(_name(topic))
+        return full
 
     # How it ends
 
     def _finish(self) -> None:
-        """Pass on what has come in, as far as there is time for it; count the rest, and say whose it was."""
+        """Pass on what has come in, as far as there is time for it; count the rest."""
         self._give_up = min(self._give_up, time.monotonic() + self._linger)
         # What publishers have sent before they were closed is on its way in the operating system.
-        while self._frontend.poll(round(SLICE * 1000)) and time.monotonic() < self._give_up:
-            self._pass_messages(_BATCH)
-        self._pass_messages(_LAST)  # and counts them as lost, if time is up
+        last = _LAST
+        while last > 0 and self._in.zmq.poll(round(SLICE * 1000)):
+            count = self._pass_messages(_BATCH)  # and counts them as lost, if time is up
+            last -= count if time.monotonic() > self._give_up else 0
         self._note_events()
-        self._listeners.rest()
-        self._cut_off_the_stuck()  # nobody is yet: it sees for whom there is something left
-        cut_off = self.stats.cut_off
-        farewell(
-            self._backend,
-            self._out_monitor,
-            lambda: self._give_up,
-            happened=self._note_end_of,
-            looked=self._cut_off_the_stuck,
-            given_up=self._cut_off_the_rest,
-        )
-        self.stats.unfinished += self.stats.cut_off - cut_off
+        left, ended = self._out.flush(min(self._give_up - time.monotonic(), self._stall_limit))
+        self.stats.unfinished += ended + (not left)
+        if ended:
+            log.warning("%r: %d listeners went away before they had all that was on its way to them", self, ended)
+        if not left:
+            log.warning(
+                "%r: stopped, and a listener has not taken all that was on its way to it (linger: %g s)",
+                *(self, self._linger),
+            )
         if self.stats.lost:
             log.warning(
                 "%r: stopped while a listener did not keep up: %d messages that had come in are lost",
                 *(self, self.stats.lost),
             )
 
-    def _note_end_of(self, event: Event) -> None:
-        """Take note that a connection ended that there was something to send to."""
-        listener = self._listeners.disconnected(event.value) if event.kind == zmq.Event.DISCONNECTED else None
-        if listener is not None and listener.waiting:
-            self.stats.unfinished += 1
-            log.warning("%r: listener %s went away before it had all that was on its way to it", self, listener)
 
-    def _cut_off_the_rest(self) -> None:
-        for listener in self._listeners.left():
-            self.stats.unfinished += 1
-            log.warning(
-                "%r: stopped after %g s, in which listener %s has not taken all that was on its way to it",
-                *(self, self._linger, listener),
-            )
-            self._listeners.cut_off(listener)
+def _join(socket: Socket, address: Address | None, curve: Any, bind: bool) -> str:
+    """Bind or connect a socket, with its keys; return where it is then."""
+    if bind:
+        socket.bind(bind_address(address), curve)
+    elif address is None:
+        raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
+    else:
+        set_client_keys(socket.zmq, curve)
+        socket.connect(connect_address(address))
+    return socket.zmq.get_string(zmq.LAST_ENDPOINT)
 
-    def _note_events(self) -> None:
-        for event in self._out_monitor.events():
-            if event.kind == zmq.Event.ACCEPTED:
-                self._listeners.accepted(event.value)
-            elif event.kind == zmq.Event.DISCONNECTED:
-                listener = self._listeners.disconnected(event.value)
-                log.info("%r: listener %s went away", self, listener or "unknown")
-            elif event.kind in FAILED:
-                self._complaints("listener", "%s: a listener was turned away: its keys are not right", self.out_address)
-        for event in self._in_monitor.events():
-            if event.kind in FAILED:
-                self._complaints(
-                    "publisher", "%s: a publisher was turned away: its keys are not right", self.in_address
-                )
+
+def _name(topic: bytes) -> str:
+    return f"listener {topic.removeprefix(LISTENER).decode(errors='replace')[:200]}"

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
-
-import zmq
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import Complaints, OnError
 from bluesky_ext.transport.address import Address, connect_address
-from bluesky_ext.transport.audience import Audience
-from bluesky_ext.transport.farewell import SLICE
-from bluesky_ext.transport.monitor import refusal
-from bluesky_ext.transport.outbox import Outbox
-from bluesky_ext.transport.stats import Published
+from bluesky_ext.transport.curve import refusal
+from bluesky_ext.transport.queue import MANY
+from bluesky_ext.transport.sender import Published, Sender
+from bluesky_ext.transport.socket import SLICE
 from bluesky_ext.transport.wire import MAX_BYTES, Serializer, Wire, check_prefix, check_serializer, pack
 
 if TYPE_CHECKING:
@@ -29,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 log = logging.getLogger(__name__)
+
+_STALLED = "a listener took nothing for too long, and lost documents"
 
 
 class Publisher:
@@ -139,14 +138,15 @@ class Publisher:
         self._patience = patience
         self._raises = (on_error or ("raise" if block else "log")) == "raise"
         self._max_bytes = max_bytes
-        self._max_queue = max_queue
         self._complaints = Complaints(log)
         self._open: set[str] = set()
+        self._heard = (False, 0, 0)
         self._broken = ""
-        self._lock = threading.Lock()  # a socket belongs to one thread at a time
-        self._outbox = Outbox(
+        self._sender = Sender(
             self.address,
-            curve_config,
+            prefix + b" ",
+            self.stats,
+            curve=curve_config,
             block=block,
             patience=patience,
             high_water=high_water or (100 if block else 1000),
@@ -154,28 +154,29 @@ class Publisher:
             linger=linger if linger is not None else patience if block else 2.0,
         )
         # At exit too: what was sent last must not die with the thread of 0MQ that sends it.
-        self._finalize = weakref.finalize(self, self._outbox.close)
-        self._monitor = self._outbox.monitor
-        self._audience = Audience(self._outbox.socket, self._prefix)
+        self._finalize = weakref.finalize(self, self._sender.close)
         try:
-            self._outbox.connect()
+            self._sender.socket.connect(self.address)
             self._meet(wait)
         except BaseException:
-            self._outbox.linger = 0.0
+            self._sender.linger = 0.0
             self._finalize()
             raise
 
     def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
         """Send a document."""
         name = str(name.value if isinstance(name, Enum) else name)
-        with self._lock:
+        with self._sender.lock:
             if not self._finalize.alive:
                 raise RuntimeError(f"the publisher to {self.address} has been closed: make a new one")
-            self._hear()
-            self._follow(name, doc)
+            self._look_up()
+            if name == "start" and len(self._open) < 1000:
+                self._open.add(str(doc.get("uid")))
+            elif name == "stop":
+                self._open.discard(str(doc.get("run_start")))
             if self._block:
                 self._wait_for_listener()
-            elif not self._audience.listens:
+            elif not self._sender.listens:
                 self.stats.unheard += 1
                 self._complaints("unheard", "%s", self._nobody())
                 return
@@ -187,10 +188,7 @@ class Publisher:
                     raise
                 self._complaints(f"{name} {type(error).__name__}", "%s: a document %r: %s", self.address, name, error)
                 return
-            if self._outbox.send(message, self._look_up):
-                self.stats.sent += 1
-            else:
-                self.stats.dropped += 1
+            if not self._sender.send(message, keep=name not in MANY, meanwhile=self._look_up):
                 self._complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
     def close(self, linger: float | None = None) -> None:
@@ -204,24 +202,25 @@ class Publisher:
         Raises
         ------
         ConnectionError
-            If it blocks, and what it had sent last could not be sent on: that run has to be replayed.
+            If it blocks, and what it had sent could not be sent on: that run has to be replayed.
         """
-        if not self._close(linger) and self._block:
-            raise ConnectionError(f"{self.address}: the last documents did not arrive: replay the last run")
-
-    def _close(self, linger: float | None) -> bool:
-        with self._lock:
+        with self._sender.lock:
             if not self._finalize.alive:
-                return True
+                return
+            self._hear()
             if linger is not None:
-                self._outbox.linger = linger
-            stats = self.stats
-            if stats.unheard or stats.dropped or stats.failed:
-                log.warning(
-                    "%s: %d documents were sent; nobody listened to %d, there was no room for %d, %d failed",
-                    *(self.address, stats.sent, stats.unheard, stats.dropped, stats.failed),
-                )
-            return bool(self._finalize())
+                self._sender.linger = linger
+        left = self._finalize()
+        stats = self.stats
+        if stats.unheard or stats.dropped or stats.failed:
+            log.warning(
+                "%s: %d documents were sent; nobody listened to %d, there was no room for %d, %d failed",
+                *(self.address, stats.sent, stats.unheard, stats.dropped, stats.failed),
+            )
+        if self._block and not left:
+            raise ConnectionError(f"{self.address}: the last documents did not arrive: replay the last run")
+        if self._block and self._sender.stalls:
+            raise ConnectionError(f"{self.address}: {_STALLED}: replay the runs for it")
 
     def __enter__(self) -> Self:
         return self
@@ -229,62 +228,62 @@ class Publisher:
     def __exit__(self, kind: object, *exc_info: object) -> None:
         if kind is None:
             self.close()
-        else:  # after a failure (or Ctrl-C) nobody wants to wait for what a stuck proxy does not take
-            self._close(min(self._outbox.linger, 2.0))
+            return
+        with suppress(ConnectionError):  # after a failure (or Ctrl-C) nobody wants to hear of it, nor wait long
+            self.close(min(self._sender.linger, 2.0))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, prefix={self._prefix!r})"
 
-    # Who is there
+    # Who listens
 
     def _meet(self, wait: float) -> None:
         """Wait until the first listener is there, or until it is clear that one can't know."""
-        end = time.monotonic() + wait
-        found = False
-        while not self._audience.is_known:
+        sender, end, found = self._sender, time.monotonic() + wait, False
+        while not sender.is_known:
             self._hear()
-            if self._monitor.refused is not None:
-                raise ConnectionError(refusal(self._monitor.refused, self.address, self._curve))
-            if self._audience.listens and not found:
+            if sender.socket.refused is not None:
+                raise ConnectionError(refusal(sender.socket.refused, self.address, self._curve))
+            if sender.listens and not found:
                 found, end = True, time.monotonic() + self._settle
-            if self._audience.is_known or time.monotonic() >= end:
+            if sender.is_known or time.monotonic() >= end:
                 break
-            self._outbox.poll(min(end - time.monotonic(), SLICE))
+            sender.poll(min(end - time.monotonic(), SLICE))
         needs = "block=True" if self._block else "wire='multipart'" if self._wire == "multipart" else ""
-        if self._audience.topics and needs and not self._audience.has_our_proxy:
+        if sender.topics and needs and not sender.has_our_proxy:
             raise ConnectionError(
                 f"{self.address} is a plain proxy, which does not do {needs}: start `bluesky-ext proxy` there"
                 f"{' with --block' if self._block else ''}"
             )
-        if self._block and not self._audience.has_blocking_proxy:
-            if self._monitor.connected:
+        if self._block and not sender.has_blocking_proxy:
+            if sender.socket.connected:
                 raise ConnectionError(f"{self.address} drops what is too much: start it with block=True (--block)")
             raise ConnectionError(f"nothing answers at {self.address}: start `bluesky-ext proxy --block` there")
-        if not self._audience.listens:
+        if not sender.listens:
             self._complaints("unheard", "%s", self._nobody())
-        elif not self._audience.is_known:
+        elif not sender.is_known:
             log.warning("%s is a plain proxy: who listens can't be known; waited %g s", self.address, self._settle)
 
     def _nobody(self) -> str:
-        """Why nobody hears."""
-        if self._monitor.refused is not None:
-            return refusal(self._monitor.refused, self.address, self._curve)
-        if not self._monitor.connected:
+        """Why there is nobody to send to."""
+        if self._sender.socket.refused is not None:
+            return refusal(self._sender.socket.refused, self.address, self._curve)
+        if not self._sender.socket.connected:
             return f"nothing answers at {self.address}: is the proxy running? Documents are lost until it is"
-        others = self._audience.others
+        others = self._sender.other_prefixes
         if others:
             return f"{self.address}: nobody listens to prefix {self._prefix!r}, but there is who does to {others}"
         return f"{self.address}: nobody listens to prefix {self._prefix!r} yet; documents are lost until somebody does"
 
     def _hear(self) -> None:
-        """Take note of who came and went."""
-        listened = self._audience.listens
-        self._audience.hear()
-        for event in self._monitor.events():
-            if event.kind == zmq.Event.DISCONNECTED:
-                self._audience.forget()
-        if listened and not self._audience.listens:
-            gone = "the last listener left" if self._monitor.connected else "the connection was lost"
+        """Take note of who came and went, and of what that broke."""
+        self._sender.hear()
+        listened, breaks, stalls = self._heard
+        self._heard = self._sender.listens, self._sender.breaks, self._sender.stalls
+        if self._sender.stalls > stalls:
+            self._complaints("stalled", "%s: %s", self.address, _STALLED)
+        if listened and (self._sender.breaks > breaks or not self._sender.listens):
+            gone = "the last listener left" if self._sender.topics else "the connection was lost"
             if self._open:
                 runs = ", ".join(sorted(self._open))
                 self._broken = f"{self.address}: {gone} in the middle of run {runs}: replay it"
@@ -292,38 +291,33 @@ class Publisher:
                 self._open.clear()
             else:
                 log.info("%s: %s", self.address, gone)
-        elif self._audience.listens and not listened:
+        if self._sender.listens and not listened:
             self._complaints.counts.pop("unheard", None)
 
-    def _follow(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Keep in mind which runs are open, and raise if one has been broken meanwhile."""
+    def _raise_if_broken(self) -> None:
         if self._broken and self._block:
             message, self._broken = self._broken, ""
             raise ConnectionError(message)
-        if name == "start" and len(self._open) < 1000:
-            self._open.add(str(doc.get("uid")))
-        elif name == "stop":
-            self._open.discard(str(doc.get("run_start")))
 
     def _wait_for_listener(self) -> None:
         end = time.monotonic() + self._patience
-        while not self._audience.listens:
+        while not self._sender.listens:
             if time.monotonic() > end:
                 raise TimeoutError(f"{self._nobody()} (waited {self._patience:g} s)")
-            self._outbox.poll(SLICE)
+            self._sender.poll(SLICE)
             self._hear()
 
     def _look_up(self) -> None:
         """What is done while a document waits: raise if there is nobody to wait for any more."""
         self._hear()
-        self._follow("", {})
+        self._raise_if_broken()
 
     # Sending
 
     def _packed(self, name: str, doc: Mapping[str, Any]) -> list[Buffer]:
         header = b"%b %b " % (self._prefix, name.encode())
         # Parts only where a proxy of ours is, whatever was there when this was made.
-        wire: Wire = self._wire if self._audience.has_our_proxy else "single"
+        wire: Wire = self._wire if self._sender.has_our_proxy else "single"
         message = pack(header, doc, self._serializer, wire)
         nbytes = sum(map(len, message))
         if nbytes > self._max_bytes:

@@ -6,14 +6,16 @@ import threading
 from collections import Counter, deque
 from typing import Generic, Literal, TypeVar
 
-__all__ = ["Closed", "DocumentQueue", "Policy", "check_policy"]
+__all__ = ["MANY", "RESERVE", "Closed", "DocumentQueue", "Policy", "check_policy"]
 
 Policy = Literal["block", "drop"]
 T = TypeVar("T")
 
-#: Documents that come many to a run, each of which may be missed; a run without its others can't be understood.
-_MANY = frozenset({"event", "event_page", "datum", "datum_page", "stream_datum"})
-_RESERVE = 1000
+MANY = frozenset({"event", "event_page", "datum", "datum_page", "stream_datum"})
+"""The documents of which a run has many, each of which may be missed; without the others it can't be understood."""
+
+RESERVE = 1000
+"""So many of the others find room where there is none for these."""
 
 
 class Closed(Exception):  # noqa: N818 - it is no error, but the end
@@ -132,6 +134,6 @@ class DocumentQueue(Generic[T]):
     def _has_room(self, name: str, nbytes: int) -> bool:
         if not self._items:
             return True
-        if self._policy == "drop" and name not in _MANY:
-            return len(self._items) < self._max_documents + _RESERVE
+        if self._policy == "drop" and name not in MANY:
+            return len(self._items) < self._max_documents + RESERVE
         return len(self._items) < self._max_documents and self.nbytes + nbytes <= self._max_bytes

@@ -8,26 +8,48 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.transport.curve import be_client
-from bluesky_ext.transport.monitor import Monitor, refusal
+from bluesky_ext.engine.documents.stats import Stats
+from bluesky_ext.transport.curve import refusal, set_client_keys
 from bluesky_ext.transport.queue import DocumentQueue
-from bluesky_ext.transport.stats import Received
-from bluesky_ext.transport.wire import LISTENER, NAMES, PROBES, READY
+from bluesky_ext.transport.socket import Socket
+from bluesky_ext.transport.wire import ALL, LISTENER, MARK, NAMES, PROBES, READY
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
 
-__all__ = ["Message", "Receiver"]
+__all__ = ["Message", "Received", "Receiver"]
 
 log = logging.getLogger(__name__)
 
 _SETTLE = 1.0  # s, in which a proxy of ours answers
 _TICK = 5.0  # s
+
+
+@dataclass
+class Received(Stats):
+    """Counts of a dispatcher over all its runs; they only grow.
+
+    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``foreign``
+    (of another prefix), ``malformed``, of an ``unknown`` name, or ``dropped`` because the callbacks did not keep up;
+    the ``pickles`` among the malformed; the runs ``joined`` in the middle, and those of them ``replayed`` from the
+    store; the ``connections`` that were made. ``received`` counts documents, ``lost`` the events that never came.
+    """
+
+    messages: int = 0
+    foreign: int = 0
+    malformed: int = 0
+    pickles: int = 0
+    unknown: int = 0
+    dropped: int = 0
+    joined: int = 0
+    replayed: int = 0
+    connections: int = 0
 
 
 class Message(NamedTuple):
@@ -59,7 +81,7 @@ class Receiver(threading.Thread):
     patience : float
         After so many seconds without an answer, or with nothing but messages of other prefixes, it says so.
     high_water : int
-        The most messages that 0MQ keeps while the queue is full.
+        The most messages that 0MQ keeps while the queue is full; it takes more when there are half of them left.
 
     Attributes
     ----------
@@ -100,23 +122,18 @@ class Receiver(threading.Thread):
         self._unanswered_since = time.monotonic()
         self._probing = False
         self._lock = threading.RLock()  # of the pipe: a signal may come while it is held
-        self._pipe = os.pipe()
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[Any] = self._context.socket(zmq.SUB)
-        self._monitor = Monitor(self._socket)
+        self._pipe = [*os.pipe()]
+        self._socket = Socket(zmq.SUB, max_bytes)
         try:
-            self._socket.rcvhwm = high_water
-            self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-            self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-            self._socket.ipv6 = "[" in address
-            be_client(self._socket, curve)
-            self._socket.subscribe(LISTENER + label.encode())
-            self._socket.subscribe(prefix + b" " if prefix else b"")
-            if prefix:
-                self._probe(True)
+            self._socket.zmq.rcvhwm = high_water
+            set_client_keys(self._socket.zmq, curve)
         except BaseException:
             self.close()
             raise
+        self._socket.zmq.subscribe(LISTENER + label.encode())
+        self._socket.zmq.subscribe(prefix + b" " if prefix else ALL)
+        self._probe(True)
+        self._probing = bool(prefix)
 
     def run(self) -> None:
         """Take messages until it is stopped, or the queue is closed."""
@@ -129,8 +146,7 @@ class Receiver(threading.Thread):
         finally:
             self.listening.clear()
             self._queue.close()
-            self._monitor.close()
-            self._socket.close(0)
+            self._socket.close()
 
     def stop(self) -> None:
         """Have it take no more messages, from any thread or signal handler."""
@@ -145,30 +161,26 @@ class Receiver(threading.Thread):
         if self.is_alive():
             self.stop()
             self.join()
-        if self._context.closed:
-            return
         with self._lock:
             self._stopping = True
-            for fd in self._pipe:
-                os.close(fd)
-        self._monitor.close()
-        self._socket.close(0)
-        self._context.term()
+            while self._pipe:
+                os.close(self._pipe.pop())
+        self._socket.close()
 
     def _take_all(self) -> None:
         poller = zmq.Poller()
-        for source in (self._socket, self._monitor.socket, self._pipe[0]):
+        for source in (self._socket.zmq, self._socket.happenings, self._pipe[0]):
             poller.register(source, zmq.POLLIN)
         while not self._stopping:
             ready = dict(poller.poll(round(min(self._patience, _SETTLE if self._question else _TICK) * 250)))
             self._note_events()
-            if self._socket in ready:
+            if self._socket.zmq in ready:
                 for _ in range(100):
                     try:
-                        parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                        parts = self._socket.zmq.recv_multipart(zmq.NOBLOCK, copy=False)
                     except zmq.Again:
                         break
-                    if parts[0].buffer[: len(READY)] == READY:
+                    if parts[0].buffer[: len(MARK)] == MARK:
                         self._note_answer(parts[0].bytes)
                         continue
                     self._take([part.buffer for part in parts])
@@ -232,36 +244,36 @@ class Receiver(threading.Thread):
         """Have the proxy say that it has heard all that is wanted, which it does if it is one of ours."""
         self._question = READY + uuid.uuid4().hex.encode()
         self._asked = time.monotonic()
-        self._socket.subscribe(self._question)
+        self._socket.zmq.subscribe(self._question)
 
     def _note_answer(self, message: bytes) -> None:
         if message == self._question:
-            self._socket.unsubscribe(message)
+            self._socket.zmq.unsubscribe(message)
             self._question = b""
             self.listening.set()
             log.info("listening at %s", self._address)
 
     def _probe(self, on: bool) -> None:
-        """Subscribe to whatever there is, so that one sees what a wrong prefix keeps away."""
+        """Subscribe to whatever there is, so that one sees what a wrong prefix keeps away, or no more."""
         self._probing = on
         self._others_since = float("inf")
         for topic in PROBES:
-            self._socket.subscribe(topic) if on else self._socket.unsubscribe(topic)
+            self._socket.zmq.subscribe(topic) if on else self._socket.zmq.unsubscribe(topic)
 
     def _note_events(self) -> None:
-        for event in self._monitor.events():
-            if event.kind == zmq.Event.HANDSHAKE_SUCCEEDED:
+        for event in self._socket.events():
+            if event == zmq.Event.HANDSHAKE_SUCCEEDED:
                 log.info("connected to %s", self._address)
                 self._stats.connections += 1
                 self._unanswered_since = float("inf")
                 self._ask()
-            elif event.kind == zmq.Event.DISCONNECTED and self._unanswered_since == float("inf"):
+            elif event == zmq.Event.DISCONNECTED and self._unanswered_since == float("inf"):
                 log.warning("%s went away: until it is back, documents are lost", self._address)
                 self._unanswered_since = time.monotonic()
                 self._question = b""
                 self.listening.clear()
-        if self._monitor.refused is not None:
-            reason = refusal(self._monitor.refused, self._address, self._curve)
+        if self._socket.refused is not None:
+            reason = refusal(self._socket.refused, self._address, self._curve)
             if not self._stats.connections:
                 raise ConnectionError(reason)
             self._complaints("refused", "%s", reason)

@@ -12,7 +12,7 @@ from typing import Any
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses
-from bluesky_ext.transport.stats import Received
+from bluesky_ext.transport.receiver import Received
 
 __all__ = ["Runs"]
 

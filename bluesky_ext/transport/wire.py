@@ -13,7 +13,7 @@ from bluesky_ext.engine.codec.arrays import raw
 from bluesky_ext.engine.codec.documents import DecodeError, decode, encode, loads
 from bluesky_ext.engine.codec.framing import Buffer, parts
 
-__all__ = ["MARK", "NAMES", "PROBES", "READY", "Deserializer", "Serializer", "Wire", "check_prefix", "pack", "unpacker"]
+__all__ = ["NAMES", "Deserializer", "Serializer", "Wire", "check_prefix", "pack", "unpacker"]
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +40,29 @@ BLOCKING = MARK + b"blocking proxy"
 """The same if the proxy waits for its listeners."""
 
 LISTENER = MARK + b"listener "
-"""What a listener of ours subscribes to, with its name, so that a proxy can say who does not keep up."""
+"""What a listener of ours subscribes to, with its name. A message to this name alone, which it leaves out, tells a
+proxy whether there is room for it."""
 
-READY = b"\0bluesky-ext-ready-"
+READY = MARK + b"ready "
 """What a listener of ours subscribes to last, with a word of its own behind it; our proxy answers with the same,
-so that the listener knows that the proxy has heard of all its subscriptions. (It has no space in it: those who listen
-to everything must not take it for a document.)"""
+so that the listener knows that the proxy has heard of all its subscriptions."""
+
+LAST = PROXY + b" last "
+"""What a publisher sends last, with a word of its own behind it; our proxy subscribes to the same for a moment, when
+it has passed on all that came before."""
+
+STALLED = b"\0bluesky-ext-stalled"
+"""What our proxies subscribe to for a moment, when they go on without a listener that took nothing."""
+
+PASSING = b"\0bluesky-ext-passing"
+"""The same every second while documents come, so that a publisher that waits knows that they go on."""
+
+ALL = b"\0bluesky-ext-all"
+"""What a listener of ours subscribes to with the `PROBES` if it wants documents of all prefixes. (With a subscription
+to everything it would also get what is no document.)"""
 
 PROBES = [bytes([byte]) for byte in range(1, 256)]
-"""Subscriptions of a listener that looks whether there is anything at all; not those of one that waits for a prefix."""
+"""Subscriptions to all documents, of a listener that looks whether there are any; by themselves no wish for them."""
 
 #: What a pickle begins with, from protocol 2 on.
 _PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1))

@@ -13,7 +13,7 @@ from bluesky.plans import count
 from ophyd.sim import det
 
 from bluesky_ext.transport import background
-from bluesky_ext.transport.snapshot import is_frozen, snapshot
+from bluesky_ext.transport._background import copied, is_frozen
 
 
 class Gate:
@@ -83,7 +83,7 @@ def test_what_can_not_be_written_to_is_told() -> None:
 
 
 def test_the_bytes_of_a_document_are_those_of_its_arrays_and_a_little() -> None:
-    _, nbytes = snapshot({"data": {"image": np.zeros(10**6, np.uint8), "list": [[0] * 100] * 100}})
+    _, nbytes = copied({"data": {"image": np.zeros(10**6, np.uint8), "list": [[0] * 100] * 100}})
     assert 10**6 + 8 * 10**4 < nbytes < 1.5 * 10**6
 
 

@@ -87,10 +87,3 @@ def test_the_ends_understand_each_other(addresses, curves, sender, listener, run
             image = got["data"]["image"]
             assert image.dtype == IMAGE.dtype
             np.testing.assert_array_equal(image, sent["data"]["image"])
-
-
-def test_what_is_built_on_it_is_found_here_too() -> None:
-    import bluesky_ext
-
-    for name in ("serve", "replay", "background", "Publisher", "RemoteDispatcher", "Proxy"):
-        assert getattr(ours, name) is getattr(bluesky_ext, name)

@@ -245,6 +245,44 @@ def test_a_proxy_that_does_not_keep_up_costs_documents_that_are_counted(caplog) 
     assert len([r for r in caplog.records if "does not keep up" in r.getMessage() and r.levelno > logging.INFO]) == 1
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_stop_of_a_run_that_is_too_fast_arrives_so_that_the_lost_tail_is_counted(closes, listen, run_of) -> None:
+    gate = threading.Event()
+    with Proxy(block=True) as proxy:
+        slow = listen(proxy.out_address, prefix=b"raw", max_documents=1, callback=lambda name, doc: gate.wait(60))
+        with Publisher(proxy.in_address, prefix=b"raw", wait=60.0, high_water=10, linger=60.0) as publisher:
+            for name, doc in run_of(events=500, image=np.zeros(50_000, np.uint16)):
+                publisher(name, doc)
+            gate.set()
+            if closes:
+                publisher.close()
+            slow.heard.wait()  # though it is not called again
+            assert slow.dispatcher.stats.lost == publisher.stats.dropped > 0
+            assert slow.dispatcher.stats.incomplete == 0
+            assert slow.heard.names[:2] == ["start", "descriptor"]
+
+
+def test_a_proxy_that_was_started_again_between_two_runs_is_known(until) -> None:
+    address, publisher = "tcp://127.0.0.1:*", None
+    for run in ("one", "two"):
+        with zmq.Context() as context, context.socket(zmq.XSUB) as proxy:
+            connections = proxy.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            proxy.bind(address)
+            address = proxy.get_string(zmq.LAST_ENDPOINT)
+            for topic in (PROXY, b"raw "):
+                proxy.send(b"\1" + topic)
+            polling = threading.Thread(target=proxy.poll, args=(60_000,))
+            polling.start()
+            publisher = publisher or Publisher(address, prefix=b"raw", wait=60.0)
+            assert connections.poll(60_000)  # the publisher has not been called meanwhile
+            until(lambda one=publisher, uid=run: one("start", {"uid": uid}) or one.stats.sent)
+            publisher.stats.sent = 0
+            polling.join()
+            proxy.disable_monitor()
+            connections.close()
+    publisher.close(linger=0.0)
+
+
 def test_blocking_waits_for_a_listener_and_then_says_there_is_none(run_of) -> None:
     proxy = Proxy(block=True)
     with proxy, Publisher(proxy.in_address, block=True, wait=0.2, patience=0.2) as publisher:

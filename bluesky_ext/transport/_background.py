@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from bluesky_ext.engine.documents.complaints import Complaints, OnError
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
-from bluesky_ext.transport.snapshot import snapshot
 
 if TYPE_CHECKING:
     from event_model import DocumentNames
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Background", "Done", "background"]
 
 log = logging.getLogger(__name__)
+
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+_OBJECT = 32  # bytes of a number in a list, about
 
 
 @dataclass
@@ -85,7 +89,7 @@ class Background:
             raise RuntimeError(f"background {self.name} has been closed: make a new one")
         self._raise_on_request()
         name = str(name.value if isinstance(name, Enum) else name)
-        copy, nbytes = snapshot(doc, self._share)
+        copy, nbytes = copied(doc, self._share)
         self.stats.received += 1
         if not self._queue.put(name, (name, copy), nbytes):
             self.stats.dropped += 1
@@ -219,6 +223,45 @@ def background(
         share_arrays=share_arrays,
         name=name,
     )
+
+
+def copied(value: Any, share: bool = False) -> tuple[Any, int]:
+    """Return a document that shares with the one given only what does not change, and its bytes, about.
+
+    Parameters
+    ----------
+    value : object
+        The document.
+    share : bool
+        Whether arrays are shared too, even if they can be written to.
+    """
+    if isinstance(value, np.ndarray):
+        return (value if share or is_frozen(value) else value.copy()), value.nbytes + _OBJECT
+    kind = type(value)
+    if kind in _PLAIN:
+        return value, len(value) + _OBJECT if kind in (str, bytes) else _OBJECT
+    if isinstance(value, Mapping):
+        items, nbytes = {}, 0
+        for key, item in value.items():
+            items[key], more = copied(item, share)
+            nbytes += more + 2 * _OBJECT
+        return items, nbytes
+    if kind in (list, tuple):
+        if set(map(type, value)) <= _PLAIN - {str, bytes}:  # the rows of an image, perhaps
+            return kind(value), _OBJECT * (len(value) + 1)
+        copies = [copied(item, share) for item in value]
+        return kind([copy for copy, _ in copies]), sum(more for _, more in copies) + _OBJECT
+    return value, _OBJECT
+
+
+def is_frozen(array: np.ndarray) -> bool:
+    """Whether nobody can write to the memory of an array, by way of this array or those that it is a part of."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return base is None or (isinstance(base, bytes | memoryview) and memoryview(base).readonly)
 
 
 _living: weakref.WeakSet[Background] = weakref.WeakSet()

@@ -1,0 +1,145 @@
+"""A 0MQ socket with its keys, what happens to its connections, and an end at which nothing is lost in silence."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from bluesky_ext.transport.curve import set_server_keys
+
+if TYPE_CHECKING:
+    from bluesky.callbacks.zmq import ServerCurve
+    from zmq.auth.thread import ThreadAuthenticator
+
+__all__ = ["REFUSED", "SLICE", "Socket"]
+
+SLICE = 0.1  # s, after which a wait is interrupted to look around
+_GRACE = 0.5  # s, for which 0MQ tries to send for longer than is waited for it, so that one knows which it was
+
+REFUSED = {
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
+    zmq.Event.HANDSHAKE_FAILED_AUTH,
+}
+"""The events of connections that failed since the keys are not right."""
+
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED | sum(REFUSED)
+
+#: How often it must happen to mean something: this one also comes when the other end is just going away.
+_PATIENCE = {zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: 3}
+
+
+class Socket:
+    """A 0MQ socket in a context of its own, since only one socket of a context can let in clients by their keys.
+
+    Parameters
+    ----------
+    kind : int
+        ``zmq.SUB``, ``zmq.XPUB``...
+    max_bytes : int, optional
+        The largest message that it takes: who sends a larger one is disconnected.
+
+    Attributes
+    ----------
+    zmq : zmq.Socket
+        To set its options, to send and to receive.
+    happenings : zmq.Socket
+        To poll for what `events` gives.
+    connected : bool
+        For a socket that connects: whether it is connected.
+    refused : zmq.Event or None
+        For a socket that connects: why that failed, once it is beyond doubt that its keys are not right.
+    """
+
+    def __init__(self, kind: int, max_bytes: int | None = None) -> None:
+        self.connected = False
+        self.refused: zmq.Event | None = None
+        self._refusals = 0
+        self._authenticator: ThreadAuthenticator | None = None
+        self._context = zmq.Context()
+        self.zmq: zmq.Socket[Any] = self._context.socket(kind)
+        self.zmq.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        if max_bytes is not None:
+            self.zmq.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+        where = f"inproc://monitor-{uuid.uuid4()}"
+        self.zmq.monitor(where, _EVENTS)
+        # Without a limit: 0MQ waits in the thread that sends and receives, should its events not be heard.
+        self.happenings: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
+        self.happenings.rcvhwm = 0
+        self.happenings.connect(where)
+
+    def connect(self, address: str) -> None:
+        """Begin to connect to an address, with the keys that it has; OSError if it is none."""
+        self.zmq.ipv6 = "[" in address
+        try:
+            self.zmq.connect(address)
+        except zmq.ZMQError as error:
+            raise OSError(f"{address} can't be connected to: {error}") from error
+
+    def bind(self, address: str, curve: ServerCurve | None) -> None:
+        """Be at an address, and let in clients by their keys if there are some; OSError if it is in use, or none."""
+        self.zmq.ipv6 = "[" in address
+        self._authenticator = set_server_keys(self.zmq, curve)
+        try:
+            self.zmq.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                raise OSError(f"{address} is in use: is there a proxy already? Else choose another address") from error
+            raise OSError(f"{address} can't be bound: {error}") from error
+
+    def events(self) -> Iterator[zmq.Event]:
+        """Yield what has happened to its connections since the last time."""
+        while True:
+            try:
+                message = self.happenings.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            event = zmq.Event(parse_monitor_message(message)["event"])
+            if event == zmq.Event.HANDSHAKE_SUCCEEDED:
+                self.connected = True
+                self._refusals, self.refused = 0, None
+            elif event == zmq.Event.DISCONNECTED:
+                self.connected = False
+            elif event in REFUSED:
+                self._refusals += 1
+                if self._refusals >= _PATIENCE.get(event, 1):
+                    self.refused = event
+            yield event
+
+    def flush(self, seconds: float) -> tuple[bool, int]:
+        """Close it, but send what is waiting for so long, which 0MQ would end in silence.
+
+        Returns
+        -------
+        bool
+            Whether all has left.
+        int
+            How many connections ended meanwhile, each before all had left by it.
+        """
+        end = time.monotonic() + max(seconds, SLICE)
+        # It tells what happens until the last connection is over, or it gives up itself.
+        self.zmq.close(round((max(seconds, SLICE) + _GRACE) * 1000))
+        ended = 0
+        while (left := end - time.monotonic()) > 0:
+            self.happenings.poll(round(left * 1000) + 1)
+            for event in self.events():
+                ended += event == zmq.Event.DISCONNECTED
+                if event == zmq.Event.MONITOR_STOPPED:
+                    return time.monotonic() < end + _GRACE, ended
+        return False, ended
+
+    def close(self) -> None:
+        """Close it at once, and give everything back; what has not been sent is dropped."""
+        if not self.zmq.closed:  # by `flush`
+            self.zmq.disable_monitor()
+            self.zmq.close(0)
+        self.happenings.close(0)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+        self._context.term()
