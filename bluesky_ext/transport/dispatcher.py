@@ -7,18 +7,17 @@ import os
 import platform
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
-from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 from bluesky_ext.transport.receiver import Message, Received, Receiver
-from bluesky_ext.transport.runs import Runs
+from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, is_pickle, unpacker
 
@@ -31,7 +30,6 @@ __all__ = ["RemoteDispatcher"]
 log = logging.getLogger(__name__)
 
 _TICK = 0.5  # s, after which it looks after runs that are silent
-_DAY = 86_400.0
 
 
 class RemoteDispatcher:
@@ -74,7 +72,7 @@ class RemoteDispatcher:
     stale_after : float
         After so many seconds without a document a run is given up.
     max_open_runs : int
-        When more runs than this are open, the one that was silent for the longest time is given up.
+        When more runs than this are open, the one that was heard of least recently is given up.
     patience : float
         After so many seconds it says that nobody answers, or that all documents have another prefix.
     drain : float
@@ -117,8 +115,8 @@ class RemoteDispatcher:
         max_bytes: int = MAX_BYTES,
         high_water: int = 10,
         close_incomplete: bool = True,
-        stale_after: float = _DAY,
-        max_open_runs: int = 64,
+        stale_after: float = DAY,
+        max_open_runs: int = MAX_OPEN_RUNS,
         patience: float = 5.0,
         drain: float = 10.0,
         name: str | None = None,
@@ -126,24 +124,27 @@ class RemoteDispatcher:
         self.address = connect_address(address, port)
         if store is not None and not callable(store):
             raise TypeError(f"store={store!r} can't be called: give a function of the uid of a run")
-        for what, number in (("stale_after", stale_after), ("patience", patience), ("max_open_runs", max_open_runs)):
-            if not number > 0:
-                raise ValueError(f"{what}={number!r}: give a number above 0")
+        if not patience > 0:
+            raise ValueError(f"patience={patience!r}: give a time in seconds above 0")
         self.stats = Received()
         self.closed = False
         self._unpack = unpacker(deserializer, max_bytes, self.address)
-        self._store = store
-        self._store_patience = store_patience
-        self._close_incomplete = close_incomplete
         self._drain = drain
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
+        self._runs = ReceivedRuns(
+            self._subscribers.emit,
+            name=repr(self),
+            stats=self.stats,
+            store=store,
+            store_patience=store_patience,
+            close_incomplete=close_incomplete,
+            stale_after=stale_after,
+            max_open_runs=max_open_runs,
+        )
         self._tokens: list[int] = []
         self._started = False
         self._give_up = float("inf")
-        self._looked = time.monotonic()
-        self._asked: deque[tuple[str, float]] = deque()
-        self._runs = Runs(self.stats, has_store=store is not None, stale_after=stale_after, max_open=max_open_runs)
         self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
         self._receiver = Receiver(
             self.address,
@@ -161,7 +162,7 @@ class RemoteDispatcher:
     @property
     def open_runs(self) -> list[str]:
         """The uids of the runs that have started and not stopped."""
-        return self._runs.open
+        return self._runs.uids
 
     def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
         """Have a callback called as ``callback(name, document)``; return a token for `unsubscribe`.
@@ -230,23 +231,20 @@ class RemoteDispatcher:
             except Closed:
                 return
             except TimeoutError:
-                self._look_around()
+                self._runs.look_around()
                 continue
             if time.monotonic() > self._give_up:
                 left = self._queue.clear() + 1
                 log.warning("%r: stopped; %d documents that had come in are not handed on", self, left)
                 return
             self._process(message)
-            if time.monotonic() - self._looked > _TICK:
-                self._look_around()
+            if time.monotonic() - self._runs.looked > _TICK:
+                self._runs.look_around()
 
     def _end(self) -> None:
         try:
             self._receiver.close()
-            for uid, _ in self._asked:
-                self._replay(uid, 0.0)
-            for uid in self._runs.open:
-                self._give_up_runs(self._runs.close(uid, "the dispatcher was stopped before the run was over"))
+            self._runs.close()
         finally:
             self.closed = True
 
@@ -266,7 +264,7 @@ class RemoteDispatcher:
                 self._complaints(f"no {type(error).__name__}", "%s: no %s: %s", self.address, message.name, what)
             return
         try:
-            self._dispatch(message.name, doc)
+            self._runs.take(message.name, doc)
         except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             self.stats.malformed += 1
             self._complaints(
@@ -274,23 +272,6 @@ class RemoteDispatcher:
                 "%s: what calls itself %s is none: %s: %.200s",
                 *(self.address, message.name, type(error).__name__, error),
             )
-
-    def _dispatch(self, name: str, doc: Mapping[str, Any]) -> None:
-        self._give_up_runs(self._runs.given_up(name, doc))
-        passes = self._runs.note(name, doc)
-        self.stats.received += 1
-        if passes:
-            self._emit(name, doc)
-        while self._runs.wanted:
-            self._replay(self._runs.wanted.pop(), time.monotonic() + self._store_patience)
-
-    def _emit(self, name: str, doc: Mapping[str, Any]) -> None:
-        self._subscribers.emit(name, doc)  # pyright: ignore[reportArgumentType]
-
-    def _give_up_runs(self, stops: Any) -> None:
-        for stop in stops:
-            if self._close_incomplete:
-                self._emit("stop", stop)
 
     def _refuse_pickle(self) -> None:
         self.stats.pickles += 1
@@ -301,34 +282,3 @@ class RemoteDispatcher:
             "RemoteDispatcher(..., deserializer='pickle')",
             self.address,
         )
-
-    # What comes beside documents
-
-    def _look_around(self) -> None:
-        self._looked = time.monotonic()
-        self._give_up_runs(self._runs.given_up())
-        for _ in range(len(self._asked)):
-            self._replay(*self._asked.popleft())
-
-    def _replay(self, uid: str, until: float) -> None:
-        """Hand on a run from the store; ask again later if it is not there yet."""
-        begun = False
-        try:
-            store = self._store
-            documents = as_source(store(uid)) if store is not None else ()
-            for name, doc in documents:
-                begun = True
-                self._dispatch(name, doc)
-            if not begun:
-                raise LookupError(f"run {uid} is empty")
-        except Exception as error:  # whatever a store raises
-            if not begun and time.monotonic() < until:
-                log.info("run %s is not in the store yet: %s", uid, error)
-                self._asked.append((uid, until))
-                return
-            log.error("run %s could not be replayed from the store: %s: %s", uid, type(error).__name__, error)
-            self._give_up_runs(self._runs.close(uid, f"it could not be replayed from the store: {error}"))
-            return
-        self.stats.replayed += 1
-        log.warning("run %s was replayed from the store", uid)
-        self._give_up_runs(self._runs.close(uid, "the store has no stop of it"))

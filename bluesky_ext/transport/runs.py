@@ -1,206 +1,219 @@
-"""The runs that a dispatcher has open: which were joined in the middle, and which events never came."""
+"""The runs that a dispatcher receives: those joined in the middle, those that never end, and what of them was lost."""
 
 from __future__ import annotations
 
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.documents.losses import Losses
+from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, OpenStream
+from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
 
-__all__ = ["Runs"]
+__all__ = ["ReceivedRuns"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class _Run:
-    """A run that has no stop yet. It is held if nothing of it is passed on, since all of it comes from the store."""
-
-    uid: str
-    held: bool
-    touched: float
-    descriptors: set[str] = field(default_factory=set)
-    resources: set[str] = field(default_factory=set)
-    seen: dict[str, Intervals] = field(default_factory=dict)
-    flown: set[str] = field(default_factory=set)
-    """Streams that have frames instead of events, which can't be counted by these."""
-
-
-class Runs:
-    """What a dispatcher knows of the runs of which it hands on documents.
-
-    Parameters
-    ----------
-    stats : Received
-        Where it counts.
-    has_store : bool
-        Whether runs that are joined in the middle come from a store when they are over: then they are held back.
-    stale_after : float
-        After so many seconds without a document a run is given up.
-    max_open : int
-        When more are open, the one that was silent for the longest time is given up.
+class ReceivedRun(OpenRun):
+    """A run that a dispatcher receives.
 
     Attributes
     ----------
-    wanted : list of str
-        The runs that have to come from the store, being over.
+    held : bool
+        Whether nothing of it is handed on, since all of it comes from the store when it is over.
+    lost_so_far : int
+        The events that were missing when later ones came.
     """
 
-    def __init__(self, stats: Received, *, has_store: bool, stale_after: float, max_open: int) -> None:
-        self.wanted: list[str] = []
+    held: bool = False
+    lost_so_far: int = 0
+
+
+class ReceivedRuns:
+    """Hands on the documents of runs; closes those that do not end, and replays from a store those without a beginning.
+
+    All of it happens in the thread that calls it.
+
+    Parameters
+    ----------
+    emit : callable
+        Called with each document that is handed on, as ``emit(name, doc)``.
+    name : str
+        What the dispatcher is called in the log.
+    stats : Received
+        Where it counts.
+    store, store_patience, close_incomplete, stale_after, max_open_runs
+        See `bluesky_ext.transport.RemoteDispatcher`.
+
+    Attributes
+    ----------
+    looked : float
+        When it looked last after runs that are silent, on the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[str, Any], object],
+        *,
+        name: str,
+        stats: Received,
+        store: Callable[[str], object] | None,
+        store_patience: float,
+        close_incomplete: bool,
+        stale_after: float,
+        max_open_runs: int,
+    ) -> None:
+        if not stale_after > 0:
+            raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
+        self.looked = time.monotonic()
+        self._emit = emit
         self._stats = stats
-        self._has_store = has_store
+        self._store = store
+        self._store_patience = store_patience
+        self._close_incomplete = close_incomplete
         self._stale_after = stale_after
-        self._max_open = max_open
-        self._complaints = Complaints(log)
-        self._open: dict[str, _Run] = {}
-        self._streams: dict[str, tuple[_Run, str]] = {}
+        # They become stale when `look_around` is called, so that callbacks are called in one thread.
+        self._runs: OpenRuns[ReceivedRun] = OpenRuns(
+            self._close_run, name=name, log=log, stats=stats, max_open_runs=max_open_runs, stale_after=float("inf")
+        )
+        self._wanted: deque[tuple[str, float]] = deque()  # from the store, and until when to ask for it
 
     @property
-    def open(self) -> list[str]:
-        """The uids of the runs that have no stop yet."""
-        return list(self._open)
+    def uids(self) -> list[str]:
+        """The uids of the runs that have started and not stopped."""
+        return [run.uid for run in self._runs]
 
-    def note(self, name: str, doc: Mapping[str, Any]) -> bool:
-        """Take note of a document; whether it is to be passed on.
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
+        received = self._stats.received
+        passes = self._note(name, doc)
+        self._stats.received = received + 1  # documents, not events
+        if passes:
+            self._emit(name, doc)
 
-        Raises KeyError, TypeError or ValueError if it is not what its name says.
-        """
-        now = time.monotonic()
+    def look_around(self) -> None:
+        """Close the runs that have been silent for too long, and ask the store again for those that it has to give."""
+        self.looked = time.monotonic()
+        self._runs.close_stale(self._stale_after)
+        self._replay_wanted()
+
+    def close(self) -> None:
+        """Close all runs that are open, as a dispatcher does that stops."""
+        self._replay_wanted(in_vain=True)
+        for run in self._runs:
+            self._runs.close(run, "the dispatcher was stopped before the run was over")
+
+    def _note(self, name: str, doc: Mapping[str, Any]) -> bool:
+        """Take note of a document of a run; whether it is handed on."""
+        if name not in PARENT:
+            return True
         match name:
             case "start":
-                self._stats.runs += 1
-                self._add(doc["uid"], held=False, now=now)
+                if (run := self._runs.get(doc["uid"])) is not None:
+                    self._runs.close(run, "the same run started again")
+                self._runs.open(ReceivedRun(doc))
                 return True
-            case "descriptor":
-                run = self._run(doc["run_start"], now)
-                stream = doc.get("name", "primary")
-                run.descriptors.add(doc["uid"])
-                run.seen.setdefault(stream, Intervals())
-                self._streams[doc["uid"]] = run, stream
-            case "event":
-                return self._count(doc["descriptor"], (doc["seq_num"],), now)
-            case "event_page":
-                return self._count(doc["descriptor"], doc["seq_num"], now)
-            case "stream_datum":
-                run, stream = self._streams.get(doc["descriptor"], (None, ""))
-                if run is None:
-                    return self._orphan(doc["descriptor"], 1)
-                run.flown.add(stream)
-            case "resource" | "stream_resource":
-                if "run_start" not in doc:  # those of old may be anyone's
-                    return True
-                run = self._run(doc["run_start"], now)
-                run.resources.add(doc["uid"])
-            case "datum" | "datum_page":
-                return not any(run.held and doc["resource"] in run.resources for run in self._open.values())
+            case "event" | "event_page" | "stream_datum":
+                stream = self._runs.streams.get(doc["descriptor"])
+                if stream is None:
+                    self._runs.orphaned(name, doc)
+                    return self._store is None
+                self._runs.follow(name, doc)
+                if name != "stream_datum":
+                    for seq_num in (doc["seq_num"],) if name == "event" else doc["seq_num"]:
+                        self._count(stream, int(seq_num))
+                return not stream.run.held
             case "stop":
-                return self._end(doc["run_start"], doc, now)
-            case _:
-                return True
-        run.touched = now
-        return not run.held
+                run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
+                self._runs.drop(run)
+                if run.held:
+                    self._wanted.append((run.uid, time.monotonic() + self._store_patience))
+                    self._replay_wanted()
+                else:
+                    self._count_lost(run, doc)
+                return not run.held
+            case "descriptor" | "resource" | "stream_resource" if name == "descriptor" or "run_start" in doc:
+                if self._runs.get(doc["run_start"]) is None:
+                    self._runs.open(self._join(doc["run_start"]))
+        runs = self._runs.follow(name, doc)
+        return not runs or not all(run.held for run in runs)
 
-    def given_up(self, name: str = "", doc: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield a stop document for each run that has to be closed before this document is passed on."""
-        now = time.monotonic()
-        for run in list(self._open.values()):
-            if now - run.touched > self._stale_after:
-                yield from self.close(run.uid, f"no document came for {self._stale_after:g} s, and no stop at all")
-        if name == "start" and doc is not None:
-            yield from self.close(doc["uid"], "the same run started again")
-            if len(self._open) >= self._max_open:
-                silent = min(self._open.values(), key=lambda run: run.touched)
-                yield from self.close(silent.uid, f"no stop came, and more than {self._max_open} runs are open")
+    def _join(self, uid: str) -> ReceivedRun:
+        """Say that a run is joined in the middle."""
+        self._stats.joined += 1
+        what = "its beginning is lost" if self._store is None else "it is replayed from the store when it is over"
+        self._runs.complaints(f"joined {uid}", "run %s is joined in the middle: %s", uid, what)
+        return ReceivedRun({"uid": uid}, held=self._store is not None)
 
-    def close(self, uid: str, reason: str) -> Iterator[dict[str, Any]]:
-        """Yield a stop document that says why the run is incomplete, if it is open and was passed on."""
-        run = self._drop(uid)
-        if run is None:
+    # What never came
+
+    def _count(self, stream: OpenStream, seq_num: int) -> None:
+        """Count an event that came, and say at once when some before it did not."""
+        expected, run = stream.received.high + 1, stream.run
+        self._runs.note(stream, seq_num)
+        if seq_num > expected and not run.held:
+            run.lost_so_far += seq_num - expected
+            self._stats.lost += seq_num - expected
+            self._runs.complaints(
+                f"gap {run.uid} {stream.name}",
+                "run %s has lost events on its way: %d to %d of stream %s; what it loses from now on is counted",
+                *(run.uid, expected, seq_num - 1, stream.name),
+            )
+
+    def _count_lost(self, run: ReceivedRun, stop: Mapping[str, Any]) -> None:
+        """Count the events of a run that is over, or is given up, and that never came."""
+        counts = run.lost(stop).counts
+        self._stats.lost += sum(counts.values()) - run.lost_so_far
+        if counts:
+            log.warning("run %s has lost events on its way, by stream: %s", run.uid, counts)
+
+    def _close_run(self, run: ReceivedRun, reason: str) -> None:
+        """Give the callbacks a stop document of a run that is closed without one."""
+        if run.held:
             return
-        self._stats.incomplete += 1
-        log.warning("run %s is closed as incomplete: %s", uid, reason)
-        if not run.held:
-            self._count_lost(run, {})
-            yield {
+        self._count_lost(run, {})
+        if self._close_incomplete:
+            stop = {
                 "uid": str(uuid.uuid4()),
                 "time": time.time(),
-                "run_start": uid,
+                "run_start": run.uid,
                 "exit_status": "abort",
                 "reason": reason,
-                "num_events": {stream: len(seen) for stream, seen in run.seen.items()},
+                "num_events": {stream: len(received) for stream, received in run.received.items()},
                 "incomplete": reason,
             }
+            self._emit("stop", stop)
 
-    def _run(self, uid: str, now: float) -> _Run:
-        """The run with this uid, which is joined in the middle if it is not known."""
-        run = self._open.get(uid)
-        if run is None:
-            self._joined(uid)
-            if len(self._open) >= self._max_open:  # someone makes them up, or all of their stops were lost
-                self._drop(next(iter(self._open)))
-            run = self._add(uid, held=self._has_store, now=now)
-        return run
+    # Runs from the store
 
-    def _joined(self, uid: str) -> None:
-        self._stats.joined += 1
-        what = "it is replayed from the store when it is over" if self._has_store else "its beginning is lost"
-        self._complaints(f"joined {uid}", "run %s is joined in the middle: %s", uid, what)
-
-    def _add(self, uid: str, held: bool, now: float) -> _Run:
-        if not isinstance(uid, str):
-            raise TypeError(f"a run with the uid {uid!r:.100}")
-        run = self._open[uid] = _Run(uid, held, now)
-        return run
-
-    def _drop(self, uid: str) -> _Run | None:
-        run = self._open.pop(uid, None)
-        if run is not None:
-            for descriptor in run.descriptors:
-                self._streams.pop(descriptor, None)
-        return run
-
-    def _count(self, descriptor: str, seq_nums: Any, now: float) -> bool:
-        run, stream = self._streams.get(descriptor, (None, ""))
-        if run is None:
-            return self._orphan(descriptor, len(seq_nums))
-        seen = run.seen[stream]
-        for seq_num in seq_nums:
-            seen.note(int(seq_num))
-        run.touched = now
-        return not run.held
-
-    def _orphan(self, descriptor: str, count: int) -> bool:
-        self._stats.orphaned += count
-        what = "events come of a run that is not known (descriptor %s): it is joined in the middle"
-        self._complaints(f"orphan {descriptor}", what, descriptor)
-        return not self._has_store
-
-    def _end(self, uid: str, stop: Mapping[str, Any], now: float) -> bool:
-        run = self._drop(uid)
-        if run is None:
-            self._joined(uid)
-            run = _Run(uid, self._has_store, now)
-        if run.held:
-            self.wanted.append(uid)
-            return False
-        self._count_lost(run, stop.get("num_events") or {})
-        return True
-
-    def _count_lost(self, run: _Run, expected: Mapping[str, Any]) -> None:
-        """Count the events that never came: the gaps, and what is missing of the numbers expected."""
-        lost = Losses()
-        for stream in {*run.seen, *expected}:
-            seen, number = run.seen.get(stream, Intervals()), expected.get(stream, 0)
-            if stream not in run.flown or seen.high:
-                lost.add(stream, seen.missing(number if isinstance(number, int) else 0))
-        if lost.counts:
-            self._stats.lost += sum(lost.counts.values())
-            log.warning("run %s has lost events on its way, by stream: %s", run.uid, lost.counts)
+    def _replay_wanted(self, in_vain: bool = False) -> None:
+        """Hand on the runs that the store has by now; those that it will not have are closed."""
+        for _ in range(len(self._wanted)):
+            uid, until = self._wanted.popleft()
+            begun = False
+            try:
+                for name, doc in as_source(self._store(uid)) if self._store is not None else ():
+                    if not begun and name != "start":
+                        raise ValueError(f"it begins with a document {name!r}")
+                    begun = True
+                    self.take(name, doc)
+                if not begun:
+                    raise LookupError(f"run {uid} is empty")
+                self._stats.replayed += 1
+                log.warning("run %s was replayed from the store", uid)
+                reason = "the store has no stop of it"
+            except Exception as error:  # whatever a store raises
+                if not begun and not in_vain and time.monotonic() < until:
+                    log.info("run %s is not in the store yet: %s", uid, error)
+                    self._wanted.append((uid, until))
+                    continue
+                log.error("run %s could not be replayed from the store: %s: %s", uid, type(error).__name__, error)
+                reason = f"it could not be replayed from the store: {error}"
+            if (run := self._runs.get(uid)) is not None:
+                self._runs.close(run, reason)

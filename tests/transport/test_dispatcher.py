@@ -311,10 +311,34 @@ def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, unti
 
 def test_lost_events_are_counted(listening, raw, run_of, caplog) -> None:
     start, descriptor, *events, stop = run_of(events=10)
-    send(raw, [start, descriptor, *events[:3], *events[5:8], stop])
+    send(raw, [start, descriptor, *events[:3], *events[5:7], events[8]])
+    listening.heard.wait(lambda names: names.count("event") == 6)
+    # Said when it happens, once, and counted from then on.
+    assert listening.dispatcher.stats.lost == 3
+    (said,) = warnings(caplog, "has lost events")
+    assert "run run has lost events on its way: 4 to 5 of stream primary" in said
+    send(raw, [stop])
     listening.heard.wait()
     assert listening.dispatcher.stats.lost == 4
     assert warnings(caplog, "run run has lost events on its way, by stream: {'primary': 4}")
+
+
+def test_unknown_runs_do_not_drive_out_a_run_that_is_heard_of_and_all_are_closed(proxy, raw, listen, run_of) -> None:
+    listening = listen(proxy.out_address, prefix=b"raw", max_open_runs=3)
+    raw.meet(b"raw ")
+    silent, live = run_of("silent"), run_of("live", events=10)
+    send(raw, [*silent[:3], *live[:2]])
+    for number, event in enumerate(live[2:-1]):
+        send(raw, [run_of(f"unknown {number}")[1], event])
+    send(raw, live[-1:])
+    came = listening.heard.wait(lambda names: listening.heard.documents[-1:] == live[-1:])
+    stops = {doc["run_start"]: doc for name, doc in came if name == "stop"}
+    assert "no stop document came, and more than 3 runs are open" in stops["silent"]["incomplete"]
+    assert stops["silent"]["num_events"] == {"primary": 1}
+    assert stops.keys() == {"silent", "live", *(f"unknown {number}" for number in range(8))}
+    assert "incomplete" not in stops["live"]
+    stats = listening.dispatcher.stats
+    assert (stats.incomplete, stats.joined, stats.lost) == (9, 10, 0)
 
 
 def test_a_run_without_a_stop_is_closed_as_incomplete(proxy, raw, listen, run_of, caplog) -> None:
@@ -328,7 +352,7 @@ def test_a_run_without_a_stop_is_closed_as_incomplete(proxy, raw, listen, run_of
     assert "no document came for 0.1 s" in stop["incomplete"]
     assert stop["num_events"] == {"primary": 2}
     assert listening.dispatcher.stats.incomplete == listening.dispatcher.stats.lost == 1
-    assert len(warnings(caplog, "closed as incomplete")) == 1
+    assert len(warnings(caplog, "as incomplete")) == 1
 
 
 def test_a_run_that_starts_again_is_closed_first(listening, raw, run_of) -> None:
@@ -345,7 +369,8 @@ def test_a_run_joined_in_the_middle_is_said_once(listening, raw, run_of, caplog)
     documents = run_of(events=5)
     send(raw, documents[3:])
     listening.heard.wait()
-    assert len(warnings(caplog, "joined in the middle")) == 2  # its events, and at its stop which run that was
+    assert len(warnings(caplog, "a run that was not announced")) == 1
+    assert len(warnings(caplog, "joined in the middle")) == 1  # said at its stop, which says what run that was
     assert listening.dispatcher.stats.joined == 1
     assert listening.dispatcher.stats.orphaned == 4
 
@@ -465,7 +490,7 @@ def test_a_decoding_error_names_its_limit() -> None:
         ({"policy": "wait"}, "give 'block'"),
         ({"deserializer": "json"}, "give 'msgpack', 'pickle'"),
         ({"store": "catalog"}, "give a function of the uid"),
-        ({"stale_after": 0}, "give a number above 0"),
+        ({"stale_after": 0}, "give a time in seconds above 0"),
         ({"max_queue": 0}, "give numbers above 0"),
     ],
 )
