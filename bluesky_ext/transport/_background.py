@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from bluesky_ext.engine.documents.complaints import Complaints, OnError
+from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _OBJECT = 32  # bytes of a number in a list, about
 
 @dataclass
 class Done:
-    """What became of the documents that a callback in the background was given; they only grow."""
+    """What became of the documents that came to a callback in the background; they only grow."""
 
     received: int = 0
     done: int = 0
@@ -42,9 +42,26 @@ class Done:
 
 
 class Background:
-    """A callback that hands what it is given to another one, which runs in a thread of its own.
+    """A callback that hands its documents to another one in a thread of its own, so that the scan does not wait.
 
-    Made by `background`.
+    The documents are copied as they come, so that nobody changes them on their way; arrays only if somebody can
+    write to them. When the process ends, it first does what is left.
+
+    Parameters
+    ----------
+    callback : callable
+        A stage, or a function of name and document. It is called by one thread only, in order.
+    policy : {"block", "drop"}
+        What to do when the queue is full: have the scan wait, or drop events and count them.
+    max_documents, max_bytes : int
+        When it is full.
+    on_error : {"log", "raise"}
+        Whether a failure of the callback is logged and counted, or also raised, at the next document, at `wait` or at
+        `close`, so that the scan stops.
+    share_arrays : bool
+        Do not copy arrays, for detectors that make a new one for each reading.
+    name : str, optional
+        What it is called in the log.
 
     Attributes
     ----------
@@ -52,6 +69,21 @@ class Background:
         How many documents came, and what became of them.
     failure : Exception or None
         The first that the callback raised.
+
+    Examples
+    --------
+    >>> from bluesky import RunEngine
+    >>> from bluesky.plans import count
+    >>> from bluesky_ext.transport import background
+    >>> from ophyd.sim import det
+    >>> names = []
+    >>> RE = RunEngine()
+    >>> with background(lambda name, doc: names.append(name)) as slow:
+    ...     token = RE.subscribe(slow)
+    ...     _ = RE(count([det], 2))
+    ...     _ = slow.wait()
+    >>> names
+    ['start', 'descriptor', 'event', 'event', 'stop']
     """
 
     def __init__(
@@ -67,13 +99,11 @@ class Background:
     ) -> None:
         if not callable(callback):
             raise TypeError(f"{callback!r} can't be called: give a function of (name, document), or a stage")
-        if on_error not in ("log", "raise"):
-            raise ValueError(f"on_error={on_error!r}: give 'log' (the scan goes on) or 'raise'")
         self.name = name or reprlib.repr(callback)
         self.stats = Done()
         self.failure: Exception | None = None
         self._callback = self.__wrapped__ = callback  # as functools.wraps does, so that a stage is seen to be in it
-        self._raises = on_error == "raise"
+        self._raises = check_on_error(on_error) == "raise"
         self._raised = False
         self._share = share_arrays
         self._complaints = Complaints(log)
@@ -168,73 +198,11 @@ class Background:
             raise RuntimeError(f"background {self.name} failed: {self.failure}") from self.failure
 
 
-def background(
-    callback: Callable[[str, dict[str, Any]], object],
-    *,
-    policy: Policy = "block",
-    max_documents: int = 1000,
-    max_bytes: int = 2**30,
-    on_error: OnError = "log",
-    share_arrays: bool = False,
-    name: str | None = None,
-) -> Background:
-    """Return a callback that hands what it is given to another one in a thread of its own: the scan does not wait.
-
-    The documents are copied as they come, so that nobody changes them on their way; arrays only if somebody can
-    write to them. When the process ends, it first does what is left.
-
-    Parameters
-    ----------
-    callback : callable
-        A stage, or a function of name and document. It is called by one thread only, in order.
-    policy : {"block", "drop"}
-        What to do when the queue is full: have the scan wait, or drop events and count them.
-    max_documents, max_bytes : int
-        When it is full.
-    on_error : {"log", "raise"}
-        Whether a failure of the callback is logged and counted, or also raised, at the next document, at `wait` or at
-        `close`, so that the scan stops.
-    share_arrays : bool
-        Do not copy arrays, for detectors that make a new one for each reading.
-    name : str, optional
-        What it is called in the log.
-
-    Examples
-    --------
-    >>> from bluesky import RunEngine
-    >>> from bluesky.plans import count
-    >>> from bluesky_ext.transport import background
-    >>> from ophyd.sim import det
-    >>> names = []
-    >>> RE = RunEngine()
-    >>> with background(lambda name, doc: names.append(name)) as slow:
-    ...     token = RE.subscribe(slow)
-    ...     _ = RE(count([det], 2))
-    ...     _ = slow.wait()
-    >>> names
-    ['start', 'descriptor', 'event', 'event', 'stop']
-    """
-    return Background(
-        callback,
-        policy=policy,
-        max_documents=max_documents,
-        max_bytes=max_bytes,
-        on_error=on_error,
-        share_arrays=share_arrays,
-        name=name,
-    )
+background = Background
 
 
 def copied(value: Any, share: bool = False) -> tuple[Any, int]:
-    """Return a document that shares with the one given only what does not change, and its bytes, about.
-
-    Parameters
-    ----------
-    value : object
-        The document.
-    share : bool
-        Whether arrays are shared too, even if they can be written to.
-    """
+    """Return a copy of a document but for what does not change, and arrays if they are shared; and its bytes, about."""
     if isinstance(value, np.ndarray):
         return (value if share or is_frozen(value) else value.copy()), value.nbytes + _OBJECT
     kind = type(value)

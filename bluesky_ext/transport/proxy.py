@@ -14,7 +14,6 @@ import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.transport.address import Address, bind_address, connect_address
-from bluesky_ext.transport.curve import set_client_keys
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import REFUSED, SLICE, Socket
 from bluesky_ext.transport.wire import BLOCKING, LAST, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, READY, STALLED
@@ -35,13 +34,12 @@ _LAST = 10_000  # messages that are counted when there is no time left: a publis
 class Passed:
     """What became of the messages that came to a proxy; they only grow.
 
-    It passed on all of the ``messages`` but those ``lost``, which had come in when it was stopped, and there was no
-    time left for. There were so many ``stalls`` of listeners that took nothing, after which it went on without them.
-    At least so many listeners were ``unfinished``, and had not taken all that was on its way to them, when it stopped.
+    It passed on all of the ``messages`` but those ``lost``, for which there was no time left when it was stopped. It
+    went on without listeners that took nothing after so many ``stalls``. At least so many listeners were left
+    ``unfinished`` when it stopped, with something still on its way to them.
     """
 
     messages: int = 0
-    bytes: int = 0
     stalls: int = 0
     lost: int = 0
     unfinished: int = 0
@@ -56,26 +54,22 @@ class Proxy:
     ----------
     in_address, out_address : str, tuple or int, optional
         Where publishers and dispatchers connect to: ``"localhost:5567"``, ``("localhost", 5567)``,
-        ``"ipc:///tmp/socket"``, a port. A port alone, and one that is chosen because none is given, is for this
-        machine only; ``"*:5567"`` is for all.
+        ``"ipc:///tmp/socket"``, a port. A port alone, or none, is for this machine only; ``"*:5567"`` is for all.
     in_curve, out_curve : bluesky.callbacks.zmq.ServerCurve or ClientCurve, optional
         The keys: a ServerCurve for an address that it binds, a ClientCurve for one that it connects to.
     in_bind, out_bind : bool
         Whether it binds the address, or connects to it.
     block : bool
-        Wait for listeners that do not keep up, and have publishers that ask for it wait, instead of dropping
-        documents.
+        Wait for listeners that do not keep up, instead of dropping documents.
     stall_limit : float
         With ``block``, go on without a listener that makes no room for so many seconds: it loses documents until it
         has taken half of those that wait for it. Listeners of ours are named in the log.
     max_bytes : int
         The largest message that it takes; who sends a larger one is disconnected.
     high_water : int, optional
-        The most messages that wait for a listener: 1000, or 10 if it blocks, unless given. There is room for more when
-        it has taken half of them.
+        The most messages that wait for a listener: 1000, or 10 if it blocks, unless given.
     linger : float
-        How long what is on its way may take to leave when it is stopped, in s; of that, what has been handed to 0MQ
-        already has no longer than `stall_limit`.
+        How long to pass on what has come in when it is stopped, in s; the last of it has no longer than `stall_limit`.
 
     Attributes
     ----------
@@ -239,73 +233,67 @@ class Proxy:
 
     def _pass_messages(self, count: int) -> int:
         """Pass on so many messages, or those that there are; return how many that were."""
-        for passed_on in range(count):
+        for passed in range(count):
             try:
-                part = self._in.zmq.recv(zmq.NOBLOCK, copy=False)
+                parts = self._in.zmq.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return passed_on
-            if part.buffer[: len(LAST)] == LAST:
-                if time.monotonic() < self._give_up:
-                    self._tell_publishers(part.bytes)
+                return passed
+            now = time.monotonic()
+            if parts[0].buffer[: len(LAST)] == LAST:
+                if now < self._give_up:
+                    self._tell_publishers(parts[0].bytes)
                 continue
             self.stats.messages += 1
-            more = passed = True
-            while more:
-                more = part.more
-                self.stats.bytes += len(part)
-                passed = passed and self._send(part, zmq.SNDMORE if more else 0)
-                if more:
-                    part = self._in.zmq.recv(copy=False)
-            self.stats.lost += not passed
-            if time.monotonic() - self._told > 1.0:
-                self._told = time.monotonic()
+            self.stats.lost += not self._send(parts)
+            if now - self._told > 1.0:
+                self._told = now
                 self._tell_publishers(PASSING)
         return count
 
-    def _send(self, part: zmq.Frame, flags: int) -> bool:
-        """Pass on a part of a message; False if there is no time left for that."""
+    def _send(self, parts: list[zmq.Frame]) -> bool:
+        """Pass on a message; False if there is no time left for that."""
         end = time.monotonic() + self._stall_limit
         while time.monotonic() < self._give_up:
             try:
-                # Waits, if it blocks, as long as a listener has no room.
-                self._out.zmq.send(part, flags, copy=False)
+                # Waits, if it blocks, as long as a listener has no room: for the first part, the others find the same.
+                self._out.zmq.send_multipart(parts, copy=False)
                 return True
             except zmq.Again:
                 self._note_events()
             if self._stopping.is_set():
                 self._give_up = min(self._give_up, time.monotonic() + self._linger)
             if time.monotonic() > end:
-                self._send_without_the_stuck(part, flags)
+                self._send_without_the_stuck(parts)
                 return True
         return False
 
-    def _send_without_the_stuck(self, part: zmq.Frame, flags: int) -> None:
-        """Pass on a part to the listeners that have room; 0MQ leaves out the others until they have some again."""
+    def _send_without_the_stuck(self, parts: list[zmq.Frame]) -> None:
+        """Pass on a message to the listeners that have room; 0MQ leaves out the others until they have some again."""
         self.stats.stalls += 1
         log.warning(
             "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on",
             *(self, ", ".join(self._full_listeners()) or "a listener", self._stall_limit),
         )
         self._out.zmq.setsockopt(zmq.XPUB_NODROP, 0)
-        self._out.zmq.send(part, flags, copy=False)
+        self._out.zmq.send_multipart(parts, copy=False)
         self._out.zmq.setsockopt(zmq.XPUB_NODROP, 1)
         self._tell_publishers(STALLED)
-
-    def _tell_publishers(self, topic: bytes) -> None:
-        """Subscribe to it for a moment."""
-        for wants in (b"\1", b"\0"):
-            self._in.zmq.send(wants + topic)
 
     def _full_listeners(self) -> list[str]:
         """The names of the listeners of ours that have no room."""
         full = []
-        for topic in sorted(self._topics):
-            if topic.startswith(LISTENER) and not self._is_overheard:
+        for topic in [] if self._is_overheard else sorted(self._topics):
+            if topic.startswith(LISTENER):
                 try:
                     self._out.zmq.send(topic, zmq.NOBLOCK)
                 except zmq.Again:
                     full.append(_name(topic))
         return full
+
+    def _tell_publishers(self, topic: bytes) -> None:
+        """Subscribe to it for a moment."""
+        for wants in (b"\1", b"\0"):
+            self._in.zmq.send(wants + topic)
 
     # How it ends
 
@@ -323,15 +311,9 @@ class Proxy:
         if ended:
             log.warning("%r: %d listeners went away before they had all that was on its way to them", self, ended)
         if not left:
-            log.warning(
-                "%r: stopped, and a listener has not taken all that was on its way to it (linger: %g s)",
-                *(self, self._linger),
-            )
+            log.warning("%r: stopped, and a listener has not taken all that was on its way to it", self)
         if self.stats.lost:
-            log.warning(
-                "%r: stopped while a listener did not keep up: %d messages that had come in are lost",
-                *(self, self.stats.lost),
-            )
+            log.warning("%r: stopped: %d messages that had come in are lost", self, self.stats.lost)
 
 
 def _join(socket: Socket, address: Address | None, curve: Any, bind: bool) -> str:
@@ -341,7 +323,7 @@ def _join(socket: Socket, address: Address | None, curve: Any, bind: bool) -> st
     elif address is None:
         raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
     else:
-        set_client_keys(socket.zmq, curve)
+        socket.set_keys(curve)
         socket.connect(connect_address(address))
     return socket.zmq.get_string(zmq.LAST_ENDPOINT)
 

@@ -11,9 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 from bluesky_ext.engine.codec.framing import Buffer
-from bluesky_ext.engine.documents.complaints import Complaints, OnError
+from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.transport.address import Address, connect_address
-from bluesky_ext.transport.curve import refusal
 from bluesky_ext.transport.queue import MANY
 from bluesky_ext.transport.sender import Published, Sender
 from bluesky_ext.transport.socket import SLICE
@@ -33,9 +32,8 @@ _STALLED = "a listener took nothing for too long, and lost documents"
 class Publisher:
     """A callback that publishes documents to a 0MQ proxy, for `RemoteDispatcher` or Bluesky's own.
 
-    With our `Proxy` it knows its listeners: it is made when the first of them is there, so that they get its first
-    document, and it says when there are none. With a plain proxy, of which the listeners can't be known, it waits a
-    moment instead.
+    With our `Proxy` it knows its listeners: it waits for the first of them when it is made, and says when there are
+    none. With a plain proxy, of which the listeners can't be known, it waits a moment instead.
 
     Parameters
     ----------
@@ -56,8 +54,7 @@ class Publisher:
         scan. This needs a `Proxy` that blocks too.
     wire : {"single", "multipart"}
         "multipart" sends arrays as parts of their own, which saves copying them: they must not change after the
-        call. All who listen must be a `RemoteDispatcher` of ours (Bluesky's would take the parts for documents), and
-        the proxy a `Proxy`.
+        call. It needs our `Proxy`, and none but our `RemoteDispatcher` behind it.
     wait : float
         How long to wait for the first listener when it is made, in s.
     settle : float
@@ -65,8 +62,7 @@ class Publisher:
     patience : float
         With ``block``, give up after so many seconds without progress.
     on_error : {"log", "raise"}, optional
-        What to do with a document that can't be put into bytes: log and count it, so that the scan goes on, or raise.
-        Raise if it blocks, else log, unless given.
+        What to do with a document that can't be put into bytes: raise if it blocks, else log it, unless given.
     max_bytes : int
         The largest document that is sent.
     max_queue : int
@@ -74,7 +70,7 @@ class Publisher:
     high_water : int, optional
         The most documents that wait to be sent: 1000, or 100 if it blocks, unless given.
     linger : float, optional
-        How long `close` tries to send what is waiting, in s: 2, or `patience` if it blocks, unless given.
+        How long `close` waits until all has been sent, in s: 2, or `patience` without progress if it blocks.
 
     Attributes
     ----------
@@ -86,7 +82,7 @@ class Publisher:
     ConnectionError
         When it is made: the CURVE keys are wrong, or it blocks and there is no proxy. When it blocks and is called: the
         connection was lost, or the last listener left, in the middle of a run, which has to be replayed. When it
-        blocks and is closed: the connection was lost, or nothing moved for its `linger`, before all had left.
+        blocks and is closed: not all has arrived at the proxy, or a listener was left out.
     TimeoutError
         When it blocks and is called: nothing moved for `patience`.
 
@@ -123,20 +119,17 @@ class Publisher:
             raise ValueError(f"wire={wire!r}: give 'single' or 'multipart'")
         if wire == "multipart" and serializer != "msgpack":
             raise ValueError(f"wire='multipart' with serializer={serializer!r}: only 'msgpack' keeps arrays apart")
-        if on_error not in ("log", "raise", None):
-            raise ValueError(f"on_error={on_error!r}: give 'log' (the scan goes on) or 'raise'")
         for name, number in (("wait", wait), ("settle", settle), ("patience", patience), ("linger", linger or 0)):
             if not number >= 0:
                 raise ValueError(f"{name}={number!r}: give a time of 0 s or more")
         self.stats = Published()
         self._prefix = check_prefix(prefix)
         self._serializer: Serializer = check_serializer(serializer, self.address)
-        self._curve = curve_config
         self._block = block
         self._wire: Wire = wire
         self._settle = settle
         self._patience = patience
-        self._raises = (on_error or ("raise" if block else "log")) == "raise"
+        self._raises = check_on_error(on_error or ("raise" if block else "log")) == "raise"
         self._max_bytes = max_bytes
         self._complaints = Complaints(log)
         self._open: set[str] = set()
@@ -243,7 +236,7 @@ class Publisher:
         while not sender.is_known:
             self._hear()
             if sender.socket.refused is not None:
-                raise ConnectionError(refusal(sender.socket.refused, self.address, self._curve))
+                raise ConnectionError(sender.socket.refusal(self.address))
             if sender.listens and not found:
                 found, end = True, time.monotonic() + self._settle
             if sender.is_known or time.monotonic() >= end:
@@ -267,7 +260,7 @@ class Publisher:
     def _nobody(self) -> str:
         """Why there is nobody to send to."""
         if self._sender.socket.refused is not None:
-            return refusal(self._sender.socket.refused, self.address, self._curve)
+            return self._sender.socket.refusal(self.address)
         if not self._sender.socket.connected:
             return f"nothing answers at {self.address}: is the proxy running? Documents are lost until it is"
         others = self._sender.other_prefixes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from typing import Generic, Literal, TypeVar
 
-__all__ = ["MANY", "RESERVE", "Closed", "DocumentQueue", "Policy", "check_policy"]
+__all__ = ["MANY", "RESERVE", "Closed", "DocumentQueue", "Policy"]
 
 Policy = Literal["block", "drop"]
 T = TypeVar("T")
@@ -20,13 +20,6 @@ RESERVE = 1000
 
 class Closed(Exception):  # noqa: N818 - it is no error, but the end
     """The queue has been closed, and is empty."""
-
-
-def check_policy(policy: Policy) -> Policy:
-    """Return the policy, or raise the error that says what is wrong with it."""
-    if policy not in ("block", "drop"):
-        raise ValueError(f"policy={policy!r}: give 'block' (wait while the queue is full) or 'drop' (and count)")
-    return policy
 
 
 class DocumentQueue(Generic[T]):
@@ -46,8 +39,6 @@ class DocumentQueue(Generic[T]):
 
     Attributes
     ----------
-    dropped : Counter
-        How many documents were dropped, by name.
     nbytes : int
         The bytes that are in it.
     """
@@ -55,15 +46,16 @@ class DocumentQueue(Generic[T]):
     def __init__(self, max_documents: int, max_bytes: int, policy: Policy) -> None:
         if max_documents < 1 or max_bytes < 1:
             raise ValueError(f"a queue of {max_documents} documents and {max_bytes} bytes: give numbers above 0")
+        if policy not in ("block", "drop"):
+            raise ValueError(f"policy={policy!r}: give 'block' (wait while the queue is full) or 'drop' (and count)")
         self._max_documents = max_documents
         self._max_bytes = max_bytes
-        self._policy: Policy = check_policy(policy)
+        self._policy: Policy = policy
         self._items: deque[tuple[T, int]] = deque()
         self._changed = threading.Condition(threading.RLock())
         self._at_work = False
         self._closed = False
         self.nbytes = 0
-        self.dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -81,7 +73,6 @@ class DocumentQueue(Generic[T]):
                     self.nbytes += nbytes
                     self._changed.notify_all()
                     return True
-            self.dropped[name] += 1
             return False
 
     def get(self, timeout: float | None = None) -> T:
@@ -90,7 +81,9 @@ class DocumentQueue(Generic[T]):
         Raises TimeoutError if none comes in so many seconds, and `Closed` if none will.
         """
         with self._changed:
-            self._done()
+            if self._at_work:
+                self._at_work = False
+                self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
                 raise TimeoutError
             if not self._items:
@@ -120,16 +113,6 @@ class DocumentQueue(Generic[T]):
             self.nbytes = 0
             self._changed.notify_all()
             return count
-
-    def finish(self) -> None:
-        """The thread that gets says that the last document is done."""
-        with self._changed:
-            self._done()
-
-    def _done(self) -> None:
-        if self._at_work:
-            self._at_work = False
-            self._changed.notify_all()
 
     def _has_room(self, name: str, nbytes: int) -> bool:
         if not self._items:

@@ -15,7 +15,6 @@ import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.stats import Stats
-from bluesky_ext.transport.curve import refusal, set_client_keys
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket
 from bluesky_ext.transport.wire import ALL, LISTENER, MARK, NAMES, PROBES, READY
@@ -64,24 +63,14 @@ class Receiver(threading.Thread):
 
     Parameters
     ----------
-    address : str
-        The proxy.
-    prefix : bytes
-        The prefix that is wanted; all if there is none.
     queue : DocumentQueue of Message
         Where messages go.
     stats : Received
         Where they are counted.
-    curve : ClientCurve, optional
-        The keys.
     label : str
         What the proxy is told about who listens.
-    max_bytes : int
-        The largest message that is taken.
-    patience : float
-        After so many seconds without an answer, or with nothing but messages of other prefixes, it says so.
-    high_water : int
-        The most messages that 0MQ keeps while the queue is full; it takes more when there are half of them left.
+    address, prefix, curve, max_bytes, patience, high_water
+        See `bluesky_ext.transport.RemoteDispatcher`.
 
     Attributes
     ----------
@@ -113,7 +102,6 @@ class Receiver(threading.Thread):
         self._prefix = prefix
         self._queue = queue
         self._stats = stats
-        self._curve = curve
         self._patience = patience
         self._complaints = Complaints(log)
         self._stopping = False
@@ -126,7 +114,7 @@ class Receiver(threading.Thread):
         self._socket = Socket(zmq.SUB, max_bytes)
         try:
             self._socket.zmq.rcvhwm = high_water
-            set_client_keys(self._socket.zmq, curve)
+            self._socket.set_keys(curve)
         except BaseException:
             self.close()
             raise
@@ -273,7 +261,7 @@ class Receiver(threading.Thread):
                 self._question = b""
                 self.listening.clear()
         if self._socket.refused is not None:
-            reason = refusal(self._socket.refused, self._address, self._curve)
+            reason = self._socket.refusal(self._address)
             if not self._stats.connections:
                 raise ConnectionError(reason)
             self._complaints("refused", "%s", reason)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import zmq
 
 from bluesky_ext.engine.codec.framing import Buffer
-from bluesky_ext.transport.curve import set_client_keys
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket
 from bluesky_ext.transport.wire import ALL, BLOCKING, LARGE, LAST, MARK, PASSING, PROXY, STALLED
@@ -55,18 +54,8 @@ class Sender:
         What the messages begin with: the prefix and a space.
     stats : Published
         Where messages are counted.
-    curve : ClientCurve, optional
-        The keys.
-    block : bool
-        Whether to wait when there is no room, instead of dropping messages.
-    patience : float
-        How long to wait without progress, in s.
-    high_water : int
-        The most messages that wait.
-    max_queue : int
-        The most bytes of large messages that wait.
-    linger : float
-        How long to try to send what is waiting at the end, in s.
+    curve, block, patience, high_water, max_queue, linger
+        See `bluesky_ext.transport.Publisher`.
 
     Attributes
     ----------
@@ -117,7 +106,7 @@ class Sender:
             options.sndtimeo = round(SLICE * 1000)
             options.setsockopt(zmq.XPUB_NODROP, 1)  # so that one knows: without, 0MQ drops in silence
             options.setsockopt(zmq.IMMEDIATE, 1)  # so that subscriptions go with the connection
-            set_client_keys(options, curve)
+            self.socket.set_keys(curve)
         except BaseException:
             self.socket.close()
             raise

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from bluesky_ext.transport.curve import set_server_keys
-
 if TYPE_CHECKING:
-    from bluesky.callbacks.zmq import ServerCurve
-    from zmq.auth.thread import ThreadAuthenticator
+    from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
 __all__ = ["REFUSED", "SLICE", "Socket"]
 
@@ -60,6 +60,7 @@ class Socket:
         self.connected = False
         self.refused: zmq.Event | None = None
         self._refusals = 0
+        self._curve: ClientCurve | None = None
         self._authenticator: ThreadAuthenticator | None = None
         self._context = zmq.Context()
         self.zmq: zmq.Socket[Any] = self._context.socket(kind)
@@ -73,8 +74,18 @@ class Socket:
         self.happenings.rcvhwm = 0
         self.happenings.connect(where)
 
+    def set_keys(self, curve: ClientCurve | None) -> None:
+        """Set the keys of a socket that will connect."""
+        self._curve = curve
+        if curve is None:
+            return
+        if not hasattr(curve, "server_public_key"):
+            raise TypeError(f"{type(curve).__name__} is for an end that binds: to connect, give a ClientCurve")
+        self.zmq.curve_publickey, self.zmq.curve_secretkey = _key_pair(curve.secret_path, "client")
+        self.zmq.curve_serverkey = _load_key(curve.server_public_key)[0]
+
     def connect(self, address: str) -> None:
-        """Begin to connect to an address, with the keys that it has; OSError if it is none."""
+        """Begin to connect to an address; OSError if it is none."""
         self.zmq.ipv6 = "[" in address
         try:
             self.zmq.connect(address)
@@ -84,13 +95,44 @@ class Socket:
     def bind(self, address: str, curve: ServerCurve | None) -> None:
         """Be at an address, and let in clients by their keys if there are some; OSError if it is in use, or none."""
         self.zmq.ipv6 = "[" in address
-        self._authenticator = set_server_keys(self.zmq, curve)
+        if curve is not None:
+            self._authenticate(curve)
         try:
             self.zmq.bind(address)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise OSError(f"{address} is in use: is there a proxy already? Else choose another address") from error
             raise OSError(f"{address} can't be bound: {error}") from error
+
+    def _authenticate(self, curve: ServerCurve) -> None:
+        if not hasattr(curve, "client_public_keys"):
+            raise TypeError(f"{type(curve).__name__} is for an end that connects: to bind, give a ServerCurve")
+        folder = curve.client_public_keys
+        if folder is not None and not Path(folder).is_dir():
+            raise NotADirectoryError(f"{folder} is no folder of public keys of clients; without one, give None")
+        self.zmq.curve_publickey, self.zmq.curve_secretkey = _key_pair(curve.secret_path, "server")
+        self.zmq.curve_server = True
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        if curve.allow is not None:
+            self._authenticator.allow(*curve.allow)
+        location = zmq.auth.CURVE_ALLOW_ANY if folder is None else str(folder)
+        self._authenticator.configure_curve(domain="*", location=location)
+
+    def refusal(self, address: str) -> str:
+        """What is wrong with its keys, in one line, when they were `refused`."""
+        if self._curve is None:
+            return f"{address} is a proxy with CURVE keys, or none at all: for keys, give curve_config=ClientCurve(...)"
+        if self.refused == zmq.Event.HANDSHAKE_FAILED_AUTH:
+            return (
+                f"{address} does not let in the client key {self._curve.secret_path}: put its public key into the "
+                "folder that the proxy was given, and this machine's address on its list, if it has one"
+            )
+        # Which of the other two it is does not tell one from the other.
+        return (
+            f"{address} has another key than {self._curve.server_public_key}, or none: give the public key of the "
+            "proxy there, or leave curve_config out"
+        )
 
     def events(self) -> Iterator[zmq.Event]:
         """Yield what has happened to its connections since the last time."""
@@ -143,3 +185,16 @@ class Socket:
             self._authenticator.stop()
             self._authenticator = None
         self._context.term()
+
+
+def _key_pair(path: Path, role: str) -> tuple[bytes, bytes]:
+    public, secret = _load_key(path)
+    if secret is None:
+        raise ValueError(f"{path} has no secret key: give the file of the {role} that ends in .key_secret")
+    return public, secret
+
+
+def _load_key(path: Path) -> tuple[bytes, bytes | None]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no key in {path}: make a pair with zmq.auth.create_certificates(folder, name)")
+    return zmq.auth.load_certificate(str(path))
