@@ -40,11 +40,9 @@ class RemoteDispatcher:
 
     Parameters
     ----------
-    address : str, tuple or int
-        The address of a running proxy that gives documents: ``"localhost:5568"``, ``("localhost", 5568)``,
+    address, port : str, tuple or int
+        Where a running proxy gives documents: ``"localhost:5568"``, ``("localhost", 5568)``, ``"localhost", 5568``,
         ``"ipc:///tmp/socket"``, a port of this machine.
-    port : int, optional
-        The port, as in ``RemoteDispatcher("localhost", 5568)``.
     prefix : bytes
         Take the documents of publishers with this prefix; of all, if it is empty.
     deserializer : {"msgpack", "pickle"} or callable

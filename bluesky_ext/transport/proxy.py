@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.transport.address import Address, bind_address, connect_address
-from bluesky_ext.transport.signals import interruptible
-from bluesky_ext.transport.socket import REFUSED, SLICE, Socket
+from bluesky_ext.transport.address import Address
+from bluesky_ext.transport.signals import StopPipe, interruptible
+from bluesky_ext.transport.socket import REFUSED, SLICE, Socket, poller
 from bluesky_ext.transport.wire import BLOCKING, LAST, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, READY, STALLED
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Passed:
 class Proxy:
     """Passes on documents from publishers to dispatchers, ours and Bluesky's, and to publishers who listens.
 
-    Run it with `start`, which returns when it is stopped, or in a thread of its own, in a ``with`` block.
+    Run it with `start`, which returns when it is stopped, or in a ``with`` block, in a thread of its own.
 
     Parameters
     ----------
@@ -79,11 +78,6 @@ class Proxy:
         What went through.
     closed : bool
         Whether it has been stopped, and can't be started again.
-
-    Raises
-    ------
-    OSError
-        If an address is in use.
     """
 
     def __init__(
@@ -110,12 +104,10 @@ class Proxy:
         self._linger = linger
         self._complaints = Complaints(log)
         self._topics: set[bytes] = set()
-        self._stopping = threading.Event()
+        self._stopping = StopPipe()
         self._give_up = float("inf")
         self._told = 0.0
         self._thread: threading.Thread | None = None
-        self._lock = threading.RLock()  # of the pipe: a signal may come while it is held
-        self._pipe = os.pipe()
         # To publishers, and to listeners.
         self._in, self._out = self._sockets = Socket(zmq.XSUB, max_bytes), Socket(zmq.XPUB, max_bytes)
         high_water = high_water or (10 if block else 1000)
@@ -125,8 +117,8 @@ class Proxy:
                 socket.sndtimeo = round(SLICE * 1000)
             self._in.zmq.sndhwm = 0  # subscriptions must not be dropped, of which many come at once
             self._out.zmq.setsockopt(zmq.XPUB_NODROP, int(block))
-            self.in_address = self.in_port = _join(self._in, in_address, in_curve, in_bind)
-            self.out_address = self.out_port = _join(self._out, out_address, out_curve, out_bind)
+            self.in_address = self.in_port = self._in.join(in_address, in_curve, in_bind)
+            self.out_address = self.out_port = self._out.join(out_address, out_curve, out_bind)
         except BaseException:
             self._close()
             raise
@@ -140,10 +132,7 @@ class Proxy:
 
     def stop(self) -> None:
         """Have it stop, from any thread or signal handler, when what has come in has been passed on."""
-        with self._lock:
-            if not self.closed:
-                self._stopping.set()
-                os.write(self._pipe[1], b"x")
+        self._stopping.set()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name=repr(self), daemon=True)
@@ -168,10 +157,8 @@ class Proxy:
         return f"{type(self).__name__}({self.in_address!r}, {self.out_address!r})"
 
     def _close(self) -> None:
-        with self._lock:
-            self.closed = True
-            for fd in self._pipe:
-                os.close(fd)
+        self.closed = True
+        self._stopping.close()
         for socket in self._sockets:
             socket.close()
 
@@ -181,15 +168,11 @@ class Proxy:
         if self.closed:
             raise RuntimeError(f"{self!r} has been stopped: make a new one")
         log.info("%r passes on documents", self)
-        poller = zmq.Poller()
-        for socket in self._sockets:
-            poller.register(socket.zmq, zmq.POLLIN)
-            poller.register(socket.happenings, zmq.POLLIN)
-        poller.register(self._pipe[0], zmq.POLLIN)
+        sources = poller(*self._sockets, self._stopping.fd)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set:
                 # Not for ever: a signal that comes just before 0MQ waits does not wake it.
-                ready = dict(poller.poll(_TICK))
+                ready = dict(sources.poll(_TICK))
                 self._note_events()
                 if self._out.zmq in ready:
                     self._pass_subscriptions()
@@ -222,14 +205,10 @@ class Proxy:
                 self._in.zmq.send(message)
             elif topic.startswith(LISTENER):
                 log.info("%r: %s %s", self, _name(topic), "listens" if wants == b"\1" else "listens no more")
-            elif topic.startswith(READY) and wants == b"\1" and not self._is_overheard:
+            elif topic.startswith(READY) and wants == b"\1" and b"" not in self._topics:
+                # Those of Bluesky that listen to everything would get it too, and may not survive what is no document.
                 with suppress(zmq.Again):
                     self._out.zmq.send(topic, zmq.NOBLOCK)
-
-    @property
-    def _is_overheard(self) -> bool:
-        """Whether a listener would get what is no document, being one of Bluesky's, which may not survive it."""
-        return b"" in self._topics
 
     def _pass_messages(self, count: int) -> int:
         """Pass on so many messages, or those that there are; return how many that were."""
@@ -260,7 +239,7 @@ class Proxy:
                 return True
             except zmq.Again:
                 self._note_events()
-            if self._stopping.is_set():
+            if self._stopping.is_set:
                 self._give_up = min(self._give_up, time.monotonic() + self._linger)
             if time.monotonic() > end:
                 self._send_without_the_stuck(parts)
@@ -282,7 +261,7 @@ class Proxy:
     def _full_listeners(self) -> list[str]:
         """The names of the listeners of ours that have no room."""
         full = []
-        for topic in [] if self._is_overheard else sorted(self._topics):
+        for topic in [] if b"" in self._topics else sorted(self._topics):
             if topic.startswith(LISTENER):
                 try:
                     self._out.zmq.send(topic, zmq.NOBLOCK)
@@ -314,18 +293,6 @@ class Proxy:
             log.warning("%r: stopped, and a listener has not taken all that was on its way to it", self)
         if self.stats.lost:
             log.warning("%r: stopped: %d messages that had come in are lost", self, self.stats.lost)
-
-
-def _join(socket: Socket, address: Address | None, curve: Any, bind: bool) -> str:
-    """Bind or connect a socket, with its keys; return where it is then."""
-    if bind:
-        socket.bind(bind_address(address), curve)
-    elif address is None:
-        raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
-    else:
-        socket.set_keys(curve)
-        socket.connect(connect_address(address))
-    return socket.zmq.get_string(zmq.LAST_ENDPOINT)
 
 
 def _name(topic: bytes) -> str:

@@ -16,7 +16,16 @@ from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import MANY
 from bluesky_ext.transport.sender import Published, Sender
 from bluesky_ext.transport.socket import SLICE
-from bluesky_ext.transport.wire import MAX_BYTES, Serializer, Wire, check_prefix, check_serializer, pack
+from bluesky_ext.transport.wire import (
+    BLOCKING,
+    MAX_BYTES,
+    Serializer,
+    Wire,
+    check_prefix,
+    check_serializer,
+    check_wire,
+    pack,
+)
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
@@ -37,11 +46,9 @@ class Publisher:
 
     Parameters
     ----------
-    address : str, tuple or int
-        The address of a running proxy that takes documents: ``"localhost:5567"``, ``("localhost", 5567)``,
+    address, port : str, tuple or int
+        Where a running proxy takes documents: ``"localhost:5567"``, ``("localhost", 5567)``, ``"localhost", 5567``,
         ``"ipc:///tmp/socket"``, a port of this machine.
-    port : int, optional
-        The port, as in ``Publisher("localhost", 5567)``.
     prefix : bytes
         What tells the documents of this publisher from those of others. It has no space in it.
     serializer : {"msgpack", "pickle"} or callable
@@ -55,20 +62,16 @@ class Publisher:
     wire : {"single", "multipart"}
         "multipart" sends arrays as parts of their own, which saves copying them: they must not change after the
         call. It needs our `Proxy`, and none but our `RemoteDispatcher` behind it.
-    wait : float
-        How long to wait for the first listener when it is made, in s.
-    settle : float
-        How long to wait, in s, when there is a plain proxy.
+    wait, settle : float
+        How long to wait for the first listener when it is made, and when there is a plain proxy, in s.
     patience : float
         With ``block``, give up after so many seconds without progress.
     on_error : {"log", "raise"}, optional
         What to do with a document that can't be put into bytes: raise if it blocks, else log it, unless given.
     max_bytes : int
         The largest document that is sent.
-    max_queue : int
-        The most bytes of documents with images that wait to be sent.
-    high_water : int, optional
-        The most documents that wait to be sent: 1000, or 100 if it blocks, unless given.
+    max_queue, high_water : int, optional
+        The most bytes of documents with images, and documents (1000, or 100 if it blocks), that wait to be sent.
     linger : float, optional
         How long `close` waits until all has been sent, in s: 2, or `patience` without progress if it blocks.
 
@@ -115,10 +118,6 @@ class Publisher:
         linger: float | None = None,
     ) -> None:
         self.address = connect_address(address, port)
-        if wire not in ("single", "multipart"):
-            raise ValueError(f"wire={wire!r}: give 'single' or 'multipart'")
-        if wire == "multipart" and serializer != "msgpack":
-            raise ValueError(f"wire='multipart' with serializer={serializer!r}: only 'msgpack' keeps arrays apart")
         for name, number in (("wait", wait), ("settle", settle), ("patience", patience), ("linger", linger or 0)):
             if not number >= 0:
                 raise ValueError(f"{name}={number!r}: give a time of 0 s or more")
@@ -126,7 +125,7 @@ class Publisher:
         self._prefix = check_prefix(prefix)
         self._serializer: Serializer = check_serializer(serializer, self.address)
         self._block = block
-        self._wire: Wire = wire
+        self._wire: Wire = check_wire(wire, serializer)
         self._settle = settle
         self._patience = patience
         self._raises = check_on_error(on_error or ("raise" if block else "log")) == "raise"
@@ -146,7 +145,7 @@ class Publisher:
             max_queue=max_queue,
             linger=linger if linger is not None else patience if block else 2.0,
         )
-        # At exit too: what was sent last must not die with the thread of 0MQ that sends it.
+        # At exit too, since what was sent last would die with the thread of 0MQ that sends it.
         self._finalize = weakref.finalize(self, self._sender.close)
         try:
             self._sender.socket.connect(self.address)
@@ -191,11 +190,6 @@ class Publisher:
         ----------
         linger : float, optional
             How long to try that, in s, if not as long as it was made for.
-
-        Raises
-        ------
-        ConnectionError
-            If it blocks, and what it had sent could not be sent on: that run has to be replayed.
         """
         with self._sender.lock:
             if not self._finalize.alive:
@@ -219,11 +213,9 @@ class Publisher:
         return self
 
     def __exit__(self, kind: object, *exc_info: object) -> None:
-        if kind is None:
-            self.close()
-            return
-        with suppress(ConnectionError):  # after a failure (or Ctrl-C) nobody wants to hear of it, nor wait long
-            self.close(min(self._sender.linger, 2.0))
+        # After a failure (or Ctrl-C) nobody wants to wait for what a stuck proxy does not take, nor to hear of it.
+        with suppress(*() if kind is None else (ConnectionError,)):
+            self.close(None if kind is None else min(self._sender.linger, 2.0))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, prefix={self._prefix!r})"
@@ -243,15 +235,13 @@ class Publisher:
                 break
             sender.poll(min(end - time.monotonic(), SLICE))
         needs = "block=True" if self._block else "wire='multipart'" if self._wire == "multipart" else ""
+        command = f"`bluesky-ext proxy{' --block' if self._block else ''}`"
         if sender.topics and needs and not sender.has_our_proxy:
-            raise ConnectionError(
-                f"{self.address} is a plain proxy, which does not do {needs}: start `bluesky-ext proxy` there"
-                f"{' with --block' if self._block else ''}"
-            )
-        if self._block and not sender.has_blocking_proxy:
-            if sender.socket.connected:
-                raise ConnectionError(f"{self.address} drops what is too much: start it with block=True (--block)")
-            raise ConnectionError(f"nothing answers at {self.address}: start `bluesky-ext proxy --block` there")
+            raise ConnectionError(f"{self.address} is a plain proxy, which does not do {needs}: start {command} there")
+        if self._block and not sender.socket.connected:
+            raise ConnectionError(f"nothing answers at {self.address}: start {command} there")
+        if self._block and BLOCKING not in sender.topics:
+            raise ConnectionError(f"{self.address} drops what is too much: start it with block=True (--block)")
         if not sender.listens:
             self._complaints("unheard", "%s", self._nobody())
         elif not sender.is_known:
@@ -264,9 +254,8 @@ class Publisher:
         if not self._sender.socket.connected:
             return f"nothing answers at {self.address}: is the proxy running? Documents are lost until it is"
         others = self._sender.other_prefixes
-        if others:
-            return f"{self.address}: nobody listens to prefix {self._prefix!r}, but there is who does to {others}"
-        return f"{self.address}: nobody listens to prefix {self._prefix!r} yet; documents are lost until somebody does"
+        rest = f", but there is who does to {others}" if others else " yet; documents are lost until somebody does"
+        return f"{self.address}: nobody listens to prefix {self._prefix!r}{rest}"
 
     def _hear(self) -> None:
         """Take note of who came and went, and of what that broke."""
@@ -282,15 +271,8 @@ class Publisher:
                 self._broken = f"{self.address}: {gone} in the middle of run {runs}: replay it"
                 log.warning("%s", self._broken)
                 self._open.clear()
-            else:
-                log.info("%s: %s", self.address, gone)
         if self._sender.listens and not listened:
             self._complaints.counts.pop("unheard", None)
-
-    def _raise_if_broken(self) -> None:
-        if self._broken and self._block:
-            message, self._broken = self._broken, ""
-            raise ConnectionError(message)
 
     def _wait_for_listener(self) -> None:
         end = time.monotonic() + self._patience
@@ -301,9 +283,11 @@ class Publisher:
             self._hear()
 
     def _look_up(self) -> None:
-        """What is done while a document waits: raise if there is nobody to wait for any more."""
+        """Raise if there is nobody to wait for any more."""
         self._hear()
-        self._raise_if_broken()
+        broken, self._broken = self._broken, ""
+        if broken and self._block:
+            raise ConnectionError(broken)
 
     # Sending
 
@@ -312,7 +296,6 @@ class Publisher:
         # Parts only where a proxy of ours is, whatever was there when this was made.
         wire: Wire = self._wire if self._sender.has_our_proxy else "single"
         message = pack(header, doc, self._serializer, wire)
-        nbytes = sum(map(len, message))
-        if nbytes > self._max_bytes:
+        if (nbytes := sum(map(len, message))) > self._max_bytes:
             raise ValueError(f"it has {nbytes} bytes: no more than max_bytes={self._max_bytes} are sent")
         return message

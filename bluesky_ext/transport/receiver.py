@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -16,7 +15,8 @@ import zmq
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
-from bluesky_ext.transport.socket import Socket
+from bluesky_ext.transport.signals import StopPipe
+from bluesky_ext.transport.socket import Socket, poller
 from bluesky_ext.transport.wire import ALL, LISTENER, MARK, NAMES, PROBES, READY
 
 if TYPE_CHECKING:
@@ -104,13 +104,11 @@ class Receiver(threading.Thread):
         self._stats = stats
         self._patience = patience
         self._complaints = Complaints(log)
-        self._stopping = False
+        self._stopping = StopPipe()
         self._others: set[bytes] = set()
         self._others_since = float("inf")
         self._unanswered_since = time.monotonic()
         self._probing = False
-        self._lock = threading.RLock()  # of the pipe: a signal may come while it is held
-        self._pipe = [*os.pipe()]
         self._socket = Socket(zmq.SUB, max_bytes)
         try:
             self._socket.zmq.rcvhwm = high_water
@@ -138,10 +136,7 @@ class Receiver(threading.Thread):
 
     def stop(self) -> None:
         """Have it take no more messages, from any thread or signal handler."""
-        with self._lock:
-            if not self._stopping:
-                self._stopping = True
-                os.write(self._pipe[1], b"x")
+        self._stopping.set()
         self._queue.close()
 
     def close(self) -> None:
@@ -149,18 +144,13 @@ class Receiver(threading.Thread):
         if self.is_alive():
             self.stop()
             self.join()
-        with self._lock:
-            self._stopping = True
-            while self._pipe:
-                os.close(self._pipe.pop())
+        self._stopping.close()
         self._socket.close()
 
     def _take_all(self) -> None:
-        poller = zmq.Poller()
-        for source in (self._socket.zmq, self._socket.happenings, self._pipe[0]):
-            poller.register(source, zmq.POLLIN)
-        while not self._stopping:
-            ready = dict(poller.poll(round(min(self._patience, _SETTLE if self._question else _TICK) * 250)))
+        sources = poller(self._socket, self._stopping.fd)
+        while not self._stopping.is_set:
+            ready = dict(sources.poll(round(min(self._patience, _SETTLE if self._question else _TICK) * 250)))
             self._note_events()
             if self._socket.zmq in ready:
                 for _ in range(100):
@@ -172,7 +162,7 @@ class Receiver(threading.Thread):
                         self._note_answer(parts[0].bytes)
                         continue
                     self._take([part.buffer for part in parts])
-                    if self._stopping:
+                    if self._stopping.is_set:
                         return
             self._look_around()
 
@@ -197,7 +187,7 @@ class Receiver(threading.Thread):
             self._complaints("unknown", "%s: there are no documents named %r: it is left out", self._address, name[:40])
             return
         message = Message(NAMES[name], [first[len(prefix) + len(name) + 2 :], *parts[1:]])
-        if not self._queue.put(message.name, message, sum(map(len, parts))) and not self._stopping:
+        if not self._queue.put(message.name, message, sum(map(len, parts))) and not self._stopping.is_set:
             self._stats.dropped += 1
             self._complaints(
                 "dropped", "%s: the callbacks do not keep up: documents are dropped, and counted", self._address

@@ -16,8 +16,8 @@ import zmq
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.transport.queue import RESERVE
-from bluesky_ext.transport.socket import SLICE, Socket
-from bluesky_ext.transport.wire import ALL, BLOCKING, LARGE, LAST, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.socket import SLICE, Socket, poller
+from bluesky_ext.transport.wire import ALL, LARGE, LAST, MARK, PASSING, PROXY, STALLED
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 class Published:
     """What became of the documents that a publisher was called with; they only grow.
 
-    Those that were ``sent`` are on their way. Nobody listened to those ``unheard``; there was no room for those
-    ``dropped``; those ``failed`` could not be put into bytes.
+    Nobody listened to those ``unheard``, there was no room for those ``dropped``, and those ``failed`` could not be put
+    into bytes.
     """
 
     sent: int = 0
@@ -61,10 +61,8 @@ class Sender:
     ----------
     topics : set of bytes
         What is subscribed to: the beginnings of the messages that somebody wants.
-    breaks : int
-        How often the connection has ended.
-    stalls : int
-        How often the proxy has said that it went on without a listener that took nothing.
+    breaks, stalls : int
+        How often the connection ended, and the proxy went on without a listener that took nothing.
     """
 
     def __init__(
@@ -81,8 +79,7 @@ class Sender:
         linger: float,
     ) -> None:
         self.topics: set[bytes] = set()
-        self.breaks = 0
-        self.stalls = 0
+        self.breaks = self.stalls = 0
         self.linger = linger
         self.lock = threading.Lock()
         self._wanted = False
@@ -99,8 +96,8 @@ class Sender:
         self._moved = 0.0
         self._closed = threading.Event()
         self.socket = Socket(zmq.XPUB)
-        options = self.socket.zmq
         try:
+            options = self.socket.zmq
             options.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
             options.sndhwm = high_water
             options.sndtimeo = round(SLICE * 1000)
@@ -128,11 +125,6 @@ class Sender:
     def has_our_proxy(self) -> bool:
         """Whether the proxy is one of ours, which passes on what its listeners want."""
         return PROXY in self.topics
-
-    @property
-    def has_blocking_proxy(self) -> bool:
-        """Whether the proxy is one of ours, and waits for its listeners."""
-        return BLOCKING in self.topics
 
     @property
     def other_prefixes(self) -> list[bytes]:
@@ -176,10 +168,7 @@ class Sender:
 
     def poll(self, seconds: float) -> None:
         """Wait until there is something to hear."""
-        poller = zmq.Poller()
-        poller.register(self.socket.zmq, zmq.POLLIN)
-        poller.register(self.socket.happenings, zmq.POLLIN)
-        poller.poll(round(max(0.0, seconds) * 1000))
+        poller(self.socket).poll(round(max(0.0, seconds) * 1000))
 
     def _is_ours(self, topic: bytes) -> bool:
         # One byte is how listeners look whether there is anything at all: `wire.PROBES`.
@@ -195,7 +184,7 @@ class Sender:
         Parameters
         ----------
         keep : bool
-            Whether it may not be dropped: it is sent when there is room, unless too many wait for that.
+            Whether it waits for room instead of being dropped, unless too many do.
         meanwhile : callable
             Called again and again while there is no room, if it blocks; what it raises ends that.
         """
@@ -225,7 +214,7 @@ class Sender:
         if not arrived and self.breaks + ended > breaks:
             log.warning("%s: the connection was lost while the last documents were on their way", self._address)
         elif not (arrived or left):
-            log.warning("%s: the last documents were not taken in %g s: they are lost", self._address, self.linger)
+            log.warning("%s: the last documents were not taken in %g s: they may be lost", self._address, self.linger)
         return arrived or (left and self.breaks + ended == breaks)
 
     def _wait_until_arrived(self, end: float) -> bool:

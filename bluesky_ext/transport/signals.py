@@ -1,15 +1,16 @@
-"""SIGINT and SIGTERM as a wish to stop, while something runs that can."""
+"""Signals to stop: SIGINT and SIGTERM for the main thread, and a pipe for a thread that polls sockets."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["interruptible"]
+__all__ = ["StopPipe", "interruptible"]
 
 log = logging.getLogger(__name__)
 
@@ -45,3 +46,30 @@ def interruptible(stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+class StopPipe:
+    """Wakes a thread that polls its `fd`, so that it stops; from any thread, and from signal handlers."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._lock = threading.RLock()  # a signal may come while it is held
+        self._pipe = [*os.pipe()]
+
+    @property
+    def fd(self) -> int:
+        """What to poll."""
+        return self._pipe[0]
+
+    def set(self) -> None:
+        """Wake the thread; nothing if that has been done, or it is closed."""
+        with self._lock:
+            if self._pipe and not self.is_set:
+                self.is_set = True
+                os.write(self._pipe[1], b"x")
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        with self._lock:
+            while self._pipe:
+                os.close(self._pipe.pop())

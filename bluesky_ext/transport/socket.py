@@ -13,10 +13,12 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
+from bluesky_ext.transport.address import Address, bind_address, connect_address
+
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-__all__ = ["REFUSED", "SLICE", "Socket"]
+__all__ = ["REFUSED", "SLICE", "Socket", "poller"]
 
 SLICE = 0.1  # s, after which a wait is interrupted to look around
 _GRACE = 0.5  # s, for which 0MQ tries to send for longer than is waited for it, so that one knows which it was
@@ -73,6 +75,17 @@ class Socket:
         self.happenings: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
         self.happenings.rcvhwm = 0
         self.happenings.connect(where)
+
+    def join(self, address: Address | None, curve: Any, bind: bool) -> str:
+        """Bind or connect it, with its keys; return where it is then."""
+        if bind:
+            self.bind(bind_address(address), curve)
+        elif address is None:
+            raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
+        else:
+            self.set_keys(curve)
+            self.connect(connect_address(address))
+        return self.zmq.get_string(zmq.LAST_ENDPOINT)
 
     def set_keys(self, curve: ClientCurve | None) -> None:
         """Set the keys of a socket that will connect."""
@@ -185,6 +198,15 @@ class Socket:
             self._authenticator.stop()
             self._authenticator = None
         self._context.term()
+
+
+def poller(*sources: Socket | int) -> zmq.Poller:
+    """What waits for messages, for what happens to connections, and for file descriptors."""
+    made = zmq.Poller()
+    for source in sources:
+        for one in (source,) if isinstance(source, int) else (source.zmq, source.happenings):
+            made.register(one, zmq.POLLIN)
+    return made
 
 
 def _key_pair(path: Path, role: str) -> tuple[bytes, bytes]:

@@ -139,6 +139,15 @@ def check_serializer(serializer: Serializer, where: str) -> Serializer:
     return serializer
 
 
+def check_wire(wire: Wire, serializer: Serializer) -> Wire:
+    """Return how documents are sent, or raise the error that says what is wrong with it."""
+    if wire not in ("single", "multipart"):
+        raise ValueError(f"wire={wire!r}: give 'single' or 'multipart'")
+    if wire == "multipart" and serializer != "msgpack":
+        raise ValueError(f"wire='multipart' with serializer={serializer!r}: only 'msgpack' keeps arrays apart")
+    return wire
+
+
 def is_pickle(payload: memoryview) -> bool:
     """Whether some bytes that are no document of ours look like a pickle."""
     return bytes(payload[:2]) in _PICKLE and payload[-1:] == b"."

@@ -180,9 +180,8 @@ def test_a_server_restarted_in_the_middle_says_so_and_is_whole_after_a_replay(tm
             first.kill()
             first.wait(60)
         with server(proxy.out_address, tmp_path) as second:
-            with Publisher(proxy.in_address, prefix=b"raw", wait=60.0):
-                pass  # made when a listener is there
-            for name, doc in documents[40:]:
+            until(lambda: scan(*documents[40]) or scan.stats.sent > 40)  # it knows the listener
+            for name, doc in documents[41:]:
                 scan(name, doc)
             said = [second.stderr.readline()]
             while "its beginning is lost" not in said[-1]:  # which its stop tells: all of it has come
