@@ -160,6 +160,6 @@ class Keys:
         self.stranger = ClientCurve(folder / "stranger.key_secret", folder / "server.key")
 
 
-@pytest.fixture
-def keys(tmp_path) -> Keys:
-    return Keys(tmp_path)
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))

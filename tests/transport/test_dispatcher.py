@@ -126,10 +126,10 @@ def test_two_publishers_of_different_prefixes_do_not_meet(proxy, listen, run_of)
     everything.wait(lambda names: len(names) == 12)
 
 
-def test_it_lives_through_a_hundred_thousand_malformed_frames(listening, raw, run_of, caplog) -> None:
+def test_it_lives_through_thousands_of_malformed_frames(listening, raw, run_of, caplog) -> None:
     rng = random.Random(0)
     frames = [b"raw %b " % name.encode() + dumps(doc) for name, doc in run_of(image=np.arange(6.0))]
-    for number in range(100_000):
+    for number in range(20_000):
         frame = bytearray(frames[number % len(frames)])
         at = rng.randrange(len(frame))
         match number % 5:
@@ -148,9 +148,9 @@ def test_it_lives_through_a_hundred_thousand_malformed_frames(listening, raw, ru
     send(raw, documents)
     listening.heard.wait(lambda names: names[-1:] == ["stop"] and listening.heard.documents[-1][1] == documents[-1][1])
     stats = listening.dispatcher.stats
-    assert stats.messages == 100_006
-    assert stats.malformed > 20_000
-    assert stats.unknown > 1000
+    assert stats.messages == 20_006
+    assert stats.malformed > 4000
+    assert stats.unknown > 200
     assert len(caplog.records) < 5000  # most of them at DEBUG, once the first of a kind was said
     assert "good" not in listening.dispatcher.open_runs
 

@@ -23,7 +23,7 @@ def their_proxy(connection: Any, curve: Any) -> None:
     proxy.start()
 
 
-@pytest.fixture(params=["our proxy", "their proxy"])
+@pytest.fixture(scope="module", params=["our proxy", "their proxy"])
 def addresses(request, curves):
     in_curve, out_curve, *_ = curves
     if request.param == "our proxy":
@@ -41,7 +41,7 @@ def addresses(request, curves):
     process.close()
 
 
-@pytest.fixture(params=["no keys", "keys in", "keys in and out"])
+@pytest.fixture(scope="module", params=["no keys", "keys in", "keys in and out"])
 def curves(request, keys):
     """Of the proxy in and out, of a publisher, of a dispatcher."""
     if request.param == "no keys":
