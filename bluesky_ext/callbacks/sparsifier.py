@@ -42,7 +42,7 @@ class Sparsifier(MaskedMap):
     ``<data_key>_index`` (uint32) are their numbers in the flattened image, all its frames included,
     ``<data_key>_value`` their values in the image's dtype, ``<data_key>_nnz`` how many there are, and
     ``<data_key>_shape`` the image's shape. `bluesky_ext.images.densify` makes an image of them again, for integers the
-    very same; `bluesky_ext.storage.sparse.SparseWriter` stores a run of them as one sparse array. The derived run's
+    very same; `bluesky_ext.storage.SparseWriter` stores a run of them as one sparse array. The derived run's
     configuration has the uids and the sha256 of the masks.
 
     Parameters

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from bluesky_ext.storage.catalog import close_catalog, open_catalog
     from bluesky_ext.storage.datasets import read
     from bluesky_ext.storage.saver import Saver, save
-    from bluesky_ext.storage.sparse import SparseWriter, read_sparse, write_sparse
+    from bluesky_ext.storage.sparse import read_sparse, write_sparse
+    from bluesky_ext.storage.sparse_writer import SparseWriter
     from bluesky_ext.storage.stored import documents
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
@@ -40,7 +41,8 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.storage.catalog": ("close_catalog", "open_catalog"),
         "bluesky_ext.storage.datasets": ("read",),
         "bluesky_ext.storage.saver": ("Saver", "save"),
-        "bluesky_ext.storage.sparse": ("SparseWriter", "read_sparse", "write_sparse"),
+        "bluesky_ext.storage.sparse": ("read_sparse", "write_sparse"),
+        "bluesky_ext.storage.sparse_writer": ("SparseWriter",),
         "bluesky_ext.storage.stored": ("documents",),
     },
 )

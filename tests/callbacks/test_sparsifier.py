@@ -14,8 +14,7 @@ from bluesky_ext.masks import mask_sha256
 
 pytest.importorskip("tiled.server.app")
 
-from bluesky_ext.storage import close_catalog, open_catalog
-from bluesky_ext.storage.sparse import SparseWriter, read_sparse, write_sparse
+from bluesky_ext.storage import SparseWriter, close_catalog, open_catalog, read_sparse, write_sparse
 
 DTYPES = ("u1", "u2", "u4", "u8", "i2", "i4", "i8", "f2", "f4", "f8", "?")
 
