@@ -95,8 +95,8 @@ def test_a_mask_is_drawn_to_a_picture(run, mask):
 
 
 def test_lists_of_pixels_and_numbers_are_masks_if_that_is_said(run, tmp_path):
-    np.save("pixels.npy", [0, 59])
-    np.save("numbers.npy", np.arange(60).reshape(SHAPE))
+    np.save(tmp_path / "pixels.npy", [0, 59])
+    np.save(tmp_path / "numbers.npy", np.arange(60).reshape(SHAPE))
     assert run("register", "pixels.npy", "--pixels", "--detector", "d", "--name", "p", "--shape", "6x10")[0] == 0
     assert run("register", "numbers.npy", "--nonzero", "--detector", "d", "--name", "n", "--shape", "6x10")[0] == 0
     with MaskClient.embedded(tmp_path / "catalog") as masks:
