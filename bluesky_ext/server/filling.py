@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
-from bluesky_ext.engine.documents.open_runs import PARENT, REFERENCES
+from bluesky_ext.engine.documents.open_runs import MAX_OPEN_RUNS, PARENT, REFERENCES, OpenRun, OpenRuns
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference
 from bluesky_ext.storage.adapters import Pair
+
+log = logging.getLogger(__name__)
 
 
 def filled(
@@ -74,7 +78,7 @@ class Filling:
     handlers, root_map : dict, optional
         See `filled`.
     max_open_runs : int
-        When more runs than this are open, the one that began first is given up.
+        When more runs than this are open, the one that was heard of least recently is given up.
 
     Attributes
     ----------
@@ -86,14 +90,15 @@ class Filling:
         self,
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
-        max_open_runs: int = 64,
+        max_open_runs: int = MAX_OPEN_RUNS,
     ) -> None:
         self.failures: list[str] = []
         self._handlers = handlers
         self._root_map = root_map
-        self._max_open_runs = max_open_runs
-        self._runs: dict[str, _Run] = {}
-        self._owners: dict[str, _Run] = {}  # by the uids of starts, descriptors and resources
+        self._runs: OpenRuns[_Run] = OpenRuns(
+            self._close, name="what fills events with their images", log=log, max_open_runs=max_open_runs
+        )
+        self._rest: list[Pair] = []
 
     def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
         """Take a document, and yield those that can go on."""
@@ -113,24 +118,22 @@ class Filling:
 
     def join(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
         """Take a document, and yield those that can go on, with references to their images."""
-        if name == "start":
-            self._open(document["uid"])
-            yield name, document
-            return
-        parent = PARENT.get(name, "run_start")
-        runs = [self._owners[document[parent]]] if document.get(parent) in self._owners else []
-        if not runs and name == "resource" and parent not in document:
-            runs = list(self._runs.values())  # resources of old may be anyone's
-        if not runs:
+        with self._runs.lock:
+            if name == "start":
+                if (same := self._runs.get(document["uid"])) is not None:
+                    self._runs.close(same, "it was started again")
+                self._runs.open(_Run(document, Joiner(handlers=self._handlers, root_map=self._root_map), self.failures))
+            runs = self._runs.follow(name, document) if name in PARENT else ()
+            if name == "stop":
+                for run in runs:
+                    self._runs.drop(run)
+            rest, self._rest = self._rest, []
+        yield from rest
+        if not runs or name == "start":
             yield name, document
             return
         for run in runs:
-            if name in ("descriptor", "resource", "stream_resource"):
-                self._owners[document["uid"]] = run
-                run.uids.append(document["uid"])
             yield from run.take(name, document)
-            if name == "stop":
-                self._drop(run)
 
     def finish(self) -> list[Pair]:
         """Take note of the events whose images never came; return those that only the end makes complete."""
@@ -138,43 +141,27 @@ class Filling:
 
     def rest(self) -> list[Pair]:
         """Return what `finish` does, with references to their images."""
-        rest = [pair for run in self._runs.values() for pair in run.finish()]
-        for run in list(self._runs.values()):
-            self._drop(run)
+        self._runs.close_stale(0.0, "the source ended before its stop document")
+        rest, self._rest = self._rest, []
         return rest
 
-    def _open(self, uid: str) -> None:
-        if uid in self._runs:
-            self._runs[uid].finish()
-            self._drop(self._runs[uid])
-        if len(self._runs) >= self._max_open_runs:
-            oldest = next(iter(self._runs.values()))
-            oldest.finish()
-            self._drop(oldest)
-        run = _Run(Joiner(handlers=self._handlers, root_map=self._root_map), self.failures)
-        run.uids.append(uid)
-        self._runs[uid] = self._owners[uid] = run
-
-    def _drop(self, run: _Run) -> None:
-        for uid in run.uids:
-            self._runs.pop(uid, None)
-            self._owners.pop(uid, None)
+    def _close(self, run: _Run, reason: str) -> None:
+        self._rest += run.finish()
 
 
-class _Run:
-    """An open run: its joiner, the uids of what belongs to it, and what could not be read."""
+@dataclass(eq=False)
+class _Run(OpenRun):
+    """An open run: its joiner, and what could not be read."""
 
-    def __init__(self, joiner: Joiner, failures: list[str]) -> None:
-        self.uids: list[str] = []
-        self._joiner = joiner
-        self._failures = failures
+    joiner: Joiner
+    failures: list[str]
 
     def take(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
         if name == "descriptor":
-            self._joiner(name, document)
+            self.joiner(name, document)
             yield name, _without_external(document)
-        elif name in REFERENCES or (name.startswith("event") and self._joiner.needs(document["descriptor"])):
-            for event in self._joiner(name, document):
+        elif name in REFERENCES or (name.startswith("event") and self.joiner.needs(document["descriptor"])):
+            for event in self.joiner(name, document):
                 yield "event", cast("dict[str, Any]", event)
         else:
             if name == "stop":
@@ -183,8 +170,8 @@ class _Run:
 
     def finish(self) -> list[Pair]:
         """Take note of the events whose images never came; return those that only the end makes complete."""
-        events, missing = self._joiner.finish()
-        self._failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
+        events, missing = self.joiner.finish()
+        self.failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
         return [("event", cast("dict[str, Any]", event)) for event in events]
 
 
