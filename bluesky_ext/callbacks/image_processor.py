@@ -13,7 +13,7 @@ import numpy as np
 
 from bluesky_ext.engine import image_of
 from bluesky_ext.images import apply_mask, check_mask, read_image, reduce_frames, warm_up, warm_up_masking
-from bluesky_ext.masks.given import GivenMasks, UsedMasks
+from bluesky_ext.masks.selection import SelectedMasks, UsedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 
 #: So many darks of a run are kept; a run that comes in order of time needs one.
@@ -112,7 +112,7 @@ class ImageProcessor(MaskedMap):
             background = np.asarray(subtrahend)
         if background is not None and background.ndim != 2:
             raise ValueError(f"subtrahend has shape {background.shape}: give one image of two dimensions")
-        given = None if mask is None else GivenMasks(mask, registry)
+        given = None if mask is None else SelectedMasks(mask, registry)
         parameters = {"data_key": data_key, "subtrahend": background if self._dark_stream is None else subtrahend}
         warm_up()
         if given is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bluesky_ext.engine import image_of
 from bluesky_ext.images import apply_mask, warm_up_masking
-from bluesky_ext.masks.given import GivenMasks
+from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 
 #: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
@@ -67,7 +67,7 @@ class MaskApplier(MaskedMap):
         if not is_number or not (fill == 0 or math.isnan(fill)):
             raise ValueError(f"fill={fill!r}: give 0 or nan")
         self.data_key = data_key
-        given = GivenMasks(masks, registry)
+        given = SelectedMasks(masks, registry)
         warm_up_masking(DTYPES, fill)
         super().__init__(
             _Apply(data_key, known_mask(given), fill),

@@ -11,7 +11,7 @@ import numpy as np
 from bluesky_ext.engine import Map, Rows, image_of, split_options
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
-from bluesky_ext.masks.given import GivenMasks
+from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 from bluesky_ext.peaks import locate, peak_columns, warm_up
 
@@ -80,7 +80,7 @@ class PeakTracker(MaskedMap):
     ) -> None:
         options, locate_kwargs = split_options(Map, locate_kwargs)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
-        given = None if mask is None else GivenMasks(mask, registry)
+        given = None if mask is None else SelectedMasks(mask, registry)
         warm_up_images()
         warm_up(diameter=diameter, mask=given is not None)
         of_mask = {} if given is None else {"mask": given.parameters}

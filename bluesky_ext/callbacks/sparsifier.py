@@ -10,7 +10,7 @@ import numpy as np
 
 from bluesky_ext.engine import image_of
 from bluesky_ext.images import sparsify, warm_up_sparse
-from bluesky_ext.masks.given import GivenMasks
+from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 
 #: What detectors make: the kernels for these are compiled, or loaded, when a stage is made.
@@ -65,7 +65,7 @@ class Sparsifier(MaskedMap):
         self.data_key = data_key
         self.hinted = (f"{data_key}_nnz",)
         self.ragged = (f"{data_key}_index", f"{data_key}_value")
-        given = None if masks is None else GivenMasks(masks, registry)
+        given = None if masks is None else SelectedMasks(masks, registry)
         warm_up_sparse(DTYPES)
         super().__init__(
             _Sparsify(data_key, known_mask(given)),

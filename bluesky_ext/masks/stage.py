@@ -10,7 +10,7 @@ import numpy as np
 
 from bluesky_ext.engine import Map
 from bluesky_ext.engine.executors.kernel import Kernel
-from bluesky_ext.masks.given import GivenMasks, UsedMasks
+from bluesky_ext.masks.selection import SelectedMasks, UsedMasks
 
 
 class MaskedMap(Map):
@@ -27,7 +27,7 @@ class MaskedMap(Map):
     ----------
     kernel : callable
         As for `Map`.
-    given : GivenMasks, optional
+    given : SelectedMasks, optional
         The masks.
     **options
         As for `Map`.
@@ -36,7 +36,7 @@ class MaskedMap(Map):
     #: Whether the derived events have the image that the mask was applied to.
     keeps_image = False
 
-    def __init__(self, kernel: Kernel, *, given: GivenMasks | None, **options: Any) -> None:
+    def __init__(self, kernel: Kernel, *, given: SelectedMasks | None, **options: Any) -> None:
         self._given = given
         self.n_inputs += self._looks_up
         super().__init__(kernel, **options)
@@ -79,6 +79,6 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {part: {**one.get(part, {}), **other[part]} for part in ("data", "timestamps", "data_keys")}
 
 
-def known_mask(given: GivenMasks | None) -> np.ndarray | None:
+def known_mask(given: SelectedMasks | None) -> np.ndarray | None:
     """The mask for a kernel: None if there is none, or it is looked up at the start of each run."""
     return None if given is None or given.known is None else given.known.mask

@@ -10,12 +10,12 @@ from bluesky.protocols import Movable, Status
 from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_finite
-from bluesky_ext.plans.kept import Kept
+from bluesky_ext.plans.temporary import TemporarySetting
 
 __all__ = ["Beam"]
 
 
-class Beam(Kept):
+class Beam(TemporarySetting):
     """A shutter that a plan opens and closes, that is closed while the plan is paused, and closed at its end.
 
     Without a shutter every one of the plans here is empty.

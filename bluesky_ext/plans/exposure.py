@@ -10,7 +10,7 @@ from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_positive
-from bluesky_ext.plans.kept import read_setting
+from bluesky_ext.plans.temporary import read_setting
 
 __all__ = ["Exposure", "check_times", "configure_area_det", "configure_detectors"]
 

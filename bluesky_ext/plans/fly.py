@@ -15,8 +15,8 @@ from bluesky_ext.plans.check import check_finite, check_positive
 from bluesky_ext.plans.exposure import check_times, configure_detectors
 from bluesky_ext.plans.flight import Flight, check_flyer, check_velocity
 from bluesky_ext.plans.grid import Grid, as_detectors
-from bluesky_ext.plans.kept import Kept, read_setting
 from bluesky_ext.plans.run import check_scan, scan_run, start_metadata
+from bluesky_ext.plans.temporary import TemporarySetting, read_setting
 
 __all__ = ["fly_scan_nd"]
 
@@ -130,7 +130,7 @@ def fly_scan_nd(
     start = start_metadata("fly_scan_nd", dets, grid, exposure, time_per_point, plan_args, md)
     rows = _rows(dets, grid, flight, beam, open_and_close, velocity if move_velocity is None else move_velocity)
     # Nobody answered: the messages are only listed, and there is no velocity to go back to.
-    kept = [] if velocity is None else [Kept(fast.motor.velocity, velocity)]
+    kept = [] if velocity is None else [TemporarySetting(fast.motor.velocity, velocity)]
     return (yield from scan_run(rows, dets, grid, beam, take_dark, start, kept))
 
 

@@ -13,7 +13,7 @@ from bluesky_ext.plans.beam import Beam
 from bluesky_ext.plans.dark import take_dark
 from bluesky_ext.plans.exposure import Exposure, is_area_det
 from bluesky_ext.plans.grid import Grid
-from bluesky_ext.plans.kept import Kept
+from bluesky_ext.plans.temporary import TemporarySetting
 
 __all__ = ["check_scan", "scan_run", "start_metadata"]
 
@@ -103,7 +103,7 @@ def scan_run(
     beam: Beam,
     dark: bool,
     md: dict[str, Any],
-    kept: Sequence[Kept] = (),
+    kept: Sequence[TemporarySetting] = (),
 ) -> MsgGenerator[str]:
     """One run: the dark, then the points; at every end the shutter closed and the settings as they were.
 
@@ -121,7 +121,7 @@ def scan_run(
         Whether to take a dark.
     md : dict
         The metadata.
-    kept : sequence of Kept
+    kept : sequence of TemporarySetting
         Settings that the points change.
 
     Returns

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bluesky_ext.storage.gate import Gate
+from bluesky_ext.storage.requests import PendingRequests
 
 __all__ = ["close_catalog", "is_container", "open_catalog"]
 
@@ -93,7 +93,7 @@ def close_catalog(client: Any) -> None:
     All clients that came from it are closed with it, and raise when they are used. Closing twice does nothing.
     """
     http_client = client.context.http_client
-    if isinstance(http_client.send, Gate) and not http_client.send.shut(_PATIENCE):
+    if isinstance(http_client.send, PendingRequests) and not http_client.send.shut(_PATIENCE):
         logger.warning("%s is closed while a request has been under way for %g s", client.uri, _PATIENCE)
     client.context.close()
     try:
@@ -183,7 +183,7 @@ def _of_directory(directory: Path, structure_clients: str, readable: Sequence[st
         )
         # Errors of the server come as responses, so that the client tries again when the database was locked.
         context = Context.from_app(build_app(tree), raise_server_exceptions=False)
-        context.http_client.send = Gate(context.http_client)
+        context.http_client.send = PendingRequests(context.http_client)
         return from_context(context, structure_clients)
 
 

@@ -18,9 +18,9 @@ from bluesky_ext.engine.documents.complaints import OnError, check_on_error
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import pack_record
+from bluesky_ext.storage.as_text import with_text
 from bluesky_ext.storage.catalog import expanded, open_catalog
 from bluesky_ext.storage.run_saver import RunSaver
-from bluesky_ext.storage.spelled import spelled
 from bluesky_ext.storage.stored import is_run
 
 __all__ = ["Saver", "save"]
@@ -254,5 +254,5 @@ def _packed(name: str, document: Mapping[str, Any]) -> tuple[Mapping[str, Any], 
     try:
         return document, pack_record(name, document, None), {}
     except (TypeError, ValueError, OverflowError, RecursionError):
-        document, changed = spelled(document)
+        document, changed = with_text(document)
         return document, pack_record(name, document, None), changed

@@ -27,7 +27,7 @@ from test_promises import split
 
 import bluesky_ext
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker, compose
-from bluesky_ext.engine.documents.derive import DerivedRun
+from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.stages.run import StageRun

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from bluesky_ext.engine.documents.derive import INPUTS
+from bluesky_ext.engine.documents.derived_run import INPUTS
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears

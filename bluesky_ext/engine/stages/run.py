@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.derive import DerivedRun
+from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream

@@ -11,7 +11,7 @@ from typing import Any, Self
 from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
-from bluesky_ext.engine.documents.derive import INPUTS, DerivedRun
+from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
 from bluesky_ext.engine.frames.join import Joiner

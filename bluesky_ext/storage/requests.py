@@ -1,14 +1,14 @@
-"""A gate for the requests of a client: once it is shut none begins, and those that have begun are waited for."""
+"""The pending requests of a client: once they are shut none begins, and those that have begun are waited for."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-__all__ = ["Gate"]
+__all__ = ["PendingRequests"]
 
 
-class Gate:
+class PendingRequests:
     """The method ``send`` of a client, through which all its requests go, until it is shut.
 
     The app of an embedded catalogue lives in a thread. A request that is under way when this ends never comes back,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bluesky_ext.storage import close_catalog, open_catalog
-from bluesky_ext.storage.gate import Gate
+from bluesky_ext.storage.requests import PendingRequests
 
 
 def test_requests_under_way_come_back_and_none_begins_after_that():
@@ -20,7 +20,7 @@ def test_requests_under_way_come_back_and_none_begins_after_that():
             assert answer.wait(60)
             return f"answer to {request}"
 
-    gate = Gate(Client())
+    gate = PendingRequests(Client())
     with ThreadPoolExecutor(2) as pool:
         asked = pool.submit(gate, "a question")
         assert began.wait(60)
@@ -34,7 +34,7 @@ def test_requests_under_way_come_back_and_none_begins_after_that():
 
 
 def test_a_request_that_fails_is_over():
-    gate = Gate(object())  # which has no send
+    gate = PendingRequests(object())  # which has no send
     with pytest.raises(AttributeError):
         gate("a question")
     assert gate.shut(0)

@@ -1,4 +1,4 @@
-"""Documents spelled out: what a recording cannot hold, as text."""
+"""Documents with text or lists for what a recording cannot hold."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from bluesky_ext.engine.codec.documents import encode
 from bluesky_ext.engine.codec.framing import MAX_DEPTH
 
-__all__ = ["spelled"]
+__all__ = ["with_text"]
 
 _DEEPEST = MAX_DEPTH // 2  # a text on what is below says enough
 
 
-def spelled(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def with_text(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the document as a recording can hold it, and what was changed for that: the types, by place.
 
     Sets become sorted lists, arrays of objects lists, masked arrays dicts of ``data`` and ``mask``, and all else that
     `bluesky_ext.engine.codec.documents` refuses its text, ``str(value)``. The rest is what it was.
     """
     changed: dict[str, str] = {}
-    plain = {_key(key, "", changed): _spelled(item, str(key), 1, changed) for key, item in document.items()}
+    plain = {_key(key, "", changed): _with_text(item, str(key), 1, changed) for key, item in document.items()}
     return plain, changed
 
 
-def _spelled(value: Any, where: str, level: int, changed: dict[str, str]) -> Any:
+def _with_text(value: Any, where: str, level: int, changed: dict[str, str]) -> Any:
     if level > _DEEPEST:
         changed[where] = f"{type(value).__name__} of more than {_DEEPEST} levels"
         return _text(value)
@@ -34,22 +34,22 @@ def _spelled(value: Any, where: str, level: int, changed: dict[str, str]) -> Any
         case np.ma.MaskedArray():
             changed[where] = "MaskedArray"
             parts = {"data": np.asarray(value.data), "mask": np.ma.getmaskarray(value)}
-            return {key: _spelled(part, where, level + 1, changed) for key, part in parts.items()}
+            return {key: _with_text(part, where, level + 1, changed) for key, part in parts.items()}
         case np.ndarray() if value.dtype.hasobject:
             changed[where] = "array of objects"
-            return _spelled(value.tolist(), where, level + 1, changed)
+            return _with_text(value.tolist(), where, level + 1, changed)
         case np.ndarray() | str() | bytes() | bytearray() | memoryview():
             pass
         case Mapping():
             items = ((_key(key, where, changed), key, item) for key, item in value.items())
-            return {plain: _spelled(item, f"{where}.{key}", level + 1, changed) for plain, key, item in items}
+            return {plain: _with_text(item, f"{where}.{key}", level + 1, changed) for plain, key, item in items}
         case Set():
             changed[where] = type(value).__name__
-            return sorted((_spelled(item, where, level + 1, changed) for item in value), key=repr)
+            return sorted((_with_text(item, where, level + 1, changed) for item in value), key=repr)
         case tuple():
-            return tuple(_spelled(item, f"{where}[]", level + 1, changed) for item in value)
+            return tuple(_with_text(item, f"{where}[]", level + 1, changed) for item in value)
         case Sequence():
-            return [_spelled(item, f"{where}[]", level + 1, changed) for item in value]
+            return [_with_text(item, f"{where}[]", level + 1, changed) for item in value]
     if _is_known(value):
         return value
     changed[where] = type(value).__name__

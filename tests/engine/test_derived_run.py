@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from bluesky_ext.engine.documents.derive import DerivedRun
+from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.descriptors import data_key
 from bluesky_ext.engine.documents.provenance import Provenance, motors_of, new_uid
 

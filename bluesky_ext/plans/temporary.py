@@ -1,4 +1,4 @@
-"""A setting that a plan changes, and that is put right at the end, whatever ends the plan."""
+"""Temporary settings: what a plan changes, and puts right at its end, whatever ends it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import bluesky.plan_stubs as bps
 from bluesky.protocols import Status
 from bluesky.utils import MsgGenerator, plan
 
-__all__ = ["Kept", "read_setting"]
+__all__ = ["TemporarySetting", "read_setting"]
 
 
 @plan
@@ -31,7 +31,7 @@ def read_setting(signal: Any) -> MsgGenerator[Any]:
     return None if reading is None else reading[signal.name]["value"]
 
 
-class Kept:
+class TemporarySetting:
     """A setting with the value that it is to have when the plan is over.
 
     `restore` is for a plan's own clean-up, in a `finalize_wrapper`. A halt skips that. So this is also staged, as

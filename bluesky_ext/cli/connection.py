@@ -1,4 +1,4 @@
-"""What commands are told about their end of a 0MQ connection: address, prefix, keys, and how documents become bytes."""
+"""Options of commands about their 0MQ connection: address, prefix, keys, and how documents become bytes."""
 
 from __future__ import annotations
 

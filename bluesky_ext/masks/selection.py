@@ -1,4 +1,4 @@
-"""The masks that a stage is given, as arrays or as what they are found by in a registry."""
+"""The masks that were selected for a stage: arrays, or what they are found by in a registry."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class UsedMasks:
         }
 
 
-class GivenMasks:
+class SelectedMasks:
     """Masks for a stage: those that are arrays are checked now, the others are looked up when a run starts.
 
     Parameters
