@@ -140,8 +140,9 @@ class CrystalMap(TrackReduce):
     @property
     def dataset(self) -> xr.Dataset:
         """The maps of the run that started last, as far as it is; see `bluesky_ext.peaks.crystal_maps`."""
-        linking: Linking = self.latest or self.begin({})
-        return self._dataset(self.tracks, linking.start)
+        with self._open_runs.lock:
+            linking: Linking = self.latest or self.begin({})
+            return self._dataset(self.tracks, linking.start)
 
     def begin(self, start: Mapping[str, Any]) -> Linking:
         """No tracks yet."""

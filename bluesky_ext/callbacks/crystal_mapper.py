@@ -197,18 +197,19 @@ class CrystalMapper(Reduce):
     @property
     def dataset(self) -> xr.Dataset:
         """The maps so far, the windows, dark and light, see `bluesky_ext.peaks.window_maps`; at first it is empty."""
-        state: _Mapping | None = self.latest
-        images = self._images
-        if state is None or images is None:
-            return xr.Dataset()
-        windows = self._maps.found(*images) if state.windows is None else state.windows
-        # A copy of the means, because frames may come meanwhile.
-        return self._maps.dataset(state.start, dict(state.means), windows, *images)
+        with self._open_runs.lock:
+            state: _Mapping | None = self.latest
+            images = self._images
+            if state is None or images is None:
+                return xr.Dataset()
+            windows = self._maps.found(*images) if state.windows is None else state.windows
+            return self._maps.dataset(state.start, state.means, windows, *images)
 
     @property
     def _images(self) -> tuple[np.ndarray, np.ndarray] | None:
-        state: _Mapping | None = self.latest
-        return None if state is None else state.extremes.images()
+        with self._open_runs.lock:
+            state: _Mapping | None = self.latest
+            return None if state is None else state.extremes.images()
 
     def replay(self, source: Any) -> xr.Dataset:
         """Map a stored run, which is read twice unless the windows are known; return its dataset.

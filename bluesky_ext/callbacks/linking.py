@@ -146,8 +146,9 @@ class TrackReduce(Reduce):
     @property
     def tracks(self) -> pd.DataFrame:
         """The peaks of the run that started last with their tracks so far: a row a peak, in the order of frames."""
-        linking: Linking = self.latest or self.begin({})
-        return linking.linker.tracks
+        with self._open_runs.lock:
+            linking: Linking = self.latest or self.begin({})
+            return linking.linker.tracks
 
     def begin(self, start: Mapping[str, Any]) -> Linking:
         """No tracks yet."""

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bluesky_ext.cli import ends
+from bluesky_ext.cli import connection
 from bluesky_ext.cli.usage import Defaults
 
 
@@ -23,13 +23,13 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("-d", "--directory", type=Path, required=True, help="where the recordings go")
     parser.add_argument("--file-prefix", default="{uid}", help="their names: a template on the start document")
-    ends.add_receiver_to(parser)
+    connection.add_receiver_to(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Record until it is told to stop, and say which files there are."""
-    received = ends.received_by(options)
+    received = connection.received_by(options)
     from bluesky_ext import Recorder
     from bluesky_ext.server import serve
 
@@ -37,13 +37,13 @@ def run(options: argparse.Namespace) -> int:
         dispatcher = serve(
             recorder,
             options.address,
-            ready=lambda dispatcher: ends.say_listening(options, dispatcher),
+            ready=lambda dispatcher: connection.say_listening(options, dispatcher),
             # A recording has what came, and no stop that nobody sent.
             close_incomplete=False,
             name="record",
             **received,
         )
-    ends.say_received(options, dispatcher.stats)
+    connection.say_received(options, dispatcher.stats)
     for path in recorder.artifacts:
         print(path)
     return 1 if dispatcher.stats.subscriber_failures else 0

@@ -7,7 +7,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from bluesky_ext.cli import ends, site
+from bluesky_ext.cli import connection, site
 from bluesky_ext.cli.sources import runs_of
 from bluesky_ext.cli.usage import Defaults, UsageError
 
@@ -41,13 +41,13 @@ def add_to(commands: Any) -> None:
     where = parser.add_argument_group("where to")
     where.add_argument(
         "--at",
-        type=ends.address,
+        type=connection.address,
         metavar="ADDRESS",
         help="have a proxy here, for this replay only, where servers listen: `bluesky-ext serve ... --address ADDRESS`",
     )
     where.add_argument(
         "--to",
-        type=ends.address,
+        type=connection.address,
         metavar="ADDRESS",
         help="publish to a running proxy, as localhost:5567: one of `bluesky-ext proxy --block`, unless --no-block",
     )
@@ -58,7 +58,7 @@ def add_to(commands: Any) -> None:
         help="save the runs themselves in a catalogue, in the place of those that are there without a stop",
     )
     how = parser.add_argument_group("how")
-    how.add_argument("--prefix", type=ends.prefix, default="raw", help="of the documents that are published")
+    how.add_argument("--prefix", type=connection.prefix, default="raw", help="of the documents that are published")
     how.add_argument(
         "--no-block", action="store_true", help="go by any proxy, and lose what a listener does not take in time"
     )
@@ -75,7 +75,7 @@ def add_to(commands: Any) -> None:
         "--no-fill", action="store_true", help="leave images in their files, and hand on references to them"
     )
     site.add_to(parser, "where the runs of SOURCE are; and where those are saved that the pipeline makes")
-    ends.add_wire_to(parser, "serializer")
+    connection.add_wire_to(parser, "serializer")
     parser.set_defaults(run=run)
 
 
@@ -96,12 +96,13 @@ def run(options: argparse.Namespace) -> int:
             try:
                 replay(source, callback, fill=fill, speed=options.speed, progress=title)
             except FrameNotAvailable as error:  # at its end: all else went through
-                ends.say(options, f"{title}: {error}")
+                connection.say(options, f"{title}: {error}")
                 failures += 1
         if callable(close := getattr(callback, "close", None)):
             close()
         failures += _failures(callback, where)
-    ends.say(options, f"{len(runs)} runs were replayed" + (f", {failures} failures (see above)" if failures else ""))
+    said = f", {failures} failures (see above)" if failures else ""
+    connection.say(options, f"{len(runs)} runs were replayed{said}")
     return 1 if failures else 0
 
 
@@ -129,7 +130,7 @@ def _receiver(options: argparse.Namespace, stack: ExitStack, catalog: Any) -> tu
         pipeline = site.pipeline_of(options.pipeline, options.config)
         callback, where = stack.enter_context(site.built(pipeline, options, catalog))
         if said := site.destinations(where, options):
-            ends.say(options, said)
+            connection.say(options, said)
         return callback, where
     if options.into is not None:
         from bluesky_ext.storage import save
@@ -172,13 +173,13 @@ def _sender(options: argparse.Namespace, stack: ExitStack) -> _Sender:
     if address is None:
         # Of its own, so that a listener that does not keep up holds up this replay, and no scan.
         proxy = stack.enter_context(Proxy(None, options.at, block=True, linger=_LINGER))
-        ends.say(options, f"servers may listen at {proxy.out_address}; the replay begins with the first of them")
+        connection.say(options, f"servers may listen at {proxy.out_address}; the replay begins with the first of them")
         address = proxy.in_address
     publisher = Publisher(
         address,
         prefix=options.prefix,
         serializer=options.serializer,
-        curve_config=ends.curve_of(options),
+        curve_config=connection.curve_of(options),
         block=not options.no_block,
         patience=options.patience,
         on_error="raise",

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bluesky_ext.cli import ends, site
+from bluesky_ext.cli import connection, site
 from bluesky_ext.cli.sources import store_of
 from bluesky_ext.cli.usage import Defaults, UsageError
 
@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
         metavar="FILE.toml",
         help="write the settings that there are, with what they mean, to a file, and do nothing else",
     )
-    ends.add_receiver_to(parser)
+    connection.add_receiver_to(parser)
     parser.add_argument(
         "--store",
         metavar="WHERE",
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     if options.write_config is not None:
         return _write_config(options)
     pipeline = site.pipeline_of(options.pipeline, options.config)
-    received = ends.received_by(options)
+    received = connection.received_by(options)
     from bluesky_ext.server import serve
     from bluesky_ext.transport import RemoteDispatcher
 
@@ -64,13 +64,13 @@ def run(options: argparse.Namespace) -> int:
 
         def ready(dispatcher: RemoteDispatcher) -> None:
             if said := site.destinations(where, options):
-                ends.say(options, said)
-            ends.say_listening(options, dispatcher)
+                connection.say(options, said)
+            connection.say_listening(options, dispatcher)
 
         dispatcher = serve(
             callback, options.address, ready=ready, store=store, name=f"serve {options.pipeline}", **received
         )
-        ends.say_received(options, dispatcher.stats)
+        connection.say_received(options, dispatcher.stats)
     return 0
 
 

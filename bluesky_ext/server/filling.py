@@ -11,7 +11,7 @@ from bluesky_ext.engine import FrameNotAvailable, as_image
 from bluesky_ext.engine.documents.open_runs import MAX_OPEN_RUNS, PARENT, REFERENCES, OpenRun, OpenRuns
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
-from bluesky_ext.engine.frames.references import FrameReference
+from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
 from bluesky_ext.storage.adapters import Pair
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ class Filling:
     ----------
     handlers, root_map : dict, optional
         See `filled`.
+    patience : float
+        How long to wait for the file of an image that is not there or does not grow, in s.
     max_open_runs : int
         When more runs than this are open, the one that was heard of least recently is given up.
 
@@ -91,10 +93,12 @@ class Filling:
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
         max_open_runs: int = MAX_OPEN_RUNS,
+        patience: float = PATIENCE,
     ) -> None:
         self.failures: list[str] = []
         self._handlers = handlers
         self._root_map = root_map
+        self._patience = patience
         self._runs: OpenRuns[_Run] = OpenRuns(
             self._close, name="what fills events with their images", log=log, max_open_runs=max_open_runs
         )
@@ -122,7 +126,8 @@ class Filling:
             if name == "start":
                 if (same := self._runs.get(document["uid"])) is not None:
                     self._runs.close(same, "it was started again")
-                self._runs.open(_Run(document, Joiner(handlers=self._handlers, root_map=self._root_map), self.failures))
+                joiner = Joiner(None, self._handlers, self._root_map, self._patience)
+                self._runs.open(_Run(document, joiner, self.failures))
             runs = self._runs.follow(name, document) if name in PARENT else ()
             if name == "stop":
                 for run in runs:

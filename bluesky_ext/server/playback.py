@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bluesky_ext.engine import Recording, Stage
 from bluesky_ext.engine.frames.datums import HandlerClass
+from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.server.counted import counted
 from bluesky_ext.server.filling import Filling, Pair, for_stage, joined
 from bluesky_ext.server.pace import Pace
@@ -49,7 +50,7 @@ def replay(
         Whether a bar shows documents, events and the time left, where there is a terminal; a str is its title.
     handlers, root_map : dict, optional
         For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Those that a Broker has
-        registered are known, and those that are installed.
+        registered are known, those that the stages were given, and those that are installed.
 
     Raises
     ------
@@ -72,7 +73,14 @@ def replay(
     ['start', 'descriptor', 'event', 'event', 'event', 'stop']
     """
     pace = Pace(speed)
-    filling = Filling({**_registered(source), **(handlers or {})}, root_map)
+    stages = [stage for stage in map(inspect.unwrap, callbacks) if isinstance(stage, Stage)]
+    known = {spec: handler for stage in stages for spec, handler in (stage.handlers or {}).items()}
+    roots = {root: here for stage in stages for root, here in (stage.root_map or {}).items()}
+    filling = Filling(
+        {**_registered(source), **known, **(handlers or {})},
+        {**roots, **(root_map or {})},
+        patience=max((stage.patience for stage in stages), default=PATIENCE),
+    )
     documents = counted(as_source(source))
     if fill:
         documents = joined(documents, filling)

@@ -368,3 +368,12 @@ def test_a_reduce_says_what_it_keeps_when_it_is_written():
 def test_keys_are_a_collection():
     with pytest.raises(TypeError, match="data_keys='det_image'"):
         Map(nothing, parameters={}, data_keys=KEY)
+
+
+@pytest.mark.parametrize("said", ["of beamtime 7", {"sample": "gold", "upstream": 1}], ids=["text", "mapping"])
+def test_metadata_of_the_user_may_be_called_analysis(said):
+    sink = run_through(ImageProcessor(KEY), raw_run(dark=False, analysis=said))
+    assert sink.stop["num_events"] == {"primary": 6}
+    (start,) = sink.named("start")
+    assert start["analysis"]["stage"] == "ImageProcessor"
+    assert "upstream" not in start["analysis"]

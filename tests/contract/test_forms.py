@@ -187,6 +187,7 @@ def test_frames_that_never_came_are_failures(case, tmp_path, caplog):
     apart["primary"] = apart["primary"][:-1]
     stop = run_through(case.make(), woven(run, apart, before=True)).stop
     assert stop["failed"] == {"primary": [N_EVENTS]}
+    assert "lost" not in stop  # the event came
     assert f"event {N_EVENTS}" in caplog.text
 
 

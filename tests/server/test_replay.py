@@ -396,3 +396,31 @@ def test_the_loop_with_a_filler(RE, tmp_path):
         server.join()
     images = [doc["data"]["img"] for name, doc in got if name == "event"]
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
+
+
+def test_a_stage_reads_a_replay_by_its_own_handlers():
+    class Handler:
+        def __init__(self, path):
+            pass
+
+        def __call__(self, number):
+            return np.full((4, 4), number)
+
+    run = compose_run(validate=False)
+    keys = {"image": {"source": "sim", "dtype": "array", "shape": [4, 4], "external": "FILESTORE:"}}
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    resource = run.compose_resource(
+        spec="NUMBERS", root="/", resource_path="none", resource_kwargs={}, path_semantics="posix", validate=False
+    )
+    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("resource", resource.resource_doc)]
+    for number in (1, 2):
+        datum = resource.compose_datum(datum_kwargs={"number": number}, validate=False)
+        event = stream.compose_event(
+            data={"image": datum["datum_id"]}, timestamps={"image": 1.0}, filled={"image": False}, validate=False
+        )
+        docs += [("datum", datum), ("event", event)]
+    docs.append(("stop", run.compose_stop(validate=False)))
+    stage, means = ImageProcessor("image", handlers={"NUMBERS": Handler}), []
+    stage.subscribe(lambda name, doc: means.append(doc["data"]["image"].mean()), "event")
+    replay(docs, stage)
+    assert means == [1, 2]

@@ -21,9 +21,9 @@ class Closing(Protocol):
 
 
 class Clock:
-    """One thread for the whole process, which sleeps until the next run may be stale; there is none while none is open.
+    """One thread for the whole process, which sleeps until the next run may be stale.
 
-    Whoever has open runs is called in that thread, and only held by a weak reference.
+    Whatever has open runs is called in that thread, and only held by a weak reference.
     """
 
     def __init__(self) -> None:
@@ -66,9 +66,9 @@ class Clock:
                 continue
             try:
                 again = runs.close_stale()
-            except Exception:  # the clock of the others must go on
-                log.exception("runs that were silent could not be closed")
-                continue
+            except Exception:  # the clock must go on, for its other runs too
+                log.exception("a run that was silent could not be closed")
+                again = 1.0
             if again < threading.TIMEOUT_MAX:
                 self.look_after(runs, again)
             del runs

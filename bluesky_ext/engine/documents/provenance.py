@@ -92,8 +92,8 @@ class Provenance:
         }
         if not keep_objects:
             analysis["objects"] = {key: parent[key] for key in _ABOUT_OBJECTS if key in parent}
-        if "analysis" in parent:
-            earlier = dict(parent["analysis"])
+        if earlier := analysis_of(parent):
+            earlier = dict(earlier)
             analysis["upstream"] = [*earlier.pop("upstream", ()), earlier]
         start = {key: value for key, value in parent.items() if key not in skipped} | {
             "uid": new_uid(),
@@ -106,10 +106,16 @@ class Provenance:
         return plain_copy(start)
 
 
+def analysis_of(start: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of the stage that made a run; empty for a raw one, whose metadata may have that word too."""
+    analysis = start.get("analysis")
+    return analysis if isinstance(analysis, Mapping) and "parent_run_uid" in analysis else {}
+
+
 def motors_of(start: Mapping[str, Any]) -> list[str] | None:
     """The motors of the scan that a run comes from, slowest first, however many stages lie between."""
     if "motors" in start:
         return list(start["motors"])
-    analysis = start.get("analysis", {})
+    analysis = analysis_of(start)
     steps = [analysis, *reversed(analysis.get("upstream", ()))]
     return next((list(step["objects"]["motors"]) for step in steps if "motors" in step.get("objects", {})), None)

@@ -131,8 +131,7 @@ class PoolTasks:
 
     def wait(self, task: Task, timeout: float) -> bool:
         """Wait so many seconds for a task, and mend the pool meanwhile; whether it is done, however it ended."""
-        self.mend()
-        while not task.sent.done():
+        while not self._is_settled(task):
             if timeout <= 0:
                 return False
             patience = min(timeout, ASK_EVERY)
@@ -143,6 +142,12 @@ class PoolTasks:
         if self._blocks is not None:
             self._blocks.unpack(task)
         return True
+
+    def _is_settled(self, task: Task) -> bool:
+        """Whether a task is done for good: what a dead executor left of it is not."""
+        if task.sent.done():
+            self.mend()
+        return task.sent.done()
 
     def mend(self, lack: str = "") -> None:
         """Send again what was in flight in an executor that has died, or (``lack`` says why) will not answer."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.derived_run import INPUTS
 from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears
 from bluesky_ext.engine.executors.pool import Pool
@@ -185,7 +186,7 @@ class Map(Stage):
         """Have the kernel work on an event, or hand it on."""
         run = stream.run
         if not stream.wanted:
-            if not self.makes_rows and not (stream.name == INPUTS and "analysis" in run.start):
+            if not self.makes_rows and not (stream.name == INPUTS and analysis_of(run.start)):
                 self._pass(stream, event)
             return
         inputs = self.inputs(run.state, stream.name, event) if self.n_inputs else ()

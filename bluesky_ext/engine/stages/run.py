@@ -92,8 +92,8 @@ class StageRun(OpenRun):
     def begin(self) -> None:
         """Begin the derived run, since this one is the stage's business; what has come of it is made up for."""
         stage = self.stage
-        self.derived = stage.derive(self.start)
         try:
+            self.derived = stage.derive(self.start)
             stage.begin_run(self)
             for stream in self.streams.values():
                 stage.describe_stream(self, stream)
@@ -101,14 +101,18 @@ class StageRun(OpenRun):
             self.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
             self.incomplete = f"{type(error).__name__}: {error}"
             stage.refuse_run(self)
+            if self.derived is None:
+                self._report("cannot begin", error, 0)
         for name, seq_nums in self.held.dropped.items():
             error = BufferError(f"came before any event with {' and '.join(stage.data_keys)}, and too many others")
             self.fail(name, [seq_num for some in seq_nums for seq_num in some], error)
         for stream, event in self.held.release():
             try:
+                if self.refusal is not None:
+                    raise self.refusal
                 stage.take(stream, event)
             except Exception as error:
-                self.fail(stream.name, (event["seq_num"],), error)
+                self.fail(stream.name, (event["seq_num"],), error.with_traceback(None))
 
     def fail(self, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         """Take note of events that could not be worked on; the first of a kind is reported."""
@@ -127,10 +131,11 @@ class StageRun(OpenRun):
             Whether the run was closed without one, which has been said and counted.
         """
         described = {stream.name for stream in self.streams.values()}
-        if self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
+        if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
             self.begin()  # streams were lost, of which nobody knows what they had
         if self.derived is None:
-            self._say_that_it_has_none_of_the_keys()
+            if self.refusal is None:
+                self._say_that_it_has_none_of_the_keys()
             return
         problem = ""
         try:
@@ -138,8 +143,10 @@ class StageRun(OpenRun):
             for event in events:
                 self.stage.accept(self.streams[event["descriptor"]], event)
             for missing in never:
+                name = self.streams[missing.descriptor].name
+                self.received[name].note(missing.seq_num)  # it came, and is not lost
                 error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
-                self.fail(self.streams[missing.descriptor].name, (missing.seq_num,), error)
+                self.fail(name, (missing.seq_num,), error)
             if self.refusal is None:
                 self.stage.finish_run(self, stop)
         except Exception as error:

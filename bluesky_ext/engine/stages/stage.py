@@ -13,7 +13,7 @@ from event_model import DocumentNames, unpack_event_page
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
-from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
+from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.run import StageRun
@@ -83,9 +83,9 @@ class Stage:
         self.data_keys = tuple(data_keys)
         self.on_error: OnError = check_on_error(on_error)
         self._provenance = Provenance.of(self.name, parameters)
-        self._handlers = handlers
-        self._root_map = root_map
-        self._patience = patience
+        self.handlers = handlers
+        self.root_map = root_map
+        self.patience = patience
         self._hash_images = hash_images
         self._log = logging.getLogger(type(self).__module__)
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
@@ -259,7 +259,7 @@ class Stage:
             self.accept(stream, event)
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
-        joiner = Joiner(self.data_keys, self._handlers, self._root_map, self._patience)
+        joiner = Joiner(self.data_keys, self.handlers, self.root_map, self.patience)
         run = StageRun(start, self, joiner, Complaints(self._log), incomplete)
         self._open_runs.open(run)
         if not self.data_keys:
@@ -286,7 +286,7 @@ class Stage:
         self._error = self._error or error
 
     def _wants(self, run: StageRun, stream: OpenStream) -> bool:
-        arrays_of_parameters = stream.name == INPUTS and "analysis" in run.start
+        arrays_of_parameters = stream.name == INPUTS and analysis_of(run.start)
         return not arrays_of_parameters and all(key in stream.descriptor["data_keys"] for key in self.data_keys)
 
     def begin_run(self, run: StageRun) -> None:
