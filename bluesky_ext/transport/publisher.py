@@ -293,8 +293,7 @@ class Publisher:
 
     def _packed(self, name: str, doc: Mapping[str, Any]) -> list[Buffer]:
         header = b"%b %b " % (self._prefix, name.encode())
-        # Parts only where a proxy of ours is, whatever was there when this was made.
-        wire: Wire = self._wire if self._sender.has_our_proxy else "single"
+        wire: Wire = self._wire if self._sender.has_our_proxy else "single"  # whatever was there when this was made
         message = pack(header, doc, self._serializer, wire)
         if (nbytes := sum(map(len, message))) > self._max_bytes:
             raise ValueError(f"it has {nbytes} bytes: no more than max_bytes={self._max_bytes} are sent")

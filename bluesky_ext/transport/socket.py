@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +77,11 @@ class Socket:
         self.happenings.connect(where)
 
     def join(self, address: Address | None, curve: Any, bind: bool) -> str:
-        """Bind or connect it, with its keys; return where it is then."""
+        """Bind or connect it, with its keys; return where it is then. OSError if the address is in use, or none."""
         if bind:
-            self.bind(bind_address(address), curve)
+            if curve is not None:
+                self._authenticate(curve)
+            self._join(self.zmq.bind, bind_address(address))
         elif address is None:
             raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
         else:
@@ -99,23 +101,16 @@ class Socket:
 
     def connect(self, address: str) -> None:
         """Begin to connect to an address; OSError if it is none."""
-        self.zmq.ipv6 = "[" in address
-        try:
-            self.zmq.connect(address)
-        except zmq.ZMQError as error:
-            raise OSError(f"{address} can't be connected to: {error}") from error
+        self._join(self.zmq.connect, address)
 
-    def bind(self, address: str, curve: ServerCurve | None) -> None:
-        """Be at an address, and let in clients by their keys if there are some; OSError if it is in use, or none."""
+    def _join(self, function: Callable[[str], object], address: str) -> None:
         self.zmq.ipv6 = "[" in address
-        if curve is not None:
-            self._authenticate(curve)
         try:
-            self.zmq.bind(address)
+            function(address)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise OSError(f"{address} is in use: is there a proxy already? Else choose another address") from error
-            raise OSError(f"{address} can't be bound: {error}") from error
+            raise OSError(f"{address} can't be used: {error}") from error
 
     def _authenticate(self, curve: ServerCurve) -> None:
         if not hasattr(curve, "client_public_keys"):
