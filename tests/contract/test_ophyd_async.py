@@ -8,7 +8,6 @@ import bluesky.preprocessors as bpp
 import h5py
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from cases import Collector, content
 from ophyd.sim import SynAxis
 from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
@@ -18,12 +17,7 @@ from bluesky_ext import ImageProcessor, PeakTracker
 
 
 @pytest.fixture
-def RE():
-    return RunEngine({}, call_returns_result=False)
-
-
-@pytest.fixture
-def blob(RE, tmp_path):
+def blob(run_engine, tmp_path):
     with init_devices():
         detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
     return detector
@@ -49,13 +43,13 @@ def fly(detector, events, frames):
     return plan()
 
 
-def test_a_step_scan_is_worked_on_while_its_file_is_written(RE, blob, tmp_path):
+def test_a_step_scan_is_worked_on_while_its_file_is_written(run_engine, blob, tmp_path):
     stage, tracker, sink, rows = ImageProcessor("blob"), PeakTracker("blob", diameter=11), Collector(), Collector()
     stage.subscribe(sink)
     stage.subscribe(tracker)
     tracker.subscribe(rows)
-    RE.subscribe(stage)
-    RE(bp.scan([blob], SynAxis(name="mx", delay=0), 0, 2, 3))
+    run_engine.subscribe(stage)
+    run_engine(bp.scan([blob], SynAxis(name="mx", delay=0), 0, 2, 3))
     derived = content(sink)["events"]["primary"]
     expected = images(tmp_path)
     assert [derived[number]["mx"] for number in (1, 2, 3)] == [0, 1, 2]
@@ -67,10 +61,10 @@ def test_a_step_scan_is_worked_on_while_its_file_is_written(RE, blob, tmp_path):
 
 
 @pytest.mark.parametrize("replayed", [False, True])
-def test_a_step_scan_of_a_detector_alone_keeps_the_uid_and_time_of_its_events(RE, blob, replayed):
+def test_a_step_scan_of_a_detector_alone_keeps_the_uid_and_time_of_its_events(run_engine, blob, replayed):
     raw, sink, rows = Collector(), Collector(), Collector()
     stage, tracker = ImageProcessor("blob"), PeakTracker("blob", diameter=11)
-    RE(bp.count([blob], 3), raw)
+    run_engine(bp.count([blob], 3), raw)
     stage.subscribe(sink)
     tracker.subscribe(rows)
     order = {"stream_resource": 1, "stream_datum": 2, "stop": 3} if replayed else {}
@@ -85,11 +79,11 @@ def test_a_step_scan_of_a_detector_alone_keeps_the_uid_and_time_of_its_events(RE
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_a_fly_scan_has_an_event_for_each_of_its_points(RE, blob, tmp_path, frames):
+def test_a_fly_scan_has_an_event_for_each_of_its_points(run_engine, blob, tmp_path, frames):
     stage, sink = ImageProcessor("blob"), Collector()
     stage.subscribe(sink)
-    RE.subscribe(stage)
-    RE(fly(blob, 4, frames))
+    run_engine.subscribe(stage)
+    run_engine(fly(blob, 4, frames))
     derived = content(sink)["events"]["primary"]
     expected = images(tmp_path)
     expected = expected.reshape(4, frames, *expected.shape[-2:]).mean(axis=1)

@@ -10,7 +10,6 @@ import bluesky.preprocessors as bpp
 import h5py
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from cases import KEY, Collector, feed, frames, raw_run, run_through
 from event_model import DocumentNames, schema_validators
@@ -27,12 +26,7 @@ from bluesky_ext.storage import read as datasets
 
 
 @pytest.fixture
-def RE():
-    return RunEngine({}, call_returns_result=False)
-
-
-@pytest.fixture
-def blob(RE, tmp_path):
+def blob(run_engine, tmp_path):
     with init_devices():
         detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
     return detector
@@ -81,12 +75,14 @@ def checked(docs):
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_a_streamed_frame_that_is_left_alone_is_read_once_and_stays_in_its_file(RE, blob, tmp_path, reads, threads):
+def test_a_streamed_frame_that_is_left_alone_is_read_once_and_stays_in_its_file(
+    run_engine, blob, tmp_path, reads, threads
+):
     raw, sink = Collector(), Collector()
     pool = ThreadPoolExecutor(threads) if threads else None
     stage, behind = mean("blob", executor=pool), mean("blob")
     stage.subscribe(sink)
-    RE(bp.scan([blob], SynAxis(name="mx", delay=0), 0, 2, 3), raw)
+    run_engine(bp.scan([blob], SynAxis(name="mx", delay=0), 0, 2, 3), raw)
     feed(stage, raw)
     assert sorted(reads) == [1, 2, 3]
     start, descriptor, resource, *rest, stop = checked(sink)
@@ -121,9 +117,9 @@ def test_a_streamed_frame_that_is_left_alone_is_read_once_and_stays_in_its_file(
     )
 
 
-def test_a_datum_that_is_left_alone_stays_one(RE, reads):
+def test_a_datum_that_is_left_alone_stays_one(run_engine, reads):
     raw = Collector()
-    RE(bp.scan([hw().img], hw().motor, 0, 2, 3), raw)
+    run_engine(bp.scan([hw().img], hw().motor, 0, 2, 3), raw)
     sink = run_through(mean("img"), raw)
     assert reads == [1, 2, 3]
     assert checked(sink) == ["start", "descriptor", "resource", *["datum", "event"] * 3, "stop"]
@@ -138,9 +134,9 @@ def test_a_datum_that_is_left_alone_stays_one(RE, reads):
     assert here["uid"] != there["uid"]
 
 
-def test_a_resumed_scan_tells_of_each_frame_once(RE, blob):
+def test_a_resumed_scan_tells_of_each_frame_once(run_engine, blob):
     raw, paused = Collector(), []
-    RE.subscribe(raw)
+    run_engine.subscribe(raw)
 
     @bpp.stage_decorator([blob])
     @bpp.run_decorator()
@@ -153,8 +149,8 @@ def test_a_resumed_scan_tells_of_each_frame_once(RE, blob):
                 yield from bps.pause()
 
     with pytest.raises(RunEngineInterrupted):
-        RE(plan())
-    RE.resume()
+        run_engine(plan())
+    run_engine.resume()
     sink = run_through(mean("blob"), raw)
     told = [(doc["seq_nums"]["start"], doc["indices"]["start"]) for doc in sink.named("stream_datum")]
     assert told == [(1, 0), (2, 1), (1, 2), (2, 3), (3, 4)]
@@ -165,17 +161,17 @@ def test_a_resumed_scan_tells_of_each_frame_once(RE, blob):
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["with a motor", "alone"])
-def test_sinks_take_the_derived_run_as_they_take_a_raw_one(RE, blob, tmp_path, alone):
+def test_sinks_take_the_derived_run_as_they_take_a_raw_one(run_engine, blob, tmp_path, alone):
     plugins = pytest.importorskip("bluesky_tiled_plugins")
     raw, sink = Collector(), Collector()
     stage, saved = mean("blob"), open_catalog(tmp_path / "saved")
     recorder, written = Recorder(tmp_path / "recordings"), open_catalog(tmp_path / "written")
     for callback in (sink, recorder, save(saved), plugins.TiledWriter(written, max_array_size=0)):
         stage.subscribe(callback)
-    RE.subscribe(stage)
+    run_engine.subscribe(stage)
     try:
         plan = bp.count([blob], 3) if alone else bp.scan([blob], SynAxis(name="mx", delay=0), 0, 2, 3)
-        RE(plan, raw)
+        run_engine(plan, raw)
         stage.close()
         assert (stage.stats.emitted, stage.stats.failed, stage.stats.subscriber_failures) == (3, 0, 0)
         uid, expected = sink[0][1]["uid"], np.concatenate([images(raw, "blob")[n] for n in (1, 2, 3)])

@@ -10,7 +10,6 @@ import bluesky.preprocessors as bpp
 import matplotlib
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.utils import RunEngineInterrupted
 from cases import CASES, KEY, KINDS, SHAPE, Collector, content, frames, named, run_through, same, unpacked, valid_rows
@@ -34,14 +33,6 @@ class Camera(SynSignal):
         number = round(self.motor.position)
         self.asked.append(number)
         return frames(number, dark=number == 0)
-
-
-@pytest.fixture
-def RE():
-    engine = RunEngine({}, during_task=None, call_returns_result=False)
-    yield engine
-    if engine.state != "idle":
-        engine.halt()
 
 
 @pytest.fixture
@@ -73,23 +64,23 @@ def points(camera, motor, numbers=range(1, 7), *, before=lambda number: iter(())
         yield from bps.trigger_and_read([camera, motor])
 
 
-def attached(RE, case):
+def attached(run_engine, case):
     """A stage behind those that it needs, subscribed to the RunEngine, and its sink."""
     chain = [make() for make in case.upstream] + [case.make()]
     for one, following in itertools.pairwise(chain):
         one.subscribe(following)
     sink = Collector()
     chain[-1].subscribe(sink)
-    RE.unsubscribe(getattr(RE, "token_of_the_last_chain", -1))
-    RE.token_of_the_last_chain = RE.subscribe(chain[0])
+    run_engine.unsubscribe(getattr(run_engine, "token_of_the_last_chain", -1))
+    run_engine.token_of_the_last_chain = run_engine.subscribe(chain[0])
     return chain, sink
 
 
 @every_stage
-def test_a_scan_paused_and_resumed_gives_what_an_unbroken_one_gives(RE, case, camera, motor):
-    chain, sink = attached(RE, case)
+def test_a_scan_paused_and_resumed_gives_what_an_unbroken_one_gives(run_engine, case, camera, motor):
+    chain, sink = attached(run_engine, case)
     raw = Collector()
-    RE.subscribe(raw)
+    run_engine.subscribe(raw)
     pauses = iter([True])
 
     def before(number):
@@ -98,13 +89,13 @@ def test_a_scan_paused_and_resumed_gives_what_an_unbroken_one_gives(RE, case, ca
             yield from bps.pause()
 
     with pytest.raises(RunEngineInterrupted):
-        RE(with_darks(points(camera, motor, before=before), camera))
-    RE.resume()
+        run_engine(with_darks(points(camera, motor, before=before), camera))
+    run_engine.resume()
     numbers = [doc["seq_num"] for name, doc in raw if name == "event" and len(doc["data"]) > 1]
     assert numbers == [1, 2, 1, 2, 3, 4, 5, 6]
     motor.set(0)
-    _, expected = attached(RE, case)
-    RE(with_darks(points(camera, motor), camera))
+    _, expected = attached(run_engine, case)
+    run_engine(with_darks(points(camera, motor), camera))
     rowed = case.is_map and case.make().makes_rows
     said = valid_rows if rowed else lambda docs: content(docs)["events"]
     got, want = (clean(said(docs)) for docs in (sink, expected))
@@ -130,10 +121,10 @@ def clean(said):
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_however_a_run_ends_its_derived_run_ends_alike(RE, case, camera, motor, way):
-    (*_, stage), sink = attached(RE, case)
+def test_however_a_run_ends_its_derived_run_ends_alike(run_engine, case, camera, motor, way):
+    (*_, stage), sink = attached(run_engine, case)
     raw = Collector()
-    RE.subscribe(raw)
+    run_engine.subscribe(raw)
 
     def before(number):
         if number == 4:
@@ -142,9 +133,9 @@ def test_however_a_run_ends_its_derived_run_ends_alike(RE, case, camera, motor, 
             yield from bps.pause()
 
     with pytest.raises(OSError if way == "raise" else RunEngineInterrupted):
-        RE(with_darks(points(camera, motor, before=before), camera))
+        run_engine(with_darks(points(camera, motor, before=before), camera))
     if way != "raise":
-        getattr(RE, way)()
+        getattr(run_engine, way)()
     assert sink.stop["exit_status"] == raw.stop["exit_status"] == {"raise": "fail", "stop": "success"}.get(way, "abort")
     assert sink.stop["reason"] == raw.stop["reason"]
     assert stage.open_runs == []
@@ -153,12 +144,12 @@ def test_however_a_run_ends_its_derived_run_ends_alike(RE, case, camera, motor, 
 
 
 @every_kind
-def test_the_scan_outlives_its_analysis(RE, case, motor, caplog):
+def test_the_scan_outlives_its_analysis(run_engine, case, motor, caplog):
     bad = SynSignal(name=KEY, func=lambda: np.zeros(3))
-    _, sink = attached(RE, case)
+    _, sink = attached(run_engine, case)
     raw = Collector()
-    RE.subscribe(raw)
-    RE(bp.scan([bad], motor, 1, 3, 3))
+    run_engine.subscribe(raw)
+    run_engine(bp.scan([bad], motor, 1, 3, 3))
     assert raw.stop["exit_status"] == "success"
     assert raw.stop["num_events"] == {"primary": 3}
     assert sink.stop["exit_status"] == "success"
@@ -166,14 +157,14 @@ def test_the_scan_outlives_its_analysis(RE, case, motor, caplog):
     assert sink.stop["lost" if case.upstream else "failed"]["primary"] == [1, 2, 3]
 
 
-def test_who_wants_the_scan_to_stop_gets_that(RE, motor):
+def test_who_wants_the_scan_to_stop_gets_that(run_engine, motor):
     bad = SynSignal(name=KEY, func=lambda: np.zeros(3))
     stage = named("ImageProcessor").make(on_error="raise")
-    RE.subscribe(stage)
+    run_engine.subscribe(stage)
     raw = Collector()
-    RE.subscribe(raw)
+    run_engine.subscribe(raw)
     with pytest.raises(ValueError, match="no image"):
-        RE(bp.scan([bad], motor, 1, 3, 3))
+        run_engine(bp.scan([bad], motor, 1, 3, 3))
     assert raw.stop["exit_status"] == "fail"
 
 
@@ -182,41 +173,41 @@ def test_who_wants_the_scan_to_stop_gets_that(RE, motor):
     zip(itertools.cycle([True, False]), KINDS, strict=False),
     ids=lambda value: getattr(value, "name", "before" if value else "after"),
 )
-def test_best_effort_callback_follows_a_derived_run(RE, case, camera, motor, first, capsys):
+def test_best_effort_callback_follows_a_derived_run(run_engine, case, camera, motor, first, capsys):
     import matplotlib.pyplot as plt
 
     best = BestEffortCallback()
     seen = BestEffortCallback()
     if first:
-        RE.subscribe(best)
-    (*_, stage), _ = attached(RE, case)
+        run_engine.subscribe(best)
+    (*_, stage), _ = attached(run_engine, case)
     stage.subscribe(seen)
     if not first:
-        RE.subscribe(best)
+        run_engine.subscribe(best)
     stage.on_error = "raise"
-    RE(with_darks(points(camera, motor), camera))
+    run_engine(with_darks(points(camera, motor), camera))
     plt.close("all")
     assert stage.stats.subscriber_failures == 0
 
 
-def test_a_chain_says_its_whole_history(RE, camera, motor):
+def test_a_chain_says_its_whole_history(run_engine, camera, motor):
     first, second = named("ImageProcessor").make(), named("PeakTracker").make()
     sink = Collector()
     first.subscribe(second)
     second.subscribe(sink)
-    RE.subscribe(first)
+    run_engine.subscribe(first)
     raw = Collector()
-    RE.subscribe(raw)
-    RE(bp.scan([camera], motor, 1, 3, 3))
+    run_engine.subscribe(raw)
+    run_engine(bp.scan([camera], motor, 1, 3, 3))
     (start,) = sink.named("start")
     assert start["original_run_uid"] == raw.named("start")[0]["uid"]
     assert [step["stage"] for step in start["analysis"]["upstream"]] == ["ImageProcessor"]
     assert [doc["data"]["frame"] for name, doc in unpacked(sink) if name == "event" and "y" in doc["data"]]
 
 
-def test_the_dark_used_is_recorded(RE, camera, motor):
+def test_the_dark_used_is_recorded(run_engine, camera, motor):
     case = next(case for case in CASES if case.name == "ImageProcessor-dark")
-    _, sink = attached(RE, case)
+    _, sink = attached(run_engine, case)
 
     def plan():
         yield from points(camera, motor, [1])
@@ -224,7 +215,7 @@ def test_the_dark_used_is_recorded(RE, camera, motor):
         yield from bps.trigger_and_read([camera], name="dark")
         yield from points(camera, motor, [2])
 
-    RE(with_darks(plan(), camera))
+    run_engine(with_darks(plan(), camera))
     events = content(sink)["events"]["primary"]
     assert [events[number][f"{KEY}_dark"] for number in (1, 2)] == [1, 2]
     expected = np.clip(frames(1).mean(0) - frames(0, dark=True).mean(0), 0, None)
@@ -232,10 +223,10 @@ def test_the_dark_used_is_recorded(RE, camera, motor):
     assert events[1][KEY].shape == SHAPE
 
 
-def test_a_subtrahend_is_stored_once_a_run_and_named_by_its_hash(RE, camera, motor):
+def test_a_subtrahend_is_stored_once_a_run_and_named_by_its_hash(run_engine, camera, motor):
     case = next(case for case in CASES if case.name == "ImageProcessor-array")
-    _, sink = attached(RE, case)
-    RE(bp.scan([camera], motor, 1, 3, 3))
+    _, sink = attached(run_engine, case)
+    run_engine(bp.scan([camera], motor, 1, 3, 3))
     (start,) = sink.named("start")
     sha256 = start["analysis"]["sha256"]["subtrahend"]
     assert start["analysis"]["parameters"]["subtrahend"] == {"sha256": sha256, "shape": [64, 64], "dtype": "<f8"}

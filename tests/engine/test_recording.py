@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.callbacks.json_writer import JSONLinesWriter, JSONWriter
 from bluesky.plans import count, scan
@@ -54,11 +53,6 @@ def assert_holds(recording: Recording | Path, documents: list) -> None:
     assert [name for name, _ in read] == [name for name, _ in documents]
     for (_, one), (_, other) in zip(read, documents, strict=True):
         assert_same(one, other)
-
-
-@pytest.fixture
-def run_engine() -> RunEngine:
-    return RunEngine(call_returns_result=False)
 
 
 def camera(shape: tuple[int, int] = (64, 128)) -> SynSignal:

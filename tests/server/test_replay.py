@@ -28,14 +28,9 @@ from bluesky_ext.storage import as_sink
 from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 
 
-@pytest.fixture
-def RE() -> RunEngine:
-    return RunEngine(call_returns_result=False)
-
-
-def documents_of(RE: RunEngine, plan) -> list:
+def documents_of(run_engine: RunEngine, plan) -> list:
     docs: list = []
-    RE(plan, lambda name, doc: docs.append((name, doc)))
+    run_engine(plan, lambda name, doc: docs.append((name, doc)))
     return docs
 
 
@@ -66,16 +61,16 @@ def streamed(path: Path, n: int = 4) -> tuple[list, np.ndarray]:
     return [*docs, ("stream_datum", datum), ("stop", run.compose_stop())], frames
 
 
-def test_documents_come_in_order_and_as_they_are(RE):
-    docs = documents_of(RE, count([det], 3))
+def test_documents_come_in_order_and_as_they_are(run_engine):
+    docs = documents_of(run_engine, count([det], 3))
     before, got = copy.deepcopy(docs), []
     assert replay(docs, got, lambda name, doc: None) == [docs[0][1]["uid"]]
     assert got == before == docs
 
 
-def test_images_behind_datum_documents_are_put_into_their_events(RE, tmp_path):
+def test_images_behind_datum_documents_are_put_into_their_events(run_engine, tmp_path):
     camera = hw(str(tmp_path)).img
-    docs = documents_of(RE, count([camera], 2))
+    docs = documents_of(run_engine, count([camera], 2))
     assert "resource" in dict(docs)  # ophyd's simulated camera writes files
     got: list = []
     replay(docs, got)
@@ -190,18 +185,18 @@ def test_interleaved_runs_keep_their_images(tmp_path):
         np.testing.assert_array_equal(images, ours + more)
 
 
-def test_tables_pass_as_the_pages_that_they_are(RE):
+def test_tables_pass_as_the_pages_that_they_are(run_engine):
     b = beamline(seed=1, shape=(128, 128), n_grains=2)
     tracker, peaks = PeakTracker("dexela_image", 11), []
     tracker.subscribe(lambda name, doc: peaks.append((name, doc)))
-    RE(count([b.detector]), tracker)
+    run_engine(count([b.detector]), tracker)
     got: list = []
     replay(peaks, got)
     assert "event_page" in dict(peaks)
     assert got == peaks
 
 
-def test_a_replayed_run_gives_what_the_live_run_gave(RE, tmp_path):
+def test_a_replayed_run_gives_what_the_live_run_gave(run_engine, tmp_path):
     b = beamline(seed=1, shape=(128, 128), n_grains=2, directory=tmp_path / "images")
     results = []
     with Recorder(tmp_path / "recordings") as recorder:
@@ -212,8 +207,8 @@ def test_a_replayed_run_gives_what_the_live_run_gave(RE, tmp_path):
             tracker.subscribe(lambda name, doc, stops=stops: stops.append(doc), "stop")
             if run == "live":
                 plan = grid_scan([b.detector], b.y, -1, 1, 2, b.x, -1, 1, 3)
-                RE.subscribe(recorder)
-                RE(plan, processor)
+                run_engine.subscribe(recorder)
+                run_engine(plan, processor)
             else:
                 replay(tmp_path / "recordings", processor)
             results.append([(stop["sha256"], stop["num_events"]) for stop in stops])
@@ -221,8 +216,8 @@ def test_a_replayed_run_gives_what_the_live_run_gave(RE, tmp_path):
     assert results[0][0][1]["primary"] > 6
 
 
-def test_what_a_callback_raises_ends_the_replay(RE):
-    docs = documents_of(RE, count([det], 3))
+def test_what_a_callback_raises_ends_the_replay(run_engine):
+    docs = documents_of(run_engine, count([det], 3))
 
     def refuse(name, doc):
         if name == "event":
@@ -254,8 +249,8 @@ def test_a_speed_that_is_none_is_refused(speed):
         replay([], speed=speed)
 
 
-def test_the_number_of_events_to_come_is_that_of_the_stop(RE, tmp_path):
-    docs = documents_of(RE, count([det], 3))
+def test_the_number_of_events_to_come_is_that_of_the_stop(run_engine, tmp_path):
+    docs = documents_of(run_engine, count([det], 3))
     with Recorder(tmp_path) as recorder:
         replay(docs, recorder)
     from bluesky_ext import Recording
@@ -267,24 +262,24 @@ def test_the_number_of_events_to_come_is_that_of_the_stop(RE, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # databroker 1.2 has some
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_runs_of_a_v1_broker(RE, tmp_path):
+def test_runs_of_a_v1_broker(run_engine, tmp_path):
     databroker = pytest.importorskip("databroker")
     if databroker.__version__ >= "2":
         pytest.skip("databroker 2 has no registry of handlers")
     broker = databroker.Broker.named("temp")
     broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
-    RE.subscribe(broker.insert)
-    (uid,) = RE(count([hw(str(tmp_path)).img], 2))
+    run_engine.subscribe(broker.insert)
+    (uid,) = run_engine(count([hw(str(tmp_path)).img], 2))
     got: list = []
     assert replay(broker[uid], got) == [uid]
     images = [doc["data"]["img"] for name, doc in got if name == "event"]
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
 
 
-def test_a_camera_that_has_its_images_in_its_events_is_left_alone(RE):
+def test_a_camera_that_has_its_images_in_its_events_is_left_alone(run_engine):
     rng = np.random.default_rng(0)
     camera = SynSignal(func=lambda: rng.poisson(100, (4, 5)).astype(np.uint16), name="camera")
-    docs = documents_of(RE, count([camera], 2))
+    docs = documents_of(run_engine, count([camera], 2))
     got: list = []
     replay(docs, got)
     for (name, doc), (_, raw) in zip(got, docs, strict=True):
@@ -292,12 +287,12 @@ def test_a_camera_that_has_its_images_in_its_events_is_left_alone(RE):
             assert doc["data"]["camera"] is raw["data"]["camera"]
 
 
-def test_a_bar_shows_documents_events_and_the_time_left(RE, monkeypatch):
+def test_a_bar_shows_documents_events_and_the_time_left(run_engine, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
-    docs = documents_of(RE, count([det], 3))
+    docs = documents_of(run_engine, count([det], 3))
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     replay(docs, lambda name, doc: None, progress="run 1")
     last = terminal.getvalue().split("\r")[-1]
@@ -308,8 +303,8 @@ def test_a_bar_shows_documents_events_and_the_time_left(RE, monkeypatch):
     assert "documents=6" in last
 
 
-def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(RE, tmp_path, caplog):
-    docs = documents_of(RE, count([det], 3))
+def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(run_engine, tmp_path, caplog):
+    docs = documents_of(run_engine, count([det], 3))
     replay(docs[:-1], tmp_path)  # no stop: what ends it is that the recorder is closed
     assert "has no stop, and the recorder was closed" in caplog.text
     replay(docs[:-1], mine := Recorder(tmp_path / "mine"))
@@ -317,13 +312,13 @@ def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(RE, tmp_path, caplog
     mine.close()
 
 
-def test_a_run_of_a_catalogue(RE, tmp_path):
+def test_a_run_of_a_catalogue(run_engine, tmp_path):
     pytest.importorskip("tiled.server.app")
     from bluesky_ext.storage import close_catalog, open_catalog
 
     rng = np.random.default_rng(0)
     camera = SynSignal(func=lambda: rng.poisson(100, (40, 50)).astype(np.uint16), name="camera")
-    docs, got = documents_of(RE, count([camera], 2)), []
+    docs, got = documents_of(run_engine, count([camera], 2)), []
     catalog = open_catalog(tmp_path / "catalog")
     try:
         replay(docs, catalog)
@@ -350,8 +345,8 @@ def test_runs_that_never_stop_do_not_pile_up(tmp_path):
     assert "image of event 1" in filling.failures[0]
 
 
-def test_a_source_that_lacks_events_is_warned_of(RE, tmp_path, caplog):
-    docs = documents_of(RE, count([det], 3))
+def test_a_source_that_lacks_events_is_warned_of(run_engine, tmp_path, caplog):
+    docs = documents_of(run_engine, count([det], 3))
     replay(docs, lambda name, doc: None)
     replay([*docs[:3], docs[2], *docs[3:]], lambda name, doc: None)  # after a pause, an event comes again
     replay(streamed(tmp_path / "frames.h5")[0], lambda name, doc: None)
@@ -365,14 +360,14 @@ def test_a_source_that_lacks_events_is_warned_of(RE, tmp_path, caplog):
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_loop_with_a_filler(RE, tmp_path):
+def test_the_loop_with_a_filler(run_engine, tmp_path):
     databroker = pytest.importorskip("databroker")
     if databroker.__version__ >= "2":
         pytest.skip("databroker 2 has no registry of handlers")
     broker = databroker.Broker.named("temp")
     broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
-    RE.subscribe(broker.insert)
-    RE(count([hw(str(tmp_path)).img], 2))
+    run_engine.subscribe(broker.insert)
+    run_engine(count([hw(str(tmp_path)).img], 2))
     got, over = [], threading.Event()
 
     def callback(name, doc):
