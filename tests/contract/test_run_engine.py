@@ -170,7 +170,7 @@ def test_who_wants_the_scan_to_stop_gets_that(run_engine, motor):
 
 @pytest.mark.parametrize(
     ("first", "case"),
-    zip(itertools.cycle([True, False]), KINDS, strict=False),
+    list(zip(itertools.cycle([True, False]), KINDS, strict=False)),
     ids=lambda value: getattr(value, "name", "before" if value else "after"),
 )
 def test_best_effort_callback_follows_a_derived_run(run_engine, case, camera, motor, first, capsys):
