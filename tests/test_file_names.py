@@ -90,7 +90,8 @@ def exported(docs: Docs, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [recorded, mapped, mapped_by_windows, exported])
-@pytest.mark.parametrize("uid", HOSTILE, ids=[ascii(uid)[:12] for uid in HOSTILE])
+# Without lone surrogates, which are in the log then, that pytest's own processes can't tell each other.
+@pytest.mark.parametrize("uid", [uid for uid in HOSTILE if uid != "\udc80\ud800"], ids=lambda uid: ascii(uid)[:12])
 def test_whatever_a_run_is_called_it_is_written_in_its_directory(scan, write, uid, tmp_path) -> None:
     directory = tmp_path / "over" / "there"
     directory.mkdir(parents=True)

@@ -351,13 +351,12 @@ def test_a_second_start_and_stop_change_nothing(case, caplog):
 
 @every_kind_of_map
 def test_a_run_that_cannot_begin_fails_its_events_and_ends(case, caplog):
-    class Unwilling:
-        def open(self, kernel):
-            raise ValueError("no workers today")
+    def unwilling():
+        raise ValueError("no workers today")
 
-    stage = case.make(executor=Unwilling())
+    stage = case.make(executor=unwilling)
     stop = run_through(stage, case.given(raw_run())).stop
-    assert stop["incomplete"] == "ValueError: no workers today"
+    assert stop["incomplete"] == "RuntimeError: the executor can't be made: ValueError: no workers today"
     assert stop["failed"]["primary"] == list(range(1, N_EVENTS + 1))
     assert "no workers today" in caplog.text
     assert stage.open_runs == []

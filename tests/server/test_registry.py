@@ -82,7 +82,9 @@ def test_a_pipeline_of_a_module_at_hand(module, tmp_path):
 def test_what_a_plain_stage_makes_goes_to_the_sinks(module):
     got: list = []
     stage = registry.build(f"{module}:stage", None, Site(sinks=(got,)))
+    key = {"source": "sim", "dtype": "array", "shape": [2, 2]}
     stage("start", {"uid": "a", "time": 0.0})
+    stage("descriptor", {"uid": "d", "run_start": "a", "time": 0.5, "name": "primary", "data_keys": {"camera": key}})
     stage("stop", {"uid": "b", "run_start": "a", "time": 1.0, "exit_status": "success"})
     assert [name for name, _ in got] == ["start", "stop"]
 
