@@ -46,7 +46,7 @@ def filled(
 
 
 def joined(documents: Iterable[Pair], filling: Filling) -> Iterator[Pair]:
-    """Yield what `filled` does, but with references to the images, which ``filling`` reads; it raises the same."""
+    """Yield what `filled` does, with references instead of images: ``filling.read`` reads them. It raises the same."""
     for pair in documents:
         yield from filling.join(*pair)
     yield from filling.rest()

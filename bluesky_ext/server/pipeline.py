@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from bluesky_ext.engine import Lanes
 from bluesky_ext.storage import as_sink
 
-#: What a pipeline is given and gives: a stage, or any other callback of Bluesky's.
+#: What `Pipeline.build` returns: a stage, or any other callback of Bluesky's.
 Callback = Callable[[str, Any], object]
 
 

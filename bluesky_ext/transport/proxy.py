@@ -45,7 +45,7 @@ class Passed:
 
 
 class Proxy:
-    """Passes on documents from publishers to dispatchers, ours and Bluesky's, and to publishers who listens.
+    """Passes on documents from publishers to dispatchers, ours and Bluesky's, and tells publishers of their listeners.
 
     Run it with `start`, which returns when it is stopped, or in a ``with`` block, in a thread of its own.
 

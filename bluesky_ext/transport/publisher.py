@@ -258,7 +258,7 @@ class Publisher:
         return f"{self.address}: nobody listens to prefix {self._prefix!r}{rest}"
 
     def _hear(self) -> None:
-        """Take note of who came and went, and of what that broke."""
+        """Take note of listeners that came and went, and of runs that are broken since they went."""
         self._sender.hear()
         listened, breaks, stalls = self._heard
         self._heard = self._sender.listens, self._sender.breaks, self._sender.stalls

@@ -232,7 +232,7 @@ class Receiver(threading.Thread):
             log.info("listening at %s", self._address)
 
     def _probe(self, on: bool) -> None:
-        """Subscribe to whatever there is, so that one sees what a wrong prefix keeps away, or no more."""
+        """Begin or end to take documents of any prefix, to say so if the wrong one was asked for."""
         self._probing = on
         self._others_since = float("inf")
         for topic in PROBES:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["REFUSED", "SLICE", "Socket", "poller"]
 
 SLICE = 0.1  # s, after which a wait is interrupted to look around
-_GRACE = 0.5  # s, for which 0MQ tries to send for longer than is waited for it, so that one knows which it was
+_GRACE = 0.5  # s, for which 0MQ goes on sending after the wait for it is over: then the wait tells how it ended
 
 REFUSED = {
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,

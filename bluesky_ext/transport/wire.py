@@ -31,7 +31,8 @@ NAMES = {name.name.encode(): name.name for name in DocumentNames}
 """The names of documents, as they are on the wire."""
 
 MARK = b"\0bluesky-ext "
-"""Subscriptions that begin so are no wish for documents, of which none has such a prefix: they say who subscribes."""
+"""Subscriptions that begin so ask for no documents (none has such a prefix): they say who subscribes. Our proxy keeps
+them to itself; it passes on those that begin with ``\\0bluesky-ext-``, such as `STALLED`."""
 
 PROXY = MARK + b"proxy"
 """What our proxy subscribes to, so that a publisher knows that its other subscriptions are those of listeners."""
@@ -55,7 +56,7 @@ STALLED = b"\0bluesky-ext-stalled"
 """What our proxies subscribe to for a moment, when they go on without a listener that took nothing."""
 
 PASSING = b"\0bluesky-ext-passing"
-"""The same every second while documents come, so that a publisher that waits knows that they go on."""
+"""What our proxies subscribe to every second while documents come: a publisher that waits knows that they go on."""
 
 ALL = b"\0bluesky-ext-all"
 """What a listener of ours subscribes to with the `PROBES` if it wants documents of all prefixes. (With a subscription

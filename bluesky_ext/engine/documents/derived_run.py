@@ -28,7 +28,7 @@ class _Stream:
         self.name = name
         self._ragged = ragged
         self.received = Intervals()
-        # The uid of each, by what it is made from and says; the input's is kept, so that its id stays its own.
+        # Uids by (id of the input's descriptor, data keys). The input's is kept too: else its id could be used again.
         self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
         self.uid = ""
         #: What the present descriptor is for: the input's descriptor, keys, changed keys and types.

@@ -120,7 +120,7 @@ class OpenRuns(Generic[R]):
 
     There are never more than ``max_open_runs``: the one that was heard of least recently makes room for another. One
     that was silent for ``stale_after`` seconds is closed, also when no document ever comes again: by the clock of the
-    process, in a thread of its own. So who calls holds the ``lock`` meanwhile.
+    process, in a thread of its own. So the caller of any method holds the ``lock``.
 
     Parameters
     ----------

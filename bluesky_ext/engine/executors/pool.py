@@ -72,7 +72,7 @@ class Pool:
         return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in names
 
     def lack(self) -> str:
-        """Why no answer can come from the executor any more; empty if one can."""
+        """Why the executor can't answer any more; an empty string if it can."""
         try:
             if self._is_there is not None:
                 return "" if self._is_there() else "its worker is gone"

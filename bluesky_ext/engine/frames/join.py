@@ -31,7 +31,7 @@ class Missing(NamedTuple):
 
 
 class _NotYet(Exception):  # noqa: N818 - nothing is wrong
-    """Why a frame cannot be named yet, and the datum id or resource uid that would change it, if one would."""
+    """Arguments: why a frame can't be named yet, and the datum id or resource uid that it waits for, or None."""
 
 
 class Joiner:

@@ -61,7 +61,7 @@ class Composed(Map):
         return [one.begin(start) for one in self.maps]
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
-        """What each map has to say; of itself it says it under the name of all of them, and its own before each key."""
+        """Add the configuration of each map, under the name of the composed one; each key begins with its own name."""
         configuration = descriptor.setdefault("configuration", {})
         for one, its_state in zip(self.maps, state, strict=True):
             others = configuration.pop(one.name, None)

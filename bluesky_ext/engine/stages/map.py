@@ -123,7 +123,7 @@ class Map(Stage):
         return not self.makes_rows
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
-        """Add to the configuration of a descriptor what the events of the derived run owe to the state of the run."""
+        """Add to the configuration of a descriptor what the derived events depend on, such as the masks of the run."""
 
     def inputs(self, state: Any, stream: str, event: Mapping[str, Any]) -> tuple:
         """What the kernel is given beside the event; called in the order of events, before any of them is worked on.

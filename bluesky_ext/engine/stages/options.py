@@ -1,4 +1,4 @@
-"""The options of a stage, apart from the keywords of its analysis."""
+"""Options of a stage (``on_error`` and so on), separated from the keywords of its analysis."""
 
 from __future__ import annotations
 

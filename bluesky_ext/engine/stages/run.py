@@ -90,7 +90,7 @@ class StageRun(OpenRun):
     held: Held = field(default_factory=Held, init=False)
 
     def begin(self) -> None:
-        """Begin the derived run, since this one is the stage's business; what has come of it is made up for."""
+        """Begin the derived run; descriptors and events that came before are worked on now."""
         stage = self.stage
         try:
             self.derived = stage.derive(self.start)

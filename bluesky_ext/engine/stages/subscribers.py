@@ -69,9 +69,9 @@ class Subscribers:
         return failures
 
     def emit(self, name: str, doc: dict[str, Any]) -> None:
-        """Call all whom a document concerns, also when one of them fails.
+        """Call the subscribers to documents of this kind, all of them also when one fails.
 
-        Who subscribes or unsubscribes meanwhile does so from the next document on.
+        What is subscribed or unsubscribed meanwhile is so from the next document on.
         """
         if name == "event":
             self._stats.emitted += 1
