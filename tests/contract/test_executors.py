@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
 from multiprocessing import get_context
 
 import numpy as np
@@ -15,14 +14,7 @@ from kernels import Counting, Loaded, die_at_three, die_once, minus
 
 from bluesky_ext.engine import Lanes, Map
 
-EXECUTORS = {
-    "threads": lambda request: ThreadPoolExecutor(2),
-    "processes": lambda request: ProcessPoolExecutor(2, mp_context=get_context("spawn")),
-    "dask": lambda request: request.getfixturevalue("dask_client").get_executor(pure=False),
-    "lanes-threads": lambda request: Lanes.threads(2),
-    "lanes-processes": lambda request: Lanes.processes(2),
-    "lanes-dask": lambda request: Lanes.dask(request.getfixturevalue("dask_client")),
-}
+EXECUTORS = ["threads", "processes", "dask", "lanes_threads", "lanes_processes", "lanes_dask"]
 # Every map goes to processes, and one of each kind (an array, a sparse one, rows of two in one task) everywhere.
 KINDS = [named("ImageProcessor-dark"), named("Sparsifier"), named("compose")]
 every_map_somewhere = pytest.mark.parametrize(
@@ -49,22 +41,43 @@ def dask_client():
 
 
 @pytest.fixture(scope="module")
-def executor_of(request):
-    """The executor of a kind, made when a test first wants it."""
-    with ExitStack() as stack:
-        made = {}
+def threads():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
 
-        def of(kind):
-            if kind not in made:
-                made[kind] = stack.enter_context(EXECUTORS[kind](request))
-            return made[kind]
 
-        yield of
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def dask(dask_client):
+    return dask_client.get_executor(pure=False)
+
+
+@pytest.fixture(scope="module")
+def lanes_threads():
+    with Lanes.threads(2) as lanes:
+        yield lanes
+
+
+@pytest.fixture(scope="module")
+def lanes_processes():
+    with Lanes.processes(2) as lanes:
+        yield lanes
+
+
+@pytest.fixture(scope="module")
+def lanes_dask(dask_client):
+    with Lanes.dask(dask_client) as lanes:
+        yield lanes
 
 
 @pytest.fixture(params=EXECUTORS)
-def executor(request, executor_of):
-    return executor_of(request.param)
+def executor(request):
+    return request.getfixturevalue(request.param)
 
 
 def big_frames(number):
