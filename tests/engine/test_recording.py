@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -394,6 +395,17 @@ def test_runs_that_never_stop_are_bounded(tmp_path, caplog) -> None:
     assert recorder.orphans == 1
 
 
+def test_a_silent_run_is_closed_also_when_nothing_else_comes(tmp_path) -> None:
+    documents = run_documents("silent")
+    with Recorder(tmp_path, stale_after=0.1) as recorder:
+        recorder(*documents[0])
+        while not recorder.stats.incomplete:
+            time.sleep(0.01)  # the clock closes it; the test has a time limit
+        recorder(*documents[1])
+    assert recorder.orphans == 1
+    assert_holds(tmp_path / "silent.bsrec", documents[:1])
+
+
 def test_documents_from_several_threads_stay_whole(tmp_path, monkeypatch) -> None:
     # The system may write a part only, and another thread may run after each part.
     monkeypatch.setattr(os, "writev", lambda fd, pieces: os.write(fd, bytes(pieces[0])[:20]))
@@ -714,8 +726,8 @@ def test_damaged_json_is_an_error_that_names_the_place(tmp_path) -> None:
 
 
 def test_recordings_of_a_directory_are_found_in_order_of_time(tmp_path, caplog) -> None:
-    for uid, time in (("a", 30.0), ("b", 10.0), ("c", 20.0)):
-        record(tmp_path, run_documents(uid, time=time))
+    for uid, when in (("a", 30.0), ("b", 10.0), ("c", 20.0)):
+        record(tmp_path, run_documents(uid, time=when))
     (tmp_path / "d.jsonl").write_text('["start", {"uid": "d", "time": 15.0}]\n')
     (tmp_path / "settings.json").write_text('{"threshold": 3}')
     (tmp_path / "notes.txt").write_text("nothing")

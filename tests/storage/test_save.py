@@ -253,6 +253,17 @@ def test_runs_that_never_stop_are_bounded(embedded, tmp_path, caplog) -> None:
     assert list(Recording(orphans)) == [runs[0][2]]
 
 
+def test_a_silent_run_is_ended_also_when_nothing_else_comes(embedded, tmp_path) -> None:
+    docs = run_of([{"x": float(n)} for n in range(3)], stop=False)
+    with save(embedded, backup=tmp_path, stale_after=0.5) as sink:
+        feed(sink, docs)
+        while [*tmp_path.iterdir()]:
+            time.sleep(0.01)  # its thread deletes the backup in the end; the test has a time limit
+        assert sink.stats.incomplete == 1
+    assert embedded[uid_of(docs)].metadata["incomplete"].startswith("no document came for 0.5 s")
+    assert_same(docs, list(documents(embedded[uid_of(docs)])))
+
+
 def test_events_are_in_the_catalogue_while_the_run_is_open(catalog, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64))} for n in range(3)])
     with save(catalog, backup=tmp_path) as sink:
