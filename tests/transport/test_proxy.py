@@ -11,7 +11,7 @@ import zmq
 
 from bluesky_ext.transport import Proxy, Publisher
 
-IMAGE = np.zeros(100_000, np.uint16)
+IMAGE = np.zeros(200_000, np.uint16)  # 60 of them are more than the operating system takes
 
 
 @pytest.fixture
