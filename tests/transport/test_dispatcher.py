@@ -111,8 +111,9 @@ def test_a_callback_that_raises_keeps_nothing_from_the_others(proxy, raw, listen
 
 
 def test_two_publishers_of_different_prefixes_do_not_meet(proxy, listen, run_of) -> None:
-    heard = {prefix: listen(proxy.out_address, prefix=prefix).heard for prefix in (b"raw", b"an")}
-    everything = listen(proxy.out_address).heard
+    listeners = {prefix: listen(proxy.out_address, prefix=prefix) for prefix in (b"raw", b"an", b"")}
+    for listener in listeners.values():  # a publisher waits for the first of them only
+        assert listener.dispatcher.listening.wait(60)
     publishers = [Publisher(proxy.in_address, prefix=prefix, block=True, wait=60.0) for prefix in (b"raw", b"an")]
     for documents in zip(run_of("one"), run_of("two"), strict=True):
         for publisher, (name, doc) in zip(publishers, documents, strict=True):
@@ -120,10 +121,10 @@ def test_two_publishers_of_different_prefixes_do_not_meet(proxy, listen, run_of)
     for publisher in publishers:
         publisher.close()
     for prefix, uid in ((b"raw", "one"), (b"an", "two")):
-        documents = heard[prefix].wait()
+        documents = listeners[prefix].heard.wait()
         assert documents[0][1]["uid"] == documents[-1][1]["run_start"] == uid
         assert len(documents) == 6
-    everything.wait(lambda names: len(names) == 12)
+    listeners[b""].heard.wait(lambda names: len(names) == 12)
 
 
 def test_it_lives_through_thousands_of_malformed_frames(listening, raw, run_of, caplog) -> None:
