@@ -817,23 +817,19 @@ def in_a_fork(target: Callable[[Any, Any], None], argument: Any) -> Any:
 
 
 needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system has no fork")
-fresh = pytest.mark.skipif("FRESH_PROCESS" not in os.environ, reason="run by test_forked_workers")
 
 
 @needs_fork
-def test_forked_workers() -> None:
+@pytest.mark.parametrize("what", ["does_not_inherit_handlers_in_use", "has_its_own_patience"])
+def test_a_forked_worker(what: str) -> None:
     """In a process without threads of other tests, whose locks a fork would inherit."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "a_forked_worker"]
-    environment = {**os.environ, "FRESH_PROCESS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=55, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    script = "import runpy, sys; runpy.run_path(sys.argv[1])[sys.argv[2]]()"
+    command = [sys.executable, "-c", script, __file__, what]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-@needs_fork
-@fresh
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_worker_does_not_inherit_handlers_in_use() -> None:
+def does_not_inherit_handlers_in_use() -> None:
     frame = datum_frame(Busy, uid="busy")
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(frame.read)
@@ -845,10 +841,7 @@ def test_a_forked_worker_does_not_inherit_handlers_in_use() -> None:
         reading.result(30)
 
 
-@needs_fork
-@fresh
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_worker_has_its_own_patience() -> None:
+def has_its_own_patience() -> None:
     Late.reset()
     frame = datum_frame(Late, uid="forked")
     with pytest.raises(FrameNotAvailable):
