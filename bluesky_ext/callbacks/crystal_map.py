@@ -17,7 +17,7 @@ from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun, Reduce, frames_of, split_options
+from bluesky_ext.engine import DerivedRun, Reduce, frames_of
 from bluesky_ext.peaks import LiveMaps, StreamLinker, crystal_maps, scan_indices, warm_up_live_maps
 
 PARTICLE = "particle"
@@ -115,7 +115,7 @@ class CrystalMap(TrackReduce):
         t_column: str = "frame",
         **link_kwargs: Any,
     ) -> None:
-        options, link_kwargs = split_options(Reduce, link_kwargs)
+        options, link_kwargs = Reduce.split_options(link_kwargs)
         if max_maps < 1:
             raise ValueError(f"max_maps={max_maps!r}: give a number of maps above 0")
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}

@@ -18,7 +18,7 @@ from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.engine import DerivedRun, Reduce, image_of, split_options
+from bluesky_ext.engine import DerivedRun, Reduce, image_of
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
@@ -134,7 +134,7 @@ class CrystalMapper(Reduce):
         **locate_kwargs: Any,
     ) -> None:
         # A few images once a run, not one for each event: their hash is worth its time.
-        options, locate_kwargs = split_options(Reduce, {"hash_images": True, **locate_kwargs})
+        options, locate_kwargs = Reduce.split_options({"hash_images": True, **locate_kwargs})
         if isinstance(windows, CrystalMapper):
             windows = windows.windows
             if windows is None:

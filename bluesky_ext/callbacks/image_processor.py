@@ -118,7 +118,7 @@ class ImageProcessor(MaskedMap):
         if given is not None:
             parameters["mask"] = given.parameters
             warm_up_masking(("float64",))
-        self.n_inputs = 0 if self._dark_stream is None else 2
+        self.has_inputs = self._dark_stream is not None
         super().__init__(
             _Process(data_key, None if background is None else np.asarray(background, float), known_mask(given)),
             given=given,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Map, Rows, image_of, split_options
+from bluesky_ext.engine import Map, Rows, image_of
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.selection import SelectedMasks
@@ -78,7 +78,7 @@ class PeakTracker(MaskedMap):
         registry: Any = None,
         **locate_kwargs: Any,
     ) -> None:
-        options, locate_kwargs = split_options(Map, locate_kwargs)
+        options, locate_kwargs = Map.split_options(locate_kwargs)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else SelectedMasks(mask, registry)
         warm_up_images()

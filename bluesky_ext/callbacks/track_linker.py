@@ -10,7 +10,7 @@ from event_model import unpack_event_page
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun, Reduce, split_options
+from bluesky_ext.engine import DerivedRun, Reduce
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
 from bluesky_ext.storage import as_source
@@ -56,7 +56,7 @@ class TrackLinker(TrackReduce):
         t_column: str = "frame",
         **link_kwargs: Any,
     ) -> None:
-        options, link_kwargs = split_options(Reduce, link_kwargs)
+        options, link_kwargs = Reduce.split_options(link_kwargs)
         self._db = db
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
         StreamLinker(**link)  # refuses a bad keyword now, not at the first frame

@@ -11,7 +11,6 @@ from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.engine.stages.compose import Composed, compose
 from bluesky_ext.engine.stages.map import Map, Rows, frames_of
-from bluesky_ext.engine.stages.options import split_options
 from bluesky_ext.engine.stages.reduce import Reduce
 from bluesky_ext.engine.stages.stage import Stage
 
@@ -21,7 +20,6 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "Reduce",
     "Rows",
     "Stage",
-    "split_options",
     # making one map of several, and where it works
     "Composed",
     "Lanes",

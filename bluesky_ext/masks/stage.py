@@ -38,7 +38,7 @@ class MaskedMap(Map):
 
     def __init__(self, kernel: Kernel, *, given: SelectedMasks | None, **options: Any) -> None:
         self._given = given
-        self.n_inputs += self._looks_up
+        self.has_inputs = self.has_inputs or self._looks_up
         super().__init__(kernel, **options)
 
     @property

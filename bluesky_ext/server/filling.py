@@ -146,7 +146,7 @@ class Filling:
 
     def rest(self) -> list[Pair]:
         """Return what `finish` does, with references to their images."""
-        self._runs.close_stale(0.0, "the source ended before its stop document")
+        self._runs.close_all("the source ended before its stop document")
         rest, self._rest = self._rest, []
         return rest
 

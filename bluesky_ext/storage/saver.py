@@ -178,7 +178,7 @@ class Saver:
         It does not close the catalogue; calls after it begin anew.
         """
         self._check_process()
-        self._runs.close_stale(0.0, "the sink was closed before the stop")
+        self._runs.close_all("the sink was closed before the stop")
         until = time.monotonic() + self._timeout
         while self._ending:
             self._ending.pop().wait(max(0.0, until - time.monotonic()))

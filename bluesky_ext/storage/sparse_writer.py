@@ -182,7 +182,7 @@ class SparseWriter:
 
     def close(self) -> None:
         """Write the runs that failed before, and those without a stop, with ``exit_status`` "incomplete"."""
-        self._runs.close_stale(0.0, "the writer was closed before the stop")
+        self._runs.close_all("the writer was closed before the stop")
         self._write()
 
     def __enter__(self) -> SparseWriter:

@@ -440,7 +440,7 @@ def test_a_kernel_that_cannot_travel_is_named(caplog):
 
 def test_an_input_that_is_changed_afterwards_is_found_out(caplog):
     class Running(Map):
-        n_inputs = 1
+        has_inputs = True
 
         def __init__(self, **options):
             super().__init__(minus, parameters={}, data_keys=(KEY,), **options)

@@ -339,13 +339,15 @@ def test_events_of_unknown_runs_are_counted_and_reported_once(case, caplog):
 
 
 @every_kind
-def test_a_second_start_and_stop_change_nothing(case, caplog):
+def test_a_run_that_starts_again_is_worked_on_again_and_a_second_stop_changes_nothing(case, caplog):
     docs = case.given(raw_run())
     stage = case.make()
-    sink = run_through(stage, [docs[0], *docs, docs[-1]])
-    assert same(content(sink), content(run_through(case.make(), docs)))
-    assert stage.stats.duplicate_runs == 1
-    assert "started already" in caplog.text
+    sink = run_through(stage, [*docs[:-2], *docs, docs[-1]])
+    begins = [number for number, (name, _) in enumerate(sink) if name == "start"]
+    first, again = sink[: begins[-1]], sink[begins[-1] :]
+    assert first[-1][1]["incomplete"] == "it was started again"
+    assert same(content(again), content(run_through(case.make(), docs)))
+    assert stage.stats.incomplete == 1
     assert "unknown" in caplog.text
 
 

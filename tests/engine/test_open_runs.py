@@ -1,5 +1,6 @@
 """One class answers which run a document is of, and closes runs that never stop."""
 
+import gc
 import logging
 import threading
 
@@ -8,7 +9,6 @@ import pytest
 from cases import KEY, Collector, feed, raw_run, run_through
 
 from bluesky_ext.engine import Map, Reduce
-from bluesky_ext.engine.documents.clock import CLOCK
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenRuns
 
 LOG = logging.getLogger("open runs")
@@ -95,12 +95,19 @@ def test_a_silent_run_is_closed_by_the_clock_though_nothing_else_comes():
 def test_the_clock_keeps_nobody_alive():
     runs, _ = open_runs(stale_after=3600)
     start(runs, "one")
-    size = len(CLOCK._due)  # noqa: SLF001
-    runs._close = None  # noqa: SLF001 - the cycle by way of the owner
+    timer = runs._timer  # noqa: SLF001
     del runs
-    again, _ = open_runs(stale_after=3600)
-    start(again, "one")
-    assert len(CLOCK._due) <= size + 1  # noqa: SLF001
+    gc.collect()
+    timer.join(30)
+    assert not timer.is_alive()
+
+
+def test_a_run_that_starts_again_is_closed_first(caplog):
+    runs, closed = open_runs()
+    first = start(runs, "one")
+    assert start(runs, "one") is not first
+    assert closed == [("one", "it was started again")]
+    assert (len(runs), runs.stats.incomplete) == (1, 1)
 
 
 def test_events_of_other_streams_that_come_first_go_on_when_the_run_proves_to_be_ours():

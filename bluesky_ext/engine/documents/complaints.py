@@ -12,20 +12,10 @@ OnError = Literal["log", "raise"]
 
 @dataclass
 class Complaints:
-    """Warnings of which the first of each kind is logged as one, and the later ones at DEBUG.
-
-    Parameters
-    ----------
-    log : logging.Logger
-        Where they go.
-
-    Attributes
-    ----------
-    counts : Counter
-        How many there were, by kind. Of more than a thousand kinds, those that came up first are forgotten.
-    """
+    """Warnings of which the first of each kind is logged as one, and the later ones at DEBUG."""
 
     log: logging.Logger
+    #: How many there were, by kind. Of more than a thousand kinds, those that came up first are forgotten.
     counts: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, kind: str, message: str, *args: object, exc_info: BaseException | None = None) -> None:

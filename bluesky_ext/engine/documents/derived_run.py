@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -24,41 +25,40 @@ INPUTS = "inputs"
 class _Stream:
     """A stream of a derived run, and the descriptor that its events have at present."""
 
-    def __init__(self, name: str, ragged: Collection[str]) -> None:
-        self.name = name
+    def __init__(self, ragged: Collection[str]) -> None:
         self._ragged = ragged
         self.received = Intervals()
         # Uids by (id of the input's descriptor, data keys). The input's is kept too: else its id could be used again.
         self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
-        self.uid = ""
-        #: What the present descriptor is for: the input's descriptor, keys, changed keys and types.
-        self.fitting: tuple[Any, ...] = ()
+        self.descriptor = ""
         #: The keys that count in the sha256. Arrays that the stage left alone do not: nobody reads those in files.
-        self.keys: list[str] = []
+        self.hashed: list[str] = []
         #: The keys of references to frames in files.
         self.references: list[str] = []
-        self._extents: list[tuple[str, Any]] = []
+        # What the present descriptor is for: the input's descriptor, keys, changed keys and types; shapes by key.
+        self._kind: tuple[Any, ...] = ()
+        self._shapes: list[tuple[str, Any]] = []
 
-    def fits(self, fitting: tuple[Any, ...], data: Mapping[str, Any]) -> bool:
+    def is_described(self, kind: tuple[Any, ...], data: Mapping[str, Any]) -> bool:
         """Whether the present descriptor describes this data too: it runs for every event."""
-        if fitting != self.fitting:
+        if kind != self._kind:
             return False
-        for key, extent in self._extents:
+        for key, shape in self._shapes:
             value = data[key]
             plain = type(value) is np.ndarray and key not in self._ragged
-            if ((value.dtype, value.shape) if plain else self._extent(key, value)) != extent:
+            if ((value.dtype, value.shape) if plain else self._shape(key, value)) != shape:
                 return False
         return True
 
-    def settle(self, uid: str, fitting: tuple[Any, ...], data: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Remember for which data the descriptor of this uid stands."""
-        self.uid, self.fitting = uid, fitting
+    def describe(self, uid: str, kind: tuple[Any, ...], data: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Have the descriptor of this uid from now on, which describes such data."""
+        self.descriptor, self._kind = uid, kind
         arrays = {key: value for key, value in data.items() if isinstance(value, np.ndarray | list | tuple)}
         self.references = [key for key, value in data.items() if hasattr(value, "documents")]
-        self.keys = sorted(data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys())
-        self._extents = [(key, self._extent(key, value)) for key, value in arrays.items()]
+        self.hashed = sorted(data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys())
+        self._shapes = [(key, self._shape(key, value)) for key, value in arrays.items()]
 
-    def _extent(self, key: str, value: Any) -> Any:
+    def _shape(self, key: str, value: Any) -> Any:
         array = value if isinstance(value, np.ndarray) else as_array(value)
         if array is None:
             return len(value)
@@ -66,22 +66,17 @@ class _Stream:
 
 
 class DerivedRun:
-    """The documents of a derived run, composed and handed on as its stage works.
+    """The documents of a derived run, composed and handed on to ``emit(name, doc)`` as its stage works.
 
     Parameters
     ----------
-    emit
-        Called with the name and the document, in order.
     parent : dict
         The start document of the run that the stage is given.
-    provenance : Provenance
-        The stage, and what it was given.
     keep_objects : bool
         Whether its descriptors will carry the devices of the parent.
-    hinted : sequence of str
-        Which of the keys that the stage adds are worth a plot; they become the hints of its descriptors.
-    ragged : sequence of str
-        Which of the keys that the stage adds are arrays of another length in each event.
+    hinted, ragged : sequence of str
+        Which of the keys that the stage adds are worth a plot (they become hints), and which are arrays of another
+        length in each event.
     hash_images : bool
         Whether arrays of two dimensions and more that the stage made count in the sha256 of the stop document; hashing
         one costs more than making it.
@@ -103,9 +98,9 @@ class DerivedRun:
         self._hinted = tuple(hinted)
         self._ragged = frozenset(ragged)
         self._hash_images = hash_images
-        self._streams: dict[str, _Stream] = {}
+        self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
         self._digest = RunDigest()
-        self._told: dict[str, Any] = {}  # which resources, for references
+        self._resources: dict[str, Any] = {}  # of references: those that were emitted
         start = validated("start", provenance.start(parent, keep_objects=keep_objects))
         self.uid: str = start["uid"]
         emit("start", start)
@@ -126,10 +121,8 @@ class DerivedRun:
 
         Parameters
         ----------
-        stream : str
-            The name of its stream.
-        seq_num : int or None
-            Its number; None for the next one. An event whose number was used already replaces the earlier one.
+        stream, seq_num : str, int or None
+            Its stream and number; None for the next one. One whose number was used already replaces the earlier one.
         changes : dict
             What it says beside, or instead of, what the input event says; None takes a key away.
         event, descriptor : dict, optional
@@ -138,21 +131,17 @@ class DerivedRun:
         unhashed : sequence of str
             Keys that are not content: uids, and numbers that depend on how often an event was repeated.
         """
-        out = self._streams.get(stream)
-        if out is None:
-            out = self._streams[stream] = _Stream(stream, self._ragged)
+        out = self._streams[stream]
         if event is None:
-            now, known = time.time(), {}
-            data = dict(changes)
+            now, known, data = time.time(), {}, dict(changes)
         else:
-            now, known = event["time"], event["timestamps"]
-            data = {**event["data"], **changes}
-        fitting = (id(descriptor), *data, *changes, *map(type, data.values()))
-        if not out.fits(fitting, data):
+            now, known, data = event["time"], event["timestamps"], {**event["data"], **changes}
+        kind = (id(descriptor), *data, *changes, *map(type, data.values()))
+        if not out.is_described(kind, data):
             data = {key: as_python(value) for key, value in data.items() if value is not None}
-            fitting = (id(descriptor), *data, *changes, *map(type, data.values()))
-            if not out.fits(fitting, data):
-                self._describe(out, fitting, data, changes, descriptor)
+            kind = (id(descriptor), *data, *changes, *map(type, data.values()))
+            if not out.is_described(kind, data):
+                self._describe(stream, kind, data, changes, descriptor)
         if seq_num is None:
             seq_num = out.received.high + 1
         filled: dict[str, bool] = {}
@@ -164,7 +153,7 @@ class DerivedRun:
                 timestamps[key] = value
         doc = {
             "uid": new_uid(),
-            "descriptor": out.uid,
+            "descriptor": out.descriptor,
             "seq_num": seq_num,
             "time": now,
             "data": data,
@@ -174,7 +163,7 @@ class DerivedRun:
         if not out.received.high:
             validated("event", doc)
         said = []
-        for key in out.keys:  # as `content` does it, which is called where it has something to do
+        for key in out.hashed:  # as `content` does it, which is called where it has something to do
             if key in unhashed:
                 continue
             value = data[key]
@@ -206,18 +195,14 @@ class DerivedRun:
 
         Parameters
         ----------
-        stream : str
-            The name of their stream.
-        columns : dict of 1-d arrays
-            The table.
+        stream, columns : str, dict of 1-d arrays
+            The name of their stream, and the table.
         number : int
             What the table is known by: a later one of the same number is the one that counts in the sha256.
         event, descriptor : dict, optional
             The input event that the table comes from, and that one's descriptor.
         """
-        out = self._streams.get(stream)
-        if out is None:
-            out = self._streams[stream] = _Stream(stream, self._ragged)
+        out = self._streams[stream]
         first = out.received.high + 1
         arrays: dict[str, np.ndarray] = {}
         lists: dict[str, list[Any]] = {}
@@ -228,15 +213,15 @@ class DerivedRun:
         length = len(next(iter(lists.values()), ()))
         if not length:
             return first
-        fitting = (*arrays, *[array.dtype for array in arrays.values() if array.dtype.kind not in "SU"])
-        if not out.fits(fitting, {}):
+        kind = (*arrays, *[array.dtype for array in arrays.values() if array.dtype.kind not in "SU"])
+        if not out.is_described(kind, {}):
             sample = {key: column[0] for key, column in lists.items()}
-            self._describe(out, fitting, sample, sample, descriptor)
+            self._describe(stream, kind, sample, sample, descriptor)
         times = [event["time"] if event is not None else time.time()] * length
         seq_nums = range(first, first + length)
         doc = {
             "uid": new_uids(length),
-            "descriptor": out.uid,
+            "descriptor": out.descriptor,
             "seq_num": list(seq_nums),
             "time": times,
             "data": lists,
@@ -268,7 +253,7 @@ class DerivedRun:
         """Emit the documents of the references in an event; return its data with datum ids, and what is not filled."""
         here, filled = {key: value for key, value in data.items() if key not in out.references}, {}
         for key in out.references:
-            documents, datum_ids = data[key].documents(self.uid, out.uid, seq_num, self._told)
+            documents, datum_ids = data[key].documents(self.uid, out.descriptor, seq_num, self._resources)
             for name, doc in documents:
                 self._emit(name, validated(name, doc))
             here.update(datum_ids)
@@ -277,20 +262,21 @@ class DerivedRun:
 
     def _describe(
         self,
-        out: _Stream,
-        fitting: tuple[Any, ...],
+        stream: str,
+        kind: tuple[Any, ...],
         data: Mapping[str, Any],
         changes: Mapping[str, Any],
         descriptor: Any,
     ) -> None:
+        out = self._streams[stream]
         said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         if key in out.descriptors:
-            out.settle(out.descriptors[key][0], fitting, data, changes)
+            out.describe(out.descriptors[key][0], kind, data, changes)
             return
-        about = {"uid": new_uid(), "time": time.time(), "run_start": self.uid, "name": out.name}
+        about = {"uid": new_uid(), "time": time.time(), "run_start": self.uid, "name": stream}
         doc = copy.deepcopy(validated("descriptor", about | said))
         out.descriptors[key] = doc["uid"], descriptor
-        out.settle(doc["uid"], fitting, data, changes)
+        out.describe(doc["uid"], kind, data, changes)
         self._emit("descriptor", doc)

@@ -47,22 +47,11 @@ def described(
     hinted: Sequence[str] = (),
     ragged: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The ``data_keys``, ``object_keys``, ``configuration`` and ``hints`` of data that a stage has changed.
+    """The ``data_keys``, ``object_keys``, ``configuration`` and ``hints`` of an event that a stage has changed.
 
-    Parameters
-    ----------
-    data : dict
-        What the event says.
-    changed : collection of str
-        Which keys of it the stage has changed or added.
-    origin : dict, optional
-        The descriptor of the event that it comes from: what passes through keeps its devices.
-    stage : str
-        The name of the stage, which becomes the object that has the new keys.
-    hinted : sequence of str
-        Those of the new keys that are worth a plot.
-    ragged : collection of str
-        Those of the changed keys whose arrays have another length in each event: None in their shape.
+    What passes through keeps its devices, as the ``origin`` (the descriptor of the input event) has them; the stage
+    itself is the object of new keys. Those ``hinted`` are worth a plot, those ``ragged`` are arrays of another length
+    in each event: None in their shape.
     """
     origin = origin or {}
     known = origin.get("data_keys", {})

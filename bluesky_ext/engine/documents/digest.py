@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import msgpack
@@ -16,15 +17,6 @@ import numpy as np
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
-_COMMON = frozenset({np.dtype("<f8"), np.dtype("<i8")})
-
-
-def _without_odd_nans(array: np.ndarray) -> np.ndarray:
-    """The array with one kind of NaN, of which there are many that differ in their bytes."""
-    if array.dtype.kind != "f":
-        return array
-    nans = np.isnan(array)
-    return np.where(nans, array.dtype.type(np.nan), array) if nans.any() else array
 
 
 def _plain(value: Any) -> Any:
@@ -34,7 +26,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         dtype = value.dtype if value.dtype.str[0] != ">" else value.dtype.newbyteorder("<")
         array = np.ascontiguousarray(value, dtype)
-        return [array.dtype.str, list(array.shape), _without_odd_nans(array).tobytes()]
+        if dtype.kind == "f" and (nans := np.isnan(array)).any():  # of which there are many that differ in their bytes
+            array = np.where(nans, dtype.type(np.nan), array)
+        return [array.dtype.str, list(array.shape), array.tobytes()]
     if isinstance(value, int):  # beyond 64 bits
         return ["int", str(value)]
     raise TypeError(f"a {type(value).__name__} has no canonical form: give numbers, strings, arrays or lists of them")
@@ -148,22 +142,9 @@ class RunDigest:
 
     def add_table(self, stream: str, number: int, columns: Mapping[str, np.ndarray]) -> None:
         """Take note of a table, whose columns have one dimension; it replaces an earlier one of this number."""
-        said: list[Any] = []
-        alike: dict[np.dtype, list[np.ndarray]] = {}  # nearly all are of one dtype, and go at once
-        for name in sorted(columns):
-            column = columns[name]
-            said.append(name)
-            if column.dtype in _COMMON:
-                said.append(column.dtype.char)
-                alike.setdefault(column.dtype, []).append(column)
-            else:
-                said.append(_plain(column) if column.dtype.kind in "biufcmMSU" else column.tolist())
-        for of_one in alike.values():
-            block = np.concatenate(of_one)
-            if not block.dot(block) < np.inf:  # the quickest look for NaN
-                block = _without_odd_nans(block)
-            said.append(block.tobytes())
-        self.add(stream, number, said)
+        kinds = "biufcmMSU"
+        said = [(name, column if column.dtype.kind in kinds else column.tolist()) for name, column in columns.items()]
+        self.add(stream, number, sorted(said, key=itemgetter(0)))
 
     def hexdigest(self) -> str:
         """The digest of all that was said, as hex digits."""

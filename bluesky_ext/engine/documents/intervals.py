@@ -23,12 +23,8 @@ class Intervals:
     """A set of integers such as the seq_nums that came: consecutive ones take the memory of one.
 
     Each may have a frame, named by the rank of its stream_resource (how many came before it) and its index there; of
-    two frames for a seq_num the later one, by (rank, index), wins in any order of arrival.
-
-    Attributes
-    ----------
-    high : int
-        The highest integer; 0 in an empty set.
+    two frames for a seq_num the later one, by (rank, index), wins in any order of arrival. The highest integer is
+    ``high``; 0 in an empty set.
     """
 
     __slots__ = ("_spans", "high")
@@ -66,14 +62,9 @@ class Intervals:
         return bool(self.add(number, number + 1))
 
     def add(self, start: int, stop: int, rank: int = 0, index: int | None = None) -> list[range]:
-        """Add the integers from start up to stop; return those of them that this added or gave another frame.
+        """Add the integers from start up to stop, the first of which has this frame, if they have some.
 
-        Parameters
-        ----------
-        start, stop : int
-            The integers.
-        rank, index : int, optional
-            The frame of the first of them, if they have some.
+        Return those of them that this added or gave another frame.
         """
         if start >= stop:
             return []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from bluesky_ext.engine.documents.clock import CLOCK
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
@@ -40,53 +40,34 @@ MAX_OPEN_RUNS = 64
 
 @dataclass(eq=False)
 class OpenStream:
-    """A descriptor of an open run, and the events that came with it.
-
-    Attributes
-    ----------
-    run, name, descriptor
-        The run, the name of the stream and the document.
-    received : Intervals
-        The seq_nums that came; descriptors of one name share them.
-    has_frames : bool
-        Whether stream_datum documents came: then there need not be events.
-    wanted : bool
-        Whether its owner works on its events.
-    joined : bool
-        Whether its events are not complete as they come, since frames of theirs lie elsewhere.
-    """
+    """A descriptor of an open run, and the events that came with it."""
 
     run: Any
     name: str
     descriptor: Mapping[str, Any]
+    #: The seq_nums that came; descriptors of one name share them.
     received: Intervals
+    #: Whether stream_datum documents came: then there need not be events.
     has_frames: bool = False
+    #: Whether its owner works on its events.
     wanted: bool = True
-    joined: bool = False
+    #: Whether its events are not complete as they come, since frames of theirs lie elsewhere.
+    is_partial: bool = False
 
 
 @dataclass(eq=False)
 class OpenRun:
-    """A run that has started and not stopped; its owner may extend it by what it keeps for a run.
+    """A run that has started and not stopped; its owner may extend it by what it keeps for a run."""
 
-    Attributes
-    ----------
-    start : dict
-        The start document, or ``{"uid": ...}`` if that never came.
-    streams : dict of OpenStream
-        Its descriptors, by uid.
-    received : dict of Intervals
-        The seq_nums that came, by the name of the stream.
-    resources : set of str
-        The uids of the resources of its frames.
-    touched : float
-        When a document of it came last, on the monotonic clock.
-    """
-
+    #: The start document, or ``{"uid": ...}`` if that never came.
     start: Mapping[str, Any]
+    #: Its descriptors, by uid.
     streams: dict[str, OpenStream] = field(default_factory=dict, init=False)
+    #: The seq_nums that came, by the name of the stream.
     received: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+    #: The uids of the resources of its frames.
     resources: set[str] = field(default_factory=set, init=False)
+    #: When a document of it came last, on the monotonic clock.
     touched: float = field(default_factory=time.monotonic, init=False)
 
     @property
@@ -119,23 +100,9 @@ class OpenRuns(Generic[R]):
     """The open runs of one owner (a stage, a writer, a dispatcher): every question about them is answered here.
 
     There are never more than ``max_open_runs``: the one that was heard of least recently makes room for another. One
-    that was silent for ``stale_after`` seconds is closed, also when no document ever comes again: by the clock of the
-    process, in a thread of its own. So the caller of any method holds the ``lock``.
-
-    Parameters
-    ----------
-    close : callable
-        Called as ``close(run, reason)`` for a run that is closed without its stop document, when it is no longer here.
-    name : str
-        What the owner is called in the log.
-    log : logging.Logger
-        Its log.
-    stats : Stats
-        Where runs and events are counted.
-    max_open_runs : int
-        The most runs that may be open.
-    stale_after : float
-        In s.
+    that was silent for ``stale_after`` seconds is closed, also when no document ever comes again, and one that starts
+    once more. ``close(run, reason)`` is called for each that is closed without its stop document, when it is no longer
+    here. Silent ones are closed in a thread of their own: the caller of any method holds the ``lock``.
     """
 
     def __init__(
@@ -164,6 +131,7 @@ class OpenRuns(Generic[R]):
         self._log = log
         self._max_open_runs = max_open_runs
         self._stale_after = stale_after
+        self._timer: threading.Timer | None = None
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -176,31 +144,33 @@ class OpenRuns(Generic[R]):
         return self._runs.get(uid)
 
     def open(self, run: R) -> None:
-        """Take a run in, which is not open; another one may have to make room for it."""
+        """Take a run in; another one may have to make room for it."""
         if not isinstance(run.uid, str):
             raise TypeError(f"a run with the uid {run.uid!r:.100}: it must be a string")
-        if not self._runs:
-            CLOCK.look_after(self, self._stale_after)
+        if run.uid in self._runs:
+            self.close(self._runs[run.uid], "it was started again")
         while len(self._runs) >= self._max_open_runs:
             silent = min(self._runs.values(), key=lambda one: one.touched)
             self.close(silent, f"no stop document came, and more than {self._max_open_runs} runs are open")
         self._runs[run.uid] = run
         self.stats.runs += 1
+        if self._timer is None or not self._timer.is_alive():  # as after a fork
+            self._wait_for_silence()
 
     def follow(self, name: str, doc: Mapping[str, Any]) -> Collection[R]:
         """The open runs that a document is of; what it announces (a stream, a resource) is theirs from now on.
 
         A resource of old, which does not name its run, may be of any; so may a datum that comes before its resource.
         """
-        parent = doc.get(PARENT[name])
+        parent: Any = doc.get(PARENT[name])
         if name in ("event", "event_page", "stream_datum"):
-            stream = self.streams.get(parent)  # pyright: ignore[reportArgumentType]
+            stream = self.streams.get(parent)
             if stream is None:
                 return ()
             stream.has_frames = stream.has_frames or name == "stream_datum"
             runs = [stream.run]
         elif name in ("datum", "datum_page"):
-            runs = self._owners.get(parent) or list(self._runs.values())  # pyright: ignore[reportArgumentType]
+            runs = self._owners.get(parent) or list(self._runs.values())
         elif parent is None and name in ("resource", "stream_resource"):
             runs = list(self._runs.values())
         else:
@@ -208,17 +178,13 @@ class OpenRuns(Generic[R]):
         now = time.monotonic()
         for run in runs:
             run.touched = now
-            if name == "descriptor":
-                self._describe(run, doc)
+            if name == "descriptor" and doc["uid"] not in run.streams:
+                stream = doc.get("name", "primary")
+                self.streams[doc["uid"]] = run.streams[doc["uid"]] = OpenStream(run, stream, doc, run.received[stream])
             elif name in ("resource", "stream_resource") and doc["uid"] not in run.resources:
                 run.resources.add(doc["uid"])
                 self._owners.setdefault(doc["uid"], []).append(run)
         return runs
-
-    def _describe(self, run: R, doc: Mapping[str, Any]) -> None:
-        uid, name = doc["uid"], doc.get("name", "primary")
-        if uid not in run.streams:
-            self.streams[uid] = run.streams[uid] = OpenStream(run, name, doc, run.received[name])
 
     def note(self, stream: OpenStream, seq_num: int) -> None:
         """Count an event that came."""
@@ -269,16 +235,41 @@ class OpenRuns(Generic[R]):
         self._log.warning("%s closes run %s as incomplete: %s", self._name, run, reason)
         self._close(run, reason)
 
-    def close_stale(self, idle: float | None = None, reason: str = "") -> float:
-        """Close the runs that have been silent for ``idle`` seconds (``stale_after`` unless given).
+    def close_all(self, reason: str) -> None:
+        """Close every run, as an owner does that stops."""
+        with self.lock:
+            for run in self:
+                self.close(run, reason)
 
-        Returns in how many seconds the next one will have been silent for so long; inf if none is open.
-        """
+    def close_stale(self, idle: float | None = None) -> None:
+        """Close the runs that have been silent for ``idle`` seconds (``stale_after`` unless given)."""
         limit = self._stale_after if idle is None else idle
         with self.lock:
             now = time.monotonic()
             for run in self:
                 if now - run.touched >= limit:
-                    self.close(run, reason or f"no document came for {limit:g} s, and no stop document at all")
+                    self.close(run, f"no document came for {limit:g} s, and no stop document at all")
+
+    def _wait_for_silence(self) -> None:
+        """Have a thread look again when the run that was heard of least recently may be silent for too long."""
+        with self.lock:
+            self._timer = None
             touched = min((run.touched for run in self._runs.values()), default=float("inf"))
-            return max(touched + limit - now, 0.001)
+            wait = max(touched + self._stale_after - time.monotonic(), 0.001)
+            if wait < threading.TIMEOUT_MAX:
+                self._timer = timer = threading.Timer(wait, _close_stale)
+                timer.args = [weakref.ref(self, lambda _: timer.cancel())]
+                timer.daemon = True
+                timer.start()
+
+
+def _close_stale(ref: weakref.ref[OpenRuns[Any]]) -> None:
+    runs = ref()
+    if runs is None:
+        return
+    try:
+        runs.close_stale()
+    except Exception:
+        runs._log.exception("%s could not close a silent run", runs._name)  # noqa: SLF001
+    finally:
+        runs._wait_for_silence()  # noqa: SLF001

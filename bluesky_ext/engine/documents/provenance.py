@@ -47,17 +47,7 @@ def plain_copy(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Provenance:
-    """A stage and what it was given, as every run of its says it.
-
-    Parameters
-    ----------
-    stage : str
-        The name of the stage; it becomes ``analysis_stage``.
-    parameters : dict
-        What it was given, as plain data; arrays by their sha256.
-    arrays, sha256 : dict
-        The arrays among the parameters, and their hashes, by name.
-    """
+    """A stage and its parameters as plain data, arrays by their sha256; and these arrays and hashes by name."""
 
     stage: str
     parameters: Mapping[str, Any]
@@ -72,14 +62,9 @@ class Provenance:
         return cls(stage, describe(parameters), arrays, sha256)
 
     def start(self, parent: Mapping[str, Any], *, keep_objects: bool) -> dict[str, Any]:
-        """The start document of what the stage makes of a run.
+        """The start document of what the stage makes of a run; that may be a derived run itself.
 
-        Parameters
-        ----------
-        parent : dict
-            The start document of the run that the stage is given; that may be a derived run itself.
-        keep_objects : bool
-            Whether the derived descriptors carry the devices of the parent, so that its ``motors`` and ``hints`` hold.
+        With ``keep_objects`` its descriptors carry the devices of the parent, whose ``motors`` and ``hints`` hold then.
         """
         skipped = _OWN if keep_objects else _OWN + _ABOUT_OBJECTS
         analysis: dict[str, Any] = {

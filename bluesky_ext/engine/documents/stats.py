@@ -10,9 +10,8 @@ class Stats:
     """Counts of a stage over all its runs; they only grow.
 
     Events, but for ``runs``, ``incomplete`` (runs that were closed without a stop, or could not be finished),
-    ``not_concerned`` (runs that have none of the keys that the stage works on), ``duplicate_runs`` (start documents of
-    a run that was open already) and ``subscriber_failures`` (documents that a subscriber raised on); ``failed`` counts
-    other documents and stops that could not be worked on as well.
+    ``not_concerned`` (runs that have none of the keys that the stage works on) and ``subscriber_failures`` (documents
+    that a subscriber raised on); ``failed`` counts other documents and stops that could not be worked on as well.
     """
 
     runs: int = 0
@@ -24,7 +23,6 @@ class Stats:
     orphaned: int = 0
     incomplete: int = 0
     not_concerned: int = 0
-    duplicate_runs: int = 0
     subscriber_failures: int = 0
 
     def as_dict(self) -> dict[str, int]:

@@ -54,17 +54,7 @@ class Task:
 
 
 class InFlight(Generic[Tag]):
-    """The tasks under way, in the order of their events.
-
-    Parameters
-    ----------
-    tasks
-        Where they are done.
-    limit
-        How many may be under way before the next one waits for the oldest: the back-pressure.
-    name_of
-        What to call the event of a tag in a message.
-    """
+    """The tasks under way, in the order of their events: beyond ``limit``, the next waits for the oldest."""
 
     def __init__(self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Tag], str]) -> None:
         self.tell = tasks.tell
@@ -80,7 +70,7 @@ class InFlight(Generic[Tag]):
         self._under_way.append((tag, self._submit(data, seq_num, inputs)))
         yield from self.ready()
 
-    def follow(self, tag: Tag, result: Any) -> Iterator[Finished[Tag]]:
+    def put_done(self, tag: Tag, result: Any) -> Iterator[Finished[Tag]]:
         """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
         yield from self.drain(self._limit - 1)
         done: Future = Future()
@@ -137,7 +127,7 @@ class InlineTasks(Generic[Tag]):
         except Exception as error:
             return ((tag, None, error),)
 
-    def follow(self, tag: Tag, result: Any) -> tuple[Finished[Tag], ...]:
+    def put_done(self, tag: Tag, result: Any) -> tuple[Finished[Tag], ...]:
         """Return what needs no work, as a finished task."""
         return ((tag, result, None),)
 

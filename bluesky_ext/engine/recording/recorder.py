@@ -142,7 +142,7 @@ class Recorder:
     def close(self) -> None:
         """Close the files; a run that has no stop yet is reported, and stays incomplete."""
         with self._runs.lock:
-            self._runs.close_stale(0.0, "it has no stop, and the recorder was closed")
+            self._runs.close_all("it has no stop, and the recorder was closed")
             if self._orphanage is not None:
                 logger.warning("%d documents of no open run are in %s", self.orphans, self._orphanage.path)
                 self._orphanage.close()

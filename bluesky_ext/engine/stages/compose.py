@@ -29,7 +29,18 @@ class _Chain:
 
 
 class Composed(Map):
-    """Several maps as one, whose task does the work of all: no intermediate image comes back from a worker."""
+    """One map and one task of several, for executors: ``compose(ip, pt, executor=pool)``.
+
+    What it emits is what the last of them emits when they are chained with ``subscribe``, and no image between them
+    comes back from a worker; of the maps only what they compute counts, not their own executors and subscribers.
+
+    Parameters
+    ----------
+    *maps : Map
+        In order; only the last one may make rows.
+    **options
+        ``executor``, ``max_in_flight``, ``on_error`` and so on, as for `Map`.
+    """
 
     def __init__(self, *maps: Map, **options: Any) -> None:
         if not maps:
@@ -41,7 +52,7 @@ class Composed(Map):
             if one.makes_rows:
                 raise ValueError(f"{one.name} makes rows, which no map takes: give it last")
         for one in maps[1:]:
-            if one.n_inputs:  # it would see the event as it is before the maps in front of it
+            if one.has_inputs:  # it would see the event as it is before the maps in front of it
                 raise ValueError(f"{one.name} looks at events itself (a dark, say): give it first, or subscribe it")
         self.maps = maps
         self.makes_rows = maps[-1].makes_rows
@@ -54,7 +65,7 @@ class Composed(Map):
             data_keys=maps[0].data_keys,
             **options,
         )
-        self.n_inputs = maps[0].n_inputs
+        self.has_inputs = maps[0].has_inputs
 
     def begin(self, start: Mapping[str, Any]) -> Any:
         """The state of each map."""
@@ -78,17 +89,4 @@ class Composed(Map):
         return self.maps[0].inputs(state[0], stream, event)
 
 
-def compose(*maps: Map, **options: Any) -> Composed:
-    """One map and one task of several, for executors: ``compose(ip, pt, executor=pool)``.
-
-    What it emits is what the last of them emits when they are chained with ``subscribe``; of the maps only what they
-    compute counts, not their own executors and subscribers.
-
-    Parameters
-    ----------
-    *maps : Map
-        In order; only the last one may make rows.
-    **options
-        ``executor``, ``max_in_flight``, ``on_error`` and so on, as for `Map`.
-    """
-    return Composed(*maps, **options)
+compose = Composed

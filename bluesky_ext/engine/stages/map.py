@@ -8,9 +8,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from bluesky_ext.engine.documents.derived_run import INPUTS
 from bluesky_ext.engine.documents.open_runs import OpenStream
-from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears
 from bluesky_ext.engine.executors.pool import Pool
@@ -24,14 +22,10 @@ SCALARS = (str, bool, int, float, np.generic)
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a kernel makes of an event.
+    """The rows that a kernel makes of an event: a table, and scalars about the event as a whole.
 
-    Parameters
-    ----------
-    columns : dict of 1-d arrays
-        The table, empty if there is nothing to tell; its columns are the same for every event.
-    readings : dict
-        Scalars about the event as a whole; they go to the stream of its frames.
+    The ``columns`` are one-dimensional arrays, the same ones for every event, empty if there is nothing to tell; the
+    ``readings`` go to the stream of its frames.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -40,9 +34,7 @@ class Rows:
     def __post_init__(self) -> None:
         if type(self.columns) is not dict and not isinstance(self.columns, Mapping):
             raise TypeError(f"rows are given as a dict of columns, not as a {type(self.columns).__name__}")
-        shapes = {}
-        for name, column in self.columns.items():
-            shapes[name] = column.shape if type(column) is np.ndarray else np.shape(column)
+        shapes = {name: np.shape(column) for name, column in self.columns.items()}
         lengths = set(shapes.values())
         if len(lengths) > 1 or (lengths and len(min(lengths)) != 1):
             raise ValueError(f"the columns of rows are one-dimensional and equally long, not {shapes}")
@@ -88,8 +80,8 @@ class Map(Stage):
 
     #: Whether the kernel returns `Rows`.
     makes_rows = False
-    #: How many inputs `inputs` returns, if it does.
-    n_inputs = 0
+    #: Whether the kernel is given what `inputs` returns.
+    has_inputs = False
 
     def __init__(
         self,
@@ -107,20 +99,11 @@ class Map(Stage):
             check_executor(executor, kernel)
         self.kernel = kernel
         self.executor = executor
+        # Rows have no devices, and are numbered anew, so that nothing stands beside them.
+        self.keeps_objects = self.passes_others = not self.makes_rows
         self._max_in_flight = max_in_flight
         self._pool = Pool(executor) if executor is not None else None
-        self._in_flight: dict[StageRun, InFlight[_Input] | InlineTasks[_Input]] = {}
-        self._tuned: Mapping[str, Any] | None = None
-
-    @property
-    def keeps_objects(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the derived descriptors carry the devices of the input: rows have none."""
-        return not self.makes_rows
-
-    @property
-    def passes_others(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether events of other streams are handed on: rows are numbered anew, so nothing stands beside them."""
-        return not self.makes_rows
+        self._parameters: Mapping[str, Any] | None = None  # of the kernel, if they were set
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Add to the configuration of a descriptor what the derived events depend on, such as the masks of the run."""
@@ -140,8 +123,8 @@ class Map(Stage):
     def drain(self) -> None:
         """Emit the results that are ready; otherwise they are emitted when the next document comes."""
         with self._open_runs.lock:
-            for in_flight in list(self._in_flight.values()):
-                for done in in_flight.ready():
+            for run in self._open_runs:
+                for done in run.tasks.ready() if run.tasks is not None else ():
                     self._done(*done)
 
     def set_parameters(self, values: Mapping[str, Any]) -> None:
@@ -152,9 +135,10 @@ class Map(Stage):
         if not hears(self.kernel, "parameters"):
             raise TypeError(f"the kernel of {self.name}, {self.kernel!r}, has no method parameters(values)")
         with self._open_runs.lock:
-            self._tuned = dict(values)
-            for in_flight in list(self._in_flight.values()):
-                in_flight.tell("parameters", self._tuned)
+            self._parameters = dict(values)
+            for run in self._open_runs:
+                if run.tasks is not None:
+                    run.tasks.tell("parameters", self._parameters)
 
     def close(self) -> None:
         """Close every open run as incomplete, and shut down the executor that was made for this stage."""
@@ -168,44 +152,40 @@ class Map(Stage):
         """Make the state of the run, and tell the kernel of it."""
         run.state = self.begin(run.start)
         if self._pool is None:
-            in_flight: InFlight[_Input] | InlineTasks[_Input] = InlineTasks(self.kernel)
+            run.tasks = InlineTasks(self.kernel)
         else:
-            in_flight = InFlight(open_tasks(self._pool, self.kernel), self._max_in_flight, _name_of)
-        self._in_flight[run] = in_flight
-        in_flight.tell("start", run.start)
-        if self._tuned is not None:
-            in_flight.tell("parameters", self._tuned)
+            run.tasks = InFlight(open_tasks(self._pool, self.kernel), self._max_in_flight, _name_of)
+        run.tasks.tell("start", run.start)
+        if self._parameters is not None:
+            run.tasks.tell("parameters", self._parameters)
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Complete the descriptor, and tell the kernel of it."""
         if stream.wanted:
             self.describe(run.state, cast(dict[str, Any], stream.descriptor))  # a copy, ours alone
-        self._in_flight[run].tell("descriptor", stream.descriptor)
+        run.tasks.tell("descriptor", stream.descriptor)
 
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Have the kernel work on an event, or hand it on."""
         run = stream.run
         if not stream.wanted:
-            if not self.makes_rows and not (stream.name == INPUTS and analysis_of(run.start)):
-                self._pass(stream, event)
-            return
-        inputs = self.inputs(run.state, stream.name, event) if self.n_inputs else ()
-        data = dict(event["data"])  # the kernel's own: others hold the event as well
-        refers = stream.joined or event.get("filled")
-        for tag, result, trouble in self._in_flight[run].put((stream, event), data, event["seq_num"], inputs, refers):
+            finished = ()
+            if self.passes_others and not self.holds_inputs(stream):
+                finished = run.tasks.put_done((stream, event), {})
+        else:
+            inputs = self.inputs(run.state, stream.name, event) if self.has_inputs else ()
+            data = dict(event["data"])  # the kernel's own: others hold the event as well
+            refers = stream.is_partial or event.get("filled")
+            finished = run.tasks.put((stream, event), data, event["seq_num"], inputs, refers)
+        for tag, result, trouble in finished:
             self._done(tag, result, trouble)
-
-    def _pass(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
-        """Hand an event of another stream on, after those before it."""
-        for done in self._in_flight[stream.run].follow((stream, event), {}):
-            self._done(*done)
 
     def _done(self, tag: _Input, result: Any, trouble: BaseException | None) -> None:
         stream, event = tag
-        run = stream.run
+        run: StageRun = stream.run
         try:
             if trouble is None:
-                (self._say_rows if self.makes_rows else self._say)(stream, event, result)
+                (self._emit_rows if self.makes_rows else self._emit_event)(stream, event, result)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                     run.failed[stream.name].discard(event["seq_num"])
         except Exception as error:
@@ -213,12 +193,12 @@ class Map(Stage):
         if trouble is not None:
             run.fail(stream.name, (event["seq_num"],), trouble)
 
-    def _say(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
+    def _emit_event(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
         if type(result) is not dict and not isinstance(result, Mapping):
             raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
         stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
 
-    def _say_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
+    def _emit_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
         if not isinstance(rows, Rows):
             raise TypeError(f"the kernel of {self.name} returned a {type(rows).__name__}: return Rows")
         seq_num = event["seq_num"]
@@ -226,10 +206,7 @@ class Map(Stage):
         for key, value in rows.readings.items():
             if value is not None and not isinstance(value, SCALARS):
                 raise ValueError(f"the reading {key!r} of a frame is no scalar: give a number or a string")
-        scalars = dict(event["data"])
-        for key, value in event["data"].items():
-            if not isinstance(value, SCALARS):
-                del scalars[key]
+        scalars = {key: value for key, value in event["data"].items() if isinstance(value, SCALARS)}
         first = derived.rows(stream.name, rows.columns, number=seq_num, event=event)
         about = {
             "frame": seq_num,
@@ -248,22 +225,20 @@ class Map(Stage):
 
     def refuse_run(self, run: StageRun) -> None:
         """Free what was prepared."""
-        in_flight = self._in_flight.pop(run, None)
-        if in_flight is not None:
-            in_flight.close()
+        if run.tasks is not None:
+            run.tasks.close()
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is still under way."""
-        in_flight = self._in_flight.pop(run)
         try:
-            for done in in_flight.drain():
+            for done in run.tasks.drain():
                 self._done(*done)
-            in_flight.tell("stop", stop)
+            run.tasks.tell("stop", stop)
         finally:  # also when the scan is interrupted here: what is left is named, and its memory is freed
-            for stream, event in in_flight.abandon():
+            for stream, event in run.tasks.abandon():
                 error = RuntimeError("the end of the run was interrupted before its result was there")
                 run.fail(stream.name, (event["seq_num"],), error)
-            in_flight.close()
+            run.tasks.close()
 
 
 def frames_of(stream: str) -> str:

@@ -14,21 +14,14 @@ from bluesky_ext.engine.stages.stage import Stage
 
 
 class Published(NamedTuple):
-    """What a reduce shows of a run at one moment.
+    """What a reduce shows of a run at one moment."""
 
-    Attributes
-    ----------
-    run : str
-        The uid of the run.
-    revision : int
-        Another one whenever the content is another.
-    tree : dict
-        Arrays, scalars, strings and dicts of these; ``<name>_attrs`` are the attributes of a name, ``_attrs`` those of
-        the dict that they are in. It is not changed any more.
-    """
-
+    #: The uid of the run.
     run: str
+    #: Another one whenever the content is another.
     revision: int
+    #: Arrays, scalars, strings and dicts of these; ``<name>_attrs`` are attributes of a name, ``_attrs`` those of the
+    #: dict that they are in. It is not changed any more.
     tree: Mapping[str, Any]
 
 
@@ -77,13 +70,8 @@ class Reduce(Stage, ABC):
     def publish(self, uid: str | None = None) -> Published | None:
         """What there is of a run so far, from any thread, while events come in or after the stop.
 
-        As long as nothing has changed it is the same object.
-
-        Parameters
-        ----------
-        uid : str, optional
-            Which run: an open one or the latest one, by its uid or the uid of the scan that it comes from. The one that
-            started last unless given; None before the first.
+        As long as nothing has changed it is the same object. The run is an open one or the latest one, by its uid or
+        the uid of the scan that it comes from; the one that started last unless given, None before the first.
         """
         with self._open_runs.lock:
             run = self._latest if uid is None else self._run(uid)

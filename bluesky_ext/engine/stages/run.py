@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.derived_run import DerivedRun
@@ -19,75 +17,50 @@ from bluesky_ext.engine.frames.join import Joiner
 if TYPE_CHECKING:
     from bluesky_ext.engine.stages.stage import Stage
 
-#: So many events, and so many bytes, are kept of those that come before it is known whether a run concerns the stage.
-HELD, HELD_BYTES = 1000, 64 * 2**20
-
-
-class Held:
-    """Events that came before it was known whether their run is the stage's business, the last of them."""
-
-    def __init__(self) -> None:
-        self._events: deque[tuple[OpenStream, Mapping[str, Any], int]] = deque()
-        self._nbytes = 0
-        self.dropped: defaultdict[str, Intervals] = defaultdict(Intervals)
-
-    def add(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
-        """Keep an event; the oldest make room for it."""
-        nbytes = sum(value.nbytes for value in event["data"].values() if isinstance(value, np.ndarray))
-        self._events.append((stream, event, nbytes))
-        self._nbytes += nbytes
-        while len(self._events) > HELD or self._nbytes > HELD_BYTES:
-            dropped, oldest, nbytes = self._events.popleft()
-            self._nbytes -= nbytes
-            self.dropped[dropped.name].note(oldest["seq_num"])
-
-    def release(self) -> Iterable[tuple[OpenStream, Mapping[str, Any]]]:
-        """The events, in order, which are kept no more."""
-        while self._events:
-            yield self._events.popleft()[:2]
+#: So many events, each of so many bytes, are kept of those that come before a run is known to concern the stage.
+HELD, HELD_BYTES = 1000, 64 * 1024
 
 
 @dataclass(eq=False)
 class StageRun(OpenRun):
-    """An open run, and what a stage makes of it: made at the start and dropped at the stop.
-
-    Attributes
-    ----------
-    stage : Stage
-        The stage.
-    joiner : Joiner
-        Where its events meet their frames.
-    complaints : Complaints
-        What was said of it in the log.
-    incomplete : str
-        Why it will never be whole, if that is known already.
-    derived : DerivedRun or None
-        The derived run; None until a stream has the keys that the stage works on.
-    refusal : Exception or None
-        Why the stage can't work on it at all: every event fails with it.
-    state : object
-        What the stage keeps of it.
-    failed : dict of set of int
-        The seq_nums whose last event could not be worked on, by the name of the stream.
-    revision : int
-        Grows whenever what a reduce shows of it changes.
-    published : Published or None
-        What it showed last.
-    held : Held
-        Events of other streams, which go on when the derived run begins.
-    """
+    """An open run, and what a stage makes of it: made at the start and dropped at the stop."""
 
     stage: Stage
+    #: Where its events meet their frames.
     joiner: Joiner
+    #: What was said of it in the log.
     complaints: Complaints
+    #: Why it will never be whole, if that is known already.
     incomplete: str = ""
+    #: The derived run; None until a stream has the keys that the stage works on.
     derived: DerivedRun | None = field(default=None, init=False)
+    #: Why the stage can't work on it at all: every event fails with it.
     refusal: Exception | None = field(default=None, init=False)
+    #: What the stage keeps of it.
     state: Any = field(default=None, init=False)
+    #: The tasks of a map that are under way.
+    tasks: Any = field(default=None, init=False)
+    #: The seq_nums whose last event could not be worked on, by the name of the stream.
     failed: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set), init=False)
+    #: Grows whenever what a reduce shows of it changes; and what it showed last.
     revision: int = field(default=0, init=False)
     published: Any = field(default=None, init=False)
-    held: Held = field(default_factory=Held, init=False)
+    #: Events of other streams, which go on when the derived run begins.
+    _held: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
+    _not_held: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+
+    def hold(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Keep an event that goes on when the derived run begins, unless there are many already, or it has an image."""
+        if self.refusal is not None:
+            self.fail(stream.name, (event["seq_num"],), self.refusal)
+            return
+        if not self.stage.passes_others:
+            return
+        nbytes = sum(getattr(value, "nbytes", 0) for value in event["data"].values())
+        if len(self._held) < HELD and nbytes <= HELD_BYTES:
+            self._held.append((stream, event))
+        else:
+            self._not_held[stream.name].note(event["seq_num"])
 
     def begin(self) -> None:
         """Begin the derived run; descriptors and events that came before are worked on now."""
@@ -103,16 +76,19 @@ class StageRun(OpenRun):
             stage.refuse_run(self)
             if self.derived is None:
                 self._report("cannot begin", error, 0)
-        for name, seq_nums in self.held.dropped.items():
-            error = BufferError(f"came before any event with {' and '.join(stage.data_keys)}, and too many others")
+        for name, seq_nums in self._not_held.items():
+            keys = " and ".join(stage.data_keys)
+            error = BufferError(f"came before any event with {keys}: an image, or one of more than {HELD}")
             self.fail(name, [seq_num for some in seq_nums for seq_num in some], error)
-        for stream, event in self.held.release():
+        held, self._held = self._held, []
+        for stream, event in held:
+            if self.refusal is not None:
+                self.hold(stream, event)
+                continue
             try:
-                if self.refusal is not None:
-                    raise self.refusal
                 stage.take(stream, event)
             except Exception as error:
-                self.fail(stream.name, (event["seq_num"],), error.with_traceback(None))
+                self.fail(stream.name, (event["seq_num"],), error)
 
     def fail(self, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         """Take note of events that could not be worked on; the first of a kind is reported."""
@@ -121,21 +97,16 @@ class StageRun(OpenRun):
         self._report("failed", error, len(seq_nums), f"stream {stream!r}, {what}")
 
     def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
-        """End the derived run, if there is one.
-
-        Parameters
-        ----------
-        stop : dict
-            The stop document.
-        closed : bool
-            Whether the run was closed without one, which has been said and counted.
-        """
+        """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
         described = {stream.name for stream in self.streams.values()}
         if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
             self.begin()  # streams were lost, of which nobody knows what they had
         if self.derived is None:
             if self.refusal is None:
-                self._say_that_it_has_none_of_the_keys()
+                self.stage.stats.not_concerned += 1
+                streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in self.streams.values()}
+                about = self.stage.name, " and ".join(self.stage.data_keys), self.uid, streams
+                self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
             return
         problem = ""
         try:
@@ -154,12 +125,6 @@ class StageRun(OpenRun):
             self._report("could not finish", error, 1)
         finally:
             self._emit_stop(self.derived, stop, stop.get("incomplete") or self.incomplete or problem, closed)
-
-    def _say_that_it_has_none_of_the_keys(self) -> None:
-        self.stage.stats.not_concerned += 1
-        streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in self.streams.values()}
-        about = self.stage.name, " and ".join(self.stage.data_keys), self.uid, streams
-        self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
 
     def _report(self, what: str, error: BaseException, count: int, where: str = "") -> None:
         """Count what went wrong, and say it in one line: as a warning the first time that it does in this run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -81,7 +82,6 @@ class Stage:
         self.name = name or type(self).__name__
         self.parameters = parameters
         self.data_keys = tuple(data_keys)
-        self.on_error: OnError = check_on_error(on_error)
         self._provenance = Provenance.of(self.name, parameters)
         self.handlers = handlers
         self.root_map = root_map
@@ -94,10 +94,10 @@ class Stage:
         self.stats = self._open_runs.stats
         self._streams = self._open_runs.streams
         self._complaints = self._open_runs.complaints
-        self._subscribers = Subscribers(self.name, self.stats, self._complaints)
-        self._error: BaseException | None = None
-        self._routes: dict[str, Callable[[Any], None]] = {
-            "start": self._on_start,
+        raises = check_on_error(on_error) == "raise"
+        self._subscribers = Subscribers(self.name, self.stats, self._complaints, raises=raises)
+        self._routes: dict[str, Callable[[Any], object]] = {
+            "start": self._open,
             "descriptor": self._on_descriptor,
             "stop": self._on_stop,
             **{kind: partial(self._on_events, kind) for kind in ("event", "event_page")},
@@ -118,10 +118,25 @@ class Stage:
         """Stop calling the callback that this token was given for."""
         self._subscribers.remove(token)
 
+    @classmethod
+    def split_options(cls, keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The options of a stage (``on_error`` and so on) among these keywords, and those of its analysis.
+
+        Examples
+        --------
+        >>> from bluesky_ext.engine import Map
+        >>> Map.split_options({"separation": 100, "max_in_flight": 4, "on_error": "raise"})
+        ({'max_in_flight': 4, 'on_error': 'raise'}, {'separation': 100})
+        """
+        known = {**inspect.signature(Stage.__init__).parameters, **inspect.signature(cls.__init__).parameters}
+        names = {name for name, one in known.items() if one.default is not one.empty} - {"data_keys"}
+        options = {name: value for name, value in keywords.items() if name in names}
+        return options, {name: value for name, value in keywords.items() if name not in names}
+
     @property
     def raises(self) -> bool:
         """Whether this stage, or one that it feeds, was told to raise its errors: then the scan is to stop for them."""
-        return self.on_error == "raise" or self._subscribers.raise_errors
+        return self._subscribers.raises
 
     @property
     def open_runs(self) -> list[str]:
@@ -130,12 +145,13 @@ class Stage:
 
     def close(self) -> None:
         """Close every open run as incomplete, as a server does before it stops."""
-        self.close_stale(0.0, "the stage was closed before its stop document came")
+        self._open_runs.close_all("the stage was closed before its stop document came")
+        self._raise_error()
 
-    def close_stale(self, idle: float | None = None, reason: str = "") -> None:
+    def close_stale(self, idle: float | None = None) -> None:
         """Close as incomplete the runs without a document for so many seconds (``stale_after`` unless given)."""
-        self._open_runs.close_stale(idle, reason)
-        self._raise_on_request()
+        self._open_runs.close_stale(idle)
+        self._raise_error()
 
     def __enter__(self) -> Self:
         return self
@@ -160,23 +176,13 @@ class Stage:
                     exc_info=error,
                 )
                 self.note_error(error)
-            if self._error is not None or self._subscribers.failure is not None:
-                self._raise_on_request()
+            if self._subscribers.error is not None:
+                self._raise_error()
 
-    def _raise_on_request(self) -> None:
-        error, self._error = self._error, None
-        failure, demanded = self._subscribers.take_failures()
-        if demanded is not None:
-            raise demanded
-        if self.on_error == "raise" and (error or failure) is not None:
-            raise error or failure  # pyright: ignore[reportGeneralTypeIssues]
-
-    def _on_start(self, doc: Mapping[str, Any]) -> None:
-        if self._open_runs.get(doc["uid"]) is None:
-            self._open(doc)
-        else:
-            self.stats.duplicate_runs += 1
-            self._log.warning("%s: run %s has started already; its second start is ignored", self.name, doc["uid"])
+    def _raise_error(self) -> None:
+        error, self._subscribers.error = self._subscribers.error, None
+        if error is not None:
+            raise error
 
     def _on_descriptor(self, doc: Mapping[str, Any]) -> None:
         run = self._open_runs.get(doc["run_start"])
@@ -187,12 +193,12 @@ class Stage:
             run = self._open({"uid": doc["run_start"], "time": doc["time"]}, incomplete=reason)
         if doc["uid"] in run.streams:
             return
+        doc = plain_copy(doc)  # others may change theirs, as LiveDispatcher does
         run.joiner("descriptor", doc)
         self._open_runs.follow("descriptor", doc)
         stream = self._streams[doc["uid"]]
-        stream.descriptor = plain_copy(doc)  # others may change theirs, as LiveDispatcher does
-        stream.wanted = self._wants(run, stream)
-        stream.joined = run.joiner.needs(doc["uid"])
+        stream.wanted = not self.holds_inputs(stream) and all(key in doc["data_keys"] for key in self.data_keys)
+        stream.is_partial = run.joiner.needs(doc["uid"])
         if run.derived is None:
             if stream.wanted:
                 run.begin()
@@ -203,7 +209,7 @@ class Stage:
         stream = self._streams.get(doc["descriptor"])
         if stream is None:
             self._open_runs.orphaned(name, doc)
-        elif stream.joined or doc.get("filled"):
+        elif stream.is_partial or doc.get("filled"):
             self._accept_all(stream.run.joiner(name, doc))
         elif name == "event":
             self.accept(stream, doc)
@@ -216,7 +222,7 @@ class Stage:
             self._accept_all(run.joiner(name, doc))
             if name in ("resource", "stream_resource"):  # perhaps of a key that was not called external
                 for uid, stream in run.streams.items():
-                    stream.joined = run.joiner.needs(uid)
+                    stream.is_partial = run.joiner.needs(uid)
         if not runs and name == "stream_datum":
             self._open_runs.orphaned(name, doc)
 
@@ -244,13 +250,11 @@ class Stage:
         self._open_runs.note(stream, seq_num)
         if run.failed:  # the last word on an event is the one that counts
             run.failed[stream.name].discard(seq_num)
+        if run.derived is None or run.refusal is not None:
+            run.hold(stream, event)
+            return
         try:
-            if run.refusal is not None:
-                run.fail(stream.name, (seq_num,), run.refusal)
-            elif run.derived is not None:
-                self.take(stream, event)
-            elif self.passes_others:
-                run.held.add(stream, event)
+            self.take(stream, event)
         except Exception as error:
             run.fail(stream.name, (seq_num,), error)
 
@@ -283,11 +287,11 @@ class Stage:
 
     def note_error(self, error: BaseException) -> None:
         """Keep an error until the document is through, to be raised if that is asked for."""
-        self._error = self._error or error
+        self._subscribers.note(error)
 
-    def _wants(self, run: StageRun, stream: OpenStream) -> bool:
-        arrays_of_parameters = stream.name == INPUTS and analysis_of(run.start)
-        return not arrays_of_parameters and all(key in stream.descriptor["data_keys"] for key in self.data_keys)
+    def holds_inputs(self, stream: OpenStream) -> bool:
+        """Whether a stream holds the arrays that an earlier stage was given, which are none of the scan's readings."""
+        return stream.name == INPUTS and bool(analysis_of(stream.run.start))
 
     def begin_run(self, run: StageRun) -> None:
         """Prepare a run; called when its derived run has begun."""

@@ -15,27 +15,15 @@ Subscriber = Callable[[str, dict[str, Any]], Any]
 
 
 class Subscribers:
-    """The subscribers of one stage, in the order in which they came.
+    """The subscribers of one stage, in the order in which they came, and the error that it is to raise, if any."""
 
-    Parameters
-    ----------
-    owner : str
-        The name of the stage.
-    stats, complaints
-        Where events are counted that are emitted, and failures of subscribers are counted and reported.
-
-    Attributes
-    ----------
-    failure, demanded : Exception or None
-        The first failure since `take_failures`, and the first one of a stage that was told to raise its errors.
-    """
-
-    def __init__(self, owner: str, stats: Stats, complaints: Complaints) -> None:
+    def __init__(self, owner: str, stats: Stats, complaints: Complaints, *, raises: bool = False) -> None:
         self._owner = owner
         self._stats = stats
         self._complaints = complaints
-        self.failure: Exception | None = None
-        self.demanded: Exception | None = None
+        self._raises = raises
+        #: The first error that the owner, if it ``raises``, or a subscriber that does was not asked for yet.
+        self.error: BaseException | None = None
         self._tokens = 0
         self._all: dict[int, tuple[str, Subscriber]] = {}
         self._of: dict[str, list[tuple[int, Subscriber, bool]]] = {name.name: [] for name in DocumentNames}
@@ -58,15 +46,14 @@ class Subscribers:
         self._sort()
 
     @property
-    def raise_errors(self) -> bool:
-        """Whether one of them is a stage that was told to raise its errors."""
-        return any(getattr(callback, "raises", False) is True for _, callback in self._all.values())
+    def raises(self) -> bool:
+        """Whether the owner, or a subscriber that is a stage, was told to raise its errors."""
+        return self._raises or any(getattr(callback, "raises", False) is True for _, callback in self._all.values())
 
-    def take_failures(self) -> tuple[Exception | None, Exception | None]:
-        """Return ``failure`` and ``demanded``, and forget them."""
-        failures = self.failure, self.demanded
-        self.failure = self.demanded = None
-        return failures
+    def note(self, error: BaseException, is_demanded: bool = False) -> None:
+        """Keep an error to be raised, if the owner was told to raise them, or a subscriber was whose error it is."""
+        if self._raises or is_demanded:
+            self.error = self.error or error
 
     def emit(self, name: str, doc: dict[str, Any]) -> None:
         """Call the subscribers to documents of this kind, all of them also when one fails.
@@ -78,24 +65,15 @@ class Subscribers:
         elif name == "event_page":
             self._stats.emitted += len(doc["seq_num"])
         for token, callback, by_rows in self._of[name]:
-            try:
-                if not by_rows:
-                    callback(name, doc)
-                    continue
-            except Exception as error:
-                self._note(token, callback, name, error)
-                continue
-            for row in unpack_event_page(doc):  # pyright: ignore[reportArgumentType]
+            for one in unpack_event_page(doc) if by_rows else (doc,):  # pyright: ignore[reportArgumentType]
                 try:
-                    callback("event", row)  # pyright: ignore[reportArgumentType]
+                    callback("event" if by_rows else name, one)  # pyright: ignore[reportArgumentType]
                 except Exception as error:
-                    self._note(token, callback, name, error)
+                    self._report(token, callback, name, error)
 
-    def _note(self, token: int, callback: Subscriber, name: str, error: Exception) -> None:
-        self.failure = self.failure or error
+    def _report(self, token: int, callback: Subscriber, name: str, error: Exception) -> None:
         is_demanded = getattr(callback, "raises", False) is True
-        if is_demanded:
-            self.demanded = self.demanded or error
+        self.note(error, is_demanded)
         self._stats.subscriber_failures += 1
         self._complaints(
             f"subscriber {token} {type(error).__name__}",
