@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.executors.kernel import Kernel, StatefulKernel, hears, perform
-from bluesky_ext.engine.executors.pool import Pool, PoolTasks
+from bluesky_ext.engine.executors.pool import ASK_EVERY, Pool, PoolTasks
 from bluesky_ext.engine.executors.shared import SharedBlocks
 from bluesky_ext.engine.executors.tasks import Task, failed, trouble_of
 
@@ -211,15 +211,19 @@ class KernelCopy(PoolTasks):
         self._known = told
 
     def _ask(self, function: Callable[..., Any], *args: Any) -> Future:
-        if not self.pool.keeps_order:
-            self.pool.await_all([task.sent for task in self._open])
+        self._keep_order([task.sent for task in self._open])
         try:
             answer = self._place.submit(function, self._name, *args)
         except Exception as error:  # each executor refuses in its own way when it is broken or closed
             return failed(error)
-        if not self.pool.keeps_order:
-            self.pool.await_all([answer])
+        self._keep_order([answer])
         return answer
+
+    def _keep_order(self, futures: Sequence[Future]) -> None:
+        """Where the worker does not do tasks in their order, wait for these, as long as answers can come."""
+        while not self.pool.keeps_order and (left := [future for future in futures if not future.done()]):
+            if wait_for(left, ASK_EVERY).not_done and self.pool.lack():
+                return
 
 
 class LaneTasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from typing import Any
@@ -20,18 +20,10 @@ ASK_EVERY = 2.0
 
 
 class Pool:
-    """The workers of one executor.
+    """The workers of one executor, which is its owner's; or of one that is made when needed, and again when it broke.
 
-    Parameters
-    ----------
-    executor
-        The executor, which is its owner's to shut down; or a function that makes it when it is needed, and again when
-        it broke or was closed.
-    name
-        What it is called in the log.
-    is_there
-        Whether its one worker still exists, for a lane on a cluster: there a death need not show as an exception, and
-        tasks are not always done in their order.
+    For a lane on a cluster, ``is_there()`` tells whether its one worker still exists: there a death need not show as
+    an exception, and tasks are not always done in their order.
     """
 
     def __init__(self, executor: Any, name: str = "the executor", is_there: Callable[[], bool] | None = None) -> None:
@@ -83,12 +75,6 @@ class Pool:
             return "" if self._is_there is None and type(error) is RuntimeError else f"{type(error).__name__}: {error}"
         return ""
 
-    def await_all(self, futures: Iterable[Future]) -> None:
-        """Wait for all of these, as long as answers can come."""
-        while left := [future for future in futures if not future.done()]:
-            if wait_for(left, ASK_EVERY).not_done and self.lack():
-                return
-
     def close(self) -> None:
         """Shut the executor down, if it was made here, when it has done what it was sent."""
         with self._lock:
@@ -131,7 +117,11 @@ class PoolTasks:
 
     def wait(self, task: Task, timeout: float) -> bool:
         """Wait so many seconds for a task, and mend the pool meanwhile; whether it is done, however it ended."""
-        while not self._is_settled(task):
+        while True:
+            if task.sent.done():
+                self.mend()  # what a dead executor left of it is not done for good
+            if task.sent.done():
+                break
             if timeout <= 0:
                 return False
             patience = min(timeout, ASK_EVERY)
@@ -142,12 +132,6 @@ class PoolTasks:
         if self._blocks is not None:
             self._blocks.unpack(task)
         return True
-
-    def _is_settled(self, task: Task) -> bool:
-        """Whether a task is done for good: what a dead executor left of it is not."""
-        if task.sent.done():
-            self.mend()
-        return task.sent.done()
 
     def mend(self, lack: str = "") -> None:
         """Send again what was in flight in an executor that has died, or (``lack`` says why) will not answer."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping
 from multiprocessing import shared_memory
 from pathlib import Path
@@ -17,7 +16,7 @@ log = logging.getLogger(__name__)
 
 #: Smaller arrays travel faster in the message itself.
 WORTH_SHARING = 64 * 1024
-#: How many inputs that no task needs any more are kept, since the next may need them again.
+#: So many inputs of a run (a dark frame, say, which serves many tasks) are copied once; others for each task.
 _KEPT = 4
 
 # A worker opens a block by its file and not by `SharedMemory(name)`: that would register the block a second time with
@@ -47,12 +46,8 @@ class SharedBlocks:
     """Blocks of shared memory, lent to one task after another.
 
     New pages are slow (the system zeroes them), so a block that comes back serves the next array that fits. When the
-    system has no more of it (containers often have 64 MB), arrays go with the message instead.
-
-    Parameters
-    ----------
-    copied : bool
-        Whether the readers get arrays of their own: for kernels that may keep what they are given.
+    system has no more of it (containers often have 64 MB), arrays go with the message instead. If ``copied``, the
+    readers get arrays of their own: for kernels that may keep what they are given.
     """
 
     def __init__(self, *, copied: bool = False) -> None:
@@ -60,9 +55,8 @@ class SharedBlocks:
         self._all: dict[str, shared_memory.SharedMemory] = {}
         self._free: list[shared_memory.SharedMemory] = []
         self._lent: dict[Hashable, list[str]] = {}  # the names of blocks by task
-        self._users: Counter[str] = Counter()  # how many tasks have a block
         # Inputs by their id, held beside their copies so that it is not given to another.
-        self._inputs: OrderedDict[int, tuple[np.ndarray, SharedArray]] = OrderedDict()
+        self._inputs: dict[int, tuple[np.ndarray, np.ndarray | SharedArray]] = {}
         self._is_full = False
         self._finalize = weakref.finalize(self, _unlink, self._all)
 
@@ -74,36 +68,29 @@ class SharedBlocks:
     def pack(self, task: Hashable, data: Mapping[str, Any], inputs: tuple) -> tuple[dict[str, Any], tuple]:
         """A task's data and inputs with their large arrays in shared memory, which is the task's until `unpack`.
 
-        An array among the inputs (a dark frame, say) serves many tasks: it is copied once and from then on read-only,
-        so that nobody changes it unseen. It is kept while a task needs it, and the last four are kept beyond.
+        An input that is copied once is read-only from then on, so that nobody changes it unseen.
         """
         names = self._lent[task] = []
 
-        def lend(value: Any, is_input: bool) -> Any:
-            if not is_large(value):
-                return value
-            known = self._inputs.get(id(value)) if is_input else None
-            shared = self.share(value) if known is None else known[1]
+        def lend(value: Any) -> Any:
+            shared = self.share(value) if is_large(value) else value
             if isinstance(shared, SharedArray):
                 names.append(shared.block)
-                self._users[shared.block] += 1
-                if is_input:
-                    self._inputs[id(value)] = value, shared
-                    self._inputs.move_to_end(id(value))
-                    value.flags.writeable = False
             return shared
 
-        return {key: lend(value, False) for key, value in data.items()}, tuple(lend(item, True) for item in inputs)
+        def keep(value: Any) -> Any:
+            if id(value) not in self._inputs:
+                if not is_large(value) or len(self._inputs) == _KEPT:
+                    return lend(value)
+                self._inputs[id(value)] = value, self.share(value)
+                value.flags.writeable = False
+            return self._inputs[id(value)][1]
+
+        return {key: lend(value) for key, value in data.items()}, tuple(map(keep, inputs))
 
     def unpack(self, task: Hashable) -> None:
         """Take a task's memory back, when it is done."""
-        names = self._lent.pop(task, ())
-        self._users.subtract(names)
-        kept = {shared.block: key for key, (_, shared) in self._inputs.items()}
-        unused = [name for name in kept if not self._users[name]]
-        for name in unused[:-_KEPT]:
-            del self._inputs[kept.pop(name)]
-        self._free += [self._all[name] for name in {*names, *unused} - kept.keys() if not self._users[name]]
+        self._free += [self._all[name] for name in self._lent.pop(task, ())]
 
     def share(self, array: np.ndarray) -> np.ndarray | SharedArray:
         """An array in shared memory, until `close` or its task's `unpack`; the array itself if there is none left."""

@@ -31,22 +31,13 @@ HandlerClass = Callable[..., Callable[..., Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatumReference(FrameReference):
-    """Frames behind a resource and a datum document.
-
-    Parameters
-    ----------
-    data_key, resource, patience, run, stream, seq_num
-        As for `FrameReference`; the `root` in the resource is the one here (after the root_map).
-    datum_kwargs
-        As in the datum document.
-    handler
-        The class that reads the spec. None: the one that an installed package declares for it (entry points
-        `databroker.handlers`), looked up where the frames are read.
-    """
+    """Frames behind a resource and a datum document; the `root` of the resource is that after the root_map."""
 
     external: ClassVar[str] = "FILESTORE:"
 
     datum_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    #: The class that reads the spec. None: the one that an installed package declares for it (entry points
+    #: `databroker.handlers`), looked up where the frames are read.
     handler: HandlerClass | None = None
 
     @property
@@ -125,13 +116,7 @@ class OpenHandlers:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(
-        self,
-        key: Hashable,
-        make: Callable[[], Callable[..., Any]],
-        datum_kwargs: Mapping[str, Any],
-        frames: int = 1,
-    ) -> np.ndarray:
+    def read(self, key: Hashable, make: Callable[[], Callable], datum_kwargs: Mapping, frames: int = 1) -> np.ndarray:
         """Return what a handler gives for a datum, as an array that no longer needs its file.
 
         The handler is the one that is open under `key`, or what `make` opens. OSError means that the data is not there

@@ -50,17 +50,9 @@ class Joiner:
     Memory grows with what a run leaves open (the events that wait) and with its datum documents, which any later event
     may name; stream_datum documents are merged.
 
-    Parameters
-    ----------
-    data_keys
-        The keys whose frames are wanted, in streams that have all of them (None: every frame). Other frames are left
-        out of the events, and not waited for.
-    handlers
-        Handler classes by spec, for resource documents; beside them, those that are installed are known.
-    root_map
-        Replacements for the `root` of resource documents, as for `event_model.Filler`.
-    patience
-        That of the references: how long (seconds) they wait for a file that shows no sign of life.
+    Of the frames those are wanted that are of the ``data_keys``, in streams that have all of them (None: every frame).
+    Others are left out of the events, and not waited for. ``handlers`` and ``root_map`` are as for
+    `event_model.Filler`; ``patience`` is that of the references.
     """
 
     def __init__(
@@ -92,15 +84,11 @@ class Joiner:
             "descriptor": self._descriptor,
             "resource": self._resource,
             "datum": self._datum,
-            "datum_page": lambda doc: [
-                event for one in unpack_datum_page(cast(Any, doc)) for event in self._datum(one)
-            ],
+            "datum_page": lambda doc: _of_all(self._datum, unpack_datum_page(cast(Any, doc))),
             "stream_resource": self._stream_resource,
             "stream_datum": self._stream_datum,
             "event": self._event,
-            "event_page": lambda doc: [
-                event for one in unpack_event_page(cast(Any, doc)) for event in self._event(one)
-            ],
+            "event_page": lambda doc: _of_all(self._event, unpack_event_page(cast(Any, doc))),
         }
 
     def __call__(self, name: str, doc: Document) -> Iterable[Event]:
@@ -211,7 +199,7 @@ class Joiner:
     def _arrived(self, uid: str) -> Iterable[Event]:
         """Return the events that waited for this datum or resource and lack nothing else."""
         waiting = [self._streams[name].waiting.get(seq_num) for name, seq_num in self._awaited.pop(uid, ())]
-        return _chained(self._offer, filter(None, waiting))
+        return _of_all(self._offer, filter(None, waiting))
 
     def _offer(self, event: Event) -> Iterable[Event]:
         """Return the event if it can be completed; let it wait if not."""
@@ -289,7 +277,7 @@ class Joiner:
             raise ValueError(f"{about}: its descriptor {uid!r} has not come; send all of the run, in order") from None
 
 
-def _chained(route: Callable[[Any], Iterable[Event]], docs: Iterable[Any]) -> list[Event]:
+def _of_all(route: Callable[[Any], Iterable[Event]], docs: Iterable[Any]) -> list[Event]:
     return [event for doc in docs for event in route(doc)]
 
 

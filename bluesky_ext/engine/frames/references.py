@@ -83,18 +83,10 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReference(ABC):
-    """Where the frames of one event are.
+    """Where the frames of one event are: its resource or stream_resource document, and what of that.
 
-    Parameters
-    ----------
-    data_key
-        The key of the event's data that they belong to.
-    resource
-        Their resource or stream_resource document.
-    patience
-        How long (seconds) `read` waits for a file that shows no sign of life, unless told otherwise.
-    run, stream, seq_num
-        The event, for messages.
+    The ``patience`` is how long, in s, `read` waits for a file that shows no sign of life, unless told otherwise; run,
+    stream and seq_num are for messages.
     """
 
     #: What a descriptor says in `external` of keys with such frames.
@@ -120,29 +112,15 @@ class FrameReference(ABC):
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the documents that tell in a derived run where the frames are, and what its event has in their place.
 
-        Parameters
-        ----------
-        run, descriptor, seq_num
-            Of the event in the derived run: the uids of its start and its descriptor, and its number.
-        told
-            What that run was told before, by the uids of resources; this adds to it.
+        That event is named by the uids of its start and its descriptor and its number; ``told`` is what the run was
+        told before, by the uids of resources: this adds to it.
         """
 
     def read(self, patience: float | None = None) -> np.ndarray:
         """Return the frames: an array whose shape and dtype are those of the data key.
 
-        Parameters
-        ----------
-        patience
-            How long (seconds) to wait for a file that is not there or lacks the frame; that of the reference unless
-            given. The time counts from the last sign of life of the resource in this process, see `Silences`.
-
-        Raises
-        ------
-        FrameNotAvailable
-            If the file is missing, unreadable or too short.
-        ValueError
-            If it can never be read: an unknown spec or mimetype, a URI that is not a file.
+        The patience counts from the last sign of life of the resource in this process, see `Silences`; after it,
+        FrameNotAvailable is raised. ValueError if it can never be read, as of a URI that is not a file.
         """
         patience = self.patience if patience is None else patience
         try:
@@ -169,12 +147,8 @@ class FrameReference(ABC):
 def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     """Return the image that a value of an event's data stands for, with its own shape and dtype.
 
-    Parameters
-    ----------
-    value
-        An array (returned as it is, not copied), nested lists, or a reference, which is read.
-    patience
-        How long (seconds) a file is waited for, see `FrameReference.read`.
+    The value is an array (returned as it is, not copied), nested lists, or a reference, which is read as
+    `FrameReference.read` does it.
     """
     if isinstance(value, FrameReference):
         value = value.read(patience)
@@ -195,13 +169,7 @@ def as_image(value: Any, patience: float | None = None) -> np.ndarray:
 
 
 def image_of(data: Mapping[str, Any], data_key: str) -> np.ndarray:
-    """Return the image that an event's data has under a key, read if it is a reference: (..., ny, nx), real numbers.
-
-    Raises
-    ------
-    ValueError
-        If it is no image; the message names the key.
-    """
+    """Return the image that an event's data has under a key, read if it is a reference: (..., ny, nx), real numbers."""
     image = as_image(data[data_key])
     if image.ndim < 2 or image.dtype.kind not in "biuf":
         raise ValueError(f"{data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image")

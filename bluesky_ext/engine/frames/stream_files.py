@@ -29,21 +29,13 @@ SEQUENCE = "multipart/related;type="
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReference(FrameReference):
-    """Frames behind a stream_resource and a stream_datum document.
-
-    Parameters
-    ----------
-    data_key, resource, patience, run, stream, seq_num
-        As for `FrameReference`.
-    description
-        What the descriptor says of the data key; its `shape` is that of one event.
-    index
-        Which event of the resource, counted from 0.
-    """
+    """Frames behind a stream_resource and a stream_datum document."""
 
     external: ClassVar[str] = "STREAM:"
 
+    #: What the descriptor says of the data key; its `shape` is that of one event.
     description: Mapping[str, Any]
+    #: Which event of the resource, counted from 0.
     index: int
 
     @property

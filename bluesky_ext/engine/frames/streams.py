@@ -96,12 +96,7 @@ class JoinedDescriptor:
         """Return the events that frames alone make, lazily; those of a fly scan have nothing else.
 
         A step scan gives each event after its frames: it takes frames of two seq_nums without an event, or the end of
-        the run, to tell a fly scan from it.
-
-        Parameters
-        ----------
-        changed
-            The seq_nums of new frames; None at the end.
+        the run (``changed``, the seq_nums of new frames, is None then), to tell a fly scan from it.
         """
         frames = [self.stream.frames[key] for key in self.streamed if key in self.stream.frames]
         if not self.only_frames or self.stream.has_events or len(frames) < len(self.streamed):
