@@ -21,6 +21,9 @@ Emit = Callable[[str, dict[str, Any]], None]
 #: The stream of a derived run whose one event holds the arrays that its stage was given.
 INPUTS = "inputs"
 
+#: Types whose values need no other form to count in the sha256.
+_AS_THEY_ARE = (int, str, np.ndarray)
+
 
 class _Stream:
     """A stream of a derived run, and the descriptor that its events have at present."""
@@ -50,12 +53,13 @@ class _Stream:
                 return False
         return True
 
-    def describe(self, uid: str, kind: tuple[Any, ...], data: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Have the descriptor of this uid from now on, which describes such data."""
+    def describe(self, uid: str, kind: tuple, data: Mapping, changes: Mapping, skipped: set[str]) -> None:
+        """Have the descriptor of this uid from now on, which describes such data; some keys do not count."""
         self.descriptor, self._kind = uid, kind
         arrays = {key: value for key, value in data.items() if isinstance(value, np.ndarray | list | tuple)}
         self.references = [key for key, value in data.items() if hasattr(value, "documents")]
-        self.hashed = sorted(data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys())
+        content = data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys()
+        self.hashed = sorted(content - skipped)
         self._shapes = [(key, self._shape(key, value)) for key, value in arrays.items()]
 
     def _shape(self, key: str, value: Any) -> Any:
@@ -141,7 +145,7 @@ class DerivedRun:
             data = {key: as_python(value) for key, value in data.items() if value is not None}
             kind = (id(descriptor), *data, *changes, *map(type, data.values()))
             if not out.is_described(kind, data):
-                self._describe(stream, kind, data, changes, descriptor)
+                self._describe(stream, kind, data, changes, descriptor, unhashed)
         if seq_num is None:
             seq_num = out.received.high + 1
         filled: dict[str, bool] = {}
@@ -164,16 +168,10 @@ class DerivedRun:
             validated("event", doc)
         said = []
         for key in out.hashed:  # as `content` does it, which is called where it has something to do
-            if key in unhashed:
-                continue
             value = data[key]
-            if type(value) is np.ndarray:
-                if value.ndim > 1 and not self._hash_images:
-                    continue
-            elif type(value) is float:
-                if value.is_integer():
-                    value = int(value)
-            elif type(value) is not int and type(value) is not str:
+            if type(value) is float:
+                value = int(value) if value.is_integer() else value
+            elif type(value) not in _AS_THEY_ARE:
                 value = content(value)
             said.append(value)
         self._digest.add(stream, seq_num, said)
@@ -267,16 +265,16 @@ class DerivedRun:
         data: Mapping[str, Any],
         changes: Mapping[str, Any],
         descriptor: Any,
+        unhashed: Sequence[str] = (),
     ) -> None:
         out = self._streams[stream]
         said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
-        if key in out.descriptors:
-            out.describe(out.descriptors[key][0], kind, data, changes)
-            return
-        about = {"uid": new_uid(), "time": time.time(), "run_start": self.uid, "name": stream}
-        doc = copy.deepcopy(validated("descriptor", about | said))
-        out.descriptors[key] = doc["uid"], descriptor
-        out.describe(doc["uid"], kind, data, changes)
-        self._emit("descriptor", doc)
+        is_new = key not in out.descriptors
+        uid, _ = out.descriptors.setdefault(key, (new_uid(), descriptor))
+        images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hash_images}
+        out.describe(uid, kind, data, changes, {*unhashed, *images})
+        if is_new:
+            about = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream}
+            self._emit("descriptor", copy.deepcopy(validated("descriptor", about | said)))

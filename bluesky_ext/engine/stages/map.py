@@ -34,7 +34,9 @@ class Rows:
     def __post_init__(self) -> None:
         if type(self.columns) is not dict and not isinstance(self.columns, Mapping):
             raise TypeError(f"rows are given as a dict of columns, not as a {type(self.columns).__name__}")
-        shapes = {name: np.shape(column) for name, column in self.columns.items()}
+        shapes = {}
+        for name, column in self.columns.items():
+            shapes[name] = column.shape if type(column) is np.ndarray else np.shape(column)
         lengths = set(shapes.values())
         if len(lengths) > 1 or (lengths and len(min(lengths)) != 1):
             raise ValueError(f"the columns of rows are one-dimensional and equally long, not {shapes}")
