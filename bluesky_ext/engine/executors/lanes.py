@@ -33,10 +33,9 @@ STOP_PATIENCE = 30.0
 
 
 class Lanes:
-    """Workers that each keep a copy of a kernel, for maps whose kernel has state; give it as ``executor=``.
+    """Workers that each keep a copy of a kernel with a state; give it as ``executor=``.
 
-    A kernel is a callable ``kernel(data, seq_num)``; its methods ``start(doc)``, ``descriptor(doc)``,
-    ``parameters(values)`` and ``stop(doc)`` are called where it has them. It may keep what it is given.
+    The usual ways to make lanes are `threads`, `processes` and `dask`.
 
     Parameters
     ----------
@@ -48,10 +47,6 @@ class Lanes:
         exception and tasks are not always done in their order, as on a cluster.
     local : bool
         Whether the workers are processes of this machine: then images go to them through shared memory.
-
-    See Also
-    --------
-    threads, processes, dask : the usual ways to make lanes.
     """
 
     def __init__(
@@ -74,12 +69,13 @@ class Lanes:
     @classmethod
     def threads(cls, lanes: int) -> Lanes:
         """Lanes in threads of this process: for kernels that release the GIL, as numpy's and numba's do."""
-        return cls([_thread] * lanes)
+        return cls([partial(ThreadPoolExecutor, 1, thread_name_prefix="bluesky-ext-lane")] * lanes)
 
     @classmethod
     def processes(cls, lanes: int) -> Lanes:
         """Lanes in processes of this machine. They are spawned: a script needs ``if __name__ == "__main__":``."""
-        return cls([_process] * lanes, local=True)
+        # Forking a process with threads may deadlock.
+        return cls([partial(ProcessPoolExecutor, 1, mp_context=get_context("spawn"))] * lanes, local=True)
 
     @classmethod
     def dask(cls, client: Client, lanes: int | None = None) -> Lanes:
@@ -99,11 +95,10 @@ class Lanes:
             addresses[number] = min(there, key=taken.count)
             return client.get_executor(workers=[addresses[number]], pure=False)
 
-        def is_there(number: int) -> bool:
-            return addresses[number] in workers()
-
-        wanted = len(workers()) if lanes is None else lanes
-        return cls([partial(make, number) for number in range(wanted)], is_there=is_there)
+        numbers = range(len(workers()) if lanes is None else lanes)
+        return cls(
+            [partial(make, number) for number in numbers], is_there=lambda number: addresses[number] in workers()
+        )
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -131,14 +126,6 @@ class Lanes:
         if self._is_closed:
             raise RuntimeError("the lanes were closed")
         return make()
-
-
-def _thread() -> Executor:
-    return ThreadPoolExecutor(1, thread_name_prefix="bluesky-ext-lane")
-
-
-def _process() -> Executor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))  # fork in a process with threads may deadlock
 
 
 class KernelCopy(PoolTasks):

@@ -52,6 +52,10 @@ class Task:
     executor: Any = None  # the one that it was sent to last
     is_second: bool = False  # whether that was the second time
 
+    def wait(self, timeout: float) -> bool:
+        """Wait so many seconds for the answer; whether it is there."""
+        return self.home is None or self.home.wait(self, timeout)
+
 
 class InFlight(Generic[Tag]):
     """The tasks under way, in the order of their events: beyond ``limit``, the next waits for the oldest."""
@@ -73,23 +77,23 @@ class InFlight(Generic[Tag]):
     def put_done(self, tag: Tag, result: Any) -> Iterator[Finished[Tag]]:
         """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
         yield from self.drain(self._limit - 1)
-        done: Future = Future()
-        done.set_result(result)
-        self._under_way.append((tag, Task(sent=done)))
+        task = Task(sent=Future())
+        task.sent.set_result(result)
+        self._under_way.append((tag, task))
         yield from self.ready()
 
     def ready(self) -> Iterator[Finished[Tag]]:
         """What is finished and has no unfinished task before it."""
-        while self._under_way and _wait(self._under_way[0][1], 0):
+        while self._under_way and self._under_way[0][1].wait(0):
             yield self._oldest()
 
     def drain(self, left: int = 0) -> Iterator[Finished[Tag]]:
         """Everything but so many, waited for."""
         while len(self._under_way) > left:
             tag, task = self._under_way[0]
-            if not _wait(task, PATIENCE):
+            if not task.wait(PATIENCE):
                 log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
-                while not _wait(task, PATIENCE):
+                while not task.wait(PATIENCE):
                     pass
             yield self._oldest()
 
@@ -102,10 +106,6 @@ class InFlight(Generic[Tag]):
         tag, task = self._under_way.popleft()
         trouble = trouble_of(task.sent)
         return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
-
-
-def _wait(task: Task, timeout: float) -> bool:
-    return task.home is None or task.home.wait(task, timeout)
 
 
 class InlineTasks(Generic[Tag]):
