@@ -66,7 +66,6 @@ def add_to(commands: Any) -> None:
 
 def run_nxstxm(options: argparse.Namespace) -> int:
     """Write the scans, and say where they are."""
-    from bluesky_ext.server.counted import counted
     from bluesky_ext.server.playback import expected_events
     from bluesky_ext.storage import as_source
     from suitcase_nxstxm import NXstxmWriter
@@ -92,7 +91,7 @@ def run_nxstxm(options: argparse.Namespace) -> int:
         )
         for source in runs:
             try:
-                for name, document in _filled(counted(as_source(source))):
+                for name, document in _filled(as_source(source)):
                     writer(name, document)
                     bar.update(len(document["seq_num"]) if name == "event_page" else name == "event")
             except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:

@@ -122,17 +122,18 @@ class _Files:
         self._filling = Filling()
 
     def __call__(self, name: str, document: dict[str, Any]) -> None:
-        if name == "stop" and document.get("incomplete"):
-            return  # the file of a run that was cut off stays under construction: a replay makes it whole
         for pair in self._filling(name, document):
-            self.writer(*pair)
+            # The file of a run that was cut off stays under construction: a replay makes it whole.
+            if not (pair[0] == "stop" and pair[1].get("incomplete")):
+                self.writer(*pair)
         if name == "stop":
             self._say_failures()
 
     def close(self) -> None:
         """Finish what can be finished; a file whose run is not over stays under construction."""
-        for pair in self._filling.finish():
-            self.writer(*pair)
+        for late in self._filling.finish():
+            for pair in self._filling.read(*late):
+                self.writer(*pair)
         self._say_failures()
         try:
             self.writer.finish()

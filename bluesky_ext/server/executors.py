@@ -7,9 +7,9 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 #: The forms that are known.
 FORMS = "threads:N, processes:N or dask:ADDRESS"
@@ -23,17 +23,23 @@ def check_executor(text: str) -> str:
 
 
 @contextmanager
-def executor_of(text: str | None) -> Iterator[Executor | None]:
-    """An executor while it is needed: of ``threads:2``, ``processes:2``, ``dask:tcp://host:8786``; None for inline."""
+def executor_of(text: str | None) -> Iterator[Executor | Callable[[], Executor] | None]:
+    """An executor while it is needed: of ``threads:2``, ``processes:2``, ``dask:tcp://host:8786``; None for inline.
+
+    Of processes it is a function that makes one, so that a stage makes another when a worker has died.
+    """
     if text is None:
         yield None
         return
     kind, _, number = check_executor(text).partition(":")
     if kind == "dask":
         yield from _cluster(number)
-    else:
-        with ThreadPoolExecutor(int(number)) if kind == "threads" else _processes(int(number)) as pool:
-            yield pool
+        return
+    with ExitStack() as stack:
+        if kind == "threads":
+            yield stack.enter_context(ThreadPoolExecutor(int(number)))
+        else:
+            yield lambda: stack.enter_context(_processes(int(number)))
 
 
 def _processes(number: int) -> Executor:

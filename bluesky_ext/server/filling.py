@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
@@ -17,96 +18,30 @@ from bluesky_ext.storage.adapters import Pair
 log = logging.getLogger(__name__)
 
 
-def filled(
-    documents: Iterable[Pair],
-    handlers: Mapping[str, HandlerClass] | None = None,
-    root_map: Mapping[str, str] | None = None,
-) -> Iterator[Pair]:
-    """Yield ``(name, document)`` with every image in its event, an array, and no document that says where it lay.
-
-    Runs may be interleaved. An event comes when its images can be read, which may be after events that were behind
-    it. Documents without a start are handed on as they are. The source's documents are not changed.
-
-    Parameters
-    ----------
-    documents : iterable of (name, document)
-        A source, see `bluesky_ext.as_source`.
-    handlers, root_map : dict, optional
-        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Handlers that are installed are
-        known.
-
-    Raises
-    ------
-    FrameNotAvailable
-        When all documents are through, if events had to be left out because an image of theirs could not be read.
-    """
-    filling = Filling(handlers, root_map)
-    for pair in joined(documents, filling):
-        yield from filling.read(*pair)
-
-
-def joined(documents: Iterable[Pair], filling: Filling) -> Iterator[Pair]:
-    """Yield what `filled` does, with references instead of images: ``filling.read`` reads them. It raises the same."""
-    for pair in documents:
-        yield from filling.join(*pair)
-    yield from filling.rest()
-    if filling.failures:
-        raise FrameNotAvailable(
-            f"{len(filling.failures)} events were left out, since their images could not be read; the first: "
-            f"{filling.failures[0]} (see handlers= and root_map=, or give fill=False)"
-        )
-
-
-def for_stage(document: dict[str, Any], data_keys: Collection[str]) -> dict[str, Any]:
-    """An event with references to the images of these keys, which a stage reads where it works, and no others."""
-    others = {key for key, value in document.get("data", {}).items() if isinstance(value, FrameReference)}
-    others.difference_update(data_keys)
-    if not others:
-        return document
-    parts = {part: document.get(part, {}) for part in ("data", "timestamps", "filled")}
-    return {
-        **document,
-        **{part: {key: value for key, value in held.items() if key not in others} for part, held in parts.items()},
-    }
-
-
 class Filling:
-    """What `filled` does, document by document: called with one, it yields those that can go on.
+    """Puts images into the events that refer to them, whatever they were kept in.
 
-    Parameters
-    ----------
-    handlers, root_map : dict, optional
-        See `filled`.
-    patience : float
-        How long to wait for the file of an image that is not there or does not grow, in s.
-    max_open_runs : int
-        When more runs than this are open, the one that was heard of least recently is given up.
-
-    Attributes
-    ----------
-    failures : list of str
-        Which events were left out, and why.
+    Called with a document, it yields those that can go on, without any that say where images lay. Runs may be interleaved. An event comes when its images can be read, which may be after events that were behind
+    it; its documents are not changed. One of which an image never came or can't be read is left out, and is in
+    ``failures``. A run that has fewer events than its stop document says is warned of.
     """
 
     def __init__(
         self,
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
+        *,
         max_open_runs: int = MAX_OPEN_RUNS,
         patience: float = PATIENCE,
     ) -> None:
         self.failures: list[str] = []
-        self._handlers = handlers
-        self._root_map = root_map
-        self._patience = patience
-        self._runs: OpenRuns[_Run] = OpenRuns(
-            self._close, name="what fills events with their images", log=log, max_open_runs=max_open_runs
-        )
-        self._rest: list[Pair] = []
+        self._joiner = partial(Joiner, None, handlers, root_map, patience)
+        self._runs: OpenRuns[_Run] = OpenRuns(self._end, name="a source", log=log, max_open_runs=max_open_runs)
+        self._late: list[Pair] = []  # events that only the end of their run made complete
 
     def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
         """Take a document, and yield those that can go on."""
-        for pair in self.join(name, document):
+        for pair in self.refer(name, document):
             yield from self.read(*pair)
 
     def read(self, name: str, document: Mapping[str, Any]) -> Iterator[Pair]:
@@ -120,64 +55,102 @@ class Filling:
         changes = {"data": {**document["data"], **images}, "filled": dict.fromkeys(images, True)} if images else {}
         yield name, {**document, **changes} if images else cast("dict[str, Any]", document)
 
-    def join(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
-        """Take a document, and yield those that can go on, with references to their images."""
+    def follow(self, name: str, document: Mapping[str, Any]) -> Collection[_Run]:
+        """Take note of a document that goes on as it is; return the runs that it is of."""
         with self._runs.lock:
-            if name == "start":
-                if (same := self._runs.get(document["uid"])) is not None:
-                    self._runs.close(same, "it was started again")
-                joiner = Joiner(None, self._handlers, self._root_map, self._patience)
-                self._runs.open(_Run(document, joiner, self.failures))
+            uid = document["uid"] if name == "start" else document.get("run_start")
+            if name == "start" or (name in ("descriptor", "stop") and uid is not None and self._runs.get(uid) is None):
+                self._runs.open(_Run({"uid": uid}, self._joiner()))  # its start may lack
             runs = self._runs.follow(name, document) if name in PARENT else ()
-            if name == "stop":
-                for run in runs:
+            for run in runs:
+                if name in ("event", "event_page"):
+                    seq_nums = document["seq_num"] if name == "event_page" else [document["seq_num"]]
+                    self._runs.note_all(self._runs.streams[document["descriptor"]], seq_nums)
+                elif name == "stop":
                     self._runs.drop(run)
-            rest, self._rest = self._rest, []
-        yield from rest
-        if not runs or name == "start":
+                    for stream, lost in run.lost(document).counts.items():
+                        log.warning("run %s, stream %r: the source lacks %d of its events", run.uid, stream, lost)
+        return runs
+
+    def refer(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
+        """Take a document, and yield those that can go on, with references instead of images, which `read` reads."""
+        runs = self.follow(name, document)
+        for run in runs if name != "start" else ():
+            if name == "stop":
+                self._end(run)
+            elif name == "descriptor" or run.joins(name, document):
+                self._late += [("event", cast("dict[str, Any]", event)) for event in run.joiner(name, document)]
+        late, self._late = self._late, []
+        yield from late
+        if name == "descriptor":
+            yield name, _without_external(document)
+        elif not any(run.joins(name, document) for run in runs):
             yield name, document
-            return
-        for run in runs:
-            yield from run.take(name, document)
+
+    def unchanged(self, documents: Iterable[Pair]) -> Iterator[Pair]:
+        """Yield the documents of a source as they are."""
+        for name, document in documents:
+            self.follow(name, document)
+            yield name, document
+
+    def references(self, documents: Iterable[Pair]) -> Iterator[Pair]:
+        """Yield the documents of a source as `refer` does; FrameNotAvailable at the end if events were left out."""
+        for pair in documents:
+            yield from self.refer(*pair)
+        yield from self.finish()
+        if self.failures:
+            raise FrameNotAvailable(
+                f"{len(self.failures)} events were left out, since their images could not be read; the first: "
+                f"{self.failures[0]} (see handlers= and root_map=, or give fill=False)"
+            )
 
     def finish(self) -> list[Pair]:
-        """Take note of the events whose images never came; return those that only the end makes complete."""
-        return [filled for pair in self.rest() for filled in self.read(*pair)]
-
-    def rest(self) -> list[Pair]:
-        """Return what `finish` does, with references to their images."""
+        """Return the events that only the end of the source makes complete, with references to their images."""
         self._runs.close_all("the source ended before its stop document")
-        rest, self._rest = self._rest, []
-        return rest
+        late, self._late = self._late, []
+        return late
 
-    def _close(self, run: _Run, reason: str) -> None:
-        self._rest += run.finish()
+    def _end(self, run: _Run, reason: str = "") -> None:
+        events, missing = run.joiner.finish()
+        self.failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
+        self._late += [("event", cast("dict[str, Any]", event)) for event in events]
 
 
 @dataclass(eq=False)
 class _Run(OpenRun):
-    """An open run: its joiner, and what could not be read."""
-
     joiner: Joiner
-    failures: list[str]
 
-    def take(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
-        if name == "descriptor":
-            self.joiner(name, document)
-            yield name, _without_external(document)
-        elif name in REFERENCES or (name.startswith("event") and self.joiner.needs(document["descriptor"])):
-            for event in self.joiner(name, document):
-                yield "event", cast("dict[str, Any]", event)
-        else:
-            if name == "stop":
-                yield from self.finish()
-            yield name, document
+    def joins(self, name: str, document: Mapping[str, Any]) -> bool:
+        """Whether a document goes on in events only."""
+        return name in REFERENCES or (name.startswith("event") and self.joiner.needs(document["descriptor"]))
 
-    def finish(self) -> list[Pair]:
-        """Take note of the events whose images never came; return those that only the end makes complete."""
-        events, missing = self.joiner.finish()
-        self.failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
-        return [("event", cast("dict[str, Any]", event)) for event in events]
+
+def filled(
+    documents: Iterable[Pair],
+    handlers: Mapping[str, HandlerClass] | None = None,
+    root_map: Mapping[str, str] | None = None,
+) -> Iterator[Pair]:
+    """Yield the documents of a source with every image in its event, an array, as `Filling` does it.
+
+    ``handlers`` and ``root_map`` are as for `event_model.Filler`; handlers that are installed are known. If events had
+    to be left out, FrameNotAvailable is raised when all documents are through.
+    """
+    filling = Filling(handlers, root_map)
+    for pair in filling.references(documents):
+        yield from filling.read(*pair)
+
+
+def for_stage(document: dict[str, Any], data_keys: Collection[str]) -> dict[str, Any]:
+    """An event with references to the images of these keys, which a stage reads where it works, and no others."""
+    others = {key for key, value in document.get("data", {}).items() if isinstance(value, FrameReference)}
+    others.difference_update(data_keys)
+    if not others:
+        return document
+    parts = {part: document.get(part, {}) for part in ("data", "timestamps", "filled")}
+    return {
+        **document,
+        **{part: {key: value for key, value in held.items() if key not in others} for part, held in parts.items()},
+    }
 
 
 def _without_external(descriptor: dict[str, Any]) -> dict[str, Any]:

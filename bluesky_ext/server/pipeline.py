@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from bluesky_ext.engine import Lanes
+from bluesky_ext.engine.executors import ExecutorLike
 from bluesky_ext.storage import as_sink
 
 #: What `Pipeline.build` returns: a stage, or any other callback of Bluesky's.
@@ -21,26 +20,15 @@ Callback = Callable[[str, Any], object]
 
 @dataclass(frozen=True)
 class Site:
-    """Where a pipeline works: what it computes on, and where what it makes goes.
+    """Where a pipeline works: what it computes on, and where what it makes goes."""
 
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor or Lanes, optional
-        Where the events are worked on; inline unless given.
-    catalog : Tiled container, optional
-        The home of masks.
-    sinks : tuple
-        Who gets the runs that are made: anything that `bluesky_ext.storage.as_sink` takes.
-
-    Attributes
-    ----------
-    stages : list
-        Those whose runs are kept, as far as the pipeline has said so.
-    """
-
-    executor: Executor | Lanes | None = None
+    #: Where the events are worked on, as `bluesky_ext.engine.Map` takes it; inline unless given.
+    executor: ExecutorLike | None = None
+    #: The home of masks.
     catalog: Any = None
+    #: Who gets the runs that are made: anything that `bluesky_ext.storage.as_sink` takes.
     sinks: tuple[Any, ...] = ()
+    #: Those whose runs are kept, as far as the pipeline has said so.
     stages: list[Any] = field(default_factory=list, init=False, compare=False)
 
     def keep(self, *stages: Any) -> None:

@@ -12,9 +12,8 @@ from tqdm import tqdm
 from bluesky_ext.engine import Recording, Stage
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.references import PATIENCE
-from bluesky_ext.server.counted import counted
-from bluesky_ext.server.filling import Filling, Pair, for_stage, joined
-from bluesky_ext.server.pace import Pace
+from bluesky_ext.server.filling import Filling, Pair, for_stage
+from bluesky_ext.server.pace import check_speed, paced
 from bluesky_ext.storage import as_sink, as_source
 
 
@@ -72,7 +71,7 @@ def replay(
     >>> names
     ['start', 'descriptor', 'event', 'event', 'event', 'stop']
     """
-    pace = Pace(speed)
+    check_speed(speed)
     stages = [stage for stage in map(inspect.unwrap, callbacks) if isinstance(stage, Stage)]
     known = {spec: handler for stage in stages for spec, handler in (stage.handlers or {}).items()}
     roots = {root: here for stage in stages for root, here in (stage.root_map or {}).items()}
@@ -81,9 +80,9 @@ def replay(
         {**roots, **(root_map or {})},
         patience=max((stage.patience for stage in stages), default=PATIENCE),
     )
-    documents = counted(as_source(source))
-    if fill:
-        documents = joined(documents, filling)
+    documents = filling.references(as_source(source)) if fill else filling.unchanged(as_source(source))
+    if speed is not None:
+        documents = paced(documents, speed)
     uids: list[str] = []
     with ExitStack() as stack:
         sinks = [(as_sink(callback), _data_keys(callback)) for callback in callbacks]
@@ -100,7 +99,6 @@ def replay(
             )
         )
         for n_documents, (name, document) in enumerate(documents, 1):
-            pace.wait(name, document)
             whole: list[Pair] | None = None  # the document with its images, once they are read
             for sink, data_keys in sinks:
                 if data_keys is not None:

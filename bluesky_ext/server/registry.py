@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from bluesky_ext.server.config import read_config, validated
-from bluesky_ext.server.pipeline import Callback, Pipeline, Site, of_factory
+from bluesky_ext.server.pipeline import Pipeline, of_factory
 
 GROUP = "bluesky_ext.pipelines"
 
@@ -19,24 +18,16 @@ class UnknownPipeline(LookupError):  # noqa: N818 - what was asked for is unknow
     """A name that no pipeline has."""
 
 
-def names() -> list[str]:
-    """The names of the pipelines that are installed."""
-    return sorted(_installed())
-
-
 def find(name: str) -> type[Pipeline]:
-    """Return a pipeline.
+    """Return a pipeline by the name of an entry point of the group ``bluesky_ext.pipelines``, or ``module:factory``.
 
-    Parameters
-    ----------
-    name : str
-        The name of an entry point of the group ``bluesky_ext.pipelines``, or ``module:factory``, a `Pipeline` or a
-        function that returns a callback, whose keywords are the settings; the module may lie in the working directory.
+    That is a `Pipeline`, or a function that returns a callback, whose keywords are the settings; the module may lie in
+    the working directory.
     """
     module, colon, attribute = name.partition(":")
     if colon:
         return _pipeline(_named(module, attribute), name)
-    installed = _installed()
+    installed = {point.name: point for point in entry_points(group=GROUP)}
     if name not in installed:
         raise UnknownPipeline(f"no pipeline {name!r}: there are {', '.join(sorted(installed))}, or give module:factory")
     try:
@@ -46,28 +37,9 @@ def find(name: str) -> type[Pipeline]:
     return _pipeline(found, name)
 
 
-def build(name: str, config: Path | None, site: Site) -> Callback:
-    """Return the callback of a pipeline with the settings of a TOML file.
-
-    Parameters
-    ----------
-    name : str
-        See `find`.
-    config : path, optional
-        The file; without it, every setting has its default.
-    site : Site
-        Where it works.
-    """
-    return configured(name, config).build(site)
-
-
 def configured(name: str, config: Path | None) -> Pipeline:
-    """Return a pipeline with the settings of a TOML file, checked."""
+    """Return a pipeline with the settings of a TOML file, checked; every setting has its default without one."""
     return validated(find(name), {} if config is None else read_config(config), config)
-
-
-def _installed() -> Mapping[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def _named(module: str, attribute: str) -> Any:

@@ -56,10 +56,10 @@ def serve(
         pt.subscribe(CrystalMap(search_range=5, directory="maps"))
         serve(pt, ("localhost", 5568), prefix=b"raw")
     """
-    sink = as_sink(callback)
     dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
-    dispatcher.subscribe(sink)
+    sink: Any = None
     try:
+        dispatcher.subscribe(sink := as_sink(callback))
         if ready is not None:
             ready(dispatcher)
         log.info("listening at %s for prefix %r", dispatcher.address, prefix)

@@ -14,7 +14,7 @@ from bluesky_ext import replay
 from bluesky_ext.plans.stxm import Endstation, sample_image
 from bluesky_ext.server import Site
 from bluesky_ext.server.executors import executor_of
-from bluesky_ext.server.registry import build
+from bluesky_ext.server.registry import configured
 from bluesky_ext.sim import beamline, stxm
 
 
@@ -44,7 +44,7 @@ def test_crystal_mapping_makes_runs_and_maps(settings, tmp_path):
         got: list = []
         with executor_of(executor) as pool:
             site = Site(pool, sinks=(got,))
-            replay(docs, build("crystal-mapping", config, site), progress=False)
+            replay(docs, configured("crystal-mapping", config).build(site), progress=False)
         assert [stage.name for stage in site.stages] == ["ImageProcessor+PeakTracker", "TrackLinker", "CrystalMap"]
         stages = [doc["analysis_stage"] for name, doc in got if name == "start"]
         assert sorted(stages) == ["CrystalMap", "ImageProcessor+PeakTracker", "TrackLinker"]
@@ -59,7 +59,7 @@ def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp
     docs = documents_of(sample_image([s.counter], Endstation(s.devices), -1, 1, 3, -1, 1, 4))
     config = settings(directory=tmp_path / "files")
     final = tmp_path / "files" / f"{docs[0][1]['uid']}.hdf5"
-    first = build("nxstxm", config, Site())
+    first = configured("nxstxm", config).build(Site())
     for name, doc in docs[:-3]:
         first(name, doc)
     # As a server has it when it is stopped: the run is closed by a stop that nobody sent.
@@ -67,7 +67,7 @@ def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp
     first.close()  # pyright: ignore[reportFunctionMemberAccess]
     assert "has no stop document" in caplog.text
     assert not final.exists()
-    second = build("nxstxm", config, Site())
+    second = configured("nxstxm", config).build(Site())
     replay(docs, second, progress=False)
     second.close()  # pyright: ignore[reportFunctionMemberAccess]
     key = "counter0_single_value_rbv"
@@ -76,10 +76,12 @@ def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp
         data = file["entry0"][file["entry0"].attrs["default"]]["data"][()]
     np.testing.assert_array_equal(data.ravel(), counts)
     # The same once more needs to be told to write over it.
-    third = build("nxstxm", config, Site())
+    third = configured("nxstxm", config).build(Site())
     with pytest.raises(FileExistsError):
         replay(docs, third, progress=False)
-    replay(docs, build("nxstxm", settings(directory=tmp_path / "files", overwrite=True), Site()), progress=False)
+    replay(
+        docs, configured("nxstxm", settings(directory=tmp_path / "files", overwrite=True)).build(Site()), progress=False
+    )
 
 
 def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path, caplog):
@@ -103,7 +105,7 @@ def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path
         def finish(self):
             return []
 
-    callback = build("nxstxm", settings(directory=tmp_path / "files"), Site())
+    callback = configured("nxstxm", settings(directory=tmp_path / "files")).build(Site())
     callback.writer = got = Collector()  # pyright: ignore[reportFunctionMemberAccess]
     callback("start", run.start_doc)
     callback("descriptor", stream.descriptor_doc)
@@ -119,7 +121,7 @@ def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path
 def test_masks_without_their_registry(settings, tmp_path):
     (tmp_path / "masks.toml").write_text('data_key = "eiger_image"\nmasks = [["eiger", "beamstop"]]\n')
     with pytest.raises(ValueError, match="give --catalog"):
-        build("masks", tmp_path / "masks.toml", Site())
+        configured("masks", tmp_path / "masks.toml").build(Site())
 
 
 def test_masks_of_a_catalog(tmp_path):
@@ -139,7 +141,7 @@ def test_masks_of_a_catalog(tmp_path):
         image = np.arange(1, 7, dtype=np.uint16).reshape(2, 3)
         event = stream.compose_event(data={"image": image}, timestamps={"image": 0.0}, validate=False)
         got: list = []
-        callback = build("masks", tmp_path / "masks.toml", Site(catalog=catalog, sinks=(got,)))
+        callback = configured("masks", tmp_path / "masks.toml").build(Site(catalog=catalog, sinks=(got,)))
         documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
         replay([*documents, ("stop", run.compose_stop())], callback, progress=False)
     finally:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,10 +20,23 @@ from bluesky_ext.server.pipeline import Site
 def module(tmp_path, monkeypatch) -> Iterator[str]:
     (tmp_path / "my_analysis.py").write_text(
         """
+import os
+
 from bluesky_ext import ImageProcessor
+from bluesky_ext.engine import Map
 from bluesky_ext.server import Pipeline
 
 SEEN = []
+
+class Mortal:
+    def __call__(self, data, seq_num):
+        if seq_num == 2 and not os.path.exists("died"):
+            open("died", "x").close()
+            os._exit(1)
+        return {"n": seq_num}
+
+def mortal(executor=None):
+    return Map(Mortal(), parameters={}, executor=executor)
 
 def plain(greeting="hello"):
     return lambda name, doc: SEEN.append((greeting, name))
@@ -63,7 +76,7 @@ number = 5
 
 def test_a_function_of_a_module_at_hand(module, tmp_path):
     (tmp_path / "settings.toml").write_text('greeting = "good morning"')
-    callback = registry.build(f"{module}:plain", tmp_path / "settings.toml", Site())
+    callback = registry.configured(f"{module}:plain", tmp_path / "settings.toml").build(Site())
     RunEngine()(count([det]), callback)
     import my_analysis
 
@@ -72,7 +85,7 @@ def test_a_function_of_a_module_at_hand(module, tmp_path):
 
 def test_a_pipeline_of_a_module_at_hand(module, tmp_path):
     (tmp_path / "settings.toml").write_text('greeting = "good evening"')
-    callback = registry.build(f"{module}:Settings", tmp_path / "settings.toml", Site())
+    callback = registry.configured(f"{module}:Settings", tmp_path / "settings.toml").build(Site())
     callback("stop", {})
     import my_analysis
 
@@ -81,7 +94,7 @@ def test_a_pipeline_of_a_module_at_hand(module, tmp_path):
 
 def test_what_a_plain_stage_makes_goes_to_the_sinks(module):
     got: list = []
-    stage = registry.build(f"{module}:stage", None, Site(sinks=(got,)))
+    stage = registry.configured(f"{module}:stage", None).build(Site(sinks=(got,)))
     key = {"source": "sim", "dtype": "array", "shape": [2, 2]}
     stage("start", {"uid": "a", "time": 0.0})
     stage("descriptor", {"uid": "d", "run_start": "a", "time": 0.5, "name": "primary", "data_keys": {"camera": key}})
@@ -107,13 +120,13 @@ def test_a_pipeline_that_is_none(module, name, said):
 
 def test_a_factory_that_returns_nothing(module):
     with pytest.raises(TypeError, match="returned None: a pipeline is a callback"):
-        registry.build(f"{module}:nothing", None, Site())
+        registry.configured(f"{module}:nothing", None).build(Site())
 
 
 def test_a_factory_is_given_the_executor_if_it_takes_one(module, tmp_path):
     (tmp_path / "settings.toml").write_text('data_key = "camera"')
     with ThreadPoolExecutor(1) as pool:
-        stage: Any = registry.build(f"{module}:somewhere", tmp_path / "settings.toml", Site(executor=pool))
+        stage: Any = registry.configured(f"{module}:somewhere", tmp_path / "settings.toml").build(Site(executor=pool))
         assert stage.executor is pool
     assert registry.find(f"{module}:somewhere").distributes
     assert not registry.find(f"{module}:plain").distributes
@@ -121,7 +134,7 @@ def test_a_factory_is_given_the_executor_if_it_takes_one(module, tmp_path):
 
 def test_the_class_of_a_stage_is_a_pipeline(tmp_path):
     (tmp_path / "settings.toml").write_text('data_key = "camera"\ndiameter = 7\nminmass = 30\n')
-    stage: Any = registry.build("bluesky_ext:PeakTracker", tmp_path / "settings.toml", Site())
+    stage: Any = registry.configured("bluesky_ext:PeakTracker", tmp_path / "settings.toml").build(Site())
     assert stage.data_keys == ("camera",)
     assert (stage.parameters["diameter"], stage.parameters["minmass"]) == (7, 30)
 
@@ -136,7 +149,7 @@ def test_the_class_of_a_stage_is_a_pipeline(tmp_path):
 def test_the_settings_of_a_factory_are_checked_too(module, tmp_path, text, said):
     (tmp_path / "settings.toml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        registry.build(f"{module}:somewhere", tmp_path / "settings.toml", Site())
+        registry.configured(f"{module}:somewhere", tmp_path / "settings.toml").build(Site())
 
 
 @pytest.mark.parametrize(
@@ -149,25 +162,34 @@ def test_the_settings_of_a_factory_are_checked_too(module, tmp_path, text, said)
 def test_the_settings_of_a_factory_are_of_the_types_that_it_says(module, tmp_path, text, said):
     (tmp_path / "settings.toml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        registry.build(f"{module}:annotated", tmp_path / "settings.toml", Site())
+        registry.configured(f"{module}:annotated", tmp_path / "settings.toml").build(Site())
     (tmp_path / "settings.toml").write_text("number = 2\nsizes = [1, 2.5]\nimage = 'a.npy'\n")
-    registry.build(f"{module}:annotated", tmp_path / "settings.toml", Site())("start", {})
+    registry.configured(f"{module}:annotated", tmp_path / "settings.toml").build(Site())("start", {})
     assert sys.modules[module].SEEN == [(2, [1.0, 2.5])]
 
 
 def test_annotations_that_cannot_be_read_are_left_alone(module, tmp_path):
     (tmp_path / "settings.toml").write_text('number = "two"')  # np is not known where it is asked for
-    registry.build(f"{module}:for_type_checkers", tmp_path / "settings.toml", Site())("start", {})
+    registry.configured(f"{module}:for_type_checkers", tmp_path / "settings.toml").build(Site())("start", {})
     assert sys.modules[module].SEEN == ["two"]
 
 
 @pytest.mark.parametrize("text", ["threads:2", "processes:1"])
 def test_executors_by_name(text):
     with executor_of(text) as executor:
-        assert executor is not None
-        assert executor.submit(pow, 3, 2).result() == 9
+        pool = executor if isinstance(executor, Executor) else executor()
+        assert pool.submit(pow, 3, 2).result() == 9
     with pytest.raises(RuntimeError):  # it was shut down
-        executor.submit(pow, 3, 2)
+        pool.submit(pow, 3, 2)
+
+
+def test_a_served_pipeline_survives_the_death_of_a_worker(module, tmp_path, run_engine):
+    got: list = []
+    with executor_of("processes:1") as executor:
+        site = Site(executor, sinks=(got,))
+        run_engine(count([det], 4), registry.configured(f"{module}:mortal", None).build(site))
+    assert (tmp_path / "died").exists()
+    assert [doc["data"]["n"] for name, doc in got if name == "event"] == [1, 2, 3, 4]
 
 
 def test_a_cluster_by_its_address():
