@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 class Filling:
     """Puts images into the events that refer to them, whatever they were kept in.
 
-    Called with a document, it yields those that can go on, without any that say where images lay. Runs may be interleaved. An event comes when its images can be read, which may be after events that were behind
-    it; its documents are not changed. One of which an image never came or can't be read is left out, and is in
-    ``failures``. A run that has fewer events than its stop document says is warned of.
+    Called with a document, it yields those that can go on, without any that say where images lay. Runs may be
+    interleaved. An event comes when its images can be read, which may be after events that were behind it; its
+    documents are not changed. One of which an image never came or can't be read is left out, and is in ``failures``.
+    A run that has fewer events than its stop document says is warned of.
     """
 
     def __init__(

@@ -90,7 +90,7 @@ def as_sink(sink: object) -> Sink:
     if isinstance(sink, MutableSequence):
         return lambda name, document: sink.append((_plain(name), document))
     if isinstance(sink, str | os.PathLike):
-        return Recorder(_path(sink))
+        return Recorder(_path(sink), on_error="raise")
     # These are looked for before functions: a Broker and the client of a run can be called too, to search.
     if _is_broker(sink):
         broker: Any = sink

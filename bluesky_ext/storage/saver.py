@@ -219,7 +219,7 @@ class Saver:
         try:
             with self._runs.lock:
                 if self._orphans is None:
-                    self._orphans = Recorder(self.backup, compression=None)
+                    self._orphans = Recorder(self.backup, compression=None, on_error="raise")
             before = len(self._orphans.artifacts)
             self._orphans(name, document)
             for path in self._orphans.artifacts[before:]:

@@ -234,7 +234,7 @@ def test_a_recording_is_never_overwritten(tmp_path) -> None:
     path = record(tmp_path, run_documents("run", 3))
     before = path.read_bytes()
     again = run_documents("run", 1)
-    with Recorder(tmp_path) as recorder:
+    with Recorder(tmp_path, on_error="raise") as recorder:
         with pytest.raises(FileExistsError, match="choose another file_prefix") as error:
             recorder(*again[0])
         assert error.value.filename == str(path)
@@ -245,14 +245,27 @@ def test_a_recording_is_never_overwritten(tmp_path) -> None:
     assert_holds(orphans, again)
 
 
-def test_a_run_that_is_open_is_not_opened_again(tmp_path) -> None:
-    start = {"uid": "run", "time": 1.0}
+def test_a_run_that_starts_again_has_another_file(tmp_path, caplog) -> None:
+    first, again = {"uid": "run", "time": 1.0}, {"uid": "run", "time": 2.0}
+    stop = {"uid": "stop", "run_start": "run"}
     with Recorder(tmp_path, file_prefix="{time}") as recorder:
-        recorder("start", start)
-        with pytest.raises(FileExistsError, match="this run is being recorded"):
-            recorder("start", {**start, "time": 2.0})
-        recorder("stop", {"uid": "stop", "run_start": "run"})
-    assert_holds(tmp_path / "1.0.bsrec", [("start", start), ("stop", {"uid": "stop", "run_start": "run"})])
+        recorder("start", first)
+        recorder("start", again)
+        recorder("stop", stop)
+    assert_holds(tmp_path / "1.0.bsrec", [("start", first)])
+    assert_holds(tmp_path / "2.0.bsrec", [("start", again), ("stop", stop)])
+    assert recorder.stats.incomplete == 1
+    assert "it was started again" in caplog.text
+
+
+def test_a_scan_goes_on_without_its_recording(tmp_path, run_engine, caplog) -> None:
+    recorder = Recorder(tmp_path / "runs", file_prefix="{sample}")
+    shutil.rmtree(tmp_path / "runs")
+    run_engine(count([hw().det], 2), recorder, sample="salt")
+    assert recorder.stats.failed == 5
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "could not write a document 'start': FileNotFoundError" in warnings[0]
+    assert len(warnings) == 4  # one for each kind of document
 
 
 @pytest.mark.parametrize(
@@ -280,7 +293,7 @@ def test_a_file_is_named_by_the_start_document(tmp_path, file_prefix, name) -> N
 )
 def test_a_start_that_gives_no_name_is_refused_and_kept(tmp_path, file_prefix, message) -> None:
     documents = run_documents("the-uid", empty="")
-    with Recorder(tmp_path, file_prefix=file_prefix) as recorder:
+    with Recorder(tmp_path, file_prefix=file_prefix, on_error="raise") as recorder:
         with pytest.raises(ValueError, match="the-uid") as error:
             recorder(*documents[0])
         for name, document in documents[1:]:
@@ -307,7 +320,7 @@ def test_options_that_cannot_work_are_refused_at_once(tmp_path, options) -> None
 
 
 def test_names_may_be_those_of_event_model_and_no_others(tmp_path) -> None:
-    with Recorder(tmp_path) as recorder:
+    with Recorder(tmp_path, on_error="raise") as recorder:
         for name, document in run_documents():
             recorder(DocumentNames[name], document)
         with pytest.raises(ValueError, match="'bulk_events'"):
@@ -317,7 +330,7 @@ def test_names_may_be_those_of_event_model_and_no_others(tmp_path) -> None:
 
 def test_a_document_that_cannot_be_kept_as_it_is_is_refused(tmp_path) -> None:
     documents = run_documents()
-    with Recorder(tmp_path) as recorder:
+    with Recorder(tmp_path, on_error="raise") as recorder:
         recorder(*documents[0])
         with pytest.raises(TypeError, match=r"document\['hints'\]: a set has no order"):
             recorder("descriptor", {**documents[1][1], "hints": {"x"}})
@@ -579,7 +592,7 @@ from bluesky_ext.engine.recording.recorder import Recorder
 import numpy as np
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-recorder = Recorder(sys.argv[1])
+recorder = Recorder(sys.argv[1], on_error="raise")
 image = np.random.default_rng(0).integers(0, 256, 40_000, np.uint8)
 recorder("start", {"uid": "run", "time": 1.0})
 recorder("descriptor", {"uid": "d", "run_start": "run"})
@@ -611,7 +624,7 @@ def test_a_full_disk_is_an_error_and_leaves_whole_documents(tmp_path, goes_on, c
 
 def test_a_start_that_finds_no_room_leaves_no_file(tmp_path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    recorder = Recorder(tmp_path)
+    recorder = Recorder(tmp_path, on_error="raise")
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large") as error:
@@ -655,7 +668,7 @@ def test_what_could_not_be_cut_off_is_cut_off_before_the_next_document(tmp_path,
     def refuse(fd: int, size: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    with Recorder(tmp_path) as recorder:
+    with Recorder(tmp_path, on_error="raise") as recorder:
         for name, document in documents[:3]:
             recorder(name, document)
         with monkeypatch.context() as patched:

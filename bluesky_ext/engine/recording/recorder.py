@@ -10,19 +10,18 @@ import uuid
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
 from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
+from bluesky_ext.engine.documents.complaints import OnError, check_on_error
 from bluesky_ext.engine.documents.file_name import file_name
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
+from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, Compression, pack_record
-
-__all__ = ["Recorder"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +40,8 @@ class Recorder:
     """A callback that writes each run to a file of its own, which `Recording` reads.
 
     Every document has reached the operating system when the call returns: a process that is killed loses none.
-    At the stop the file is flushed to the disk. Runs may be interleaved.
-
-    Documents that belong to no open run (their start was lost, or they came after the stop) are kept in a file
-    ``orphans-<unique>.bsorphans``; they are counted, and the first is reported.
+    At the stop the file is flushed to the disk. Runs may be interleaved. Documents of no open run (their start was
+    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsorphans``; the first is reported.
 
     Parameters
     ----------
@@ -59,9 +56,10 @@ class Recorder:
         image of 8 MiB takes the RunEngine about 45 ms if it is compressed, and 4 ms if it is not.
     sync_interval : float, optional
         Flush to the disk during the run too, at most this often, in s: for machines that lose their power.
+    on_error : {"log", "raise"}
+        Whether a document that can't be written is logged and counted, so that the scan goes on, or raises its error.
     max_open_runs, stale_after
-        How many runs may be open, and for how many seconds one may be silent: after that it is closed as incomplete;
-        see `bluesky_ext.engine.documents.open_runs.OpenRuns`.
+        How many runs may be open, and for how many seconds one may be silent: after that it is closed as incomplete.
 
     Attributes
     ----------
@@ -70,7 +68,7 @@ class Recorder:
     orphans : int
         Number of documents that belonged to no open run.
     stats : Stats
-        How many runs there were, and how many of them were closed as incomplete.
+        How many runs there were, how many were closed as incomplete, and how many documents ``failed``.
 
     Examples
     --------
@@ -93,6 +91,7 @@ class Recorder:
         file_prefix: str = "{uid}",
         compression: Compression = "auto",
         sync_interval: float | None = None,
+        on_error: OnError = "log",
         max_open_runs: int = MAX_OPEN_RUNS,
         stale_after: float = DAY,
     ) -> None:
@@ -103,12 +102,10 @@ class Recorder:
             raise ValueError(f"compression {compression!r}: choose 'auto', 'zlib' or None")
         if sync_interval is not None and not sync_interval >= 0:
             raise ValueError(f"sync_interval {sync_interval!r} s: give a time of 0 or more, or None")
+        self._raises = check_on_error(on_error) == "raise"
+        where = f"the recorder in {directory}"
         self._runs: OpenRuns[_Run] = OpenRuns(
-            lambda run, reason: run.journal.close(),
-            name=f"the recorder in {directory}",
-            log=logger,
-            max_open_runs=max_open_runs,
-            stale_after=stale_after,
+            self._close_journal, name=where, log=logger, max_open_runs=max_open_runs, stale_after=stale_after
         )
         self.stats = self._runs.stats
         self.directory = Path(directory).absolute()
@@ -121,23 +118,23 @@ class Recorder:
         self._orphanage: Journal | None = None
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
-        """Write a document; raise OSError, with the name of the file, if that fails."""
-        name = str(name.value if isinstance(name, Enum) else name)
-        if name not in PARENT:
-            raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
-        record = pack_record(name, document, self._compression)
-        with self._runs.lock:
-            if name == "start":
-                self._open(document, record)
-                return
-            runs = self._runs.follow(name, document)
-            for run in runs:
-                if name == "stop":
-                    self._end(run, record)
-                else:
-                    run.journal.append(record)
-            if not runs:
-                self._keep(name, record)
+        """Write a document."""
+        try:
+            name = plain_name(name)
+            if name not in PARENT:
+                raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
+            record = pack_record(name, document, self._compression)
+            with self._runs.lock:
+                self._write(name, document, record)
+        except Exception as error:  # the scan does not die of its recorder
+            if self._raises:
+                raise
+            self.stats.failed += 1
+            self._runs.complaints(
+                f"{name} {type(error).__name__}",
+                "the recorder in %s could not write a document %r: %s: %s",
+                *(self.directory, name, type(error).__name__, error),
+            )
 
     def close(self) -> None:
         """Close the files; a run that has no stop yet is reported, and stays incomplete."""
@@ -154,15 +151,30 @@ class Recorder:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _open(self, start: Mapping[str, Any], record: list[Buffer]) -> None:
-        try:
-            if (same := self._runs.get(start["uid"])) is not None:
-                raise FileExistsError(errno.EEXIST, "this run is being recorded", str(same.journal.path))
-            journal = self._create(self.directory / (self._stem(start) + SUFFIX), record)
-        except (FileExistsError, ValueError):
-            self._keep("start", record)
-            raise
-        self._runs.open(_Run(start, journal))
+    def _write(self, name: str, document: Mapping[str, Any], record: list[Buffer]) -> None:
+        if name == "start":
+            try:
+                journal = self._create(self.directory / (self._stem(document) + SUFFIX), record)
+            except (FileExistsError, ValueError):
+                self._keep(name, record)
+                raise
+            self._runs.open(_Run(document, journal))
+            return
+        runs = self._runs.follow(name, document)
+        for run in runs:
+            if name == "stop":
+                self._runs.drop(run)
+                with closing(run.journal) as journal:
+                    journal.append(record)
+                    journal.sync()
+                    journal.sync_name()
+            else:
+                run.journal.append(record)
+        if not runs:
+            self._keep(name, record)
+
+    def _close_journal(self, run: _Run, reason: str) -> None:
+        run.journal.close()
 
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:
@@ -191,13 +203,6 @@ class Recorder:
             raise
         self.artifacts.append(path)
         return journal
-
-    def _end(self, run: _Run, record: list[Buffer]) -> None:
-        self._runs.drop(run)
-        with closing(run.journal) as journal:
-            journal.append(record)
-            journal.sync()
-            journal.sync_name()
 
     def _keep(self, name: str, record: list[Buffer]) -> None:
         self.orphans += 1
