@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.storage.catalog import is_container
@@ -88,7 +89,7 @@ def as_sink(sink: object) -> Sink:
         If it is none of these.
     """
     if isinstance(sink, MutableSequence):
-        return lambda name, document: sink.append((_plain(name), document))
+        return lambda name, document: sink.append((plain_name(name), document))
     if isinstance(sink, str | os.PathLike):
         return Recorder(_path(sink), on_error="raise")
     # These are looked for before functions: a Broker and the client of a run can be called too, to search.
@@ -116,19 +117,14 @@ class _Source:
         for item in self._opened():
             match item:
                 case (str() | Enum() as name, Mapping() as document):
-                    yield _plain(name), cast("dict[str, Any]", document)
+                    yield plain_name(name), cast("dict[str, Any]", document)
                 case _:
                     raise TypeError(f"the source gave {_type(item)}, not a pair of (name, document)")
 
 
-def _plain(name: str | Enum) -> str:
-    # event_model.DocumentNames is an Enum, but no str.
-    return str(name.value if isinstance(name, Enum) else name)
-
-
 def _named_plainly(function: Callable[[str, Any], object]) -> Sink:
     def named(name: str, document: dict[str, Any]) -> object:
-        return function(_plain(name), document)
+        return function(plain_name(name), document)
 
     named.__wrapped__ = function  # pyright: ignore[reportFunctionMemberAccess] - as functools.wraps does
     return named
@@ -154,7 +150,7 @@ def _documents(documents: Callable[..., Any]) -> Iterator[Any]:
     # the default, and said as False or as "no"; only the runs of databroker 1 by way of `v2` have none, and say "no".
     fill = inspect.signature(documents).parameters.get("fill")
     for name, document in documents() if fill is None or fill.default is not fill.empty else documents(fill="no"):
-        if document or _plain(name) != "stop":
+        if document or plain_name(name) != "stop":
             yield name, document
 
 

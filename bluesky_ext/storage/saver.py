@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from event_model import DocumentNames
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
+from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import pack_record
 from bluesky_ext.storage.as_text import with_text
@@ -146,7 +146,7 @@ class Saver:
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Save a document."""
-        name = str(name.value if isinstance(name, Enum) else name)
+        name = plain_name(name)
         if name not in PARENT:
             raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
         self._check_process()

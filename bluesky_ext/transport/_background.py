@@ -12,12 +12,12 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
+from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Background:
         if self._closed:
             raise RuntimeError(f"background {self.name} has been closed: make a new one")
         self._raise_on_request()
-        name = str(name.value if isinstance(name, Enum) else name)
+        name = plain_name(name)
         copy, nbytes = copied(doc, self._share)
         self.stats.received += 1
         if not self._queue.put(name, (name, copy), nbytes):

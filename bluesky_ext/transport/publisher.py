@@ -7,11 +7,11 @@ import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
+from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import MANY
 from bluesky_ext.transport.sender import Published, Sender
@@ -157,7 +157,7 @@ class Publisher:
 
     def __call__(self, name: str | DocumentNames, doc: Mapping[str, Any]) -> None:
         """Send a document."""
-        name = str(name.value if isinstance(name, Enum) else name)
+        name = plain_name(name)
         with self._sender.lock:
             if not self._finalize.alive:
                 raise RuntimeError(f"the publisher to {self.address} has been closed: make a new one")

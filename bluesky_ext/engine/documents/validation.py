@@ -1,11 +1,17 @@
-"""Validation of the documents of derived runs, by event-model's own schemas."""
+"""Validation of the names and the documents of runs, by event-model's own schemas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from event_model import DocumentNames, schema_validators
+
+
+def plain_name(name: str | Enum) -> str:
+    """The name of a document as a plain str; `event_model.DocumentNames` is an Enum, but no str."""
+    return str(name.value if isinstance(name, Enum) else name)
 
 
 def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
