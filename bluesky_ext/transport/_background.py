@@ -7,7 +7,6 @@ import concurrent.futures.thread  # noqa: F401 - so that its end is known before
 import logging
 import reprlib
 import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,8 +21,6 @@ from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 
 if TYPE_CHECKING:
     from event_model import DocumentNames
-
-__all__ = ["Background", "Done", "background"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +66,8 @@ class Background:
         How many documents came, and what became of them.
     failure : Exception or None
         The first that the callback raised.
+    raises : bool
+        Whether a stage that it is subscribed to raises its errors too.
 
     Examples
     --------
@@ -103,7 +102,7 @@ class Background:
         self.stats = Done()
         self.failure: Exception | None = None
         self._callback = self.__wrapped__ = callback  # as functools.wraps does, so that a stage is seen to be in it
-        self._raises = check_on_error(on_error) == "raise"
+        self.raises = check_on_error(on_error) == "raise"
         self._raised = False
         self._share = share_arrays
         self._complaints = Complaints(log)
@@ -125,11 +124,6 @@ class Background:
             self.stats.dropped += 1
             self._complaints("dropped", "background %s does not keep up: documents are dropped, and counted", self.name)
 
-    @property
-    def left(self) -> int:
-        """How many documents are still to be done, other than the one at work."""
-        return len(self._queue)
-
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the callback is through with all that was given so far; False if that takes more seconds."""
         if threading.current_thread() is self._thread:
@@ -139,15 +133,19 @@ class Background:
         return done
 
     def close(self, timeout: float | None = None) -> None:
-        """Wait until all is done, and end the thread.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Wait no longer, in s; what is left then is dropped, and counted.
-        """
+        """Wait until all is done, but no longer than so many seconds, and end the thread; what is left is dropped."""
         if not self._closed:
-            self._end(timeout)
+            self._closed = True
+            self._queue.close()
+            if threading.current_thread() is not self._thread:
+                self._thread.join(timeout)
+            self.stats.dropped += self._queue.clear()
+            _living.discard(self)
+            if self.stats.failed or self.stats.dropped:
+                log.warning(
+                    "background %s: of %d documents, %d failed and %d were dropped",
+                    *(self.name, self.stats.received, self.stats.failed, self.stats.dropped),
+                )
         self._raise_on_request()
 
     def __enter__(self) -> Self:
@@ -159,25 +157,13 @@ class Background:
     def __repr__(self) -> str:
         return f"background({self.name})"
 
-    def _end(self, timeout: float | None) -> None:
-        self._closed = True
-        self._queue.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
-        self.stats.dropped += self._queue.clear()
-        _living.discard(self)
-        if self.stats.failed or self.stats.dropped:
-            log.warning(
-                "background %s: of %d documents, %d failed and %d were dropped",
-                *(self.name, self.stats.received, self.stats.failed, self.stats.dropped),
-            )
-
     def _work(self) -> None:
         while True:
             try:
-                name, doc = self._queue.get()
+                item = self._queue.get()
             except Closed:
                 return
+            name, doc = item or ("", {})  # there is always one, without a timeout
             try:
                 self._callback(name, doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
@@ -193,7 +179,7 @@ class Background:
                 self.stats.done += 1
 
     def _raise_on_request(self) -> None:
-        if self._raises and self.failure is not None and not self._raised:
+        if self.raises and self.failure is not None and not self._raised:
             self._raised = True
             raise RuntimeError(f"background {self.name} failed: {self.failure}") from self.failure
 
@@ -232,20 +218,15 @@ def is_frozen(array: np.ndarray) -> bool:
     return base is None or (isinstance(base, bytes | memoryview) and memoryview(base).readonly)
 
 
-_living: weakref.WeakSet[Background] = weakref.WeakSet()
-"""Those that have not been closed."""
+_living: weakref.WeakSet[Background] = weakref.WeakSet()  # those that have not been closed
 
 
 def _finish_all() -> None:
     for one in list(_living):
-        left = one.left
-        if left:
+        if left := len(one._queue):  # noqa: SLF001 - it is of this module
             log.warning("background %s: %d documents are left to do before this process ends", one.name, left)
-        began = time.monotonic()
         with suppress(RuntimeError):  # its failure has been said
             one.close()
-        if left:
-            log.warning("background %s: done after %.1f s", one.name, time.monotonic() - began)
 
 
 # Pools of threads, which a stage may have, take no more tasks once they have heard of the end of the process. They are

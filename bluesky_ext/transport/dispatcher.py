@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import zmq
+
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
@@ -19,17 +21,15 @@ from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 from bluesky_ext.transport.receiver import Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
-from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, is_pickle, unpacker
+from bluesky_ext.transport.socket import Socket
+from bluesky_ext.transport.topics import LISTENER
+from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, deserializer_of, is_pickle, unpack
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
     from event_model import DocumentNames
 
-__all__ = ["RemoteDispatcher"]
-
 log = logging.getLogger(__name__)
-
-_TICK = 0.5  # s, after which it looks after runs that are silent
 
 
 class RemoteDispatcher:
@@ -50,11 +50,9 @@ class RemoteDispatcher:
         "pickle", whoever can send to the proxy can run any program here.
     curve_config : bluesky.callbacks.zmq.ClientCurve, optional
         The keys, if the proxy has some.
-    store : callable, optional
-        ``store(uid)`` gives a run, as `bluesky_ext.as_source` takes them, or raises LookupError as long as it does
-        not have it. Then a run that was joined in the middle is held back, and replayed from there when it is over.
-    store_patience : float
-        How long to ask for such a run, in s.
+    store, store_patience : callable and float, optional
+        ``store(uid)`` gives a run, as `bluesky_ext.as_source` takes them, or raises LookupError while it does not have
+        it, for so many seconds. Then a run that was joined in the middle is held back, and replayed when it is over.
     policy : {"block", "drop"}
         What to do when callbacks do not keep up and the queue is full: take no more from the proxy, or drop documents
         and count them.
@@ -67,11 +65,10 @@ class RemoteDispatcher:
     close_incomplete : bool
         Whether the callbacks are given a stop document, with ``incomplete`` and the reason, of runs that have none
         when the dispatcher stops or gives them up.
-    stale_after : float
-        After so many seconds without a document a run is given up.
-    max_open_runs : int
-        When more runs than this are open, the one that was heard of least recently is given up.
-    patience : float
+    stale_after, max_open_runs : float and int
+        A run is given up after so many seconds without a document, and the one that was silent longest when more runs
+        than this are open.
+    warn_after : float
         After so many seconds it says that nobody answers, or that all documents have another prefix.
     drain : float
         How long the documents that have come in may take when it is stopped, in s.
@@ -115,46 +112,48 @@ class RemoteDispatcher:
         close_incomplete: bool = True,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
-        patience: float = 5.0,
+        warn_after: float = 5.0,
         drain: float = 10.0,
         name: str | None = None,
     ) -> None:
         self.address = connect_address(address, port)
         if store is not None and not callable(store):
             raise TypeError(f"store={store!r} can't be called: give a function of the uid of a run")
-        if not patience > 0:
-            raise ValueError(f"patience={patience!r}: give a time in seconds above 0")
+        for option, seconds in (("warn_after", warn_after), ("stale_after", stale_after)):
+            if not seconds > 0:
+                raise ValueError(f"{option}={seconds!r}: give a time in seconds above 0")
+        check_prefix(prefix)
         self.stats = Received()
         self.closed = False
-        self._unpack = unpacker(deserializer, max_bytes, self.address)
+        self._deserializer = deserializer_of(deserializer, self.address)
+        self._max_bytes = max_bytes
         self._drain = drain
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
         self._runs = ReceivedRuns(
             self._subscribers.emit,
-            name=repr(self),
-            stats=self.stats,
+            self.stats,
             store=store,
             store_patience=store_patience,
             close_incomplete=close_incomplete,
             stale_after=stale_after,
+            name=repr(self),
             max_open_runs=max_open_runs,
         )
         self._tokens: list[int] = []
         self._started = False
         self._give_up = float("inf")
         self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
-        self._receiver = Receiver(
-            self.address,
-            check_prefix(prefix),
-            self._queue,
-            self.stats,
-            curve=curve_config,
-            label=f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}",
-            max_bytes=max_bytes,
-            patience=patience,
-            high_water=high_water,
-        )
+        socket = Socket(zmq.SUB, max_bytes)
+        try:
+            socket.zmq.rcvhwm = high_water
+            socket.set_keys(curve_config)
+        except BaseException:
+            socket.close()
+            raise
+        label = f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}"
+        socket.zmq.subscribe(LISTENER + label.encode())
+        self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats, warn_after)
         self.listening = self._receiver.listening
 
     @property
@@ -163,14 +162,9 @@ class RemoteDispatcher:
         return self._runs.uids
 
     def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
-        """Have a callback called as ``callback(name, document)``; return a token for `unsubscribe`.
+        """Have ``callback(name, document)`` called with documents of one kind, or all; return a token for `unsubscribe`.
 
-        Parameters
-        ----------
-        callback : callable
-            One that raises is reported, and does not keep the document from the others.
-        name : str
-            The kind of document, or "all".
+        A callback that raises is reported, and does not keep the document from the others.
         """
         token = self._subscribers.add(callback, name)
         self._tokens.append(token)
@@ -199,18 +193,19 @@ class RemoteDispatcher:
             with interruptible(self.stop):
                 self._work()
         finally:
-            self._end()
+            try:
+                self._receiver.close()
+                self._runs.close()
+            finally:
+                self.closed = True
         if self._receiver.failure is not None:
             raise self._receiver.failure
 
     def stop(self, drain: bool = True) -> None:
         """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
 
-        Parameters
-        ----------
-        drain : bool
-            Whether the documents that have come in are handed to the callbacks first. A run that is open then
-            is closed as incomplete.
+        With ``drain``, the documents that have come in are handed to the callbacks first, and then a run that is open
+        is closed as incomplete; else they are dropped.
         """
         self._give_up = min(self._give_up, time.monotonic() + (self._drain if drain else -1.0))
         if self._started:
@@ -225,58 +220,40 @@ class RemoteDispatcher:
     def _work(self) -> None:
         while True:
             try:
-                message = self._queue.get(_TICK)
+                message = self._queue.get(0.5)
             except Closed:
                 return
-            except TimeoutError:
-                self._runs.look_around()
-                continue
-            if time.monotonic() > self._give_up:
+            if message is not None and time.monotonic() > self._give_up:
                 left = self._queue.clear() + 1
+                self.stats.dropped += left
                 log.warning("%r: stopped; %d documents that had come in are not handed on", self, left)
                 return
-            self._process(message)
-            if time.monotonic() - self._runs.looked > _TICK:
-                self._runs.look_around()
-
-    def _end(self) -> None:
-        try:
-            self._receiver.close()
-            self._runs.close()
-        finally:
-            self.closed = True
-
-    # From a message to the callbacks
+            if message is not None:
+                self._process(message)
+            self._runs.look_around()
 
     def _process(self, message: Message) -> None:
+        """Hand a document to the callbacks; what is none is counted and reported."""
+        name, payload = message
         try:
-            doc = self._unpack(message.payload)
+            doc = unpack(payload, self._deserializer, self._max_bytes)
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
-        except Exception as error:  # whatever a deserializer raises at bytes from anyone
+            self._runs.take(name, doc)
+            self.stats.received += 1
+        except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
             self.stats.malformed += 1
-            if is_pickle(message.payload[0]):
-                self._refuse_pickle()
-            else:
-                what = " ".join(str(error).split())[:200]
-                self._complaints(f"no {type(error).__name__}", "%s: no %s: %s", self.address, message.name, what)
-            return
-        try:
-            self._runs.take(message.name, doc)
-        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            self.stats.malformed += 1
+            if self._deserializer is not None or not is_pickle(payload[0]):
+                what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                self._complaints(
+                    f"{name} {type(error).__name__}", "%s: what came is no %s: %s", self.address, name, what
+                )
+                return
+            self.stats.pickles += 1
             self._complaints(
-                f"{message.name} {type(error).__name__}",
-                "%s: what calls itself %s is none: %s: %.200s",
-                *(self.address, message.name, type(error).__name__, error),
+                "pickle",
+                "%s: a pickle came, and is not read, since that could run any program: "
+                "give its sender serializer=bluesky_ext.transport.dumps, or, if you trust all who can send there, "
+                "RemoteDispatcher(..., deserializer='pickle')",
+                self.address,
             )
-
-    def _refuse_pickle(self) -> None:
-        self.stats.pickles += 1
-        self._complaints(
-            "pickle",
-            "%s: a pickle came, and is not read, since that could run any program: "
-            "give its sender serializer=bluesky_ext.transport.dumps, or, if you trust all who can send there, "
-            "RemoteDispatcher(..., deserializer='pickle')",
-            self.address,
-        )

@@ -1,4 +1,4 @@
-"""What is between publishers and dispatchers: a proxy that passes on documents, and who wants them."""
+"""What is between publishers and dispatchers: a proxy that passes on documents, and what listeners want of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ import zmq
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.transport.address import Address
 from bluesky_ext.transport.signals import StopPipe, interruptible
-from bluesky_ext.transport.socket import REFUSED, SLICE, Socket, poller
-from bluesky_ext.transport.wire import BLOCKING, LAST, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, READY, STALLED
+from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, poller
+from bluesky_ext.transport.topics import BLOCKING, ECHO, LISTENER, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.wire import MAX_BYTES
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-__all__ = ["Passed", "Proxy"]
-
 log = logging.getLogger(__name__)
 
-_TICK = 500  # ms, after which one that has nothing to do looks up
-_BATCH = 100
+_BATCH = 100  # messages
 _LAST = 10_000  # messages that are counted when there is no time left: a publisher may still be sending
 
 
@@ -99,28 +97,27 @@ class Proxy:
             raise ValueError(f"stall_limit={stall_limit!r}: give a time in seconds above 0")
         self.closed = False
         self.stats = Passed()
-        self._block = block
         self._stall_limit = stall_limit
         self._linger = linger
         self._complaints = Complaints(log)
         self._topics: set[bytes] = set()
         self._stopping = StopPipe()
         self._give_up = float("inf")
-        self._told = 0.0
+        self._passing_at = 0.0
         self._thread: threading.Thread | None = None
+        self._running = threading.Lock()
         # To publishers, and to listeners.
         self._in, self._out = self._sockets = Socket(zmq.XSUB, max_bytes), Socket(zmq.XPUB, max_bytes)
-        high_water = high_water or (10 if block else 1000)
         try:
-            for socket in (self._in.zmq, self._out.zmq):
-                socket.rcvhwm = socket.sndhwm = high_water
-                socket.sndtimeo = round(SLICE * 1000)
+            for socket in self._sockets:
+                socket.zmq.rcvhwm = socket.zmq.sndhwm = high_water or (10 if block else 1000)
+                socket.zmq.sndtimeo = round(SLICE * 1000)
             self._in.zmq.sndhwm = 0  # subscriptions must not be dropped, of which many come at once
             self._out.zmq.setsockopt(zmq.XPUB_NODROP, int(block))
-            self.in_address = self.in_port = self._in.join(in_address, in_curve, in_bind)
-            self.out_address = self.out_port = self._out.join(out_address, out_curve, out_bind)
+            self.in_address = self.in_port = self._in.attach(in_address, in_curve, in_bind)
+            self.out_address = self.out_port = self._out.attach(out_address, out_curve, out_bind)
         except BaseException:
-            self._close()
+            self._free()
             raise
         for mark in (PROXY, BLOCKING)[: 1 + block]:
             self._in.zmq.send(b"\1" + mark)
@@ -134,99 +131,84 @@ class Proxy:
         """Have it stop, from any thread or signal handler, when what has come in has been passed on."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """Stop it, wait until it has in whatever thread it runs, and free its addresses."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+        with self._running:
+            self._free()
+
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name=repr(self), daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, kind: object = None, *exc_info: object) -> None:
+    def __exit__(self, kind: object, *exc_info: object) -> None:
         if kind is not None:  # after a failure (or Ctrl-C) nobody wants to wait for a listener that is slow
             self._give_up = min(self._give_up, time.monotonic() + min(self._linger, 2.0))
-        self.stop()
-        if self._thread is not None:
-            self._thread.join()
-
-    def close(self) -> None:
-        """Stop it if it runs in a thread of its own; free its addresses if it was never started."""
-        if self._thread is not None:
-            self.__exit__()
-        elif not self.closed:
-            self._close()
+        self.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_address!r}, {self.out_address!r})"
 
-    def _close(self) -> None:
-        self.closed = True
-        self._stopping.close()
-        for socket in self._sockets:
-            socket.close()
-
-    # What it does
+    def _free(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._stopping.close()
+            for socket in self._sockets:
+                socket.close()
 
     def _run(self) -> None:
-        if self.closed:
-            raise RuntimeError(f"{self!r} has been stopped: make a new one")
-        log.info("%r passes on documents", self)
-        sources = poller(*self._sockets, self._stopping.fd)
-        try:
-            while not self._stopping.is_set:
-                # Not for ever: a signal that comes just before 0MQ waits does not wake it.
-                ready = dict(sources.poll(_TICK))
-                self._note_events()
-                if self._out.zmq in ready:
+        with self._running:
+            if self.closed:
+                raise RuntimeError(f"{self!r} has been stopped: make a new one")
+            log.info("%r passes on documents", self)
+            sources = poller(*self._sockets, self._stopping.fd)
+            try:
+                while not self._stopping.is_set:
+                    # Not for ever: a signal that comes just before 0MQ waits does not wake it.
+                    sources.poll(500)
+                    self._take_events()
                     self._pass_subscriptions()
-                if self._in.zmq in ready:
-                    self._pass_messages(_BATCH)
-            self._finish()
-        finally:
-            self._close()
+                    self._pass_messages()
+                self._finish()
+            finally:
+                self._free()
 
-    def _note_events(self) -> None:
-        for socket, what in zip(self._sockets, ("publisher", "listener"), strict=True):
-            for event in socket.events():
-                if event in REFUSED:
-                    address = self.in_address if socket is self._in else self.out_address
-                    self._complaints(what, "%s: a %s was turned away: its keys are not right", address, what)
+    def _take_events(self) -> None:
+        for socket, address, what in (
+            (self._in, self.in_address, "publisher"),
+            (self._out, self.out_address, "listener"),
+        ):
+            if any(event in REFUSALS for event in list(socket.events())):
+                self._complaints(what, "%s: a %s was turned away: its keys are not right", address, what)
 
     def _pass_subscriptions(self) -> None:
-        """Tell publishers what listeners want from now on, or no more; answer those that ask whether this is done."""
-        while True:
-            try:
-                message = self._out.zmq.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            wants, topic = message[:1], message[1:]
-            # An XPUB gives other messages too, if a listener sends some.
-            if wants not in (b"\0", b"\1"):
-                continue
-            self._topics.add(topic) if wants == b"\1" else self._topics.discard(topic)
+        """Have publishers know what listeners want from now on, or no more; answer those that ask whether this is done."""
+        for wants, topic in self._out.subscriptions():
+            self._topics.add(topic) if wants else self._topics.discard(topic)
             if not topic.startswith(MARK):
-                self._in.zmq.send(message)
-            elif topic.startswith(LISTENER):
-                log.info("%r: %s %s", self, _name(topic), "listens" if wants == b"\1" else "listens no more")
-            elif topic.startswith(READY) and wants == b"\1" and b"" not in self._topics:
+                self._in.zmq.send((b"\1" if wants else b"\0") + topic)
+            elif topic.startswith(ECHO) and wants and b"" not in self._topics:
                 # Those of Bluesky that listen to everything would get it too, and may not survive what is no document.
                 with suppress(zmq.Again):
                     self._out.zmq.send(topic, zmq.NOBLOCK)
 
-    def _pass_messages(self, count: int) -> int:
-        """Pass on so many messages, or those that there are; return how many that were."""
-        for passed in range(count):
-            try:
-                parts = self._in.zmq.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return passed
+    def _pass_messages(self) -> int:
+        """Pass on the messages that have come, but not too many at once; return how many that were."""
+        count = 0
+        for count, parts in enumerate(self._in.messages(_BATCH), 1):
             now = time.monotonic()
-            if parts[0].buffer[: len(LAST)] == LAST:
+            if parts[0].buffer[: len(ECHO)] == ECHO:
                 if now < self._give_up:
-                    self._tell_publishers(parts[0].bytes)
+                    self._subscribe_for_a_moment(parts[0].bytes)
                 continue
             self.stats.messages += 1
             self.stats.lost += not self._send(parts)
-            if now - self._told > 1.0:
-                self._told = now
-                self._tell_publishers(PASSING)
+            if now > self._passing_at:
+                self._passing_at = now + 1.0
+                self._subscribe_for_a_moment(PASSING)
         return count
 
     def _send(self, parts: list[zmq.Frame]) -> bool:
@@ -238,7 +220,7 @@ class Proxy:
                 self._out.zmq.send_multipart(parts, copy=False)
                 return True
             except zmq.Again:
-                self._note_events()
+                self._take_events()
             if self._stopping.is_set:
                 self._give_up = min(self._give_up, time.monotonic() + self._linger)
             if time.monotonic() > end:
@@ -249,32 +231,25 @@ class Proxy:
     def _send_without_the_stuck(self, parts: list[zmq.Frame]) -> None:
         """Pass on a message to the listeners that have room; 0MQ leaves out the others until they have some again."""
         self.stats.stalls += 1
-        log.warning(
-            "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on",
-            *(self, ", ".join(self._full_listeners()) or "a listener", self._stall_limit),
-        )
-        self._out.zmq.setsockopt(zmq.XPUB_NODROP, 0)
-        self._out.zmq.send_multipart(parts, copy=False)
-        self._out.zmq.setsockopt(zmq.XPUB_NODROP, 1)
-        self._tell_publishers(STALLED)
-
-    def _full_listeners(self) -> list[str]:
-        """The names of the listeners of ours that have no room."""
         full = []
-        for topic in [] if b"" in self._topics else sorted(self._topics):
+        for topic in sorted(self._topics) if b"" not in self._topics else ():
             if topic.startswith(LISTENER):
                 try:
                     self._out.zmq.send(topic, zmq.NOBLOCK)
                 except zmq.Again:
-                    full.append(_name(topic))
-        return full
+                    full.append(f"listener {topic.removeprefix(LISTENER).decode(errors='replace')[:200]}")
+        log.warning(
+            "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on",
+            *(self, ", ".join(full) or "a listener", self._stall_limit),
+        )
+        self._out.zmq.setsockopt(zmq.XPUB_NODROP, 0)
+        self._out.zmq.send_multipart(parts, copy=False)
+        self._out.zmq.setsockopt(zmq.XPUB_NODROP, 1)
+        self._subscribe_for_a_moment(STALLED)
 
-    def _tell_publishers(self, topic: bytes) -> None:
-        """Subscribe to it for a moment."""
+    def _subscribe_for_a_moment(self, topic: bytes) -> None:
         for wants in (b"\1", b"\0"):
             self._in.zmq.send(wants + topic)
-
-    # How it ends
 
     def _finish(self) -> None:
         """Pass on what has come in, as far as there is time for it; count the rest."""
@@ -282,9 +257,9 @@ class Proxy:
         # What publishers have sent before they were closed is on its way in the operating system.
         last = _LAST
         while last > 0 and self._in.zmq.poll(round(SLICE * 1000)):
-            count = self._pass_messages(_BATCH)  # and counts them as lost, if time is up
+            count = self._pass_messages()  # and counts them as lost, if time is up
             last -= count if time.monotonic() > self._give_up else 0
-        self._note_events()
+        self._take_events()
         left, ended = self._out.flush(min(self._give_up - time.monotonic(), self._stall_limit))
         self.stats.unfinished += ended + (not left)
         if ended:
@@ -293,7 +268,3 @@ class Proxy:
             log.warning("%r: stopped, and a listener has not taken all that was on its way to it", self)
         if self.stats.lost:
             log.warning("%r: stopped: %d messages that had come in are lost", self, self.stats.lost)
-
-
-def _name(topic: bytes) -> str:
-    return f"listener {topic.removeprefix(LISTENER).decode(errors='replace')[:200]}"

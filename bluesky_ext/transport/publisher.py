@@ -9,33 +9,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from bluesky_ext.engine.codec.framing import Buffer
+import zmq
+
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.transport.address import Address, connect_address
+from bluesky_ext.transport.listeners import Listeners
 from bluesky_ext.transport.queue import MANY
 from bluesky_ext.transport.sender import Published, Sender
-from bluesky_ext.transport.socket import SLICE
-from bluesky_ext.transport.wire import (
-    BLOCKING,
-    MAX_BYTES,
-    Serializer,
-    Wire,
-    check_prefix,
-    check_serializer,
-    check_wire,
-    pack,
-)
+from bluesky_ext.transport.socket import SLICE, Socket
+from bluesky_ext.transport.topics import BLOCKING
+from bluesky_ext.transport.wire import MAX_BYTES, Serializer, check_prefix, pack, serializer_of
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
     from event_model import DocumentNames
 
-__all__ = ["Publisher"]
-
 log = logging.getLogger(__name__)
-
-_STALLED = "a listener took nothing for too long, and lost documents"
 
 
 class Publisher:
@@ -79,6 +69,8 @@ class Publisher:
     ----------
     stats : Published
         How many documents were sent, and how many were not.
+    raises : bool
+        Whether a stage that it is subscribed to raises its errors too.
 
     Raises
     ------
@@ -107,7 +99,7 @@ class Publisher:
         serializer: Serializer = "msgpack",
         curve_config: ClientCurve | None = None,
         block: bool = False,
-        wire: Wire = "single",
+        wire: str = "single",
         wait: float = 1.0,
         settle: float = 0.2,
         patience: float = 60.0,
@@ -122,34 +114,39 @@ class Publisher:
             if not number >= 0:
                 raise ValueError(f"{name}={number!r}: give a time of 0 s or more")
         self.stats = Published()
+        self.raises = check_on_error(on_error or ("raise" if block else "log")) == "raise"
         self._prefix = check_prefix(prefix)
-        self._serializer: Serializer = check_serializer(serializer, self.address)
-        self._block = block
-        self._wire: Wire = check_wire(wire, serializer)
-        self._settle = settle
-        self._patience = patience
-        self._raises = check_on_error(on_error or ("raise" if block else "log")) == "raise"
+        self._serializer = serializer_of(serializer, self.address)
+        if wire not in ("single", "multipart"):
+            raise ValueError(f"wire={wire!r}: give 'single' or 'multipart'")
+        if wire == "multipart" and self._serializer is not None:
+            raise ValueError(f"wire='multipart' with serializer={serializer!r}: only 'msgpack' keeps arrays apart")
+        self._multipart = wire == "multipart"
+        self._patience = patience if block else None
         self._max_bytes = max_bytes
         self._complaints = Complaints(log)
-        self._open: set[str] = set()
-        self._heard = (False, 0, 0)
-        self._broken = ""
+        self._open: set[str] = set()  # runs
+        self._socket = socket = Socket(zmq.XPUB)
+        self._listeners = Listeners(socket, self.address, prefix)
+        if linger is None:
+            linger = patience if block else 2.0
         self._sender = Sender(
-            self.address,
-            prefix + b" ",
-            self.stats,
-            curve=curve_config,
-            block=block,
-            patience=patience,
-            high_water=high_water or (100 if block else 1000),
+            *(socket, self._listeners, self.address, self.stats),
+            patience=self._patience,
             max_queue=max_queue,
-            linger=linger if linger is not None else patience if block else 2.0,
+            linger=linger,
         )
         # At exit too, since what was sent last would die with the thread of 0MQ that sends it.
         self._finalize = weakref.finalize(self, self._sender.close)
         try:
-            self._sender.socket.connect(self.address)
-            self._meet(wait)
+            socket.zmq.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            socket.zmq.sndhwm = high_water or (100 if block else 1000)
+            socket.zmq.sndtimeo = round(SLICE * 1000)
+            socket.zmq.setsockopt(zmq.XPUB_NODROP, 1)  # so that one knows: without, 0MQ drops in silence
+            socket.zmq.setsockopt(zmq.IMMEDIATE, 1)  # so that subscriptions go with the connection
+            socket.set_keys(curve_config)
+            socket.connect(self.address)
+            self._wait_for_the_first(wait, settle)
         except BaseException:
             self._sender.linger = 0.0
             self._finalize()
@@ -161,53 +158,54 @@ class Publisher:
         with self._sender.lock:
             if not self._finalize.alive:
                 raise RuntimeError(f"the publisher to {self.address} has been closed: make a new one")
-            self._look_up()
+            self._check_runs()
             if name == "start" and len(self._open) < 1000:
                 self._open.add(str(doc.get("uid")))
             elif name == "stop":
                 self._open.discard(str(doc.get("run_start")))
-            if self._block:
-                self._wait_for_listener()
-            elif not self._sender.listens:
+            if not self._has_listener():
                 self.stats.unheard += 1
-                self._complaints("unheard", "%s", self._nobody())
+                self._complaints("unheard", "%s", self._why_nobody())
                 return
+            self._complaints.counts.pop("unheard", None)
             try:
-                message = self._packed(name, doc)
+                multipart = self._multipart and self._listeners.has_our_proxy  # whatever was there when this was made
+                message = pack(b"%b %b " % (self._prefix, name.encode()), doc, self._serializer, multipart)
+                if (nbytes := sum(map(len, message))) > self._max_bytes:
+                    raise ValueError(f"it has {nbytes} bytes: no more than max_bytes={self._max_bytes} are sent")
             except Exception as error:  # whatever a serializer raises: the scan goes on
                 self.stats.failed += 1
-                if self._raises:
+                if self.raises:
                     raise
                 self._complaints(f"{name} {type(error).__name__}", "%s: a document %r: %s", self.address, name, error)
                 return
-            if not self._sender.send(message, keep=name not in MANY, meanwhile=self._look_up):
+            if not self._sender.send(message, keep=name not in MANY, meanwhile=self._check_runs):
                 self._complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
     def close(self, linger: float | None = None) -> None:
-        """Send what is waiting, and close the connection; nothing if that has been done.
+        """Send what is waiting for as long as it was made for, or ``linger`` seconds, and close the connection.
 
-        Parameters
-        ----------
-        linger : float, optional
-            How long to try that, in s, if not as long as it was made for.
+        It does nothing if that has been done.
         """
         with self._sender.lock:
             if not self._finalize.alive:
                 return
-            self._hear()
+            with suppress(ConnectionError):  # which has been logged
+                self._check_runs()
             if linger is not None:
                 self._sender.linger = linger
-        left = self._finalize()
+        arrived = self._finalize()
         stats = self.stats
         if stats.unheard or stats.dropped or stats.failed:
             log.warning(
                 "%s: %d documents were sent; nobody listened to %d, there was no room for %d, %d failed",
                 *(self.address, stats.sent, stats.unheard, stats.dropped, stats.failed),
             )
-        if self._block and not left:
+        if self._patience is not None and not arrived:
             raise ConnectionError(f"{self.address}: the last documents did not arrive: replay the last run")
-        if self._block and self._sender.stalls:
-            raise ConnectionError(f"{self.address}: {_STALLED}: replay the runs for it")
+        if self._patience is not None and self._listeners.stalls:
+            message = "a listener took nothing for too long, and lost documents: replay the runs for it"
+            raise ConnectionError(f"{self.address}: {message}")
 
     def __enter__(self) -> Self:
         return self
@@ -220,81 +218,58 @@ class Publisher:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, prefix={self._prefix!r})"
 
-    # Who listens
-
-    def _meet(self, wait: float) -> None:
+    def _wait_for_the_first(self, wait: float, settle: float) -> None:
         """Wait until the first listener is there, or until it is clear that one can't know."""
-        sender, end, found = self._sender, time.monotonic() + wait, False
-        while not sender.is_known:
-            self._hear()
-            if sender.socket.refused is not None:
-                raise ConnectionError(sender.socket.refusal(self.address))
-            if sender.listens and not found:
-                found, end = True, time.monotonic() + self._settle
-            if sender.is_known or time.monotonic() >= end:
-                break
-            sender.poll(min(end - time.monotonic(), SLICE))
-        needs = "block=True" if self._block else "wire='multipart'" if self._wire == "multipart" else ""
-        command = f"`bluesky-ext proxy{' --block' if self._block else ''}`"
-        if sender.topics and needs and not sender.has_our_proxy:
+        listeners, end, settling = self._listeners, time.monotonic() + wait, False
+        while not listeners.known and (left := end - time.monotonic()) > 0:
+            listeners.wait(min(left, SLICE))
+            if self._socket.refused is not None:
+                raise ConnectionError(self._socket.refusal(self.address))
+            if listeners.present and not settling:
+                settling, end = True, time.monotonic() + settle
+        block = self._patience is not None
+        needs = "block=True" if block else "wire='multipart'" if self._multipart else ""
+        command = f"`bluesky-ext proxy{' --block' if block else ''}`"
+        if listeners.topics and needs and not listeners.has_our_proxy:
             raise ConnectionError(f"{self.address} is a plain proxy, which does not do {needs}: start {command} there")
-        if self._block and not sender.socket.connected:
+        if block and not self._socket.connected:
             raise ConnectionError(f"nothing answers at {self.address}: start {command} there")
-        if self._block and BLOCKING not in sender.topics:
+        if block and BLOCKING not in listeners.topics:
             raise ConnectionError(f"{self.address} drops what is too much: start it with block=True (--block)")
-        if not sender.listens:
-            self._complaints("unheard", "%s", self._nobody())
-        elif not sender.is_known:
-            log.warning("%s is a plain proxy: who listens can't be known; waited %g s", self.address, self._settle)
+        if not listeners.present:
+            self._complaints("unheard", "%s", self._why_nobody())
+        elif not listeners.known:
+            log.warning("%s is a plain proxy: who listens can't be known; waited %g s", self.address, settle)
 
-    def _nobody(self) -> str:
+    def _has_listener(self) -> bool:
+        """Whether to send what comes; if it blocks, it waits for a listener."""
+        if self._patience is None:
+            return self._listeners.present
+        end = time.monotonic() + self._patience
+        while not self._listeners.present:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self._why_nobody()} (waited {self._patience:g} s)")
+            self._listeners.wait(SLICE)
+        return True
+
+    def _why_nobody(self) -> str:
         """Why there is nobody to send to."""
-        if self._sender.socket.refused is not None:
-            return self._sender.socket.refusal(self.address)
-        if not self._sender.socket.connected:
+        if self._socket.refused is not None:
+            return self._socket.refusal(self.address)
+        if not self._socket.connected:
             return f"nothing answers at {self.address}: is the proxy running? Documents are lost until it is"
-        others = self._sender.other_prefixes
+        others = self._listeners.other_prefixes
         rest = f", but there is who does to {others}" if others else " yet; documents are lost until somebody does"
         return f"{self.address}: nobody listens to prefix {self._prefix!r}{rest}"
 
-    def _hear(self) -> None:
-        """Take note of listeners that came and went, and of runs that are broken since they went."""
-        self._sender.hear()
-        listened, breaks, stalls = self._heard
-        self._heard = self._sender.listens, self._sender.breaks, self._sender.stalls
-        if self._sender.stalls > stalls:
-            self._complaints("stalled", "%s: %s", self.address, _STALLED)
-        if listened and (self._sender.breaks > breaks or not self._sender.listens):
-            gone = "the last listener left" if self._sender.topics else "the connection was lost"
-            if self._open:
-                runs = ", ".join(sorted(self._open))
-                self._broken = f"{self.address}: {gone} in the middle of run {runs}: replay it"
-                log.warning("%s", self._broken)
-                self._open.clear()
-        if self._sender.listens and not listened:
-            self._complaints.counts.pop("unheard", None)
-
-    def _wait_for_listener(self) -> None:
-        end = time.monotonic() + self._patience
-        while not self._sender.listens:
-            if time.monotonic() > end:
-                raise TimeoutError(f"{self._nobody()} (waited {self._patience:g} s)")
-            self._sender.poll(SLICE)
-            self._hear()
-
-    def _look_up(self) -> None:
-        """Raise if there is nobody to wait for any more."""
-        self._hear()
-        broken, self._broken = self._broken, ""
-        if broken and self._block:
-            raise ConnectionError(broken)
-
-    # Sending
-
-    def _packed(self, name: str, doc: Mapping[str, Any]) -> list[Buffer]:
-        header = b"%b %b " % (self._prefix, name.encode())
-        wire: Wire = self._wire if self._sender.has_our_proxy else "single"  # whatever was there when this was made
-        message = pack(header, doc, self._serializer, wire)
-        if (nbytes := sum(map(len, message))) > self._max_bytes:
-            raise ValueError(f"it has {nbytes} bytes: no more than max_bytes={self._max_bytes} are sent")
-        return message
+    def _check_runs(self) -> None:
+        """Say which runs are broken, since their listeners went away; if it blocks, raise that."""
+        self._listeners.update()
+        lost, self._listeners.lost = self._listeners.lost, ""
+        if lost and self._open:
+            runs = ", ".join(sorted(self._open))
+            self._open.clear()
+            message = f"{self.address}: {lost} in the middle of run {runs}: replay it"
+            log.warning("%s", message)
+            if self._patience is not None:
+                raise ConnectionError(message)

@@ -6,16 +6,14 @@ import threading
 from collections import deque
 from typing import Generic, Literal, TypeVar
 
-__all__ = ["MANY", "RESERVE", "Closed", "DocumentQueue", "Policy"]
-
 Policy = Literal["block", "drop"]
 T = TypeVar("T")
 
+#: The documents of which a run has many, each of which may be missed; without the others it can't be understood.
 MANY = frozenset({"event", "event_page", "datum", "datum_page", "stream_datum"})
-"""The documents of which a run has many, each of which may be missed; without the others it can't be understood."""
 
+#: So many of the others find room where there is none for these.
 RESERVE = 1000
-"""So many of the others find room where there is none for these."""
 
 
 class Closed(Exception):  # noqa: N818 - it is no error, but the end
@@ -25,22 +23,9 @@ class Closed(Exception):  # noqa: N818 - it is no error, but the end
 class DocumentQueue(Generic[T]):
     """Documents on their way from one thread to another, in order.
 
-    A signal may come at any time, and its handler may call `close`: the lock is one that its thread may take twice.
-
-    Parameters
-    ----------
-    max_documents : int
-        When there are so many, it is full.
-    max_bytes : int
-        When adding one would make it more than so many, it is full; a larger document passes when it is alone.
-    policy : {"block", "drop"}
-        What `put` does when it is full. Documents that a run has few of (start, descriptor, stop, resource) are never
-        dropped for the sake of others: another thousand of them find room.
-
-    Attributes
-    ----------
-    nbytes : int
-        The bytes that are in it.
+    When there are ``max_documents``, or one more would make them more than ``max_bytes``, it is full; a larger document
+    passes when it is alone. Then `put` waits or drops, as the ``policy`` says, but documents of which a run has few are
+    never dropped for the sake of others.
     """
 
     def __init__(self, max_documents: int, max_bytes: int, policy: Policy) -> None:
@@ -50,12 +35,13 @@ class DocumentQueue(Generic[T]):
             raise ValueError(f"policy={policy!r}: give 'block' (wait while the queue is full) or 'drop' (and count)")
         self._max_documents = max_documents
         self._max_bytes = max_bytes
-        self._policy: Policy = policy
+        self._drops = policy == "drop"
         self._items: deque[tuple[T, int]] = deque()
+        self._nbytes = 0
+        # A lock that its thread may take twice, since the handler of a signal may call `close`.
         self._changed = threading.Condition(threading.RLock())
         self._at_work = False
         self._closed = False
-        self.nbytes = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -63,33 +49,29 @@ class DocumentQueue(Generic[T]):
     def put(self, name: str, item: T, nbytes: int) -> bool:
         """Add a document; False if it was dropped, being too much or too late."""
         with self._changed:
-            while not self._closed and not self._has_room(name, nbytes):
-                if self._policy == "drop":
-                    break
-                self._changed.wait()
-            else:
-                if not self._closed:
-                    self._items.append((item, nbytes))
-                    self.nbytes += nbytes
-                    self._changed.notify_all()
-                    return True
-            return False
+            self._changed.wait_for(lambda: self._closed or self._drops or self._has_room(name, nbytes))
+            if self._closed or not self._has_room(name, nbytes):
+                return False
+            self._items.append((item, nbytes))
+            self._nbytes += nbytes
+            self._changed.notify_all()
+            return True
 
-    def get(self, timeout: float | None = None) -> T:
-        """The next document; the one before it counts as done.
+    def get(self, timeout: float | None = None) -> T | None:
+        """The next document, None if none comes in so many seconds; the one before it counts as done.
 
-        Raises TimeoutError if none comes in so many seconds, and `Closed` if none will.
+        Raises `Closed` if none will ever come.
         """
         with self._changed:
             if self._at_work:
                 self._at_work = False
                 self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
-                raise TimeoutError
+                return None
             if not self._items:
                 raise Closed
             item, nbytes = self._items.popleft()
-            self.nbytes -= nbytes
+            self._nbytes -= nbytes
             self._at_work = True
             self._changed.notify_all()
             return item
@@ -110,13 +92,13 @@ class DocumentQueue(Generic[T]):
         with self._changed:
             count = len(self._items)
             self._items.clear()
-            self.nbytes = 0
+            self._nbytes = 0
             self._changed.notify_all()
             return count
 
     def _has_room(self, name: str, nbytes: int) -> bool:
         if not self._items:
             return True
-        if self._policy == "drop" and name not in MANY:
+        if self._drops and name not in MANY:
             return len(self._items) < self._max_documents + RESERVE
-        return len(self._items) < self._max_documents and self.nbytes + nbytes <= self._max_bytes
+        return len(self._items) < self._max_documents and self._nbytes + nbytes <= self._max_bytes

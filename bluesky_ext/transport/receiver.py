@@ -8,26 +8,23 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import zmq
+from event_model import DocumentNames
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.signals import StopPipe
 from bluesky_ext.transport.socket import Socket, poller
-from bluesky_ext.transport.wire import ALL, LISTENER, MARK, NAMES, PROBES, READY
-
-if TYPE_CHECKING:
-    from bluesky.callbacks.zmq import ClientCurve
-
-__all__ = ["Message", "Received", "Receiver"]
+from bluesky_ext.transport.topics import ALL, ANY, ECHO, MARK
 
 log = logging.getLogger(__name__)
 
+_NAMES = {name.name.encode(): name.name for name in DocumentNames}
 _SETTLE = 1.0  # s, in which a proxy of ours answers
-_TICK = 5.0  # s
+_NEVER = float("inf")
 
 
 @dataclass
@@ -35,9 +32,10 @@ class Received(Stats):
     """Counts of a dispatcher over all its runs; they only grow.
 
     Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``foreign``
-    (of another prefix), ``malformed``, of an ``unknown`` name, or ``dropped`` because the callbacks did not keep up;
-    the ``pickles`` among the malformed; the runs ``joined`` in the middle, and those of them ``replayed`` from the
-    store; the ``connections`` that were made. ``received`` counts documents, ``lost`` the events that never came.
+    (of another prefix), ``malformed``, of an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or
+    the dispatcher was stopped; the ``pickles`` among the malformed; the runs ``joined`` in the middle, and those
+    ``replayed`` from the store; the ``connections`` that were made. ``received`` counts the documents that came,
+    without those of the store, ``lost`` the events that never came.
     """
 
     messages: int = 0
@@ -61,72 +59,55 @@ class Message(NamedTuple):
 class Receiver(threading.Thread):
     """Takes messages from a proxy into a queue, and says what is odd about the connection.
 
-    Parameters
-    ----------
-    queue : DocumentQueue of Message
-        Where messages go.
-    stats : Received
-        Where they are counted.
-    label : str
-        What the proxy is told about who listens.
-    address, prefix, curve, max_bytes, patience, high_water
-        See `bluesky_ext.transport.RemoteDispatcher`.
-
-    Attributes
-    ----------
-    failure : Exception or None
-        Why it gave up, if it did.
-    listening : threading.Event
-        Set while the proxy knows what it wants.
+    ``failure`` is why it gave up, if it did; ``listening`` is set while the proxy knows what it wants.
     """
 
     def __init__(
         self,
+        socket: Socket,
         address: str,
         prefix: bytes,
         queue: DocumentQueue[Message],
         stats: Received,
-        *,
-        curve: ClientCurve | None,
-        label: str,
-        max_bytes: int,
-        patience: float,
-        high_water: int,
+        warn_after: float,
     ) -> None:
         super().__init__(name=f"receiver of {address}", daemon=True)
         self.failure: Exception | None = None
         self.listening = threading.Event()
-        self._question = b""
-        self._asked = 0.0
+        self._socket = socket
         self._address = address
         self._prefix = prefix
         self._queue = queue
         self._stats = stats
-        self._patience = patience
+        self._warn_after = warn_after
         self._complaints = Complaints(log)
         self._stopping = StopPipe()
-        self._others: set[bytes] = set()
-        self._others_since = float("inf")
-        self._unanswered_since = time.monotonic()
-        self._probing = False
-        self._socket = Socket(zmq.SUB, max_bytes)
-        try:
-            self._socket.zmq.rcvhwm = high_water
-            self._socket.set_keys(curve)
-        except BaseException:
-            self.close()
-            raise
-        self._socket.zmq.subscribe(LISTENER + label.encode())
-        self._socket.zmq.subscribe(prefix + b" " if prefix else ALL)
-        self._probe(True)
-        self._probing = bool(prefix)
+        self._question = b""
+        self._others: set[bytes] = set()  # prefixes
+        # When to take the answer of the proxy for granted, to say that nobody answers, and that all have other prefixes.
+        self._answer_by = self._nobody_at = self._others_at = _NEVER
+        self._looks_for_others = bool(prefix)
+        for topic in (prefix + b" " if prefix else ALL, *ANY):
+            socket.zmq.subscribe(topic)
 
     def run(self) -> None:
-        """Take messages until it is stopped, or the queue is closed."""
+        """Take messages until it is stopped."""
         try:
+            self._nobody_at = time.monotonic() + self._warn_after
             self._socket.connect(self._address)
-            self._unanswered_since = time.monotonic()
-            self._take_all()
+            sources = poller(self._socket, self._stopping.fd)
+            while not self._stopping.is_set:
+                due = min(self._answer_by, self._nobody_at, self._others_at)
+                sources.poll(None if due == _NEVER else max(0.0, due - time.monotonic()) * 1000 + 1)
+                self._take_events()
+                for frames in self._socket.messages(100):
+                    if frames[0].buffer[: len(MARK)] == MARK:
+                        self._take_answer(frames[0].bytes)
+                    else:
+                        self._take([frame.buffer for frame in frames])
+                    if self._stopping.is_set:
+                        break
+                self._look_at_the_clock()
         except Exception as error:
             self.failure = error
         finally:
@@ -147,25 +128,6 @@ class Receiver(threading.Thread):
         self._stopping.close()
         self._socket.close()
 
-    def _take_all(self) -> None:
-        sources = poller(self._socket, self._stopping.fd)
-        while not self._stopping.is_set:
-            ready = dict(sources.poll(round(min(self._patience, _SETTLE if self._question else _TICK) * 250)))
-            self._note_events()
-            if self._socket.zmq in ready:
-                for _ in range(100):
-                    try:
-                        parts = self._socket.zmq.recv_multipart(zmq.NOBLOCK, copy=False)
-                    except zmq.Again:
-                        break
-                    if parts[0].buffer[: len(MARK)] == MARK:
-                        self._note_answer(parts[0].bytes)
-                        continue
-                    self._take([part.buffer for part in parts])
-                    if self._stopping.is_set:
-                        return
-            self._look_around()
-
     def _take(self, parts: Sequence[memoryview]) -> None:
         self._stats.messages += 1
         first = parts[0]
@@ -178,80 +140,67 @@ class Receiver(threading.Thread):
             return
         if self._prefix and prefix != self._prefix:
             self._stats.foreign += 1
-            self._note_other(prefix)
+            if self._looks_for_others and len(self._others) < 10:
+                self._others.add(prefix[:40])
+                self._others_at = min(self._others_at, time.monotonic() + self._warn_after)
             return
-        if self._probing:
-            self._probe(False)
-        if name not in NAMES:
+        self._look_for_no_others()
+        if name not in _NAMES:
             self._stats.unknown += 1
             self._complaints("unknown", "%s: there are no documents named %r: it is left out", self._address, name[:40])
             return
-        message = Message(NAMES[name], [first[len(prefix) + len(name) + 2 :], *parts[1:]])
-        if not self._queue.put(message.name, message, sum(map(len, parts))) and not self._stopping.is_set:
+        message = Message(_NAMES[name], [first[len(prefix) + len(name) + 2 :], *parts[1:]])
+        if not self._queue.put(message.name, message, sum(map(len, parts))):
             self._stats.dropped += 1
-            self._complaints(
-                "dropped", "%s: the callbacks do not keep up: documents are dropped, and counted", self._address
-            )
+            why = "it was stopped" if self._stopping.is_set else "the callbacks do not keep up"
+            self._complaints("dropped", "%s: %s: documents are dropped, and counted", self._address, why)
 
-    # What is odd
-
-    def _note_other(self, prefix: bytes) -> None:
-        if not self._probing:
-            return
-        self._others.add(prefix[:40])
-        self._others_since = min(self._others_since, time.monotonic())
-        if len(self._others) > 10:
-            self._others.pop()
-
-    def _look_around(self) -> None:
-        now = time.monotonic()
-        if self._question and now - self._asked > _SETTLE:
-            log.info("%s: the proxy does not say whether it knows what is wanted: taken for granted", self._address)
-            self._note_answer(self._question)
-        if now - self._others_since > self._patience:
-            log.warning(
-                "%s: documents come with prefix %s, but none with %r, which was asked for",
-                *(self._address, " or ".join(map(repr, sorted(self._others))), self._prefix),
-            )
-            self._probe(False)
-        if now - self._unanswered_since > self._patience:
-            self._unanswered_since = float("inf")
-            self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self._address)
-
-    def _ask(self) -> None:
-        """Have the proxy say that it has heard all that is wanted, which it does if it is one of ours."""
-        self._question = READY + uuid.uuid4().hex.encode()
-        self._asked = time.monotonic()
-        self._socket.zmq.subscribe(self._question)
-
-    def _note_answer(self, message: bytes) -> None:
-        if message == self._question:
-            self._socket.zmq.unsubscribe(message)
-            self._question = b""
-            self.listening.set()
-            log.info("listening at %s", self._address)
-
-    def _probe(self, on: bool) -> None:
-        """Begin or end to take documents of any prefix, to say so if the wrong one was asked for."""
-        self._probing = on
-        self._others_since = float("inf")
-        for topic in PROBES:
-            self._socket.zmq.subscribe(topic) if on else self._socket.zmq.unsubscribe(topic)
-
-    def _note_events(self) -> None:
+    def _take_events(self) -> None:
         for event in self._socket.events():
             if event == zmq.Event.HANDSHAKE_SUCCEEDED:
                 log.info("connected to %s", self._address)
                 self._stats.connections += 1
-                self._unanswered_since = float("inf")
-                self._ask()
-            elif event == zmq.Event.DISCONNECTED and self._unanswered_since == float("inf"):
+                self._nobody_at = _NEVER
+                # A proxy of ours answers when it knows all that was subscribed to before.
+                self._question = ECHO + uuid.uuid4().hex.encode()
+                self._answer_by = time.monotonic() + _SETTLE
+                self._socket.zmq.subscribe(self._question)
+            elif event == zmq.Event.DISCONNECTED and self._nobody_at == _NEVER:
                 log.warning("%s went away: until it is back, documents are lost", self._address)
-                self._unanswered_since = time.monotonic()
-                self._question = b""
+                self._nobody_at = time.monotonic() + self._warn_after
+                self._question, self._answer_by = b"", _NEVER
                 self.listening.clear()
         if self._socket.refused is not None:
             reason = self._socket.refusal(self._address)
             if not self._stats.connections:
                 raise ConnectionError(reason)
             self._complaints("refused", "%s", reason)
+
+    def _take_answer(self, message: bytes) -> None:
+        if self._question and message == self._question:
+            self._socket.zmq.unsubscribe(message)
+            self._question = b""
+            self._answer_by = _NEVER
+            self.listening.set()
+            log.info("listening at %s", self._address)
+
+    def _look_at_the_clock(self) -> None:
+        now = time.monotonic()
+        if now > self._answer_by:
+            log.info("%s: the proxy does not say whether it knows what is wanted: taken for granted", self._address)
+            self._take_answer(self._question)
+        if now > self._nobody_at:
+            self._nobody_at = _NEVER
+            self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self._address)
+        if now > self._others_at:
+            others = " or ".join(map(repr, sorted(self._others)))
+            message = "%s: documents come with prefix %s, but none with %r, which was asked for"
+            log.warning(message, self._address, others, self._prefix)
+            self._look_for_no_others()
+
+    def _look_for_no_others(self) -> None:
+        if self._looks_for_others:
+            self._looks_for_others = False
+            self._others_at = _NEVER
+            for topic in ANY:
+                self._socket.zmq.unsubscribe(topic)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +13,18 @@ from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, Op
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
 
-__all__ = ["ReceivedRuns"]
-
 log = logging.getLogger(__name__)
+
+_TICK = 0.5  # s
+_CLOSED = 256  # runs that were closed without a stop, of which it is known what was lost, should their stop come later
 
 
 @dataclass(eq=False)
 class ReceivedRun(OpenRun):
     """A run that a dispatcher receives.
 
-    Attributes
-    ----------
-    held : bool
-        Whether nothing of it is handed on, since all of it comes from the store when it is over.
-    lost_so_far : int
-        The events that were missing when later ones came.
+    If it is ``held``, nothing of it is handed on, since all of it comes from the store when it is over; ``lost_so_far``
+    are its events that have been counted as lost.
     """
 
     held: bool = False
@@ -38,51 +34,32 @@ class ReceivedRun(OpenRun):
 class ReceivedRuns:
     """Hands on the documents of runs; closes those that do not end, and replays from a store those without a beginning.
 
-    All of it happens in the thread that calls it.
-
-    Parameters
-    ----------
-    emit : callable
-        Called with each document that is handed on, as ``emit(name, doc)``.
-    name : str
-        What the dispatcher is called in the log.
-    stats : Received
-        Where it counts.
-    store, store_patience, close_incomplete, stale_after, max_open_runs
-        See `bluesky_ext.transport.RemoteDispatcher`.
-
-    Attributes
-    ----------
-    looked : float
-        When it looked last after runs that are silent, on the monotonic clock.
+    All of it happens in the thread that calls it, also for runs that are silent for too long.
     """
 
     def __init__(
         self,
         emit: Callable[[str, Any], object],
-        *,
-        name: str,
         stats: Received,
+        *,
         store: Callable[[str], object] | None,
         store_patience: float,
         close_incomplete: bool,
         stale_after: float,
-        max_open_runs: int,
+        **options: Any,
     ) -> None:
-        if not stale_after > 0:
-            raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
-        self.looked = time.monotonic()
         self._emit = emit
         self._stats = stats
         self._store = store
         self._store_patience = store_patience
         self._close_incomplete = close_incomplete
         self._stale_after = stale_after
-        # They become stale when `look_around` is called, so that callbacks are called in one thread.
         self._runs: OpenRuns[ReceivedRun] = OpenRuns(
-            self._close_run, name=name, log=log, stats=stats, max_open_runs=max_open_runs, stale_after=float("inf")
+            self._close_run, log=log, stats=stats, stale_after=float("inf"), **options
         )
-        self._wanted: deque[tuple[str, float]] = deque()  # from the store, and until when to ask for it
+        self._closed: dict[str, ReceivedRun] = {}
+        self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
+        self._look_at = 0.0
 
     @property
     def uids(self) -> list[str]:
@@ -91,72 +68,71 @@ class ReceivedRuns:
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
-        received = self._stats.received
-        passes = self._note(name, doc)
-        self._stats.received = received + 1  # documents, not events
-        if passes:
+        if name not in PARENT or self._follow(name, doc):
             self._emit(name, doc)
 
     def look_around(self) -> None:
-        """Close the runs that have been silent for too long, and ask the store again for those that it has to give."""
-        self.looked = time.monotonic()
-        self._runs.close_stale(self._stale_after)
-        self._replay_wanted()
+        """Now and then, close the runs that were silent for too long, and ask the store for those that it has to give."""
+        if time.monotonic() > self._look_at:
+            self._runs.close_stale(self._stale_after)
+            self._replay_wanted()
+            self._look_at = time.monotonic() + _TICK
 
     def close(self) -> None:
         """Close all runs that are open, as a dispatcher does that stops."""
         self._replay_wanted(in_vain=True)
-        for run in self._runs:
-            self._runs.close(run, "the dispatcher was stopped before the run was over")
+        self._runs.close_stale(0.0, "the dispatcher was stopped before the run was over")
 
-    def _note(self, name: str, doc: Mapping[str, Any]) -> bool:
+    def _follow(self, name: str, doc: Mapping[str, Any]) -> bool:
         """Take note of a document of a run; whether it is handed on."""
-        if name not in PARENT:
-            return True
-        match name:
-            case "start":
-                if (run := self._runs.get(doc["uid"])) is not None:
-                    self._runs.close(run, "the same run started again")
-                self._runs.open(ReceivedRun(doc))
-                return True
-            case "event" | "event_page" | "stream_datum":
-                stream = self._runs.streams.get(doc["descriptor"])
-                if stream is None:
-                    self._runs.orphaned(name, doc)
-                    return self._store is None
-                self._runs.follow(name, doc)
-                if name != "stream_datum":
-                    for seq_num in (doc["seq_num"],) if name == "event" else doc["seq_num"]:
-                        self._count(stream, int(seq_num))
-                return not stream.run.held
-            case "stop":
-                run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
-                self._runs.drop(run)
-                if run.held:
-                    self._wanted.append((run.uid, time.monotonic() + self._store_patience))
-                    self._replay_wanted()
-                else:
-                    self._count_lost(run, doc)
-                return not run.held
-            case "descriptor" | "resource" | "stream_resource" if name == "descriptor" or "run_start" in doc:
-                if self._runs.get(doc["run_start"]) is None:
-                    self._runs.open(self._join(doc["run_start"]))
+        if name in ("event", "event_page", "stream_datum"):
+            stream = self._runs.streams.get(doc["descriptor"])
+            if stream is None:
+                self._runs.orphaned(name, doc)
+                return self._store is None
+            self._runs.follow(name, doc)
+            if name != "stream_datum":
+                for seq_num in (doc["seq_num"],) if name == "event" else doc["seq_num"]:
+                    self._count(stream, int(seq_num))
+            return not stream.run.held
+        uid = doc.get(PARENT[name])
+        if name == "start":
+            if (run := self._runs.get(doc["uid"])) is not None:
+                self._runs.close(run, "the same run started again")
+            self._closed.pop(doc["uid"], None)
+            self._runs.open(ReceivedRun(doc))
+        elif name == "stop":
+            run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
+            self._runs.drop(run)
+            if run.held:
+                self._wanted[run.uid] = time.monotonic() + self._store_patience
+                self._replay_wanted()
+            else:
+                self._count_lost(run, doc)
+            return not run.held
+        elif name == "descriptor" or (name in ("resource", "stream_resource") and uid is not None):
+            if self._runs.get(doc["run_start"]) is None:
+                self._runs.open(self._join(doc["run_start"]))
         runs = self._runs.follow(name, doc)
         return not runs or not all(run.held for run in runs)
 
     def _join(self, uid: str) -> ReceivedRun:
-        """Say that a run is joined in the middle."""
-        self._stats.joined += 1
-        what = "its beginning is lost" if self._store is None else "it is replayed from the store when it is over"
-        self._runs.complaints(f"joined {uid}", "run %s is joined in the middle: %s", uid, what)
-        return ReceivedRun({"uid": uid}, held=self._store is not None)
+        """A run that goes on, and had no start, or was closed since."""
+        run = self._closed.pop(uid, None)
+        if run is None:
+            self._stats.joined += 1
+            what = "its beginning is lost" if self._store is None else "it is replayed from the store when it is over"
+            self._runs.complaints(f"joined {uid}", "run %s is joined in the middle: %s", uid, what)
+            run = ReceivedRun({"uid": uid})
+        run.held = self._store is not None
+        return run
 
     # What never came
 
     def _count(self, stream: OpenStream, seq_num: int) -> None:
         """Count an event that came, and say at once when some before it did not."""
         expected, run = stream.received.high + 1, stream.run
-        self._runs.note(stream, seq_num)
+        self._stats.repeated += not stream.received.note(seq_num)
         if seq_num > expected and not run.held:
             run.lost_so_far += seq_num - expected
             self._stats.lost += seq_num - expected
@@ -170,6 +146,7 @@ class ReceivedRuns:
         """Count the events of a run that is over, or is given up, and that never came."""
         counts = run.lost(stop).counts
         self._stats.lost += sum(counts.values()) - run.lost_so_far
+        run.lost_so_far = sum(counts.values())
         if counts:
             log.warning("run %s has lost events on its way, by stream: %s", run.uid, counts)
 
@@ -178,6 +155,9 @@ class ReceivedRuns:
         if run.held:
             return
         self._count_lost(run, {})
+        self._closed[run.uid] = run
+        if len(self._closed) > _CLOSED:
+            del self._closed[next(iter(self._closed))]
         if self._close_incomplete:
             stop = {
                 "uid": str(uuid.uuid4()),
@@ -194,9 +174,8 @@ class ReceivedRuns:
 
     def _replay_wanted(self, in_vain: bool = False) -> None:
         """Hand on the runs that the store has by now; those that it will not have are closed."""
-        for _ in range(len(self._wanted)):
-            uid, until = self._wanted.popleft()
-            begun = False
+        for uid in list(self._wanted):
+            until, begun = self._wanted.pop(uid), False
             try:
                 for name, doc in as_source(self._store(uid)) if self._store is not None else ():
                     if not begun and name != "start":
@@ -211,7 +190,7 @@ class ReceivedRuns:
             except Exception as error:  # whatever a store raises
                 if not begun and not in_vain and time.monotonic() < until:
                     log.info("run %s is not in the store yet: %s", uid, error)
-                    self._wanted.append((uid, until))
+                    self._wanted[uid] = until
                     continue
                 log.error("run %s could not be replayed from the store: %s: %s", uid, type(error).__name__, error)
                 reason = f"it could not be replayed from the store: {error}"

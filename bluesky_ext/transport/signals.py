@@ -10,21 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopPipe", "interruptible"]
-
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def interruptible(stop: Callable[[], object]) -> Iterator[None]:
-    """Have `stop` called at the first SIGINT or SIGTERM meanwhile; a second one does what it did before.
+    """Have ``stop()`` called at the first SIGINT or SIGTERM meanwhile; a second one does what it did before.
 
-    Only the main thread hears signals: in others nothing is changed.
-
-    Parameters
-    ----------
-    stop : callable
-        Called between two steps of what the main thread is doing: it should set a flag and return.
+    It is called between two steps of the main thread, and should set a flag and return. Only the main thread gets
+    signals: in others nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -54,22 +48,18 @@ class StopPipe:
     def __init__(self) -> None:
         self.is_set = False
         self._lock = threading.RLock()  # a signal may come while it is held
-        self._pipe = [*os.pipe()]
-
-    @property
-    def fd(self) -> int:
-        """What to poll."""
-        return self._pipe[0]
+        self._ends = list(os.pipe())
+        self.fd = self._ends[0]
 
     def set(self) -> None:
         """Wake the thread; nothing if that has been done, or it is closed."""
         with self._lock:
-            if self._pipe and not self.is_set:
+            if self._ends and not self.is_set:
                 self.is_set = True
-                os.write(self._pipe[1], b"x")
+                os.write(self._ends[1], b"x")
 
     def close(self) -> None:
         """Give the pipe back."""
         with self._lock:
-            while self._pipe:
-                os.close(self._pipe.pop())
+            while self._ends:
+                os.close(self._ends.pop())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zmq
 import zmq.auth
@@ -15,42 +14,28 @@ from zmq.utils.monitor import parse_monitor_message
 
 from bluesky_ext.transport.address import Address, bind_address, connect_address
 
-if TYPE_CHECKING:
-    from bluesky.callbacks.zmq import ClientCurve, ServerCurve
-
-__all__ = ["REFUSED", "SLICE", "Socket", "poller"]
-
 SLICE = 0.1  # s, after which a wait is interrupted to look around
 _GRACE = 0.5  # s, for which 0MQ goes on sending after the wait for it is over: then the wait tells how it ended
 
-REFUSED = {
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
-    zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
-    zmq.Event.HANDSHAKE_FAILED_AUTH,
+#: Connections that failed since the keys are not right, and how often that must happen to mean it: the first also comes
+#: when the other end is just going away.
+REFUSALS = {
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: 3,
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL: 1,
+    zmq.Event.HANDSHAKE_FAILED_AUTH: 1,
 }
-"""The events of connections that failed since the keys are not right."""
 
-_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED | sum(REFUSED)
-
-#: How often it must happen to mean something: this one also comes when the other end is just going away.
-_PATIENCE = {zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: 3}
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED | sum(REFUSALS)
 
 
 class Socket:
     """A 0MQ socket in a context of its own, since only one socket of a context can let in clients by their keys.
 
-    Parameters
-    ----------
-    kind : int
-        ``zmq.SUB``, ``zmq.XPUB``...
-    max_bytes : int, optional
-        The largest message that it takes: who sends a larger one is disconnected.
-
     Attributes
     ----------
     zmq : zmq.Socket
         To set its options, to send and to receive.
-    happenings : zmq.Socket
+    monitor : zmq.Socket
         To poll for what `events` gives.
     connected : bool
         For a socket that connects: whether it is connected.
@@ -58,30 +43,26 @@ class Socket:
         For a socket that connects: why that failed, once it is beyond doubt that its keys are not right.
     """
 
-    def __init__(self, kind: int, max_bytes: int | None = None) -> None:
+    def __init__(self, kind: int, max_bytes: int = -1) -> None:
         self.connected = False
         self.refused: zmq.Event | None = None
         self._refusals = 0
-        self._curve: ClientCurve | None = None
+        self._curve: Any = None
         self._authenticator: ThreadAuthenticator | None = None
         self._context = zmq.Context()
         self.zmq: zmq.Socket[Any] = self._context.socket(kind)
         self.zmq.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        if max_bytes is not None:
-            self.zmq.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-        where = f"inproc://monitor-{uuid.uuid4()}"
-        self.zmq.monitor(where, _EVENTS)
-        # Without a limit: 0MQ waits in the thread that sends and receives, should its events not be heard.
-        self.happenings: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
-        self.happenings.rcvhwm = 0
-        self.happenings.connect(where)
+        self.zmq.setsockopt(zmq.MAXMSGSIZE, max_bytes)  # who sends a larger message is disconnected
+        self.zmq.monitor("inproc://monitor", _EVENTS)
+        self.monitor: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
+        self.monitor.rcvhwm = 0  # no limit: else 0MQ waits in the thread that sends and receives
+        self.monitor.connect("inproc://monitor")
 
-    def join(self, address: Address | None, curve: Any, bind: bool) -> str:
+    def attach(self, address: Address | None, curve: Any, bind: bool) -> str:
         """Bind or connect it, with its keys; return where it is then. OSError if the address is in use, or none."""
         if bind:
-            if curve is not None:
-                self._authenticate(curve)
-            self._join(self.zmq.bind, bind_address(address))
+            self._let_in(curve)
+            self._attach(self.zmq.bind, bind_address(address))
         elif address is None:
             raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
         else:
@@ -89,21 +70,11 @@ class Socket:
             self.connect(connect_address(address))
         return self.zmq.get_string(zmq.LAST_ENDPOINT)
 
-    def set_keys(self, curve: ClientCurve | None) -> None:
-        """Set the keys of a socket that will connect."""
-        self._curve = curve
-        if curve is None:
-            return
-        if not hasattr(curve, "server_public_key"):
-            raise TypeError(f"{type(curve).__name__} is for an end that binds: to connect, give a ClientCurve")
-        self.zmq.curve_publickey, self.zmq.curve_secretkey = _key_pair(curve.secret_path, "client")
-        self.zmq.curve_serverkey = _load_key(curve.server_public_key)[0]
-
     def connect(self, address: str) -> None:
         """Begin to connect to an address; OSError if it is none."""
-        self._join(self.zmq.connect, address)
+        self._attach(self.zmq.connect, address)
 
-    def _join(self, function: Callable[[str], object], address: str) -> None:
+    def _attach(self, function: Callable[[str], object], address: str) -> None:
         self.zmq.ipv6 = "[" in address
         try:
             function(address)
@@ -112,13 +83,26 @@ class Socket:
                 raise OSError(f"{address} is in use: is there a proxy already? Else choose another address") from error
             raise OSError(f"{address} can't be used: {error}") from error
 
-    def _authenticate(self, curve: ServerCurve) -> None:
+    def set_keys(self, curve: Any) -> None:
+        """Set the keys of a socket that will connect, a ClientCurve or None."""
+        self._curve = curve
+        if curve is None:
+            return
+        if not hasattr(curve, "server_public_key"):
+            raise TypeError(f"{type(curve).__name__} is for an end that binds: to connect, give a ClientCurve")
+        self._set_own_keys(curve.secret_path)
+        self.zmq.curve_serverkey = _load_key(curve.server_public_key)[0]
+
+    def _let_in(self, curve: Any) -> None:
+        """Set the keys of a socket that will bind, a ServerCurve or None, and whom it lets in."""
+        if curve is None:
+            return
         if not hasattr(curve, "client_public_keys"):
             raise TypeError(f"{type(curve).__name__} is for an end that connects: to bind, give a ServerCurve")
         folder = curve.client_public_keys
         if folder is not None and not Path(folder).is_dir():
             raise NotADirectoryError(f"{folder} is no folder of public keys of clients; without one, give None")
-        self.zmq.curve_publickey, self.zmq.curve_secretkey = _key_pair(curve.secret_path, "server")
+        self._set_own_keys(curve.secret_path)
         self.zmq.curve_server = True
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
@@ -126,6 +110,12 @@ class Socket:
             self._authenticator.allow(*curve.allow)
         location = zmq.auth.CURVE_ALLOW_ANY if folder is None else str(folder)
         self._authenticator.configure_curve(domain="*", location=location)
+
+    def _set_own_keys(self, path: Path) -> None:
+        public, secret = _load_key(path)
+        if secret is None:
+            raise ValueError(f"{path} has no secret key: give the file that ends in .key_secret")
+        self.zmq.curve_publickey, self.zmq.curve_secretkey = public, secret
 
     def refusal(self, address: str) -> str:
         """What is wrong with its keys, in one line, when they were `refused`."""
@@ -142,11 +132,26 @@ class Socket:
             "proxy there, or leave curve_config out"
         )
 
+    def messages(self, most: int = 2**63) -> Iterator[list[zmq.Frame]]:
+        """Yield the messages that have come, but no more than so many."""
+        for _ in range(most):
+            try:
+                yield self.zmq.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+
+    def subscriptions(self) -> Iterator[tuple[bool, bytes]]:
+        """Yield for an XPUB what is subscribed to (True), or no more (False), since the last time."""
+        for first, *_ in self.messages():
+            message = first.bytes
+            if message[:1] in (b"\0", b"\1"):  # it gives other messages too, if the other end sends some
+                yield message[:1] == b"\1", message[1:]
+
     def events(self) -> Iterator[zmq.Event]:
         """Yield what has happened to its connections since the last time."""
         while True:
             try:
-                message = self.happenings.recv_multipart(zmq.NOBLOCK)
+                message = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             event = zmq.Event(parse_monitor_message(message)["event"])
@@ -155,28 +160,24 @@ class Socket:
                 self._refusals, self.refused = 0, None
             elif event == zmq.Event.DISCONNECTED:
                 self.connected = False
-            elif event in REFUSED:
+            elif event in REFUSALS:
                 self._refusals += 1
-                if self._refusals >= _PATIENCE.get(event, 1):
+                if self._refusals >= REFUSALS[event]:
                     self.refused = event
             yield event
 
     def flush(self, seconds: float) -> tuple[bool, int]:
         """Close it, but send what is waiting for so long, which 0MQ would end in silence.
 
-        Returns
-        -------
-        bool
-            Whether all has left.
-        int
-            How many connections ended meanwhile, each before all had left by it.
+        Returns whether all has left, and how many connections ended meanwhile, each before all had left by it.
         """
-        end = time.monotonic() + max(seconds, SLICE)
+        seconds = max(seconds, SLICE)
+        end = time.monotonic() + seconds
         # It tells what happens until the last connection is over, or it gives up itself.
-        self.zmq.close(round((max(seconds, SLICE) + _GRACE) * 1000))
+        self.zmq.close(round((seconds + _GRACE) * 1000))
         ended = 0
         while (left := end - time.monotonic()) > 0:
-            self.happenings.poll(round(left * 1000) + 1)
+            self.monitor.poll(round(left * 1000) + 1)
             for event in self.events():
                 ended += event == zmq.Event.DISCONNECTED
                 if event == zmq.Event.MONITOR_STOPPED:
@@ -188,7 +189,7 @@ class Socket:
         if not self.zmq.closed:  # by `flush`
             self.zmq.disable_monitor()
             self.zmq.close(0)
-        self.happenings.close(0)
+        self.monitor.close(0)
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
@@ -199,16 +200,9 @@ def poller(*sources: Socket | int) -> zmq.Poller:
     """What waits for messages, for what happens to connections, and for file descriptors."""
     made = zmq.Poller()
     for source in sources:
-        for one in (source,) if isinstance(source, int) else (source.zmq, source.happenings):
+        for one in (source,) if isinstance(source, int) else (source.zmq, source.monitor):
             made.register(one, zmq.POLLIN)
     return made
-
-
-def _key_pair(path: Path, role: str) -> tuple[bytes, bytes]:
-    public, secret = _load_key(path)
-    if secret is None:
-        raise ValueError(f"{path} has no secret key: give the file of the {role} that ends in .key_secret")
-    return public, secret
 
 
 def _load_key(path: Path) -> tuple[bytes, bytes | None]:

@@ -124,7 +124,7 @@ def test_frames_of_another_prefix_are_said_once(proxy, said, caplog):
         finally:
             publisher.close()
 
-    serve(lambda name, doc: None, proxy.out_address, b"other", patience=0.2, ready=beside(publish))
+    serve(lambda name, doc: None, proxy.out_address, b"other", warn_after=0.2, ready=beside(publish))
     assert len([record for record in caplog.records if "documents come with prefix" in record.getMessage()]) == 1
 
 
@@ -133,7 +133,7 @@ def test_that_nobody_answers_is_said(said):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         alone = said(f"nothing answers at tcp://127.0.0.1:{port}: is the proxy running?")
-        serve(lambda name, doc: None, port, patience=0.2, ready=beside(lambda: alone.wait(60)))
+        serve(lambda name, doc: None, port, warn_after=0.2, ready=beside(lambda: alone.wait(60)))
     assert alone.is_set()
 
 

@@ -225,7 +225,7 @@ def test_pickle_by_its_name_is_read_and_says_what_it_means(proxy, raw, listen, r
     for name, doc in run_of():
         raw(b"raw %b " % name.encode() + pickle.dumps(doc))
     listening.heard.wait()
-    assert warnings(caplog, "whoever can send there can run any program in this process")
+    assert warnings(caplog, "whoever can send there can run any program where they are read")
 
 
 def object_array_bomb() -> bytes:
@@ -276,7 +276,7 @@ def test_a_message_that_claims_a_gigabyte_is_not_waited_for(proxy, listening, ra
 
 
 def test_a_wrong_prefix_is_said_once(proxy, raw, listen, run_of, caplog, until) -> None:
-    rd = listen(proxy.out_address, prefix=b"row", patience=0.1).dispatcher
+    rd = listen(proxy.out_address, prefix=b"row", warn_after=0.1).dispatcher
     raw.meet(b"row ")
     send(raw, run_of())
     until(lambda: warnings(caplog, "documents come with prefix b'raw', but none with b'row', which was asked for"))
@@ -301,7 +301,7 @@ def test_wrong_keys_end_it_in_one_line(keys, listen) -> None:
 def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, until) -> None:
     with Proxy() as gone:
         addresses = gone.in_address, gone.out_address
-    listening = listen(addresses[1], patience=0.05)
+    listening = listen(addresses[1], warn_after=0.05)
     until(lambda: warnings(caplog, "nothing answers at"))
     with Proxy(*addresses), Publisher(addresses[0], wait=60.0) as publisher:
         for name, doc in run_of():

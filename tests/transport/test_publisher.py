@@ -17,7 +17,8 @@ from bluesky.plans import count
 from ophyd.sim import det
 
 from bluesky_ext.transport import Proxy, Publisher, loads
-from bluesky_ext.transport.wire import BLOCKING, PROXY, pack
+from bluesky_ext.transport.topics import BLOCKING, PROXY
+from bluesky_ext.transport.wire import pack
 
 
 @pytest.fixture
@@ -201,12 +202,12 @@ def test_each_array_is_copied_once_into_an_aligned_place() -> None:
     image = np.arange(100_000, dtype=np.uint16)
     for length in range(1, 20):
         header = b"x" * length + b" event "
-        (message,) = pack(header, {"image": image}, "msgpack", "single")
+        (message,) = pack(header, {"image": image}, None, multipart=False)
         payload = memoryview(message)[len(header) :]
         loaded = loads(payload)["image"]
         assert np.shares_memory(loaded, np.frombuffer(message, np.uint8))  # no copy was needed to align it
         np.testing.assert_array_equal(loaded, image)
-    first, second = pack(b"x event ", {"image": image}, "msgpack", "multipart")
+    first, second = pack(b"x event ", {"image": image}, None, multipart=True)
     assert len(first) < 200
     assert np.shares_memory(np.frombuffer(second, np.uint8), image)
 
