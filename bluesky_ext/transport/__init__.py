@@ -18,22 +18,8 @@ if TYPE_CHECKING:
     from bluesky_ext.transport.publisher import Publisher
     from bluesky_ext.transport.signals import interruptible
 
-__all__ = [  # noqa: RUF022 - grouped by what belongs together
-    # what a document is on the wire
-    "DecodeError",
-    "dumps",
-    "loads",
-    # the ends, and what is between them
-    "Publisher",
-    "RemoteDispatcher",
-    "Proxy",
-    "ClientCurve",
-    "ServerCurve",
-    # in one process
-    "Background",
-    "background",
-    "interruptible",
-]
+__all__ = ["Background", "ClientCurve", "DecodeError", "Proxy", "Publisher", "RemoteDispatcher", "ServerCurve"]
+__all__ += ["background", "dumps", "interruptible", "loads"]
 
 __getattr__, __dir__ = lazy(
     __name__,

@@ -54,7 +54,7 @@ class Background:
         When it is full.
     on_error : {"log", "raise"}
         Whether a failure of the callback is logged and counted, or also raised, at the next document, at `wait` or at
-        `close`, so that the scan stops.
+        `close`, so that the scan stops; also behind a stage, by its attribute ``raises``.
     share_arrays : bool
         Do not copy arrays, for detectors that make a new one for each reading.
     name : str, optional
@@ -66,23 +66,15 @@ class Background:
         How many documents came, and what became of them.
     failure : Exception or None
         The first that the callback raised.
-    raises : bool
-        Whether a stage that it is subscribed to raises its errors too.
 
     Examples
     --------
-    >>> from bluesky import RunEngine
-    >>> from bluesky.plans import count
     >>> from bluesky_ext.transport import background
-    >>> from ophyd.sim import det
     >>> names = []
-    >>> RE = RunEngine()
     >>> with background(lambda name, doc: names.append(name)) as slow:
-    ...     token = RE.subscribe(slow)
-    ...     _ = RE(count([det], 2))
-    ...     _ = slow.wait()
+    ...     slow("start", {"uid": "x"})  # as a RunEngine does that it is subscribed to
     >>> names
-    ['start', 'descriptor', 'event', 'event', 'stop']
+    ['start']
     """
 
     def __init__(

@@ -140,7 +140,6 @@ class RemoteDispatcher:
             name=repr(self),
             max_open_runs=max_open_runs,
         )
-        self._tokens: list[int] = []
         self._started = False
         self._give_up = float("inf")
         self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
@@ -162,23 +161,15 @@ class RemoteDispatcher:
         return self._runs.uids
 
     def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
-        """Have ``callback(name, document)`` called with documents of one kind, or all; return a token for `unsubscribe`.
+        """Have ``callback(name, document)`` called with documents of this kind; return a token for `unsubscribe`.
 
         A callback that raises is reported, and does not keep the document from the others.
         """
-        token = self._subscribers.add(callback, name)
-        self._tokens.append(token)
-        return token
+        return self._subscribers.add(callback, name)
 
     def unsubscribe(self, token: int) -> None:
         """Stop calling the callback that this token was given for."""
         self._subscribers.remove(token)
-        self._tokens.remove(token)
-
-    def unsubscribe_all(self) -> None:
-        """Stop calling all callbacks."""
-        for token in list(self._tokens):
-            self.unsubscribe(token)
 
     def start(self) -> None:
         """Hand documents to the callbacks until `stop` is called, or SIGINT or SIGTERM comes.
@@ -244,10 +235,8 @@ class RemoteDispatcher:
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
             self.stats.malformed += 1
             if self._deserializer is not None or not is_pickle(payload[0]):
-                what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                self._complaints(
-                    f"{name} {type(error).__name__}", "%s: what came is no %s: %s", self.address, name, what
-                )
+                kind, what = f"{name}: {type(error).__name__}", " ".join(str(error).split())[:200]
+                self._complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)
                 return
             self.stats.pickles += 1
             self._complaints(

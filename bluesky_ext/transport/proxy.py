@@ -185,7 +185,7 @@ class Proxy:
                 self._complaints(what, "%s: a %s was turned away: its keys are not right", address, what)
 
     def _pass_subscriptions(self) -> None:
-        """Have publishers know what listeners want from now on, or no more; answer those that ask whether this is done."""
+        """Have publishers know what listeners want from now on, or no more; answer who asks whether this is done."""
         for wants, topic in self._out.subscriptions():
             self._topics.add(topic) if wants else self._topics.discard(topic)
             if not topic.startswith(MARK):
@@ -198,7 +198,8 @@ class Proxy:
     def _pass_messages(self) -> int:
         """Pass on the messages that have come, but not too many at once; return how many that were."""
         count = 0
-        for count, parts in enumerate(self._in.messages(_BATCH), 1):
+        for parts in self._in.messages(_BATCH):
+            count += 1
             now = time.monotonic()
             if parts[0].buffer[: len(ECHO)] == ECHO:
                 if now < self._give_up:

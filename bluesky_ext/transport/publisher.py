@@ -46,16 +46,14 @@ class Publisher:
         reads with ``deserializer=loads``.
     curve_config : bluesky.callbacks.zmq.ClientCurve, optional
         The keys, if the proxy has some.
-    block : bool
-        Wait when the proxy or a listener does not keep up, instead of dropping documents: for a replay, not for a
-        scan. This needs a `Proxy` that blocks too.
+    block, patience : bool and float
+        Wait when the proxy or a listener does not keep up, instead of dropping documents, and give up after so many
+        seconds without progress: for a replay, not for a scan. This needs a `Proxy` that blocks too.
     wire : {"single", "multipart"}
         "multipart" sends arrays as parts of their own, which saves copying them: they must not change after the
         call. It needs our `Proxy`, and none but our `RemoteDispatcher` behind it.
     wait, settle : float
         How long to wait for the first listener when it is made, and when there is a plain proxy, in s.
-    patience : float
-        With ``block``, give up after so many seconds without progress.
     on_error : {"log", "raise"}, optional
         What to do with a document that can't be put into bytes: raise if it blocks, else log it, unless given.
     max_bytes : int
@@ -69,17 +67,15 @@ class Publisher:
     ----------
     stats : Published
         How many documents were sent, and how many were not.
-    raises : bool
-        Whether a stage that it is subscribed to raises its errors too.
 
     Raises
     ------
     ConnectionError
-        When it is made: the CURVE keys are wrong, or it blocks and there is no proxy. When it blocks and is called: the
-        connection was lost, or the last listener left, in the middle of a run, which has to be replayed. When it
-        blocks and is closed: not all has arrived at the proxy, or a listener was left out.
+        When it is made: the keys are wrong, or it blocks and there is no proxy. If it blocks, when it is called: the
+        connection was lost, or the last listener left, in the middle of a run, which has to be replayed; when it is
+        closed: not all has arrived at the proxy, or a listener was left out.
     TimeoutError
-        When it blocks and is called: nothing moved for `patience`.
+        If it blocks, when it is called: nothing moved for `patience`.
 
     Examples
     --------

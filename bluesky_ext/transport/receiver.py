@@ -84,7 +84,7 @@ class Receiver(threading.Thread):
         self._stopping = StopPipe()
         self._question = b""
         self._others: set[bytes] = set()  # prefixes
-        # When to take the answer of the proxy for granted, to say that nobody answers, and that all have other prefixes.
+        # When to take the proxy's answer for granted, to say that nobody answers, and that all have other prefixes.
         self._answer_by = self._nobody_at = self._others_at = _NEVER
         self._looks_for_others = bool(prefix)
         for topic in (prefix + b" " if prefix else ALL, *ANY):
@@ -98,7 +98,7 @@ class Receiver(threading.Thread):
             sources = poller(self._socket, self._stopping.fd)
             while not self._stopping.is_set:
                 due = min(self._answer_by, self._nobody_at, self._others_at)
-                sources.poll(None if due == _NEVER else max(0.0, due - time.monotonic()) * 1000 + 1)
+                sources.poll(None if due == _NEVER else max(0, round((due - time.monotonic()) * 1000)) + 1)
                 self._take_events()
                 for frames in self._socket.messages(100):
                     if frames[0].buffer[: len(MARK)] == MARK:

@@ -72,7 +72,7 @@ class ReceivedRuns:
             self._emit(name, doc)
 
     def look_around(self) -> None:
-        """Now and then, close the runs that were silent for too long, and ask the store for those that it has to give."""
+        """Now and then, close the runs that were silent for too long, and ask the store for those that it has."""
         if time.monotonic() > self._look_at:
             self._runs.close_stale(self._stale_after)
             self._replay_wanted()
@@ -95,7 +95,6 @@ class ReceivedRuns:
                 for seq_num in (doc["seq_num"],) if name == "event" else doc["seq_num"]:
                     self._count(stream, int(seq_num))
             return not stream.run.held
-        uid = doc.get(PARENT[name])
         if name == "start":
             if (run := self._runs.get(doc["uid"])) is not None:
                 self._runs.close(run, "the same run started again")
@@ -110,9 +109,8 @@ class ReceivedRuns:
             else:
                 self._count_lost(run, doc)
             return not run.held
-        elif name == "descriptor" or (name in ("resource", "stream_resource") and uid is not None):
-            if self._runs.get(doc["run_start"]) is None:
-                self._runs.open(self._join(doc["run_start"]))
+        elif (name == "descriptor" or "run_start" in doc) and self._runs.get(doc["run_start"]) is None:
+            self._runs.open(self._join(doc["run_start"]))
         runs = self._runs.follow(name, doc)
         return not runs or not all(run.held for run in runs)
 

@@ -12,6 +12,7 @@ from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.sim import det
 
+from bluesky_ext.engine import Map
 from bluesky_ext.transport import background
 from bluesky_ext.transport._background import copied, is_frozen
 
@@ -143,12 +144,22 @@ def test_failures_are_loud_and_the_scan_goes_on(caplog) -> None:
     assert first.exc_info
 
 
-def test_failures_stop_the_scan_when_asked_for() -> None:
+def test_failures_stop_the_scan_when_asked_for(run_of, until) -> None:
     slow = background(fail, on_error="raise")
     slow("event", {})
     with pytest.raises(RuntimeError, match="failed: no good"):
         slow.wait(60)
     slow.close()
+    stage = Map(lambda data, seq_num: {"x": data["x"]}, parameters={}, data_keys=("x",))
+    behind = background(fail, on_error="raise")
+    stage.subscribe(behind)
+    *before, last, _ = run_of(events=2)
+    for name, doc in before:
+        stage(name, doc)
+    until(lambda: behind.failure)
+    with pytest.raises(RuntimeError, match="failed: no good"):
+        stage(*last)
+    behind.close()
 
 
 def test_closing_does_what_is_left_or_says_what_it_drops() -> None:
@@ -181,6 +192,7 @@ def test_it_can_not_wait_for_itself() -> None:
 PROGRAM = """
 import time
 from concurrent.futures import ThreadPoolExecutor
+from bluesky_ext.engine import Map
 from bluesky_ext.transport import background
 pool = ThreadPoolExecutor(1)
 def callback(name, doc):
