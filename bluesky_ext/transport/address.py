@@ -8,19 +8,13 @@ from typing import TypeAlias
 Address: TypeAlias = str | Sequence[str | int] | int
 
 _LOOPBACK = "127.0.0.1"
-_REMEDY = "give 'localhost:5567', ('localhost', 5567) or a port"
 
 
 def connect_address(address: Address, port: int | None = None) -> str:
     """Return where to connect to, as ``tcp://host:port`` or ``ipc://path``; else TypeError or ValueError.
 
-    Parameters
-    ----------
-    address : str, tuple or int
-        ``"localhost:5567"``, ``"tcp://localhost:5567"``, ``"ipc:///tmp/socket"``, ``("localhost", 5567)``,
-        ``("tcp", "localhost", 5567)``, ``("ipc", "/tmp/socket")``, or a port of this machine.
-    port : int, optional
-        The port, if the address is the name of a machine.
+    They are ``"localhost:5567"``, ``"tcp://localhost:5567"``, ``"ipc:///tmp/socket"``, ``("localhost", 5567)``,
+    ``("tcp", "localhost", 5567)``, ``("ipc", "/tmp/socket")``, a port of this machine, or a machine and its port.
     """
     protocol, place = _split(address, port)
     if protocol == "tcp":
@@ -58,7 +52,7 @@ def _split(address: Address, port: int | None) -> tuple[str, str]:
         protocol, *place = address if address and address[0] in ("tcp", "ipc") else ("tcp", *address)
         if 1 <= len(place) <= (2 if protocol == "tcp" else 1):
             return str(protocol), ":".join(map(str, place))
-    raise TypeError(f"address {address!r}: {_REMEDY}")
+    raise TypeError(f"address {address!r}: give 'localhost:5567', ('localhost', 5567) or a port")
 
 
 def _host_and_port(place: str, address: object) -> tuple[str, str]:

@@ -17,20 +17,10 @@ log = logging.getLogger(__name__)
 class Listeners:
     """The listeners to one prefix at a proxy, as they were when `update` was called last.
 
-    Attributes
-    ----------
-    topics : set of bytes
-        What is subscribed to: the beginnings of the messages that somebody wants.
-    present : bool
-        Whether somebody wants the messages, or may: behind a plain proxy one can't know.
-    lost : str
-        How the last of them went away, if they did since somebody set this to "".
-    breaks, stalls : int
-        How often the connection ended, and the proxy went on without a listener that took nothing.
-    moved : float
-        When the proxy said last that it passes on documents, on the monotonic clock.
-    question : bytes
-        What the proxy was asked (`topics.ECHO`); b"" when it has answered.
+    ``topics`` are the beginnings of the messages that somebody wants; some are ``present``, or may be: behind a plain
+    proxy one can't know. ``lost`` is how the last of them went away, if they did since somebody set it to "". They
+    count the ``breaks`` of the connection, and the ``stalls`` in which the proxy went on without a listener that took
+    nothing; it ``moved`` when it said last that it passes on documents. It has answered a ``question`` that is empty.
     """
 
     def __init__(self, socket: Socket, address: str, prefix: bytes) -> None:

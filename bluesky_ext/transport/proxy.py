@@ -56,11 +56,10 @@ class Proxy:
         The keys: a ServerCurve for an address that it binds, a ClientCurve for one that it connects to.
     in_bind, out_bind : bool
         Whether it binds the address, or connects to it.
-    block : bool
-        Wait for listeners that do not keep up, instead of dropping documents.
-    stall_limit : float
-        With ``block``, go on without a listener that makes no room for so many seconds: it loses documents until it
-        has taken half of those that wait for it. Listeners of ours are named in the log.
+    block, stall_limit : bool and float
+        Wait for listeners that do not keep up, instead of dropping documents; but go on without one that makes no room
+        for so many seconds: it loses documents until it has taken half of those that wait for it. Listeners of ours
+        are named in the log.
     max_bytes : int
         The largest message that it takes; who sends a larger one is disconnected.
     high_water : int, optional

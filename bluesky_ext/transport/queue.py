@@ -63,9 +63,8 @@ class DocumentQueue(Generic[T]):
         Raises `Closed` if none will ever come.
         """
         with self._changed:
-            if self._at_work:
-                self._at_work = False
-                self._changed.notify_all()
+            self._at_work = False
+            self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
                 return None
             if not self._items:

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
 import zmq
 from event_model import DocumentNames
@@ -49,11 +49,8 @@ class Received(Stats):
     connections: int = 0
 
 
-class Message(NamedTuple):
-    """A document as it came: its name, and its payload with the parts that may follow it."""
-
-    name: str
-    payload: Sequence[memoryview]
+#: A document as it came: its name, and its payload with the parts that may follow it.
+Message: TypeAlias = tuple[str, Sequence[memoryview]]
 
 
 class Receiver(threading.Thread):
@@ -149,8 +146,8 @@ class Receiver(threading.Thread):
             self._stats.unknown += 1
             self._complaints("unknown", "%s: there are no documents named %r: it is left out", self._address, name[:40])
             return
-        message = Message(_NAMES[name], [first[len(prefix) + len(name) + 2 :], *parts[1:]])
-        if not self._queue.put(message.name, message, sum(map(len, parts))):
+        payload = [first[len(prefix) + len(name) + 2 :], *parts[1:]]
+        if not self._queue.put(_NAMES[name], (_NAMES[name], payload), sum(map(len, parts))):
             self._stats.dropped += 1
             why = "it was stopped" if self._stopping.is_set else "the callbacks do not keep up"
             self._complaints("dropped", "%s: %s: documents are dropped, and counted", self._address, why)

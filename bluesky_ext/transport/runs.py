@@ -54,9 +54,8 @@ class ReceivedRuns:
         self._store_patience = store_patience
         self._close_incomplete = close_incomplete
         self._stale_after = stale_after
-        self._runs: OpenRuns[ReceivedRun] = OpenRuns(
-            self._close_run, log=log, stats=stats, stale_after=float("inf"), **options
-        )
+        options |= {"log": log, "stats": stats, "stale_after": float("inf")}
+        self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options)
         self._closed: dict[str, ReceivedRun] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
         self._look_at = 0.0
@@ -157,16 +156,9 @@ class ReceivedRuns:
         if len(self._closed) > _CLOSED:
             del self._closed[next(iter(self._closed))]
         if self._close_incomplete:
-            stop = {
-                "uid": str(uuid.uuid4()),
-                "time": time.time(),
-                "run_start": run.uid,
-                "exit_status": "abort",
-                "reason": reason,
-                "num_events": {stream: len(received) for stream, received in run.received.items()},
-                "incomplete": reason,
-            }
-            self._emit("stop", stop)
+            stop = {"uid": str(uuid.uuid4()), "time": time.time(), "run_start": run.uid, "exit_status": "abort"}
+            counts = {stream: len(received) for stream, received in run.received.items()}
+            self._emit("stop", {**stop, "reason": reason, "num_events": counts, "incomplete": reason})
 
     # Runs from the store
 

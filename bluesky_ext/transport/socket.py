@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,8 @@ _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MON
 class Socket:
     """A 0MQ socket in a context of its own, since only one socket of a context can let in clients by their keys.
 
-    Attributes
-    ----------
-    zmq : zmq.Socket
-        To set its options, to send and to receive.
-    monitor : zmq.Socket
-        To poll for what `events` gives.
-    connected : bool
-        For a socket that connects: whether it is connected.
-    refused : zmq.Event or None
-        For a socket that connects: why that failed, once it is beyond doubt that its keys are not right.
+    Of ``zmq`` one sets options, and sends and receives; ``monitor`` is polled for what `events` gives. One that
+    connects is ``connected``, or was ``refused``, once it is beyond doubt that its keys are not right.
     """
 
     def __init__(self, kind: int, max_bytes: int = -1) -> None:
@@ -60,49 +52,40 @@ class Socket:
 
     def attach(self, address: Address | None, curve: Any, bind: bool) -> str:
         """Bind or connect it, with its keys; return where it is then. OSError if the address is in use, or none."""
-        if bind:
-            self._let_in(curve)
-            self._attach(self.zmq.bind, bind_address(address))
-        elif address is None:
+        if not bind and address is None:
             raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
-        else:
-            self.set_keys(curve)
-            self.connect(connect_address(address))
+        self.set_keys(curve, bind)
+        self.connect(bind_address(address) if bind else connect_address(address or ""), bind)
         return self.zmq.get_string(zmq.LAST_ENDPOINT)
 
-    def connect(self, address: str) -> None:
-        """Begin to connect to an address; OSError if it is none."""
-        self._attach(self.zmq.connect, address)
-
-    def _attach(self, function: Callable[[str], object], address: str) -> None:
+    def connect(self, address: str, bind: bool = False) -> None:
+        """Begin to connect to an address, or bind it."""
         self.zmq.ipv6 = "[" in address
         try:
-            function(address)
+            self.zmq.bind(address) if bind else self.zmq.connect(address)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise OSError(f"{address} is in use: is there a proxy already? Else choose another address") from error
             raise OSError(f"{address} can't be used: {error}") from error
 
-    def set_keys(self, curve: Any) -> None:
-        """Set the keys of a socket that will connect, a ClientCurve or None."""
+    def set_keys(self, curve: Any, bind: bool = False) -> None:
+        """Set the keys: a ClientCurve of a socket that will connect, a ServerCurve of one that will bind, or None."""
         self._curve = curve
         if curve is None:
             return
-        if not hasattr(curve, "server_public_key"):
-            raise TypeError(f"{type(curve).__name__} is for an end that binds: to connect, give a ClientCurve")
-        self._set_own_keys(curve.secret_path)
-        self.zmq.curve_serverkey = _load_key(curve.server_public_key)[0]
-
-    def _let_in(self, curve: Any) -> None:
-        """Set the keys of a socket that will bind, a ServerCurve or None, and whom it lets in."""
-        if curve is None:
+        if not hasattr(curve, "client_public_keys" if bind else "server_public_key"):
+            remedy = "to bind, give a ServerCurve" if bind else "to connect, give a ClientCurve"
+            raise TypeError(f"{type(curve).__name__} is for the other kind of end: {remedy}")
+        public, secret = _load_key(curve.secret_path)
+        if secret is None:
+            raise ValueError(f"{curve.secret_path} has no secret key: give the file that ends in .key_secret")
+        self.zmq.curve_publickey, self.zmq.curve_secretkey = public, secret
+        if not bind:
+            self.zmq.curve_serverkey = _load_key(curve.server_public_key)[0]
             return
-        if not hasattr(curve, "client_public_keys"):
-            raise TypeError(f"{type(curve).__name__} is for an end that connects: to bind, give a ServerCurve")
         folder = curve.client_public_keys
         if folder is not None and not Path(folder).is_dir():
             raise NotADirectoryError(f"{folder} is no folder of public keys of clients; without one, give None")
-        self._set_own_keys(curve.secret_path)
         self.zmq.curve_server = True
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
@@ -110,12 +93,6 @@ class Socket:
             self._authenticator.allow(*curve.allow)
         location = zmq.auth.CURVE_ALLOW_ANY if folder is None else str(folder)
         self._authenticator.configure_curve(domain="*", location=location)
-
-    def _set_own_keys(self, path: Path) -> None:
-        public, secret = _load_key(path)
-        if secret is None:
-            raise ValueError(f"{path} has no secret key: give the file that ends in .key_secret")
-        self.zmq.curve_publickey, self.zmq.curve_secretkey = public, secret
 
     def refusal(self, address: str) -> str:
         """What is wrong with its keys, in one line, when they were `refused`."""

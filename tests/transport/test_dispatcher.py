@@ -71,27 +71,20 @@ def listening(proxy, raw, listen):
     return listening
 
 
-def test_callbacks_get_names_as_those_of_bluesky_do(proxy, raw, run_of) -> None:
-    dispatcher = RemoteDispatcher(proxy.out_address, prefix=b"raw")
+def test_callbacks_get_names_as_those_of_bluesky_do(proxy, raw, listen, run_of) -> None:
     calls: dict[str, list] = {"all": [], "event": [], "enum": [], "gone": []}
-    dispatcher.subscribe(lambda name, doc: calls["all"].append(name))
+    listening = listen(proxy.out_address, prefix=b"raw", callback=lambda name, doc: calls["all"].append(name))
+    dispatcher = listening.dispatcher
     dispatcher.subscribe(lambda name, doc: calls["event"].append(name), "event")
     dispatcher.subscribe(lambda name, doc: calls["enum"].append(name), DocumentNames.stop)
-    token = dispatcher.subscribe(lambda name, doc: calls["gone"].append(name))
-    dispatcher.unsubscribe(token)
+    dispatcher.unsubscribe(dispatcher.subscribe(lambda name, doc: calls["gone"].append(name)))
     dispatcher.subscribe(lambda name, doc: dispatcher.stop(), "stop")
-    thread = threading.Thread(target=dispatcher.start)
-    thread.start()
     raw.meet(b"raw ")
     send(raw, run_of(events=2))
-    thread.join(60)
-    assert not thread.is_alive()
-    assert calls == {
-        "all": ["start", "descriptor", "event", "event", "stop"],
-        "event": ["event", "event"],
-        "enum": ["stop"],
-        "gone": [],
-    }
+    listening.thread.join(60)
+    assert not listening.thread.is_alive()
+    names = ["start", "descriptor", "event", "event", "stop"]
+    assert calls == {"all": names, "event": ["event", "event"], "enum": ["stop"], "gone": []}
     assert all(type(name) is str for name in calls["all"])
     assert dispatcher.closed
     with pytest.raises(RuntimeError, match="make a new one"):

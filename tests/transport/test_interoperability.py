@@ -76,14 +76,6 @@ def test_the_ends_understand_each_other(addresses, curves, sender, listener, run
         came = heard.wait()
     finally:
         publisher.close()
-    of_the_run = [(name, doc) for name, doc in came if (name, doc.get("uid")) != ("start", "hello")]
-    of_the_run = [(name, doc) for name, doc in of_the_run if doc.get("run_start") != "hello"]
-    assert [name for name, _ in of_the_run] == ["start", "descriptor", "event", "event", "event", "stop"]
-    for (_, sent), (_, got) in zip(documents, of_the_run, strict=True):
-        assert {key: value for key, value in sent.items() if key != "data"} == {
-            key: value for key, value in got.items() if key != "data"
-        }
-        if "data" in sent:
-            image = got["data"]["image"]
-            assert image.dtype == IMAGE.dtype
-            np.testing.assert_array_equal(image, sent["data"]["image"])
+    of_the_run = [(name, doc) for name, doc in came if "hello" not in (doc.get("uid"), doc.get("run_start"))]
+    np.testing.assert_equal(of_the_run, documents)
+    assert {doc["data"]["image"].dtype for name, doc in of_the_run if name == "event"} == {IMAGE.dtype}

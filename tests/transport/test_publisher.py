@@ -32,12 +32,9 @@ class PlainProxy:
 
     def __init__(self) -> None:
         self.frames: queue.Queue[bytes] = queue.Queue()
-        self.port = 0
-        self.ready = threading.Event()
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        self.ready, self.done = threading.Event(), threading.Event()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.subscribe(b"")
             self.port = socket.bind_to_random_port("tcp://127.0.0.1")
@@ -46,20 +43,16 @@ class PlainProxy:
                 if socket.poll(10):
                     self.frames.put(socket.recv())
 
-    def __enter__(self) -> PlainProxy:
-        self.thread.start()
-        self.ready.wait()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.done.set()
-        self.thread.join()
-
 
 @pytest.fixture
 def plain_proxy():
-    with PlainProxy() as proxy:
-        yield proxy
+    proxy = PlainProxy()
+    thread = threading.Thread(target=proxy.run)
+    thread.start()
+    proxy.ready.wait()
+    yield proxy
+    proxy.done.set()
+    thread.join()
 
 
 def said(caplog, word: str) -> list[str]:
@@ -210,10 +203,7 @@ def test_images_go_in_parts_of_their_own_when_asked_for(proxy, listen, run_of) -
         for name, doc in documents:
             publisher(name, doc)
         came = heard.wait()
-    assert [name for name, _ in came] == [name for name, _ in documents]
-    for (_, sent), (_, got) in zip(documents, came, strict=True):
-        if "data" in sent:
-            np.testing.assert_array_equal(got["data"]["image"], sent["data"]["image"])
+    np.testing.assert_equal(came, documents)
 
 
 def test_a_proxy_that_does_not_keep_up_costs_documents_that_are_counted(caplog) -> None:
