@@ -21,8 +21,6 @@ from bluesky_ext.transport.topics import ECHO
 
 log = logging.getLogger(__name__)
 
-_LARGE = 65536  # bytes, from which on a part is handed to 0MQ without a copy
-
 
 @dataclass
 class Published:
@@ -41,7 +39,8 @@ class Published:
 class Sender:
     """Sends messages as there is room for them; for one thread at a time, that which has its `lock`.
 
-    With a ``patience`` it waits for room, and gives up after so many seconds without progress; with None it drops.
+    Large parts go without a copy. With a ``patience`` it waits for room, and gives up after so many seconds without
+    progress; with None it drops.
     """
 
     def __init__(
@@ -125,30 +124,27 @@ class Sender:
 
     def _send(self, message: list[Buffer], meanwhile: Callable[[], object]) -> bool:
         """Hand a message to 0MQ; False if it has no room, and this does not wait for some."""
-        began = time.monotonic()
-        large = sum(len(part) for part in message if len(part) >= _LARGE)
-        while large and not self._has_room(large):
+        began, nbytes = time.monotonic(), sum(map(len, message))
+        while not self._has_room(nbytes):
             if not self._may_wait(began, meanwhile):
                 return False
             with suppress(zmq.NotDone):
                 self._large[0][0].wait(SLICE)
         for left, part in zip(reversed(range(len(message))), message, strict=True):
-            while not self._send_part(part, zmq.SNDMORE if left else 0):
+            flags = (zmq.SNDMORE if left else 0) | (zmq.NOBLOCK if self._patience is None else 0)
+            while (tracker := self._send_part(part, flags)) is None:
                 if not self._may_wait(began, meanwhile):
                     return False
+            if not tracker.done:  # 0MQ has no copy of it
+                self._large.append((tracker, len(part)))
+                self._nbytes += len(part)
         return True
 
-    def _send_part(self, part: Buffer, more: int) -> bool:
-        flags = more | (zmq.NOBLOCK if self._patience is None else 0)
+    def _send_part(self, part: Buffer, flags: int) -> zmq.MessageTracker | None:
         try:
-            if len(part) < _LARGE:
-                self._socket.zmq.send(part, flags)
-            else:
-                self._large.append((self._socket.zmq.send(part, flags, copy=False, track=True), len(part)))
-                self._nbytes += len(part)
+            return self._socket.zmq.send(part, flags, copy=False, track=True)
         except zmq.Again:
-            return False
-        return True
+            return None
 
     def _may_wait(self, began: float, meanwhile: Callable[[], object]) -> bool:
         """Whether to wait for room (on); TimeoutError if there was no progress for too long."""
