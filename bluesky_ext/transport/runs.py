@@ -80,7 +80,7 @@ class ReceivedRuns:
     def close(self) -> None:
         """Close all runs that are open, as a dispatcher does that stops."""
         self._replay_wanted(in_vain=True)
-        self._runs.close_stale(0.0, "the dispatcher was stopped before the run was over")
+        self._runs.close_all("the dispatcher was stopped before the run was over")
 
     def _follow(self, name: str, doc: Mapping[str, Any]) -> bool:
         """Take note of a document of a run; whether it is handed on."""
@@ -95,10 +95,8 @@ class ReceivedRuns:
                     self._count(stream, int(seq_num))
             return not stream.run.held
         if name == "start":
-            if (run := self._runs.get(doc["uid"])) is not None:
-                self._runs.close(run, "the same run started again")
-            self._closed.pop(doc["uid"], None)
             self._runs.open(ReceivedRun(doc))
+            self._closed.pop(doc["uid"], None)
         elif name == "stop":
             run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
             self._runs.drop(run)
