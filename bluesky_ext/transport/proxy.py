@@ -105,6 +105,7 @@ class Proxy:
         self._passing_at = 0.0
         self._thread: threading.Thread | None = None
         self._running = threading.Lock()
+        self._runner: threading.Thread | None = None
         # To publishers, and to listeners.
         self._in, self._out = self._sockets = Socket(zmq.XSUB, max_bytes), Socket(zmq.XPUB, max_bytes)
         try:
@@ -133,6 +134,8 @@ class Proxy:
     def close(self) -> None:
         """Stop it, wait until it has in whatever thread it runs, and free its addresses."""
         self.stop()
+        if self._runner is threading.current_thread():  # it frees them itself
+            return
         if self._thread is not None:
             self._thread.join()
         with self._running:
@@ -162,6 +165,7 @@ class Proxy:
         with self._running:
             if self.closed:
                 raise RuntimeError(f"{self!r} has been stopped: make a new one")
+            self._runner = threading.current_thread()
             log.info("%r passes on documents", self)
             sources = poller(*self._sockets, self._stopping.fd)
             try:

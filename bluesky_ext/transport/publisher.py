@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import zmq
 
@@ -95,7 +95,7 @@ class Publisher:
         serializer: Serializer = "msgpack",
         curve_config: ClientCurve | None = None,
         block: bool = False,
-        wire: str = "single",
+        wire: Literal["single", "multipart"] = "single",
         wait: float = 1.0,
         settle: float = 0.2,
         patience: float = 60.0,
