@@ -64,7 +64,7 @@ class Log:
 
     def append(self, entry: Entry) -> int:
         """Keep an entry to be written by the next `flush`; return its size in bytes."""
-        record = b"".join(pack_record(entry.name, {"document": entry.document, "places": entry.places}, None))
+        record = b"".join(pack_record(entry.name, {"document": entry.document, "places": entry.places}))
         self._rows.append(np.frombuffer(record, np.uint8))
         return len(record)
 

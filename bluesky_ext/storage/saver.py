@@ -219,7 +219,7 @@ class Saver:
         try:
             with self._runs.lock:
                 if self._orphans is None:
-                    self._orphans = Recorder(self.backup, compression=None, on_error="raise")
+                    self._orphans = Recorder(self.backup, on_error="raise")
             before = len(self._orphans.artifacts)
             self._orphans(name, document)
             for path in self._orphans.artifacts[before:]:
@@ -252,7 +252,7 @@ def _state_directory() -> Path:
 def _packed(name: str, document: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Buffer], dict[str, str]]:
     """The document as it is kept, its record, and what was changed for that: the types, by place."""
     try:
-        return document, pack_record(name, document, None), {}
+        return document, pack_record(name, document), {}
     except (TypeError, ValueError, OverflowError, RecursionError):
         document, changed = with_text(document)
-        return document, pack_record(name, document, None), changed
+        return document, pack_record(name, document), changed

@@ -86,17 +86,7 @@ def unpack(payload: Sequence[memoryview], deserializer: Callable[[bytes], Any] |
         return loads(head, max_bytes=max_bytes)
     if (nbytes := sum(map(len, payload))) > max_bytes:
         raise DecodeError(f"a message of {nbytes} bytes: no more than {max_bytes} are allowed")
-
-    def take(nbytes: int) -> Buffer:
-        if not arrays:
-            raise DecodeError(f"an array of {nbytes} bytes that is not in the message")
-        return arrays.pop()
-
-    arrays.reverse()
-    document = decode(head, take)
-    if arrays:
-        raise DecodeError("a message with more arrays than its document has")
-    return document
+    return decode(head, iter(arrays))
 
 
 def is_pickle(payload: memoryview) -> bool:

@@ -307,7 +307,6 @@ def test_a_start_that_gives_no_name_is_refused_and_kept(tmp_path, file_prefix, m
     [
         {"file_prefix": "{year}/{uid}"},
         {"file_prefix": "{uid"},
-        {"compression": "lzma"},
         {"sync_interval": -1},
         {"sync_interval": float("nan")},
         {"max_open_runs": 0},

@@ -1,26 +1,34 @@
 """The bytes of arrays and numpy scalars, and these again, down to dtypes and NaNs.
 
 An array is its number of dimensions (1 byte), their lengths (8 bytes each) and its dtype; its values are elsewhere. A
-scalar is the length of its dtype (2 bytes), the dtype and the value. All numbers are little endian, and a dtype is as
-`bluesky_ext.engine.codec.dtypes` has it, or ``str`` or ``bytes`` for the scalars `numpy.str_` and `numpy.bytes_`.
+scalar is the length of its dtype (2 bytes), the dtype and the value. All numbers are little endian. A dtype is numpy's
+string for it (``<u2``, ``>f8``, ``<M8[ns]``), msgpack of ``[itemsize, [[name, dtype, shape, offset, title], ...]]`` if
+it has fields, or ``str`` or ``bytes`` for the scalars `numpy.str_` and `numpy.bytes_`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, cast
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_ext.engine.codec.dtypes import code_of, dtype_of
-from bluesky_ext.engine.codec.framing import Buffer, DecodeError
+from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, unpack
 
-__all__ = ["array_of", "array_payload", "raw", "scalar_of", "scalar_payload"]
+_ARRAYS = (np.ndarray, np.memmap, np.recarray)
 
-_PLAIN_TYPES = (np.ndarray, np.memmap, np.recarray)
+_MAX_BYTES = 2**16 - 1
+_TOO_LARGE = f"cannot encode a dtype of more than {MAX_DEPTH} levels or {_MAX_BYTES} bytes: give one array a field"
+
+# dtypes that numpy reads by their string. A whitelist by kind, so that the text from a frame never reaches numpy's
+# parser of structured dtypes, and no object ('O') or foreign dtype can be named. M8[0s] is left out: it divides by 0.
+_PLAIN = re.compile(rb"[<>|=](?:[biufcSUV]\d{1,10}|[mM]8(?:\[(?:[1-9]\d{0,9})?[A-Za-z]{1,2}\])?)")
 
 
 def raw(array: NDArray[Any]) -> memoryview:
@@ -34,17 +42,20 @@ def raw(array: NDArray[Any]) -> memoryview:
 def array_payload(array: NDArray[Any]) -> bytes:
     """Return the bytes of an array but for its values; raise TypeError if it would not come back as it was."""
     # A subclass can mean more than its numbers, as the mask of a masked array or a unit.
-    if type(array) not in _PLAIN_TYPES:
+    if type(array) not in _ARRAYS:
         raise TypeError(f"cannot encode {type(array).__name__}: give plain arrays, numpy.asarray(...)")
     return struct.pack(f"<B{array.ndim}Q", array.ndim, *array.shape) + code_of(array.dtype)
 
 
-def array_of(payload: bytes, take: Callable[[int], Buffer]) -> NDArray[Any]:
-    """Return the array, read-only, on the memory that ``take(nbytes)`` gives for its values."""
+def array_of(payload: bytes, arrays: Iterator[Buffer]) -> NDArray[Any]:
+    """Return the array, read-only, on the memory that is next among those of arrays."""
     (ndim,) = struct.unpack_from("<B", payload)
     shape = struct.unpack_from(f"<{ndim}Q", payload, 1)
     dtype = dtype_of(payload[1 + 8 * ndim :])
-    return _window(shape, dtype, take(math.prod(shape) * dtype.itemsize))
+    data = next(arrays, None)
+    if data is None:
+        raise DecodeError(f"an array of {math.prod(shape) * dtype.itemsize} bytes that is not in the frame")
+    return _window(shape, dtype, data)
 
 
 def scalar_payload(scalar: np.generic) -> bytes:
@@ -90,3 +101,54 @@ def _check_text(array: NDArray[Any]) -> None:
         codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if codes.max() > 0x10FFFF:
             raise DecodeError("an array of text with characters that do not exist")
+
+
+@lru_cache(maxsize=256)
+def code_of(dtype: np.dtype[Any], level: int = 0) -> bytes:
+    """Return the bytes of a dtype, which is at this level of fields within fields.
+
+    Raises TypeError if it would not come back as it was: one of objects, of a library other than numpy, or of too
+    many fields.
+    """
+    if dtype.names is None:
+        plain = dtype.str.encode()
+        # Compared, because a dtype from elsewhere (bfloat16) may call itself plain bytes.
+        if not _PLAIN.fullmatch(plain) or np.dtype(dtype.str) != dtype or not dtype.itemsize:
+            raise TypeError(f"cannot encode dtype {dtype}: convert it to numbers, bool, bytes ('S') or str ('U')")
+        return plain
+    if level > MAX_DEPTH:
+        raise TypeError(_TOO_LARGE)
+    fields = []
+    for name in dtype.names:
+        # Its type in numpy's stubs is a mapping of literal strings, which the names are not.
+        field, offset, *title = cast("Mapping[str, Any]", dtype.fields)[name]
+        base, shape = field.subdtype or (field, ())
+        fields.append([name, code_of(base, level + 1), shape, offset, title[0] if title else None])
+    code: bytes = msgpack.Packer().pack([dtype.itemsize, fields])
+    if len(code) > _MAX_BYTES:
+        raise TypeError(_TOO_LARGE)
+    return code
+
+
+@lru_cache(maxsize=256)
+def dtype_of(code: bytes, level: int = 0) -> np.dtype[Any]:
+    """Return the dtype of these bytes, which are at this level of fields within fields.
+
+    Raises `DecodeError`, or the TypeError, ValueError or OverflowError of numpy at one that it refuses.
+    """
+    if _PLAIN.fullmatch(code):
+        dtype = np.dtype(code.decode())
+    elif len(code) > _MAX_BYTES or level > MAX_DEPTH:
+        raise DecodeError("a dtype of too many fields")
+    else:
+        itemsize, fields = unpack(code, msgpack.ExtType)
+        names, codes, shapes, offsets, titles = zip(*fields, strict=True)
+        if not all(title is None or isinstance(title, str) for title in titles):
+            raise DecodeError("a dtype with a field whose title is no text")
+        formats = [(dtype_of(base, level + 1), tuple(shape)) for base, shape in zip(codes, shapes, strict=True)]
+        dtype = np.dtype(
+            {"names": names, "formats": formats, "offsets": offsets, "titles": titles, "itemsize": itemsize}
+        )
+    if not dtype.itemsize:
+        raise DecodeError("a dtype of no bytes")
+    return dtype

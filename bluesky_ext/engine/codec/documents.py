@@ -19,7 +19,7 @@ All of these numbers are little endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import Any, TypeGuard
@@ -30,8 +30,6 @@ from numpy.typing import NDArray
 
 from bluesky_ext.engine.codec.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
 from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, parts, split, unpack
-
-__all__ = ["MAX_DEPTH", "Buffer", "DecodeError", "decode", "dumps", "encode", "loads"]
 
 _TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
 
@@ -78,7 +76,7 @@ def dumps(document: object) -> bytes:
     return b"".join(parts(head, map(raw, arrays))) if arrays else head
 
 
-def loads(buffer: Buffer, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> Any:
+def loads(buffer: Buffer, *, max_bytes: int | None = None) -> Any:
     """Return the document of a frame; it can be given to ``RemoteDispatcher(..., deserializer=loads)``.
 
     Safe on bytes from anyone: nothing in them is executed, nothing is allocated for a length that they claim but do
@@ -90,8 +88,6 @@ def loads(buffer: Buffer, *, max_bytes: int | None = None, max_depth: int = MAX_
         The frame.
     max_bytes : int, optional
         Refuse a longer frame.
-    max_depth : int
-        Refuse a document with more levels of containers.
 
     Returns
     -------
@@ -107,18 +103,7 @@ def loads(buffer: Buffer, *, max_bytes: int | None = None, max_depth: int = MAX_
     frame = memoryview(buffer).cast("B")
     if max_bytes is not None and len(frame) > max_bytes:
         raise DecodeError(f"a frame of {len(frame)} bytes: no more than {max_bytes} are allowed")
-    head, bins = split(frame)
-
-    def take(nbytes: int) -> Buffer:
-        data = next(bins, None)
-        if data is None:
-            raise DecodeError(f"an array of {nbytes} bytes that is not in the frame")
-        return data
-
-    document = decode(head, take, max_depth=max_depth)
-    if next(bins, None) is not None:
-        raise DecodeError("a frame with more arrays than its document has")
-    return document
+    return decode(*split(frame))
 
 
 def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
@@ -137,15 +122,14 @@ def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
     return head, encoder.arrays
 
 
-def decode(head: Buffer, take: Callable[[int], Buffer], *, max_depth: int = MAX_DEPTH) -> Any:
-    """Return the document from its msgpack; ``take(nbytes)`` is called for the bytes of each array in turn.
-
-    The second half of `loads`. Raises `DecodeError`, also if `take` gives another number of bytes.
-    """
+def decode(head: Buffer, arrays: Iterator[Buffer]) -> Any:
+    """Return the document from its msgpack and the bytes of its arrays: the second half of `loads`."""
     try:
-        document = _Decoder(take, max_depth).unpack(head)
-        if _deeper_than(max_depth, document):
-            raise DecodeError(f"a document of more than {max_depth} levels")
+        document = _Decoder(arrays).unpack(head)
+        if _deeper_than(MAX_DEPTH, document):
+            raise DecodeError(f"a document of more than {MAX_DEPTH} levels")
+        if next(arrays, None) is not None:
+            raise DecodeError("a frame with more arrays than its document has")
     except DecodeError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, struct.error, msgpack.UnpackException) as error:
@@ -218,9 +202,9 @@ class _Encoder:
 
 
 class _Decoder:
-    def __init__(self, take: Callable[[int], Buffer], max_depth: int) -> None:
-        self._take = take
-        self._levels = max_depth + 1
+    def __init__(self, arrays: Iterator[Buffer]) -> None:
+        self._arrays = arrays
+        self._levels = MAX_DEPTH + 1
 
     def unpack(self, packed: Buffer) -> Any:
         if not self._levels:
@@ -234,7 +218,7 @@ class _Decoder:
         """Return the object that an extension type stands for."""
         match code:
             case _Type.ARRAY:
-                return array_of(data, self._take)
+                return array_of(data, self._arrays)
             case _Type.SCALAR:
                 return scalar_of(data)
             case _Type.TUPLE:

@@ -13,13 +13,11 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-__all__ = ["MAX_DEPTH", "Buffer", "DecodeError", "parts", "split", "unpack"]
-
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+#: Levels of containers that a document may have, and of fields within fields that a dtype may have. Real documents
+#: have about ten; the limit is on both sides, so that a document which no one could read is refused where it is made.
 MAX_DEPTH = 100
-"""Levels of containers that a document may have, and of fields within fields that a dtype may have. Real documents
-have about ten; the limit is on both sides, so that a document which no one could read is refused where it is made."""
 
 _ALIGNMENT = 16
 _CHUNK = 65536

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from bluesky_ext.engine.codec.framing import Buffer
 
-__all__ = ["Journal"]
-
 _MOST_PIECES = 512  # of one writev; Linux takes 1024
 
 

@@ -21,7 +21,7 @@ from bluesky_ext.engine.documents.file_name import file_name
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
 from bluesky_ext.engine.documents.validation import plain_name
 from bluesky_ext.engine.recording.journal import Journal
-from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, Compression, pack_record
+from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, pack_record
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,6 @@ class Recorder:
         Name of the file, without the suffix ``.bsrec``: a format string on the start document, as ``{uid}`` or
         ``{scan_id:05d}-{start[plan_name]}``. Where a name has a slash, a leading dot or what is not printable, that
         becomes an underscore, and a few digits of its sha256 are added.
-    compression : {"auto", "zlib"} or None
-        Compress the arrays from 16 KiB on: those that it makes twice as small or better, all of them, or none. An
-        image of 8 MiB takes the RunEngine about 45 ms if it is compressed, and 4 ms if it is not.
     sync_interval : float, optional
         Flush to the disk during the run too, at most this often, in s: for machines that lose their power.
     on_error : {"log", "raise"}
@@ -89,7 +86,6 @@ class Recorder:
         directory: str | os.PathLike[str],
         *,
         file_prefix: str = "{uid}",
-        compression: Compression = "auto",
         sync_interval: float | None = None,
         on_error: OnError = "log",
         max_open_runs: int = MAX_OPEN_RUNS,
@@ -98,8 +94,6 @@ class Recorder:
         if "/" in file_prefix:
             raise ValueError(f"file_prefix {file_prefix!r} has a slash: give the folder as directory")
         list(string.Formatter().parse(file_prefix))  # raises if it is malformed
-        if compression not in ("auto", "zlib", None):
-            raise ValueError(f"compression {compression!r}: choose 'auto', 'zlib' or None")
         if sync_interval is not None and not sync_interval >= 0:
             raise ValueError(f"sync_interval {sync_interval!r} s: give a time of 0 or more, or None")
         self._raises = check_on_error(on_error) == "raise"
@@ -113,7 +107,6 @@ class Recorder:
         self.artifacts: list[Path] = []
         self.orphans = 0
         self._file_prefix = file_prefix
-        self._compression: Compression = compression
         self._sync_interval = sync_interval
         self._orphanage: Journal | None = None
 
@@ -123,7 +116,7 @@ class Recorder:
             name = plain_name(name)
             if name not in PARENT:
                 raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
-            record = pack_record(name, document, self._compression)
+            record = pack_record(name, document)
             with self._runs.lock:
                 self._write(name, document, record)
         except Exception as error:  # the scan does not die of its recorder

@@ -15,8 +15,6 @@ from typing import Any, BinaryIO
 from bluesky_ext.engine.codec.framing import DecodeError
 from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, ORPHANS_SUFFIX, SUFFIX, read_header, read_payload
 
-__all__ = ["Recording"]
-
 logger = logging.getLogger(__name__)
 
 
