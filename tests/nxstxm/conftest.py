@@ -359,11 +359,11 @@ MAKERS: dict[str, Callable[[bool], Case]] = {
 
 @pytest.fixture(
     scope="module",
-    params=[(name, new) for name in MAKERS for new in (False, True)],
+    params=[(name, bool(number % 2)) for number, name in enumerate(MAKERS)],
     ids=lambda p: f"{p[0]}-{'new' if p[1] else 'old'}",
 )
 def case(request):
-    """Each scan type in each schema."""
+    """Each scan type, in one schema and the other in turn: they differ in what is said of detectors."""
     name, new = request.param
     return MAKERS[name](new)
 

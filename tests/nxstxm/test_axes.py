@@ -62,8 +62,7 @@ def test_legal_names_stay_what_they_are():
     assert [legal(name) for name in ("sample_x", "Gonix2", "_base")] == ["sample_x", "Gonix2", "_base"]
 
 
-@pytest.mark.parametrize("new", [False, True])
-@pytest.mark.parametrize("motors", [False, True])
+@pytest.mark.parametrize(("new", "motors"), [(False, True), (True, False)])
 def test_a_generic_scan_of_a_dotted_device_is_valid(stxm, read, tmp_path, validated, new, motors):
     data, documents = generic(stxm, "OSA.X", [0.0, 1.0, 2.5], new, motors)
     path = export_scan([documents], tmp_path, "scan")
@@ -164,23 +163,8 @@ def test_a_detector_that_is_not_there_is_named(stxm, tmp_path, changes, missing)
     _, documents = image(stxm, **changes)
     with pytest.raises(UnknownDetectorError, match=f"'{missing}'") as raised:
         export_scan([documents], tmp_path, "scan")
+    assert "counter0" in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"primary_det": "counter0"},
-        {"primary_det": "counter0_wave"},
-        {"primary_det": ["counter0"]},
-        {"primary_det": ["counter0_wave"], "default_det": "counter0"},
-        {"primary_det": ["DNM_counter0"]},
-    ],
-)
-def test_a_detector_that_is_there_is_found(stxm, read, tmp_path, changes):
-    data, documents = image(stxm, **changes)
-    found = read(export_scan([documents], tmp_path, "scan"))
-    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
 
 
 @pytest.mark.parametrize("detectors", [("counter0",), ("counter0", "pmt"), ("pmt", "counter0")])
@@ -209,8 +193,11 @@ def test_a_stack_may_have_its_energies_at_any_level(measured, read, tmp_path, pl
     names.insert(place, "energy")
     points.insert(place, E)
     bench = Bench(*names, told=told)
-    path = export_scan([measured(grid(bench, *points, snake_axes=snake))], tmp_path, "scan", scan_type=7)
-    found = read(path)
+    documents = measured(grid(bench, *points, snake_axes=snake))
+    # In the usual order the motors themselves tell that it is a stack.
+    found = read(export_scan([documents], tmp_path, "scan", scan_type=7 if place else None))
+    assert found["entry0/counter/stxm_scan_type"][0] == b"sample image stack"
+    assert [a.decode() for a in found["entry0/counter@axes"]] == ["energy", "sample_y", "sample_x"]
     expected = np.moveaxis(bench.expected(*points), place, 0)
     np.testing.assert_array_equal(found["entry0/counter/data"], expected)
     for name, listed in (("energy", E), ("sample_y", Y), ("sample_x", X)):
@@ -304,8 +291,8 @@ def test_a_dwell_that_is_asked_for_is_a_detector(measured, read, tmp_path):
     np.testing.assert_array_equal(found["entry0/counter_dwell/data"], np.full((3, 4), 3.0))
 
 
-@pytest.mark.parametrize("snake", [True, False])
-@pytest.mark.parametrize("shift", [0.25, 1.0, 100.0])  # 1.0 is a step of the grid: some set points are those of others
+# 1.0 is a step of the grid: some set points are those of others.
+@pytest.mark.parametrize(("shift", "snake"), [(0.25, True), (1.0, True), (1.0, False), (100.0, False)])
 def test_the_set_points_of_the_events_are_those_of_the_axes(measured, read, tmp_path, snake, shift):
     bench = Bench("sample_y", "sample_x")
     for axis in bench.axes:
@@ -343,20 +330,6 @@ def test_numbers_of_more_digits_that_come_later_keep_them(stxm, read, tmp_path):
     np.testing.assert_array_equal(found["entry0/counter0/data"], [np.asarray(row, float) for row in rows])
     np.testing.assert_array_equal(found["entry0/instrument/counter0/data"], found["entry0/counter0/data"].ravel())
     assert found["entry0/counter0/data@units"] == "counts"
-
-
-def test_a_stack_of_which_a_later_run_has_more_digits(stxm, read, tmp_path):
-    data = np.random.default_rng(1).random((3, 3, 4))
-    asked = {"0": stxm.region(X, Y, E)}
-    keys = {"counter0_wave": stxm.key("counter0", "array", [4], "counts")}
-    runs = []
-    for e in range(3):
-        plane = data[e].astype(np.float32 if e == 0 else np.float64)
-        start = {"metadata": stxm.metadata(7, asked, {"sp_id": 0, "e_idx": e})}
-        runs.append(stxm.run(start, keys, [{"counter0_wave": line} for line in plane], baseline=e == 0))
-    found = read(export_scan(runs, tmp_path, "scan"))
-    data[0] = data[0].astype(np.float32)
-    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
 
 
 def test_two_runs_at_once_of_which_one_has_more_digits(stxm, read, tmp_path):

@@ -45,6 +45,19 @@ def process(tmp_path):
         child.communicate()
 
 
+@pytest.fixture
+def killed(process):
+    """Kill a program when it has written all that it writes."""
+
+    def killed(program, runs):
+        child = process(textwrap.dedent(program) + 'print("written", flush=True)\nsys.stdin.read()', runs)
+        assert child.stdout.readline() == "written\n"
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL
+
+    return killed
+
+
 def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
@@ -93,9 +106,9 @@ def test_a_full_disk_is_said_and_leaves_no_final_file(process, stack, tmp_path, 
     assert all(name.endswith(".tmp") for name in names(tmp_path / "out")), names(tmp_path / "out")
 
 
-def test_a_kill_leaves_what_was_flushed(process, stack, tmp_path):
+def test_a_kill_leaves_what_was_flushed(killed, stack, tmp_path):
     runs, data = stack
-    child = process(
+    killed(
         """
         from suitcase_nxstxm import run
         run._FLUSH_EVERY = 0.0  # as if two seconds passed between any two lines
@@ -105,14 +118,9 @@ def test_a_kill_leaves_what_was_flushed(process, stack, tmp_path):
         second = Serializer(out, "C1", runs[0][0][1]["uid"])
         for name, doc in runs[1][:52]:
             second(name, doc)
-        print("written", flush=True)
-        sys.stdin.read()
         """,
         runs,
     )
-    assert child.stdout.readline() == "written\n"
-    child.send_signal(signal.SIGKILL)
-    assert child.wait(10) == -signal.SIGKILL
     (name,) = names(tmp_path / "out")
     assert name.endswith("-C1.hdf5.tmp")
     with h5py.File(tmp_path / "out" / name) as file:
@@ -125,26 +133,22 @@ def test_a_kill_leaves_what_was_flushed(process, stack, tmp_path):
     assert np.isnan(found[2]).all()
 
 
-def test_a_killed_export_is_taken_up(process, stack, tmp_path, read):
+def test_a_killed_export_is_taken_up(killed, stack, tmp_path, read):
     runs, data = stack
-    child = process(
+    killed(
         """
         writer = NXstxmWriter(out, "C1")
         for name, doc in runs[0] + runs[1][:100]:
             writer(name, doc)
-        print("written", flush=True)
-        sys.stdin.read()
         """,
         runs,
     )
-    assert child.stdout.readline() == "written\n"
-    child.send_signal(signal.SIGKILL)
-    child.wait(10)
     assert len(names(tmp_path / "out")) == 1
     found = read(export_scan(runs, tmp_path / "out", "C1"))
     assert names(tmp_path / "out") == ["C1.hdf5"]
     np.testing.assert_array_equal(found["entry0/counter0/data"], data)
     np.testing.assert_array_equal(found["entry0/instrument/counter0/data"], data.ravel())
+    assert found["entry0/collection/runs"]["uid"].tolist() == [docs[0][1]["uid"].encode() for docs in runs]
 
 
 def test_two_processes_with_one_name(process, stxm, tmp_path, read):
@@ -157,7 +161,7 @@ def test_two_processes_with_one_name(process, stxm, tmp_path, read):
         except OSError as error:
             print(type(error).__name__, flush=True)
         """
-    for _ in range(3):
+    for _ in range(2):
         children = [process(program, case.runs) for _ in range(2)]
         for child in children:
             assert child.stdout.readline() == "ready\n"

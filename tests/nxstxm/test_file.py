@@ -27,6 +27,8 @@ def test_the_tmp_file_is_beside_the_final_one(stxm, tmp_path):
     assert artifacts == {"all": [tmp_path / f"{uid(docs)}-C1.hdf5.tmp"]}
     assert names(tmp_path) == [f"{uid(docs)}-C1.hdf5.tmp"]
     assert finish_export(str(tmp_path), "C1", uid(docs)) == tmp_path / "C1.hdf5"
+    with pytest.raises(NothingToFinishError):
+        finish_export(tmp_path, "C1", uid(docs))
     assert names(tmp_path) == ["C1.hdf5"]
 
 
@@ -62,7 +64,7 @@ def test_the_default_prefix_makes_one_file_of_all_runs(stxm, tmp_path, read):
 
 def test_any_order_of_runs_gives_the_same_numbers(stxm, tmp_path, read):
     case = stxm.make("stack")
-    for i, runs in enumerate(list(itertools.permutations(case.runs[:4]))[::3]):
+    for i, runs in enumerate(list(itertools.permutations(case.runs[:4]))[::9]):
         found = read(export_scan([*runs, *case.runs[4:]], tmp_path, f"scan{i}"))
         for entry, expected in case.data.items():
             np.testing.assert_array_equal(found[f"{entry}/counter0/data"], expected)
@@ -82,9 +84,7 @@ def test_a_final_file_is_never_overwritten_unless_told(stxm, tmp_path, read):
     assert isinstance(error.value, FileExistsError)
     assert "\n" not in str(error.value)
     assert final.read_text() == "someone's"
-    assert names(tmp_path) == [f"{uid(docs)}-C1.hdf5.tmp", "C1.hdf5"] or names(tmp_path) == sorted(
-        [f"{uid(docs)}-C1.hdf5.tmp", "C1.hdf5"]
-    )
+    assert names(tmp_path) == sorted([f"{uid(docs)}-C1.hdf5.tmp", "C1.hdf5"])
     finish_export(tmp_path, "C1", uid(docs), overwrite=True)
     assert "entry0/counter0/data" in read(final)
     assert names(tmp_path) == ["C1.hdf5"]
@@ -107,15 +107,6 @@ def test_nothing_to_finish_is_said(tmp_path, prefix):
     assert not list(tmp_path.iterdir())
 
 
-def test_finishing_twice_is_said(stxm, tmp_path):
-    (docs,) = stxm.make("sample image").runs
-    export(docs, tmp_path, file_prefix="C1")
-    finish_export(tmp_path, "C1", uid(docs))
-    with pytest.raises(NothingToFinishError):
-        finish_export(tmp_path, "C1", uid(docs))
-    assert names(tmp_path) == ["C1.hdf5"]
-
-
 def test_a_run_without_a_stop_stays_under_construction(stxm, tmp_path, read):
     case = stxm.make("sample image")
     (docs,) = case.runs
@@ -127,16 +118,6 @@ def test_a_run_without_a_stop_stays_under_construction(stxm, tmp_path, read):
     with pytest.raises(UnfinishedError, match=f"no stop document of run {uid(docs)}"):
         finish_export(tmp_path, "C1", uid(docs))
     assert names(tmp_path) == [f"{uid(docs)}-C1.hdf5.tmp"]
-
-
-def test_what_a_crash_left_behind_is_taken_up(stxm, tmp_path, read):
-    case = stxm.make("sample image")
-    (docs,) = case.runs
-    export(docs[:5], tmp_path, file_prefix="C1")
-    export(docs, tmp_path, file_prefix="C1")
-    found = read(finish_export(tmp_path, "C1", uid(docs)))
-    np.testing.assert_array_equal(found["entry0/counter0/data"], case.data["entry0"])
-    assert found["entry0/collection/runs"]["uid"].tolist() == [uid(docs).encode()]
 
 
 def test_what_a_crash_left_behind_can_be_set_aside(stxm, tmp_path):
@@ -162,10 +143,7 @@ def test_an_unreadable_tmp_file_is_set_aside(stxm, tmp_path, read, caplog):
     np.testing.assert_array_equal(
         read(finish_export(tmp_path, "C1", uid(docs)))["entry0/counter0/data"], case.data["entry0"]
     )
-    assert names(tmp_path) == ["C1.hdf5", f"{tmp.name}.aside1"] or set(names(tmp_path)) == {
-        "C1.hdf5",
-        f"{tmp.name}.aside1",
-    }
+    assert set(names(tmp_path)) == {"C1.hdf5", f"{tmp.name}.aside1"}
 
 
 def test_a_kill_between_the_two_names_does_no_harm(stxm, tmp_path, read):
@@ -196,17 +174,6 @@ def test_two_exports_of_one_process_do_not_share_a_file(stxm, tmp_path):
         for name, doc in docs[1:]:
             one(name, doc)
     finish_export(tmp_path, "C1", uid(docs))
-
-
-def test_exports_with_one_name_and_different_first_runs(stxm, tmp_path, read):
-    one, two = stxm.make("sample image"), stxm.make("osa focus")
-    for case in (one, two):
-        export(case.runs[0], tmp_path, file_prefix="C1")
-    finish_export(tmp_path, "C1", uid(one.runs[0]))
-    with pytest.raises(FinalFileExistsError):
-        finish_export(tmp_path, "C1", uid(two.runs[0]))
-    np.testing.assert_array_equal(read(tmp_path / "C1.hdf5")["entry0/counter0/data"], one.data["entry0"])
-    assert (tmp_path / f"{uid(two.runs[0])}-C1.hdf5.tmp").exists()
 
 
 def test_a_failed_export_is_not_finished_until_the_run_is_exported_again(stxm, tmp_path, read):

@@ -53,16 +53,15 @@ def test_they_stay_apart_when_the_file_is_opened_again(stxm, read, tmp_path):
     assert np.isnan(found["entry0/counter_0_2/data"][2]).all()
 
 
-@pytest.mark.parametrize("name", ["source", "monochromator", "sample", "instrument", "control", "collection", "title"])
-def test_a_detector_does_not_take_the_place_of_something_else(stxm, read, tmp_path, validated, name):
-    data = {f"{name}_value": np.arange(12.0), "ring_current": np.full(12, 200.0)}
-    keys = {
-        f"{name}_value": stxm.key(name, units="counts"),
-        "ring_current": stxm.key("ring_current", units="mA"),
-    }
-    path = export_scan([points(stxm, keys, data, detectors=[name], primary=name)], tmp_path, "scan")
+def test_a_detector_does_not_take_the_place_of_something_else(stxm, read, tmp_path, validated):
+    names = ["source", "monochromator", "sample", "instrument", "control", "collection", "title"]
+    data = {f"{name}_value": 100.0 * i + np.arange(12) for i, name in enumerate(names)}
+    keys = {f"{name}_value": stxm.key(name, units="counts") for name in names}
+    data["ring_current"], keys["ring_current"] = np.full(12, 200.0), stxm.key("ring_current", units="mA")
+    path = export_scan([points(stxm, keys, data, detectors=names, primary="source")], tmp_path, "scan")
     found = read(path)
-    np.testing.assert_array_equal(found[f"entry0/{name}_2/data"].ravel(), np.arange(12.0))
+    for i, name in enumerate(names):
+        np.testing.assert_array_equal(found[f"entry0/{name}_2/data"].ravel(), 100.0 * i + np.arange(12))
     np.testing.assert_array_equal(found["entry0/control/data"].ravel(), np.full(12, 200.0))
     assert found["entry0/instrument/source@NX_class"] == "NXsource"
     assert validated(path) == [(0, 0), (0, 0)]

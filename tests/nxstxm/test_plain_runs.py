@@ -25,8 +25,9 @@ class Bench:
         return 100 * np.asarray(slow)[:, np.newaxis] + np.asarray(fast)
 
 
-@pytest.mark.parametrize("snake", [False, True])
-@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (2, 2), (1, 5), (5, 1)])
+@pytest.mark.parametrize(
+    ("snake", "shape"), [(False, (3, 4)), (True, (4, 3)), (True, (2, 2)), (False, (1, 5)), (True, (5, 1))]
+)
 def test_a_grid_over_the_sample_is_an_image(measured, tmp_path, read, snake, shape):
     bench = Bench()
     ny, nx = shape
@@ -132,21 +133,6 @@ def test_an_energy_scan_is_a_spectrum(measured, tmp_path, read):
     np.testing.assert_array_equal(found["entry0/counter/data"], np.linspace(700, 710, 6) ** 2)
 
 
-def test_three_motors_are_a_stack(measured, tmp_path, read):
-    bench, energy = Bench(), SynAxis(name="energy")
-    bench.counter = SynSignal(
-        name="counter", func=lambda: (energy.position, bench.slow.position, bench.fast.position)[0]
-    )
-    plan = bp.grid_scan(
-        [bench.counter], energy, 700, 702, 3, bench.slow, 5, 7, 2, bench.fast, -1, 1, 4, snake_axes=True
-    )
-    found = read(export_scan([measured(plan)], tmp_path, "scan"))
-    assert [a.decode() for a in found["entry0/counter@axes"]] == ["energy", "sample_y", "sample_x"]
-    np.testing.assert_array_equal(
-        found["entry0/counter/data"], np.tile(np.array([[[700.0]], [[701]], [[702]]]), (1, 2, 4))
-    )
-
-
 def values_of(documents, key):
     return np.array([doc["data"][key] for name, doc in documents if name == "event"])
 
@@ -166,27 +152,6 @@ def test_a_count_has_its_points_as_axis(measured, tmp_path, read, number, told):
     np.testing.assert_array_equal(found["entry0/counter/point"], np.arange(1.0, number + 1))
     np.testing.assert_array_equal(found["entry0/instrument/counter/data"], found["entry0/counter/data"])
     assert found["entry0/instrument/monochromator/energy"].shape == (number,)
-
-
-def test_a_relative_scan_has_the_positions_of_its_events(measured, tmp_path, read):
-    bench = Bench()
-    bench.slow.set(50).wait()
-    bench.fast.set(20).wait()
-    plan = bp.rel_grid_scan([bench.counter], bench.slow, -1, 1, 3, bench.fast, -2, 2, 5)
-    found = read(export_scan([measured(plan)], tmp_path, "scan"))
-    np.testing.assert_array_equal(found["entry0/counter/sample_y"], 50 + np.linspace(-1, 1, 3))
-    np.testing.assert_array_equal(found["entry0/counter/sample_x"], 20 + np.linspace(-2, 2, 5))
-    expected = bench.expected(50 + np.linspace(-1, 1, 3), 20 + np.linspace(-2, 2, 5))
-    np.testing.assert_array_equal(found["entry0/counter/data"], expected)
-
-
-@pytest.mark.parametrize("snake", [False, True])
-def test_a_grid_of_listed_points(measured, tmp_path, read, snake):
-    bench = Bench()
-    plan = bp.list_grid_scan([bench.counter], bench.slow, [1, 2, 5], bench.fast, [0, 3, 4, 8], snake_axes=snake)
-    found = read(export_scan([measured(plan)], tmp_path, "scan"))
-    np.testing.assert_array_equal(found["entry0/counter/sample_x"], [0, 3, 4, 8])
-    np.testing.assert_array_equal(found["entry0/counter/data"], bench.expected([1, 2, 5], [0, 3, 4, 8]))
 
 
 def test_motors_that_move_together(measured, tmp_path, read):

@@ -9,7 +9,7 @@ import pytest
 from suitcase_nxstxm import NXstxmWriter, Serializer, export_scan, finish_export
 
 X, Y, E = np.linspace(-1, 1, 4), np.linspace(0, 2, 3), np.array([700.0, 701.0, 702.0])
-ORDERS = pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+ORDERS = pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 
 
 @pytest.fixture

@@ -33,19 +33,6 @@ def test_metadata_are_those_of_bluesky(run_engine: RunEngine, documents):
     assert (ours["num_points"], ours["num_intervals"]) == (24, 23)
 
 
-@pytest.mark.parametrize(("snake", "snaking"), [(True, (False, True)), (False, (False, False)), (None, (False, False))])
-def test_snake_for_all_axes(snake, snaking):
-    assert Grid.parse((motor1, 0, 1, 2, motor2, 0, 1, 2), snake).metadata()["snaking"] == snaking
-
-
-def test_points_in_the_order_of_the_scan():
-    grid = Grid.parse((motor1, 0, 1, 2, motor2, 0, 2, 3), True)
-    assert [(point[motor1], point[motor2]) for point in grid.points()] == [
-        *((0, 0), (0, 1), (0, 2)),
-        *((1, 2), (1, 1), (1, 0)),
-    ]
-
-
 def test_a_motor_without_hints_leaves_the_dimensions_out():
     class Plain(Device):
         place = Component(Signal, value=0.0)
@@ -92,14 +79,6 @@ def test_numbers_of_numpy_are_as_good():
     assert (axis.start, axis.stop, axis.num, axis.step) == (0.5, 2.0, 4, 0.5)
     assert {type(axis.start), type(axis.stop)} == {float}
     assert type(axis.num) is int
-
-
-@pytest.mark.parametrize(
-    ("start", "stop", "num", "step"), [(0, 1, 5, 0.25), (1, 0, 5, -0.25), (2, 2, 5, 0), (0, 1, 1, 0)]
-)
-def test_step(start, stop, num, step):
-    (axis,) = Grid.parse((motor1, start, stop, num), False).axes
-    assert axis.step == step
 
 
 def test_limits_are_asked_before(bench: Beamline):

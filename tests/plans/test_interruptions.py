@@ -137,19 +137,6 @@ def test_pause_twice(run_engine: RunEngine, bench: Beamline, make_plan, paused, 
 
 
 @ALL
-def test_files_of_a_resumed_scan(run_engine: RunEngine, bench, make_plan, paused, documents, tmp_path, scan: Callable):
-    detector = CrystalDetector(
-        name="dexela", crystal=bench.crystal, y=bench.y, x=bench.x, shutter=bench.shutter, directory=tmp_path
-    )
-    interrupted(run_engine, paused(make_plan(scan, detector), MIDDLE), documents)
-    run_engine.resume()
-    documents.validate()
-    known = {doc["datum_id"] for doc in documents.of("datum")}
-    assert set(documents.data("dexela_image")) <= known
-    assert len(set(documents.data("dexela_image"))) == 6
-
-
-@ALL
 @pytest.mark.parametrize("end", ["abort", "stop", "halt"])
 def test_the_end_of_a_paused_scan(
     run_engine: RunEngine, bench: Beamline, make_plan, paused, documents, scan: Callable, end

@@ -10,10 +10,12 @@ import pytest
 from bluesky.utils import MsgGenerator, is_plan
 
 import bluesky_ext.plans
-from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever
+from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever, stxm
+from bluesky_ext.plans.stxm import ScanType
 from bluesky_ext.sim import Beamline
 
-PLANS = [grid_scan_nd, fly_scan_nd, configure_area_det, dark_plan, loop_forever]
+OF_STXM = [plan for plan in map(vars(stxm).get, stxm.__all__) if is_plan(plan)]
+PLANS = [grid_scan_nd, fly_scan_nd, configure_area_det, dark_plan, loop_forever, *OF_STXM]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -21,6 +23,7 @@ def test_plans_are_plans_and_describe_themselves(plan):
     assert is_plan(plan)
     hints = typing.get_type_hints(plan)
     assert typing.get_origin(hints["return"]) is typing.get_origin(MsgGenerator[str])
+    assert plan not in OF_STXM or hints["return"] == MsgGenerator[str]
     parameters = inspect.signature(plan).parameters
     assert set(hints) == {*parameters, "return"}
     # A queueserver cannot resolve strings.
@@ -28,7 +31,8 @@ def test_plans_are_plans_and_describe_themselves(plan):
 
 
 def test_md_is_last():
-    for plan in (grid_scan_nd, fly_scan_nd):
+    assert len(OF_STXM) == len(ScanType)
+    for plan in (grid_scan_nd, fly_scan_nd, *OF_STXM):
         assert list(inspect.signature(plan).parameters)[-1] == "md"
 
 

@@ -14,18 +14,12 @@ from bluesky import RunEngine
 from event_model import sanitize_doc
 from ophyd.sim import det, motor1, motor2
 
-import bluesky_ext.plans
 from bluesky_ext import ImageProcessor
 from bluesky_ext.plans import fly_scan_nd, grid_scan_nd
 from bluesky_ext.sim import Beamline, beamline
 
 BOTH = pytest.mark.parametrize("scan", [grid_scan_nd, fly_scan_nd])
 TIMES = {"time_per_point": 0.3, "time_per_frame": 0.1}
-
-
-def test_everything_exported_is_there():
-    for name in bluesky_ext.plans.__all__:
-        assert hasattr(bluesky_ext.plans, name)
 
 
 @BOTH
@@ -93,20 +87,6 @@ def test_the_arguments_are_recorded(run_engine: RunEngine, bench: Beamline, shut
 
 
 @BOTH
-def test_the_dark_is_dark_and_the_rest_is_not(
-    run_engine: RunEngine, bench: Beamline, shutter_args, documents, scan: Callable
-):
-    args = (bench.y, -1, 1, 2, bench.x, -0.5, 0.5, 2)
-    run_engine(scan([bench.detector], *args, **TIMES, **shutter_args), documents)
-    # 3 frames of 48 x 64 pixels with a read noise of 3 counts: the mean is good to 3 / sqrt(9216), three hundredths.
-    (dark,) = documents.data("dexela_image", "dark")
-    assert dark.mean() == pytest.approx(bench.crystal.dark_mean.mean(), abs=0.2)
-    for image, y, x in zip(*(documents.data(key) for key in ("dexela_image", "sample_y", "sample_x")), strict=True):
-        assert image.mean() == pytest.approx(bench.crystal.expected(y, x).mean(), rel=0.01)
-        assert image.mean() > 1.5 * dark.mean()
-
-
-@BOTH
 @pytest.mark.parametrize("spec", [None, "AD_TIFF"])
 def test_a_live_image_processor_has_its_dark(run_engine: RunEngine, tmp_path: Path, documents, scan: Callable, spec):
     files: Any = {} if spec is None else {"directory": tmp_path, "spec": spec}
@@ -126,19 +106,6 @@ def test_a_live_image_processor_has_its_dark(run_engine: RunEngine, tmp_path: Pa
 
 
 @BOTH
-@pytest.mark.parametrize("spec", ["AD_TIFF", "AD_HDF5"])
-def test_the_dark_is_in_files_of_its_own(run_engine: RunEngine, tmp_path: Path, documents, scan: Callable, spec):
-    b = beamline(shape=(48, 64), n_grains=0, directory=tmp_path, spec=spec)
-    shutter = {"shutter": b.shutter, "shutter_open": 1, "shutter_close": 0}
-    run_engine(scan([b.detector], b.y, -1, 1, 2, b.x, 0, 1, 2, **TIMES, **shutter), documents)
-    documents.validate()
-    first, second = (doc["uid"] for doc in documents.of("resource"))
-    assert [doc["resource"] for doc in documents.of("datum")] == [first] + [second] * 4
-    datums = [doc["datum_id"] for doc in documents.of("datum")]
-    assert documents.data("dexela_image", "dark") + documents.data("dexela_image") == datums
-
-
-@BOTH
 def test_metadata_of_the_caller(run_engine: RunEngine, bench: Beamline, documents, scan: Callable):
     md = {"sample": "LaB6", "plan_name": "mine", "hints": {"dimensions": [(["time"], "primary")], "mine": [1]}}
     kept = copy.deepcopy(md)
@@ -153,14 +120,6 @@ def test_metadata_of_the_caller(run_engine: RunEngine, bench: Beamline, document
         assert start["sample"] == "LaB6"
         assert start["plan_name"] == "mine"
         assert start["hints"] == {"gridding": "rectilinear", **kept["hints"]}
-
-
-@BOTH
-@pytest.mark.parametrize("form", [list, tuple, lambda detectors: detectors[0]])
-def test_detectors_in_any_form(run_engine: RunEngine, bench: Beamline, documents, scan: Callable, form):
-    run_engine(scan(form([bench.detector]), bench.x, 0, 1, 2, take_dark=False), documents)
-    assert documents.start["detectors"] == ["dexela"]
-    assert documents.stop["num_events"] == {"primary": 2}
 
 
 @BOTH

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import json
-import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +15,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.plans import count
 from bluesky.simulators import RunEngineSimulator
-from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted, is_plan
+from bluesky.utils import FailedStatus, RunEngineInterrupted
 from ophyd.sim import det as unknowing
 from ophyd.status import DeviceStatus
 
@@ -675,27 +673,6 @@ def test_an_endstation_is_read_as_a_device(run_engine: RunEngine, station, docum
     run_engine(count([station]), documents)
     documents.validate()
     assert {"energy", "osa_x", "ring_current_val"} <= set(documents.events()[0]["data"])
-
-
-PLANS = [plans.generic_scan, *(plan for plan, *_ in SCANS.values())]
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_plans_describe_themselves(plan):
-    assert is_plan(plan)
-    hints = typing.get_type_hints(plan)
-    assert hints["return"] == MsgGenerator[str]
-    parameters = inspect.signature(plan).parameters
-    assert list(parameters)[-1] == "md"
-    assert not [parameter for parameter in parameters.values() if isinstance(parameter.annotation, str)]
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_queueserver_reads_the_plans(plan):
-    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
-    processed = profile_ops._process_plan(plan, existing_devices={}, existing_plans={})  # noqa: SLF001
-    described = {parameter["name"] for parameter in processed["parameters"] if parameter.get("description")}
-    assert described == set(inspect.signature(plan).parameters)
 
 
 def test_queueserver_finds_the_endstation_by_its_name(s, station):

@@ -4,14 +4,7 @@ import dataclasses
 
 import pytest
 
-import bluesky_ext.sim
 from bluesky_ext.sim import Crystal, beamline
-
-
-def test_everything_exported_is_there():
-    assert len(set(bluesky_ext.sim.__all__)) == len(bluesky_ext.sim.__all__)
-    for name in bluesky_ext.sim.__all__:
-        assert hasattr(bluesky_ext.sim, name)
 
 
 def test_names_and_places():
@@ -34,10 +27,3 @@ def test_a_beamline_is_frozen():
     b = beamline(shape=(48, 64), n_grains=0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         b.shutter = None  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_wrong_parameters_of_the_crystal():
-    with pytest.raises(ValueError, match="n_grains is -1"):
-        beamline(n_grains=-1)
-    with pytest.raises(TypeError, match="n_grain"):
-        beamline(n_grain=1)

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from area_detector_handlers.handlers import AreaDetectorHDF5Handler, AreaDetectorTiffHandler
 from bluesky import Msg, RunEngine
-from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 from ophyd import SoftPositioner
@@ -181,16 +180,6 @@ def test_documents_that_nobody_read_do_not_reach_the_next_run(tmp_path: Path):
     assert list(detector.collect_asset_docs()) == []
 
 
-def test_best_effort_callback_takes_it(run_engine: RunEngine, capsys: pytest.CaptureFixture[str]):
-    callback = BestEffortCallback()
-    callback.disable_plots()
-    b = small()
-    run_engine(grid(b), callback)
-    table = capsys.readouterr().out
-    assert "dexela_stats_total" in table
-    assert "sample_y" in table
-
-
 # --- one seed, one data set ---------------------------------------------------------------------------------------
 
 
@@ -199,11 +188,6 @@ def test_new_beamlines_give_the_same_images_and_used_ones_do_not(run_engine: Run
     first, second = images(run(run_engine, grid(one))), images(run(run_engine, grid(other)))
     np.testing.assert_array_equal(first, second)
     assert (np.array(images(run(run_engine, grid(one)))) != first).mean() > 0.5
-
-
-def test_another_seed_is_another_data_set(run_engine: RunEngine):
-    one, other = (images(run(run_engine, grid(small(seed=seed)))) for seed in (1, 2))
-    assert (np.array(one) != np.array(other)).mean() > 0.5
 
 
 # --- the beam -----------------------------------------------------------------------------------------------------
