@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
@@ -50,6 +51,25 @@ def embedded(embedded_directory: Path) -> Iterator[Any]:
     client = open_catalog(embedded_directory)
     yield client
     close_catalog(client)
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server of Tiled in a process of its own, for all tests that leave it as they find it."""
+    pytest.importorskip("tiled.server.app")
+    from servers import Server
+
+    server = Server(tmp_path_factory.mktemp("served"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Databases that are locked are not waited for, as they are for five seconds otherwise."""
+    connect = sqlite3.connect
+    monkeypatch.setattr("sqlite3.connect", lambda *args, **options: connect(*args, **options | {"timeout": 0.05}))
+    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
 
 
 @pytest.fixture

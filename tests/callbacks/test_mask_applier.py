@@ -278,33 +278,6 @@ def test_a_masked_hot_spot_is_no_peak_nor_are_the_edges_of_its_mask(masks):
         assert said["mask_sha256"] == [mask_sha256(mask)]
 
 
-def test_peaks_far_from_a_mask_are_bit_equal_to_those_without_it():
-    """The masked rows are as dark as the background, so that neither threshold nor scale depends on them."""
-
-    def image(number):
-        return np.rint(hot(number)).astype(np.uint16)
-
-    mask = np.ones(SHAPE, bool)
-    mask[0:6, 50:] = False
-    given = raw_run(image=image, dark=False, n=3)
-    options = {"diameter": 7, "minmass": 50}
-    without = rows(run_through(PeakTracker(KEY, **options), given))
-    masked = rows(run_through(PeakTracker(KEY, **options, mask=mask), given))
-    assert without.keys() == masked.keys() == {1, 2, 3}
-    for frame, found in without.items():
-        assert found.shape == (4, 3)
-        np.testing.assert_array_equal(masked[frame], found)
-
-
-def test_a_peak_whose_maximum_is_masked_is_gone():
-    mask = np.ones(SHAPE, bool)
-    mask[18:23, 18:23] = False
-    given = raw_run(dark=False, n=3)
-    assert all(len(found[0]) == 2 for found in rows(run_through(PeakTracker(KEY, 7, minmass=200), given)).values())
-    for frame, found in rows(run_through(PeakTracker(KEY, 7, minmass=200, mask=mask), given)).items():
-        assert np.rint(found[:2]).T.tolist() == [[40, 30 + frame]]
-
-
 def test_maps_in_one_task_say_which_masks_they_used():
     mask = np.ones(SHAPE, bool)
     mask[:3] = False

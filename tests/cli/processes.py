@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bluesky_ext import Recording
+from bluesky_ext.engine import Map
+
 TIMEOUT = 60.0
 
 #: A pipeline that says on stderr what it gets.
@@ -131,3 +136,27 @@ class Command:
 def publish(sink: Any, docs: Iterable[tuple[str, dict[str, Any]]]) -> None:
     for name, doc in docs:
         sink(name, doc)
+
+
+def stops_in(directory: Path) -> dict[str, list[dict[str, Any]]]:
+    """The stop documents of derived runs, by the uid of the raw run."""
+    stops: dict[str, list[dict[str, Any]]] = {}
+    for recording in Recording.find(directory):
+        assert recording.start is not None
+        if recording.stop is not None:
+            stops.setdefault(recording.start["original_run_uid"], []).append(recording.stop)
+    return stops
+
+
+def sha256_of(docs: Iterable[tuple[str, Any]]) -> str:
+    """That of an undisturbed analysis."""
+    stops: list[dict[str, Any]] = []
+    stage = Map(
+        lambda data, seq_num: {"total": float(np.sum(data["camera"]))},
+        parameters={},
+        name="Totals",
+        data_keys=("camera",),
+    )
+    stage.subscribe(lambda _, doc: stops.append(doc), "stop")
+    publish(stage, docs)
+    return stops[0]["sha256"]

@@ -22,8 +22,13 @@ IMAGE = (-1, 1, 3, -1, 1, 4)
 def recorded(tmp_path_factory) -> tuple[Path, dict[str, list[Any]]]:
     """A directory with the recordings of a stack, and their documents by the uids of the runs."""
     directory = tmp_path_factory.mktemp("recordings")
+    with Recorder(directory) as recorder:
+        return directory, stack(280.0, recorder)
+
+
+def stack(first: float, *sinks: Any) -> dict[str, list[Any]]:
+    """The documents of a stack by the uids of its runs; they go to the sinks as well."""
     s = stxm(2)
-    engine = RunEngine({})
     runs: dict[str, list[Any]] = {}
 
     def keep(name: str, doc: dict[str, Any]) -> None:
@@ -31,11 +36,11 @@ def recorded(tmp_path_factory) -> tuple[Path, dict[str, list[Any]]]:
             runs[doc["uid"]] = []
         runs[next(reversed(runs))].append([name, doc])
 
-    with Recorder(directory) as recorder:
-        engine.subscribe(recorder)
-        engine.subscribe(keep)
-        engine(sample_image_stack([s.counter], Endstation(s.devices), [IMAGE], [280.0, 290.0]))
-    return directory, runs
+    engine = RunEngine({})
+    for sink in (*sinks, keep):
+        engine.subscribe(sink)
+    engine(sample_image_stack([s.counter], Endstation(s.devices), [IMAGE], [first, first + 10]))
+    return runs
 
 
 def counts(runs: dict[str, list[Any]]) -> list[float]:
@@ -154,29 +159,13 @@ def test_a_stack_of_a_catalogue(recorded, tmp_path):
     check(tmp_path / "stored.hdf5", runs)
 
 
-def stack(first: float) -> dict[str, list[Any]]:
-    """The documents of a stack by the uids of its runs."""
-    s = stxm(2)
-    runs: dict[str, list[Any]] = {}
-
-    def keep(name: str, doc: dict[str, Any]) -> None:
-        if name == "start":
-            runs[doc["uid"]] = []
-        runs[next(reversed(runs))].append([name, doc])
-
-    engine = RunEngine({})
-    engine.subscribe(keep)
-    engine(sample_image_stack([s.counter], Endstation(s.devices), [IMAGE], [first, first + 5]))
-    return runs
-
-
 def dumped(path: Path, *runs: tuple[str, list[Any]]) -> str:
     path.write_text(json.dumps(dict(runs)))
     return str(path)
 
 
 def test_runs_of_several_scans_in_any_order_become_a_file_for_each(tmp_path, capsys):
-    one, two = stack(280.0), stack(290.0)
+    one, two = stack(280.0), stack(285.0)
     (a, b), (c, d) = one.items(), two.items()
     source = dumped(tmp_path / "mixed.json", d, b, c, a)
     assert main(["export", "nxstxm", source, "-d", str(tmp_path)]) == 0

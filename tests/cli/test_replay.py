@@ -13,12 +13,11 @@ import pytest
 import zmq
 from bluesky.callbacks.json_writer import JSONWriter
 from event_model import compose_run
-from processes import MODULE, publish
+from processes import MODULE, publish, sha256_of, stops_in
 
 from bluesky_ext import Recorder, Recording
 from bluesky_ext.cli import main
 from bluesky_ext.cli.sources import runs_of, store_of
-from bluesky_ext.engine import Map
 from bluesky_ext.transport import Proxy, RemoteDispatcher
 
 
@@ -45,30 +44,6 @@ def record(directory: Path, *runs: list) -> Path:
         for docs in runs:
             publish(recorder, docs)
     return directory
-
-
-def stops_in(directory: Path) -> dict[str, list[dict]]:
-    """The stop documents of derived runs, by the uid of the raw run."""
-    stops: dict[str, list[dict]] = {}
-    for recording in Recording.find(directory):
-        assert recording.start is not None
-        if recording.stop is not None:
-            stops.setdefault(recording.start["original_run_uid"], []).append(recording.stop)
-    return stops
-
-
-def sha256_of(docs: list) -> str:
-    """That of an undisturbed analysis."""
-    stops: list = []
-    stage = Map(
-        lambda data, seq_num: {"total": float(np.sum(data["camera"]))},
-        parameters={},
-        name="Totals",
-        data_keys=("camera",),
-    )
-    stage.subscribe(lambda name, doc: stops.append(doc), "stop")
-    publish(stage, docs)
-    return stops[0]["sha256"]
 
 
 def test_a_server_that_is_slow_gets_all_of_several_runs(start, run_of, address, tmp_path):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the tests of this folder share
 
 pytest.importorskip("tiled.server.app")
 
-from servers import KEY, PROCESSES, Server
+from servers import KEY, PROCESSES
 from writers import DETECTORS, Place
 
 from bluesky_ext.masks import MaskClient
@@ -24,14 +24,6 @@ def _no_keys_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TILED_API_KEY", raising=False)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server in a process of its own; each test has a container of its own on it."""
-    server = Server(tmp_path_factory.mktemp("served"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A new catalogue in a directory."""
@@ -40,10 +32,10 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(params=["embedded", "served"])
 def everywhere(request: pytest.FixtureRequest) -> Place:
-    """A new catalogue in a directory, and one on a server."""
+    """A new catalogue in a directory, and one on a server, in a container of its own."""
     if request.param == "embedded":
         return request.getfixturevalue("place")
-    server: Server = request.getfixturevalue("server")
+    server = request.getfixturevalue("shared_server")
     client = server.client()
     key = str(uuid.uuid4())
     client.create_container(key)

@@ -28,50 +28,46 @@ def searched(container, **metadata):
     return found
 
 
-def test_their_way_of_reading_finds_our_masks(everywhere):
-    with everywhere.open() as masks:
-        uids = [masks.register_mask("det", "m", content(version), version) for version in range(3)]
-        other = masks.register_mask("det", "other", content(9))
-        container = masks._root  # noqa: SLF001 - the container that their client would be given
-        # Listing
-        listed = [
-            (node.metadata.get("detector", "any"), node.metadata["name"], node.metadata.get("version"))
-            for node in searched(container).values()
-        ]
-        assert sorted(listed) == masks.list_masks()
-        # The highest version, and one of them
-        uid, node = max(
-            searched(container, name="m", detector="det").items(), key=lambda item: item[1].metadata["version"]
-        )
-        assert uid == uids[2]
-        np.testing.assert_array_equal(np.asarray(node.read()), content(2))
-        assert list(searched(container, name="m", detector="det", version=1)) == [uids[1]]
-        # By uid
-        np.testing.assert_array_equal(np.asarray(container[other].read()), content(9))
-        # A duplicate is refused by them as well
-        assert len(searched(container, name="other", detector="det", version=0)) == 1
+def test_their_way_of_reading_finds_our_masks(masks):
+    uids = [masks.register_mask("det", "m", content(version), version) for version in range(3)]
+    other = masks.register_mask("det", "other", content(9))
+    container = masks._root  # noqa: SLF001 - the container that their client would be given
+    # Listing
+    listed = [
+        (node.metadata.get("detector", "any"), node.metadata["name"], node.metadata.get("version"))
+        for node in searched(container).values()
+    ]
+    assert sorted(listed) == masks.list_masks()
+    # The highest version, and one of them
+    uid, node = max(searched(container, name="m", detector="det").items(), key=lambda item: item[1].metadata["version"])
+    assert uid == uids[2]
+    np.testing.assert_array_equal(np.asarray(node.read()), content(2))
+    assert list(searched(container, name="m", detector="det", version=1)) == [uids[1]]
+    # By uid
+    np.testing.assert_array_equal(np.asarray(container[other].read()), content(9))
+    # A duplicate is refused by them as well
+    assert len(searched(container, name="other", detector="det", version=0)) == 1
 
 
-def test_their_masks_are_listed_and_fetched_at_any_depth(everywhere):
-    with everywhere.open() as masks:
-        root = masks._root  # noqa: SLF001
-        flat = written(root, "det", "flat", 3, content(3))
-        inner = root.create_container("site").create_container("masks")
-        deep = written(inner, "det", "deep", 0, content(4))
-        deeper = written(inner, "det", "deep", 1, content(5))
-        root.write_array(content(6), metadata={"spec": "no mask", "name": "x", "detector": "det", "version": 0})
-        ours = masks.register_mask("det", "ours", content(7))
-        assert masks.list_masks() == [("det", "deep", 0), ("det", "deep", 1), ("det", "flat", 3), ("det", "ours", 0)]
-        assert masks.get_mask_uid("det", "flat") == flat
-        uid, mask = masks.get_mask("det", "deep")
-        assert uid == f"site/masks/{deeper}"
-        np.testing.assert_array_equal(mask.compute(), content(5))
-        np.testing.assert_array_equal(masks.get_mask_by_uid(f"site/masks/{deep}").compute(), content(4))
-        assert masks.search(detector="det", version=0).keys() == {f"site/masks/{deep}", ours}
-        masks.delete_mask("det", "deep", 1)
-        assert masks.get_mask_uid("det", "deep") == f"site/masks/{deep}"
-        with pytest.raises(MaskNotFound):
-            masks.get_mask("det", "x")
+def test_their_masks_are_listed_and_fetched_at_any_depth(masks):
+    root = masks._root  # noqa: SLF001
+    flat = written(root, "det", "flat", 3, content(3))
+    inner = root.create_container("site").create_container("masks")
+    deep = written(inner, "det", "deep", 0, content(4))
+    deeper = written(inner, "det", "deep", 1, content(5))
+    root.write_array(content(6), metadata={"spec": "no mask", "name": "x", "detector": "det", "version": 0})
+    ours = masks.register_mask("det", "ours", content(7))
+    assert masks.list_masks() == [("det", "deep", 0), ("det", "deep", 1), ("det", "flat", 3), ("det", "ours", 0)]
+    assert masks.get_mask_uid("det", "flat") == flat
+    uid, mask = masks.get_mask("det", "deep")
+    assert uid == f"site/masks/{deeper}"
+    np.testing.assert_array_equal(mask.compute(), content(5))
+    np.testing.assert_array_equal(masks.get_mask_by_uid(f"site/masks/{deep}").compute(), content(4))
+    assert masks.search(detector="det", version=0).keys() == {f"site/masks/{deep}", ours}
+    masks.delete_mask("det", "deep", 1)
+    assert masks.get_mask_uid("det", "deep") == f"site/masks/{deep}"
+    with pytest.raises(MaskNotFound):
+        masks.get_mask("det", "x")
 
 
 def test_their_masks_block_duplicates_and_count_for_the_next_version(masks):
@@ -97,25 +93,15 @@ def test_their_masks_may_be_of_zeros_and_ones(masks):
     np.testing.assert_array_equal(mask.compute(), content(5))
 
 
-def test_a_catalogue_of_theirs_alone_is_understood(place):
-    with place.open() as masks:
-        written(masks._root, "det", "m", 0, content(5))  # noqa: SLF001
-    with MaskClient.embedded(place.where) as masks:
-        assert masks.list_masks() == [("det", "m", 0)]
-
-
-def test_masks_of_ours_in_a_container_below_are_listed_too(everywhere):
+def test_masks_of_ours_in_a_container_below_are_listed_too(masks):
     """Whoever is given the site's container sees what was registered in one of its own."""
-    with everywhere.open() as masks:
-        root = masks._root  # noqa: SLF001
-        inner = MaskClient(
-            root.create_container("site").create_container("masks"), detector_shapes=masks.detector_shapes
-        )
-        uid = inner.register_mask("det", "inner", content(1))
-        masks.register_mask("det", "outer", content(2))
-        written(root.create_container("theirs"), "det", "theirs", 0, content(3))
-        assert inner.list_masks() == [("det", "inner", 0)]
-        assert masks.list_masks() == [("det", "inner", 0), ("det", "outer", 0), ("det", "theirs", 0)]
-        assert masks.get_mask_uid("det", "inner") == f"site/masks/{uid}"
-        with pytest.raises(MaskExists):
-            masks.register_mask("det", "inner", content(4))
+    root = masks._root  # noqa: SLF001
+    inner = MaskClient(root.create_container("site").create_container("masks"), detector_shapes=masks.detector_shapes)
+    uid = inner.register_mask("det", "inner", content(1))
+    masks.register_mask("det", "outer", content(2))
+    written(root.create_container("theirs"), "det", "theirs", 0, content(3))
+    assert inner.list_masks() == [("det", "inner", 0)]
+    assert masks.list_masks() == [("det", "inner", 0), ("det", "outer", 0), ("det", "theirs", 0)]
+    assert masks.get_mask_uid("det", "inner") == f"site/masks/{uid}"
+    with pytest.raises(MaskExists):
+        masks.register_mask("det", "inner", content(4))

@@ -82,9 +82,7 @@ def test_no_tracks_give_no_maps_of_the_right_shape():
     assert dataset["y"].shape == (0,)
 
 
-@pytest.mark.parametrize(
-    "snaking", [(False, False, False), (False, True, True), (False, False, True), (False, True, False)]
-)
+@pytest.mark.parametrize("snaking", [(False, True, True), (False, False, True), (False, True, False)])
 def test_places_of_a_real_grid_scan(run_engine, snaking):
     """Every event lands where its motors were, with shape, extents and snaking of the start document."""
     motors = [SynAxis(name=name) for name in ("slow", "middle", "fast")]

@@ -12,14 +12,9 @@ from bluesky_ext.plots import reshape
 @pytest.mark.parametrize(
     ("shape", "snaking", "expected"),
     [
-        ((3,), (False,), [1, 2, 3]),
         ((3,), (True,), [1, 2, 3]),
-        ((2, 3), (False, False), [[1, 2, 3], [4, 5, 6]]),
         ((2, 3), (False, True), [[1, 2, 3], [6, 5, 4]]),
         ((2, 3), (True, True), [[1, 2, 3], [6, 5, 4]]),
-        ((2, 2, 2), (False, False, True), [[[1, 2], [4, 3]], [[5, 6], [8, 7]]]),
-        ((2, 2, 2), (False, True, False), [[[1, 2], [3, 4]], [[7, 8], [5, 6]]]),
-        ((2, 2, 2), (False, True, True), [[[1, 2], [4, 3]], [[8, 7], [5, 6]]]),
         # With three rows a slab ends where it has not begun: the row after the turn is the fourth of all.
         ((2, 3, 2), (False, True, True), [[[1, 2], [4, 3], [5, 6]], [[12, 11], [9, 10], [8, 7]]]),
         ((2, 3, 2), (False, False, True), [[[1, 2], [4, 3], [5, 6]], [[8, 7], [9, 10], [12, 11]]]),

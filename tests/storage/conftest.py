@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the tests of this folder share runs.py
-
 pytest.importorskip("tiled.server.app")
 pytest.importorskip("bluesky_tiled_plugins")
 
-from bluesky_ext.storage import close_catalog
+from servers import Server
 
-from servers import Server  # isort: skip
+from bluesky_ext.storage import close_catalog
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +23,11 @@ def _tried_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("TILED_API_KEY", raising=False)
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server = Server(tmp_path_factory.mktemp("served"))
-    client = server.client()
+@pytest.fixture
+def served(shared_server: Server) -> Iterator[Any]:
+    client = shared_server.client()
     yield client
     close_catalog(client)
-    server.stop()
 
 
 @pytest.fixture(params=["embedded", "served"])

@@ -8,6 +8,7 @@ import runpy
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Server:
         arguments += ["--write", self.data, "--write", f"sqlite:///{directory / 'tables.db'}"]
         arguments += ["--api-key", KEY, "--port", port]
         log = directory / "log"
-        self.process = PROCESSES.Process(target=tiled, args=(list(map(str, arguments)), log))
+        self.process = PROCESSES.Process(target=logged, args=(log, tiled, list(map(str, arguments))))
         self.process.start()
         while self.process.is_alive():
             try:
@@ -53,10 +54,23 @@ class Server:
         self.process.join()
 
 
-def tiled(arguments: list[str], log: Path) -> None:
-    """The command ``tiled``, with what it says in a file."""
+def run(function: Callable[..., None], *arguments: Any, log: Path) -> tuple[int | None, str]:
+    """Run a function in a process of its own; the exit code, and what it said."""
+    process = PROCESSES.Process(target=logged, args=(log, function, *arguments))
+    process.start()
+    process.join()
+    return process.exitcode, log.read_text()
+
+
+def logged(log: Path, function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function with what it says in a file."""
     with log.open("wb") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
+    function(*arguments)
+
+
+def tiled(arguments: list[str]) -> None:
+    """The command ``tiled``."""
     sys.argv = ["tiled", *arguments]
     runpy.run_module("tiled", run_name="__main__")

@@ -61,8 +61,9 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_path_of_a_recording_is_a_source(directory) -> None:
-    for path in (directory / "a.bsrec", str(directory / "a.bsrec"), Recording(directory / "a.bsrec")):
+def test_a_path_of_a_recording_is_a_source(directory, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(directory))
+    for path in (directory / "a.bsrec", str(directory / "a.bsrec"), Recording(directory / "a.bsrec"), "~/a.bsrec"):
         source = as_source(path)
         assert [name for name, _ in source] == [name for name, _ in source] == NAMES
         assert uids(path) == ["a"]
@@ -81,11 +82,6 @@ def test_a_directory_is_a_source_of_its_runs_in_order_of_time(directory) -> None
     assert names(str(directory)) == 3 * NAMES
 
 
-def test_a_path_from_the_home_directory_is_found(directory, monkeypatch) -> None:
-    monkeypatch.setenv("HOME", str(directory))
-    assert uids("~/a.bsrec") == ["a"]
-
-
 def test_a_path_where_nothing_is_is_refused_at_once(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
         as_source(tmp_path / "nothing.bsrec")
@@ -101,23 +97,18 @@ def test_an_address_is_no_path(adapt, tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_generator_function_is_a_source_that_can_be_read_again() -> None:
+def test_iterables_of_pairs_and_functions_that_make_them_are_sources() -> None:
     pairs = documents_of()
 
     def generate(first: int = 0) -> Iterator[tuple[str, Any]]:
         yield from pairs[first:]
 
-    source = as_source(generate)
-    assert list(source) == list(source) == pairs
-    assert list(as_source(lambda *args, **kwargs: pairs)) == pairs
-
-
-def test_iterables_of_pairs_are_sources() -> None:
-    pairs = documents_of()
-    assert list(as_source(pairs)) == pairs
-    assert list(as_source(iter(pairs))) == pairs
-    assert list(as_source(deque(pairs))) == pairs
-    assert list(as_source([list(pair) for pair in pairs])) == pairs
+    again = as_source(generate)
+    assert list(again) == list(again) == pairs
+    for source in (pairs, iter(pairs), deque(pairs), [list(pair) for pair in pairs], lambda *args, **kwargs: pairs):
+        assert list(as_source(source)) == pairs
+    start = MappingProxyType({"uid": "run"})
+    assert list(as_source([("start", start)])) == [("start", start)]
 
 
 def test_names_are_plain_whatever_they_were() -> None:
@@ -198,11 +189,6 @@ def test_what_is_no_pair_is_refused_when_it_comes(item) -> None:
         next(source)
 
 
-def test_documents_may_be_any_mapping() -> None:
-    start = MappingProxyType({"uid": "run"})
-    assert list(as_source([("start", start)])) == [("start", start)]
-
-
 def test_a_list_is_a_sink() -> None:
     received: list = []
     run_engine = RunEngine(call_returns_result=False)
@@ -227,27 +213,18 @@ def test_a_directory_is_a_sink_that_records(tmp_path) -> None:
         np.testing.assert_array_equal(image, IMAGE)
 
 
-def test_a_function_and_a_stage_are_sinks() -> None:
+def test_a_function_is_a_sink_that_gets_the_document_itself_and_whose_error_is_not_swallowed() -> None:
     received: list = []
 
-    class Stage:
-        def __call__(self, name: str, document: dict) -> None:
-            received.append((name, document))
-
-        def subscribe(self, function: object) -> None: ...
-
-    document = {"uid": "run"}
-    as_sink(Stage())("start", document)
-    assert received == [("start", document)]
-    assert received[0][1] is document
-
-
-def test_the_error_of_a_sink_is_not_swallowed() -> None:
     def sink(name: str, document: dict) -> None:
+        received.append((name, document))
         raise RuntimeError("full")
 
+    document = {"uid": "run"}
     with pytest.raises(RuntimeError, match="full"):
-        as_sink(sink)("start", {})
+        as_sink(sink)("start", document)
+    assert received == [("start", document)]
+    assert received[0][1] is document
 
 
 class Broker:
@@ -279,18 +256,18 @@ def test_what_is_no_sink_is_refused_at_once(sink) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_catalogue_is_a_sink_and_its_run_a_source_that_can_be_read_again(catalog) -> None:
+def test_a_catalogue_is_a_sink_and_its_run_a_source_that_can_be_read_again(embedded) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(3)])
-    sink = as_sink(catalog)
+    sink = as_sink(embedded)
     assert isinstance(sink, Saver)
     feed(sink, docs)
-    source = as_source(catalog[uid_of(docs)])
+    source = as_source(embedded[uid_of(docs)])
     for _ in range(2):
         assert_same(docs, list(source))
     with pytest.raises(TypeError, match="holds many runs: give one of them"):
-        as_source(catalog)
+        as_source(embedded)
     with pytest.raises(TypeError, match="is no sink of documents"):
-        as_sink(catalog[uid_of(docs)])
+        as_sink(embedded[uid_of(docs)])
 
 
 def plain(value: object) -> object:
@@ -325,7 +302,7 @@ def nested(document: dict) -> list:
     return [value for value in document.values() if isinstance(value, Mapping)]
 
 
-def test_a_run_that_tiled_writer_saved(catalog) -> None:
+def test_a_run_that_tiled_writer_saved(embedded) -> None:
     from bluesky_tiled_plugins import TiledWriter
 
     numbers = iter(range(100))
@@ -334,9 +311,9 @@ def test_a_run_that_tiled_writer_saved(catalog) -> None:
     given: Docs = []
     run_engine = RunEngine(call_returns_result=False)
     run_engine.subscribe(lambda name, document: given.append((name, copy.deepcopy(document))))
-    run_engine.subscribe(TiledWriter(catalog, max_array_size=0))
+    run_engine.subscribe(TiledWriter(embedded, max_array_size=0))
     (uid,) = run_engine(count([camera, hw().det], 4))
-    back = list(documents(catalog[uid]))
+    back = list(documents(embedded[uid]))
     assert [name for name, _ in back] == [name for name, _ in given]
     for (name, one), (_, other) in zip(given, back, strict=True):
         if name != "event":

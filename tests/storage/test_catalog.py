@@ -4,13 +4,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from servers import KEY
+from programs import open_as_nobody, open_at_once
+from servers import KEY, PROCESSES, run
 
 from bluesky_ext.storage import close_catalog, open_catalog
 
@@ -55,27 +56,11 @@ def test_a_catalogue_is_for_its_owner_alone(tmp_path, mask) -> None:
     assert {*modes.values()} == {0o600}
 
 
-OPEN = """
-    import sys
-    from bluesky_ext.storage import open_catalog
-    sys.stdin.read()
-    client = open_catalog(sys.argv[1])
-    for n in range(3):
-        client.create_container()
-"""
-
-
-@pytest.mark.timeout(240)  # each imports a server of Tiled, one after the other on a busy machine
 def test_several_processes_make_it_at_once(tmp_path) -> None:
-    directory = tmp_path / "catalog"
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(OPEN), str(directory)]
-    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
-    for racer in racers:
-        racer.stdin.close()  # type: ignore[union-attr]
-    errors = [racer.stderr.read().decode() for racer in racers]  # type: ignore[union-attr]
-    assert [racer.wait() for racer in racers] == [0] * 3, errors
-    for racer in racers:
-        racer.stderr.close()  # type: ignore[union-attr]
+    directory, barrier = tmp_path / "catalog", PROCESSES.Barrier(3)
+    with ThreadPoolExecutor(3) as pool:
+        racers = [pool.submit(run, open_at_once, directory, barrier, log=tmp_path / f"log{n}") for n in range(3)]
+    assert [racer.result()[0] for racer in racers] == [0] * 3, [racer.result() for racer in racers]
     client = open_catalog(directory)
     assert len(client) == 9
     close_catalog(client)
@@ -150,19 +135,6 @@ def test_a_directory_with_something_else_in_it(tmp_path) -> None:
     assert "\n" not in str(error.value)
 
 
-NOBODY = """
-    import os, sys
-    sys.path[:0] = sys.argv[2:]
-    from bluesky_ext.storage import open_catalog
-    import tiled.server.app, tiled.catalog, tiled.client, bluesky_tiled_plugins, sqlalchemy
-    os.setuid(65534)
-    try:
-        open_catalog(sys.argv[1])
-    except OSError as error:
-        print(f"{type(error).__name__}: {error}")
-"""
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("made", [True, False], ids=["there", "new"])
 def test_a_directory_that_cannot_be_written_to(made, tmp_path) -> None:
@@ -175,10 +147,9 @@ def test_a_directory_that_cannot_be_written_to(made, tmp_path) -> None:
     for path in (tmp_path, *tmp_path.parents[:-1]):
         if path.name.startswith("pytest"):
             path.chmod(0o755)
-    command = [sys.executable, "-c", textwrap.dedent(NOBODY), str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("PermissionError: [Errno 13] Permission denied"), done.stderr
+    _, said = run(open_as_nobody, directory, log=tmp_path / "log")
+    (line,) = [line for line in said.splitlines() if "refused with" in line]
+    assert line.startswith("refused with PermissionError: [Errno 13] Permission denied")
     assert f"the catalogue {directory} needs a directory that you may write to" in line
 
 
@@ -243,7 +214,7 @@ def test_names_that_would_make_trouble_are_refused(where, message) -> None:
     assert "hidden" not in str(error.value)
 
 
-def test_a_locked_database_is_said_in_a_line(tmp_path) -> None:
+def test_a_locked_database_is_said_in_a_line(tmp_path, impatient) -> None:
     close_catalog(open_catalog(tmp_path / "catalog"))
     lock = sqlite3.connect(tmp_path / "catalog" / "catalog.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")

@@ -5,9 +5,6 @@ import logging
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import threading
 import uuid
 from decimal import Decimal
@@ -21,7 +18,9 @@ from bluesky import RunEngine
 from bluesky.plans import count
 from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import hw
+from programs import save_and_be_killed, save_to_a_full_disk, save_to_a_server_that_hangs
 from runs import Docs, assert_same, feed, images, run_of, uid_of
+from servers import run
 
 from bluesky_ext import Recording
 from bluesky_ext.storage import close_catalog, documents, open_catalog, save
@@ -91,7 +90,7 @@ def test_what_was_left_by_a_failure_is_saved_again_from_its_backup(docs, tmp_pat
     close_catalog(second)
 
 
-def test_a_locked_database_loses_no_event(docs, tmp_path, caplog) -> None:
+def test_a_locked_database_loses_no_event(docs, tmp_path, caplog, impatient) -> None:
     client = open_catalog(tmp_path / "catalog")
     lock = sqlite3.connect(tmp_path / "catalog" / "catalog.db", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
@@ -170,103 +169,20 @@ def test_with_neither_the_caller_is_told_on_request(docs, tmp_path) -> None:
     assert "\n" not in str(error.value)
 
 
-FULL = """
-    import json, logging, resource, signal, sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[1])
-    from runs import run_of, images, feed, uid_of, assert_same
-    from bluesky_ext import Recording
-    from bluesky_ext.storage import documents, open_catalog, save
-
-    docs = run_of([{"camera": images("u2", n, (512, 512))} for n in range(6)])
-    logging.basicConfig(stream=sys.stdout, level=logging.ERROR)
-    client = open_catalog(sys.argv[2])
-    sink = save(client, backup=sys.argv[3])
-    feed(sink, docs[:3])
-    # No file may be longer than this: to those who write, as if the disk were full.
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, resource.RLIM_INFINITY))
-    feed(sink, docs[3:])
-    sink.close()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert_same(docs, list(documents(client[uid_of(docs)])))
-    assert sink.backups == [] and not list(Path(sys.argv[3]).iterdir())
-"""
-
-
 def test_a_backup_that_meets_a_full_disk(tmp_path) -> None:
-    program = textwrap.dedent(FULL)
-    arguments = [str(Path(__file__).parent), str(tmp_path / "catalog"), str(tmp_path / "backup")]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if "bluesky_ext" in line]
+    code, said = run(save_to_a_full_disk, tmp_path / "catalog", tmp_path / "backup", log=tmp_path / "log")
+    assert code == 0, said
+    (line,) = [line for line in said.splitlines() if "bluesky_ext" in line]
     assert "File too large" in line
     assert "it goes into the catalogue at once" in line
 
 
-HUNG = """
-    import logging, os, resource, signal, sys, threading
-    sys.path.insert(0, sys.argv[1])
-    from bluesky import RunEngine
-    from bluesky.plans import count
-    from ophyd.sim import SynSignal
-    from runs import run_of, images, feed, uid_of, assert_same
-    from bluesky_ext import Recording
-    from bluesky_ext.storage import documents, open_catalog, save
-
-    server = int(sys.argv[2])
-    client = open_catalog(sys.argv[3], api_key="secret")
-    logging.basicConfig(stream=sys.stdout, level=logging.WARNING)
-    camera = SynSignal(func=lambda: images("u2", 1, (512, 512)), name="camera")
-
-    def hang(name, document):
-        if name == "event" and document["seq_num"] == 3:
-            os.kill(server, signal.SIGSTOP)  # it accepts, and never answers
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, resource.RLIM_INFINITY))
-
-    sink = save(client, backup=sys.argv[4], timeout=1)
-    run_engine = RunEngine(call_returns_result=False)
-    run_engine.subscribe(sink)
-    run_engine.subscribe(hang)
-    (uid,) = run_engine(count([camera], 6))
-    assert sink.lost == 4, sink.lost  # three events and the stop
-    (path,) = sink.backups
-    assert [name for name, _ in Recording(path)] == ["start", "descriptor", "event", "event", "event"]
-    print("went on", uid, flush=True)
-
-    # While one run waits for the server, another one goes into its backup.
-    large = run_of([{"camera": images("u2", n, (1024, 1024))} for n in range(2)])
-    small = run_of([{"x": float(n)} for n in range(3)])
-    waits = threading.Event()
-    sink = save(client, backup=sys.argv[4], timeout=1000)
-
-    class Waits(logging.Handler):
-        def emit(self, record):
-            if uid_of(large) in record.getMessage():
-                waits.set()
-
-    logging.getLogger("bluesky_ext").addHandler(Waits())
-    thread = threading.Thread(target=feed, args=(sink, large), daemon=True)
-    thread.start()
-    assert waits.wait(30)
-    feed(sink, small[:-1])
-    assert thread.is_alive()
-    os.kill(server, signal.SIGCONT)
-    thread.join()
-    feed(sink, small[-1:])
-    for docs in (large, small):
-        assert_same(docs, list(documents(client[uid_of(docs)])))
-    assert sink.lost == 0 and sink.backups == []
-"""
-
-
 @pytest.mark.timeout(150)
 def test_a_full_disk_and_a_server_that_hangs_hold_up_neither_the_scan_nor_other_runs(server, tmp_path) -> None:
-    program = textwrap.dedent(HUNG)
-    arguments = [str(Path(__file__).parent), str(server.process.pid), server.address, str(tmp_path / "backup")]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    said, ended, _ = done.stdout.partition("went on")
+    arguments = (server.process.pid, server.address, tmp_path / "backup")
+    code, said = run(save_to_a_server_that_hangs, *arguments, log=tmp_path / "log")
+    assert code == 0, said
+    said, ended, _ = said.partition("went on")
     assert ended
     lines = [line for line in said.splitlines() if "bluesky_ext" in line]
     assert len(lines) == 3, lines
@@ -275,23 +191,9 @@ def test_a_full_disk_and_a_server_that_hangs_hold_up_neither_the_scan_nor_other_
     assert "4 documents are saved nowhere" in lines[2]
 
 
-KILLED = """
-    import os, sys
-    sys.path.insert(0, sys.argv[1])
-    from runs import run_of, images, feed
-    from bluesky_ext.storage import open_catalog, save
-
-    sink = save(open_catalog(sys.argv[2]), backup=sys.argv[3])
-    feed(sink, run_of([{"camera": images("u2", n, (64, 64))} for n in range(3)])[:-1])
-    os.kill(os.getpid(), 9)
-"""
-
-
 def test_a_process_that_is_killed_leaves_all_that_it_was_given(tmp_path) -> None:
-    program = textwrap.dedent(KILLED)
-    arguments = [str(Path(__file__).parent), str(tmp_path / "catalog"), str(tmp_path / "backup")]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True)
-    assert done.returncode == -9, done.stderr
+    code, said = run(save_and_be_killed, tmp_path / "catalog", tmp_path / "backup", log=tmp_path / "log")
+    assert code == -signal.SIGKILL, said
     (path,) = (tmp_path / "backup").iterdir()
     back = list(Recording(path))
     assert [name for name, _ in back] == ["start", "descriptor", "event", "event", "event"]
@@ -450,16 +352,6 @@ def test_what_no_recording_can_hold_is_kept_as_text(embedded, tmp_path, caplog) 
     # One for each place, though there be thousands of events.
     assert len([message for message in others if message.startswith("event")]) == 2
     assert len(others) == 3
-
-
-def test_a_scan_goes_on_with_what_no_recording_can_hold(embedded, tmp_path) -> None:
-    run_engine = RunEngine(call_returns_result=False)
-    sink = save(embedded, backup=tmp_path)
-    run_engine.subscribe(sink)
-    (uid,) = run_engine(count([hw().det], 2), path=Path("/x"))
-    sink.close()
-    assert embedded[uid].stop["exit_status"] == "success"
-    assert embedded[uid].start["path"] == "/x"
 
 
 @pytest.mark.parametrize(

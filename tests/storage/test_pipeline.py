@@ -79,7 +79,7 @@ def sha256(docs: Docs) -> str:
     return stop["sha256"]
 
 
-@pytest.mark.parametrize("inline", [True, False], ids=["inline", "files"])
+@pytest.mark.parametrize(("catalog", "inline"), [("served", True), ("embedded", False)], indirect=["catalog"])
 def test_a_saved_run_gives_what_the_live_run_gave(catalog, inline, tmp_path) -> None:
     b = beamline(3, (96, 96), n_grains=2, spots_per_grain=3, directory=None if inline else tmp_path / "images")
     live = Pipeline()

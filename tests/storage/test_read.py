@@ -228,8 +228,7 @@ def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     settings.response_bytesize_limit = limit
 
 
-@pytest.mark.parametrize("shape", [(150, 1000), (3, 50, 701), (140_001,)])
-@pytest.mark.parametrize("dtype", ["u2", ">u2"])
+@pytest.mark.parametrize(("dtype", "shape"), [("u2", (150, 1000)), (">u2", (3, 50, 701)), ("u2", (140_001,))])
 def test_documents_that_are_larger_than_any_answer(narrow, shape, dtype, tmp_path) -> None:
     docs = run_of([{"c": images(dtype, n, shape)} for n in range(2)])
     page = event_model.pack_event_page(*(document for name, document in docs if name == "event"))

@@ -42,7 +42,7 @@ def test_a_request_that_fails_is_over():
 
 @pytest.mark.timeout(120)
 def test_who_asks_an_embedded_catalogue_while_it_is_closed_gets_an_answer_or_an_error(tmp_path):
-    for number in range(5):
+    for number in range(2):
         client = open_catalog(tmp_path / str(number))
         asking = threading.Event()
 

@@ -42,7 +42,11 @@ def test_images_of_every_dtype_come_back_bit_for_bit(embedded, dtype, tmp_path) 
     assert stack.values.tobytes() == np.stack([images(dtype, n, (70, 90)) for n in range(3)]).tobytes()
 
 
-@pytest.mark.parametrize("shape", [(5000,), (64, 65), (2, 64, 65), (2, 3, 40, 41)])
+@pytest.mark.parametrize(
+    ("catalog", "shape"),
+    [("embedded", (5000,)), ("served", (64, 65)), ("served", (2, 64, 65)), ("embedded", (2, 3, 40, 41))],
+    indirect=["catalog"],
+)
 def test_images_of_any_rank(catalog, shape, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", n, shape), "x": float(n)} for n in range(5)])
     run = saved(catalog, docs, tmp_path)
@@ -114,7 +118,7 @@ def test_all_of_the_documents_come_back_as_they_were(catalog, tmp_path) -> None:
     assert table["name"].tolist() == ["ü\n", "ü\n" * 2, "ü\n" * 3]
 
 
-def test_rows_of_peaks_in_pages_and_streams(catalog, tmp_path) -> None:
+def test_rows_of_peaks_in_pages_and_streams(embedded, tmp_path) -> None:
     bundle = event_model.compose_run(validate=False)
     number = {"source": "peaks", "dtype": "number", "shape": []}
     peaks = bundle.compose_descriptor(name="primary", data_keys={"y": number, "x": number}, validate=False)
@@ -149,7 +153,7 @@ def test_rows_of_peaks_in_pages_and_streams(catalog, tmp_path) -> None:
             )
             docs.append(("event_page", page))
     docs.append(("stop", bundle.compose_stop(validate=False)))
-    run = saved(catalog, docs, tmp_path)
+    run = saved(embedded, docs, tmp_path)
     assert_same(docs, list(documents(run)))
     assert run["frames/patch"].shape == (16, 40, 60)
     table = run["primary/internal"].read().compute()
@@ -162,12 +166,12 @@ def test_rows_of_peaks_in_pages_and_streams(catalog, tmp_path) -> None:
     assert streams["frames"]["patch"][5].values.tobytes() == stacked[1].tobytes()
 
 
-def test_a_repeated_seq_num_is_kept_and_the_last_one_is_read(catalog, tmp_path) -> None:
+def test_a_repeated_seq_num_is_kept_and_the_last_one_is_read(embedded, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(5)])
     events = [document for name, document in docs if name == "event"]
     for event, seq_num in zip(events, (1, 2, 1, 2, 3), strict=True):
         event["seq_num"] = seq_num
-    run = saved(catalog, docs, tmp_path)
+    run = saved(embedded, docs, tmp_path)
     assert_same(docs, list(documents(run)))
     stream = read(run)["primary"]
     assert stream["seq_num"].values.tolist() == [1, 2, 3]
@@ -175,16 +179,7 @@ def test_a_repeated_seq_num_is_kept_and_the_last_one_is_read(catalog, tmp_path) 
     assert stream["camera"].values.tobytes() == np.stack([images("u2", n, (64, 64)) for n in (2, 3, 4)]).tobytes()
 
 
-def test_interleaved_runs_are_kept_apart(embedded, tmp_path) -> None:
-    runs = [run_of([{"camera": images("u2", 10 * n + i, (64, 64))} for i in range(4)]) for n in range(3)]
-    with save(embedded, backup=tmp_path) as sink:
-        for pairs in zip(*runs, strict=True):
-            feed(sink, list(pairs))
-    for docs in runs:
-        assert_same(docs, list(documents(embedded[uid_of(docs)])))
-
-
-def test_references_to_files_stay_references(catalog, tmp_path) -> None:
+def test_references_to_files_stay_references(embedded, tmp_path) -> None:
     bundle = event_model.compose_run(validate=False)
     external = {"source": "sim", "dtype": "array", "shape": [1, 4], "external": "FILESTORE:"}
     keys = {"tiff": external, "hdf5": external | {"external": "STREAM:"}}
@@ -219,16 +214,16 @@ def test_references_to_files_stay_references(catalog, tmp_path) -> None:
         ),
         ("stop", bundle.compose_stop(validate=False)),
     ]
-    run = saved(catalog, docs, tmp_path)
+    run = saved(embedded, docs, tmp_path)
     assert_same(docs, list(documents(run)))
     stream = read(run)["primary"]
     assert stream.attrs["external"] == ["hdf5", "tiff"]
     assert stream["seq_num"].values.tolist() == [1]
 
 
-def test_a_run_without_a_stop_is_kept_and_marked(catalog, tmp_path, caplog) -> None:
+def test_a_run_without_a_stop_is_kept_and_marked(embedded, tmp_path, caplog) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64))} for n in range(2)], stop=False)
-    run = saved(catalog, docs, tmp_path)
+    run = saved(embedded, docs, tmp_path)
     assert_same(docs, list(documents(run)))
     assert run.metadata["incomplete"] == "the sink was closed before the stop"
     assert "stop" not in run.metadata
@@ -264,17 +259,17 @@ def test_a_silent_run_is_ended_also_when_nothing_else_comes(embedded, tmp_path) 
     assert_same(docs, list(documents(embedded[uid_of(docs)])))
 
 
-def test_events_are_in_the_catalogue_while_the_run_is_open(catalog, tmp_path) -> None:
+def test_events_are_in_the_catalogue_while_the_run_is_open(served, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64))} for n in range(3)])
-    with save(catalog, backup=tmp_path) as sink:
+    with save(served, backup=tmp_path) as sink:
         feed(sink, docs[:3])
         (backup,) = tmp_path.iterdir()
         assert_same(docs[:3], list(Recording(backup)))
-        while uid_of(docs) not in catalog or len(list(documents(catalog[uid_of(docs)]))) < 3:
+        while uid_of(docs) not in served or len(list(documents(served[uid_of(docs)]))) < 3:
             time.sleep(0.05)  # until the thread of the run has flushed; the test has a time limit
-        assert_same(docs[:3], list(documents(catalog[uid_of(docs)])))
+        assert_same(docs[:3], list(documents(served[uid_of(docs)])))
         feed(sink, docs[3:])
-    assert_same(docs, list(documents(catalog[uid_of(docs)])))
+    assert_same(docs, list(documents(served[uid_of(docs)])))
 
 
 def test_a_buffer_that_its_owner_uses_again(embedded, tmp_path) -> None:
@@ -288,12 +283,12 @@ def test_a_buffer_that_its_owner_uses_again(embedded, tmp_path) -> None:
     assert [(image.min(), image.max()) for image in back] == [(n, n) for n in (2, 3, 4, 5)]
 
 
-def test_a_plan_with_two_runs_and_a_new_configuration(catalog, tmp_path) -> None:
+def test_a_plan_with_two_runs_and_a_new_configuration(embedded, tmp_path) -> None:
     camera = SynSignal(func=lambda: images("u2", 1, (64, 64)), name="camera")
     det = hw().det
     run_engine = RunEngine(call_returns_result=False)
     given: Docs = []
-    sink = save(catalog, backup=tmp_path)
+    sink = save(embedded, backup=tmp_path)
 
     @bpp.set_run_key_decorator("outer")
     @bpp.run_decorator(md={"run": "outer"})
@@ -313,7 +308,7 @@ def test_a_plan_with_two_runs_and_a_new_configuration(catalog, tmp_path) -> None
         docs = [
             (name, doc) for name, doc in given if {doc.get("uid"), doc.get("run_start"), doc.get("descriptor")} & own
         ]
-        assert_same(docs, list(documents(catalog[uid])))
+        assert_same(docs, list(documents(embedded[uid])))
 
 
 def test_descriptors_of_one_configuration_are_one_for_other_clients(embedded, tmp_path) -> None:
@@ -334,35 +329,6 @@ def test_descriptors_of_one_configuration_are_one_for_other_clients(embedded, tm
     assert_same(docs, list(documents(run)))
     told = [d["configuration"]["det"]["data"]["exposure"] for d in run["primary"].descriptors]
     assert told == [0.5, 0.7]
-
-
-def test_a_paused_and_resumed_run(embedded, tmp_path) -> None:
-    camera = SynSignal(func=lambda: images("u2", 1, (64, 64)), name="camera")
-    run_engine = RunEngine(call_returns_result=False)
-    given: Docs = []
-
-    @bpp.run_decorator()
-    def plan():
-        yield from bps.checkpoint()
-        yield from bps.trigger_and_read([camera])
-        yield from bps.trigger_and_read([camera])
-        if len(given) < 5:
-            yield from bps.pause()
-        yield from bps.trigger_and_read([camera])
-
-    sink = save(embedded, backup=tmp_path)
-    run_engine.subscribe(lambda name, document: given.append((name, copy.deepcopy(document))))
-    run_engine.subscribe(sink)
-    from bluesky.utils import RunEngineInterrupted
-
-    with pytest.raises(RunEngineInterrupted):
-        run_engine(plan())
-    (uid,) = run_engine.resume()
-    sink.close()
-    run = embedded[uid]
-    assert [doc["seq_num"] for name, doc in given if name == "event"] == [1, 2, 1, 2, 3]
-    assert_same(given, list(documents(run)))
-    assert read(run)["primary"]["seq_num"].values.tolist() == [1, 2, 3]
 
 
 def test_uids_that_tiled_could_not_address(embedded, tmp_path) -> None:
