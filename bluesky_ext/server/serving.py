@@ -56,20 +56,22 @@ def serve(
         pt.subscribe(CrystalMap(search_range=5, directory="maps"))
         serve(pt, ("localhost", 5568), prefix=b"raw")
     """
-    dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
+    dispatcher: RemoteDispatcher | None = None
     sink: Any = None
     try:
+        dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
         dispatcher.subscribe(sink := as_sink(callback))
         if ready is not None:
             ready(dispatcher)
         log.info("listening at %s for prefix %r", dispatcher.address, prefix)
         dispatcher.start()
+        return dispatcher
     finally:
-        if not dispatcher.closed:  # it was never started
+        if dispatcher is not None and not dispatcher.closed:  # it was never started
             dispatcher.stop()
         # A sink that was made for a directory or a catalogue is ours to close.
         close = getattr(sink, "close", None) or getattr(callback, "close", None)
         if callable(close):
             close()
-        log.info("stopped: %s", dispatcher.stats)
-    return dispatcher
+        if dispatcher is not None:
+            log.info("stopped: %s", dispatcher.stats)

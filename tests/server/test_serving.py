@@ -142,3 +142,19 @@ def test_what_is_wrong_is_said_before_anything_is_heard():
         serve(5)
     with pytest.raises(ValueError, match="has no port"):
         serve(print, "localhost")
+
+
+def test_a_sink_is_closed_when_its_dispatcher_cannot_be_made():
+    class Sink:
+        closed = False
+
+        def __call__(self, name, document):
+            raise AssertionError("nothing is listened to")
+
+        def close(self):
+            self.closed = True
+
+    sink = Sink()
+    with pytest.raises(TypeError, match="no_such_option"):
+        serve(sink, ("localhost", 5568), no_such_option=1)
+    assert sink.closed
