@@ -377,3 +377,29 @@ def test_metadata_of_the_user_may_be_called_analysis(said):
     (start,) = sink.named("start")
     assert start["analysis"]["stage"] == "ImageProcessor"
     assert "upstream" not in start["analysis"]
+
+
+def test_what_a_later_stage_is_to_raise_is_raised_by_those_that_feed_it():
+    first = Map(lambda data, seq_num: {}, parameters={}, data_keys=(KEY,))
+    last = Map(lambda data, seq_num: {"x": 1 / 0}, parameters={}, data_keys=(KEY,), on_error="raise")
+    first.subscribe(last)
+    with pytest.raises(ZeroDivisionError):
+        feed(first, raw_run())
+
+
+class FailsOnce(Reduce):
+    """Fails on an event when it comes for the first time."""
+
+    def begin(self, start):
+        return set()
+
+    def reduce(self, state, stream, event):
+        if event["seq_num"] not in state:
+            state.add(event["seq_num"])
+            raise ValueError("not yet")
+
+
+def test_of_an_event_that_comes_again_the_last_try_counts():
+    docs = raw_run(n=2, dark=False)
+    sink = run_through(FailsOnce(parameters={}, data_keys=(KEY,)), [*docs[:-1], docs[-2], docs[-1]])
+    assert sink.stop["failed"] == {"primary": [1]}
