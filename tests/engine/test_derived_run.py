@@ -150,12 +150,3 @@ def test_a_value_that_is_taken_away_is_gone(derived, sink):
 def test_a_start_that_is_not_valid_is_refused(parent):
     with pytest.raises(Exception, match="no/good"):
         DerivedRun(lambda name, doc: None, parent | {"no/good": 1}, Provenance.of("Test", {}))
-
-
-def test_a_whole_number_counts_as_one_however_it_is_stored(parent):
-    stops = []
-    for value in (2, 2.0, np.float64(2)):
-        run = DerivedRun(lambda name, doc: None, parent, Provenance.of("Test", {}))
-        run.event("primary", 1, {"x": value})
-        stops.append(run.stop("success", "", {})["sha256"])
-    assert len(set(stops)) == 1
