@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     exposure = {"time_per_point": 0.2, "time_per_frame": 0.1}
     shutter = {"shutter": b.shutter, "shutter_open": "open", "shutter_close": "closed"}
     RE = RunEngine(call_returns_result=False)
-    recorder = Recorder(options.directory / "recordings")
+    recorder = Recorder(options.directory / "recordings", on_error="raise")
     with tqdm(total=ny * nx, unit="point", desc="scan") as bar, recorder:
         for stage in (pt, tl, cm):
             stage.subscribe(recorder)

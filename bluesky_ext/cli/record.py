@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from bluesky_ext import Recorder
     from bluesky_ext.server import serve
 
-    with Recorder(options.directory, file_prefix=options.file_prefix) as recorder:
+    with Recorder(options.directory, file_prefix=options.file_prefix, on_error="raise") as recorder:
         dispatcher = serve(
             recorder,
             options.address,

@@ -82,7 +82,7 @@ def built(pipeline: Pipeline, options: argparse.Namespace, catalog: Any = None) 
         if options.record is not None:
             from bluesky_ext import Recorder
 
-            sinks.append(stack.enter_context(Recorder(options.record)))
+            sinks.append(stack.enter_context(Recorder(options.record, on_error="raise")))
         site = Site(stack.enter_context(executor_of(options.executor)), catalog, tuple(sinks))
         try:
             callback = pipeline.build(site)
