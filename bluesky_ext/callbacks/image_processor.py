@@ -109,7 +109,7 @@ class ImageProcessor(MaskedMap):
         elif isinstance(subtrahend, str):
             self._dark_stream = subtrahend
         elif subtrahend is not None:
-            background = np.asarray(subtrahend)
+            background = np.array(subtrahend)  # a copy: what is subtracted is what the record says
         if background is not None and background.ndim != 2:
             raise ValueError(f"subtrahend has shape {background.shape}: give one image of two dimensions")
         given = None if mask is None else SelectedMasks(mask, registry)

@@ -65,7 +65,7 @@ class Filling:
             runs = self._runs.follow(name, document) if name in PARENT else ()
             for run in runs:
                 if name in ("event", "event_page"):
-                    seq_nums = document["seq_num"] if name == "event_page" else [document["seq_num"]]
+                    seq_nums = list(document["seq_num"]) if name == "event_page" else [document["seq_num"]]
                     self._runs.note_all(self._runs.streams[document["descriptor"]], seq_nums)
                 elif name == "stop":
                     self._runs.drop(run)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import KEY, SHAPE, Collector, content, feed, frames, raw_run, reuid, run_through, same
 
-from bluesky_ext import ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.engine import Map, Reduce, Rows, compose
 
 
@@ -403,3 +403,35 @@ def test_of_an_event_that_comes_again_the_last_try_counts():
     docs = raw_run(n=2, dark=False)
     sink = run_through(FailsOnce(parameters={}, data_keys=(KEY,)), [*docs[:-1], docs[-2], docs[-1]])
     assert sink.stop["failed"] == {"primary": [1]}
+
+
+def test_an_event_that_waits_for_its_frame_is_heard_of():
+    def named(kind, uid, **doc):
+        return kind, {"uid": uid, "time": 1.0, **doc}
+
+    keys = {KEY: {"source": "s", "dtype": "array", "shape": [1, 2, 2], "external": "STREAM:"}}
+    keys["x"] = {"source": "s", "dtype": "number", "shape": []}
+    stage = Plain(max_open_runs=2)
+    feed(stage, [named("start", "a"), named("descriptor", "d", run_start="a", name="primary", data_keys=keys)])
+    stage(*named("start", "b"))
+    stage(*named("event", "e", descriptor="d", seq_num=1, data={"x": 1.0}, timestamps={"x": 1.0}, filled={}))
+    stage(*named("start", "c"))
+    assert stage.open_runs == ["a", "c"]
+
+
+def test_an_empty_page_is_nothing():
+    docs = run_through(PeakTracker(KEY, diameter=7, minmass=200), raw_run(dark=False))
+    page = next(doc for name, doc in docs if name == "event_page")
+    empty = {key: [] for key in page["data"]}
+    page = {**page, "seq_num": [], "uid": [], "time": [], "data": empty, "timestamps": empty}
+    stage = CrystalMap(search_range=5)
+    feed(stage, [*docs[:-1], ("event_page", page), docs[-1]])
+    assert stage.stats.failed == 0
+
+
+def test_what_becomes_of_an_array_that_was_given_changes_nothing():
+    background = np.zeros(SHAPE)
+    stage = ImageProcessor(KEY, background)
+    background += 100
+    got = run_through(stage, raw_run(dark=False))
+    assert same(content(got), content(run_through(ImageProcessor(KEY, np.zeros(SHAPE)), raw_run(dark=False))))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.plans import count, grid_scan
-from event_model import Filler, compose_run
+from event_model import Filler, compose_run, pack_event_page
 from kernels import WhereRead
 from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
 
@@ -340,6 +340,15 @@ def test_runs_that_never_stop_do_not_pile_up(tmp_path):
     list(filling("start", {"uid": "another", "time": 0.0}))
     assert len(filling.failures) == 4
     assert "image of event 1" in filling.failures[0]
+
+
+def test_a_page_may_have_its_numbers_in_an_array(run_engine):
+    docs = documents_of(run_engine, count([det], 3))
+    page = {**pack_event_page(*[doc for name, doc in docs if name == "event"])}
+    page["seq_num"] = np.array(page["seq_num"])
+    got: list = []
+    replay([*docs[:2], ("event_page", page), docs[-1]], got)
+    assert [name for name, _ in got] == ["start", "descriptor", "event_page", "stop"]
 
 
 def test_a_source_that_lacks_events_is_warned_of(run_engine, tmp_path, caplog):

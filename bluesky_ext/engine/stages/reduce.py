@@ -106,6 +106,8 @@ class Reduce(Stage, ABC):
             super()._accept_page(stream, page)
             return
         seq_nums = list(map(operator.index, page["seq_num"]))
+        if not seq_nums:
+            return
         try:
             if not self.reduce_page(run.state, stream.name, page):
                 super()._accept_page(stream, page)

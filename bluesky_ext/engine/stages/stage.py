@@ -210,6 +210,7 @@ class Stage:
         if stream is None:
             self._open_runs.orphaned(name, doc)
         elif stream.is_partial or doc.get("filled"):
+            self._open_runs.follow(name, doc)  # it is heard of, though its frames may come later
             self._accept_all(stream.run.joiner(name, doc))
         elif name == "event":
             self.accept(stream, doc)
