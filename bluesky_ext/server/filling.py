@@ -37,7 +37,7 @@ class Filling:
     ) -> None:
         self.failures: list[str] = []
         self._joiner = partial(Joiner, None, handlers, root_map, patience)
-        self._runs: OpenRuns[_Run] = OpenRuns(self._end, name="a source", log=log, max_open_runs=max_open_runs)
+        self._runs: OpenRuns[_Run] = OpenRuns(self._close, name="a source", log=log, max_open_runs=max_open_runs)
         self._late: list[Pair] = []  # events that only the end of their run made complete
 
     def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
@@ -75,18 +75,20 @@ class Filling:
 
     def refer(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:
         """Take a document, and yield those that can go on, with references instead of images, which `read` reads."""
-        runs = self.follow(name, document)
+        with self._runs.lock:
+            runs = self.follow(name, document)
+            late, self._late = self._late, []
+        yield from late
+        joins = False
         for run in runs if name != "start" else ():
             if name == "stop":
-                self._end(run)
+                yield from self._end(run)
             elif name == "descriptor" or run.joins(name, document):
-                self._late += [("event", cast("dict[str, Any]", event)) for event in run.joiner(name, document)]
-        late, self._late = self._late, []
-        yield from late
-        if name == "descriptor":
-            yield name, _without_external(document)
-        elif not any(run.joins(name, document) for run in runs):
-            yield name, document
+                joins = name != "descriptor"
+                for event in run.joiner(name, document):  # one by one: a document may stand for thousands
+                    yield "event", cast("dict[str, Any]", event)
+        if not joins:
+            yield name, _without_external(document) if name == "descriptor" else document
 
     def unchanged(self, documents: Iterable[Pair]) -> Iterator[Pair]:
         """Yield the documents of a source as they are."""
@@ -111,10 +113,14 @@ class Filling:
         late, self._late = self._late, []
         return late
 
-    def _end(self, run: _Run, reason: str = "") -> None:
+    def _close(self, run: _Run, reason: str) -> None:
+        self._late += self._end(run)
+
+    def _end(self, run: _Run) -> list[Pair]:
+        """Take note of what never was complete; return the events that only the end of the run makes complete."""
         events, missing = run.joiner.finish()
         self.failures += [f"{gap.data_key} of event {gap.seq_num}: {gap.reason}" for gap in missing]
-        self._late += [("event", cast("dict[str, Any]", event)) for event in events]
+        return [("event", cast("dict[str, Any]", event)) for event in events]
 
 
 @dataclass(eq=False)

@@ -61,3 +61,12 @@ def test_parameters_are_plain_and_arrays_are_named_by_hash():
     assert said["more"] == {"f": "numpy:sum", "pair": [1, None]}
     assert {name: array is mask for name, array in arrays_of(given).items()} == {"mask": True}
     assert list(arrays_of({"a": [{"b": mask}]})) == ["a_0_b"]
+
+
+def test_a_table_is_known_by_its_numbers_however_they_are_stored():
+    digests = []
+    for dtype in ("<f8", ">f8"):
+        digest = RunDigest()
+        digest.add_table("primary", 1, {"x": np.array([1.5, 2.5], dtype)})
+        digests.append(digest.hexdigest())
+    assert digests[0] == digests[1]

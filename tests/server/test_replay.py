@@ -331,6 +331,20 @@ def test_a_run_of_a_catalogue(run_engine, tmp_path):
             np.testing.assert_array_equal(doc["data"]["camera"], raw["data"]["camera"])
 
 
+def test_a_document_that_claims_a_long_fly_scan_fills_no_memory(tmp_path):
+    docs, _ = streamed(tmp_path / "frames.h5")
+    filling = Filling()
+    for name, doc in docs[:2]:
+        descriptor = {**doc, "data_keys": {key: said for key, said in doc.get("data_keys", {}).items() if key != "x"}}
+        list(filling.refer(name, descriptor if name == "descriptor" else doc))
+    resource = next(doc for name, doc in docs if name == "stream_resource")
+    datum = next(doc for name, doc in docs if name == "stream_datum")
+    list(filling.refer("stream_resource", resource))
+    huge = {**datum, "seq_nums": {"start": 1, "stop": 10**12}, "indices": {"start": 0, "stop": 10**12 - 1}}
+    events = filling.refer("stream_datum", huge)
+    assert [next(events)[1]["seq_num"] for _ in range(2)] == [1, 2]
+
+
 def test_runs_that_never_stop_do_not_pile_up(tmp_path):
     docs, _ = streamed(tmp_path / "frames.h5")
     filling = Filling(max_open_runs=1)

@@ -16,6 +16,7 @@ import numpy as np
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
+_COMMON = frozenset({np.dtype("<f8"), np.dtype("<i8")})
 
 
 def _plain(value: Any) -> Any:
@@ -144,7 +145,9 @@ class RunDigest:
         said: list[Any] = []
         for name in sorted(columns):
             column = columns[name]
-            if column.dtype.char in "dl" and column.dot(column) < np.inf:  # the quickest look for NaN
+            if column.dtype.str[0] == ">":
+                column = column.astype(column.dtype.newbyteorder("<"))
+            if column.dtype in _COMMON and column.dot(column) < np.inf:  # the quickest look for NaN
                 said += (name, column.dtype.char, column.tobytes())
             else:
                 said += (name, column if column.dtype.kind in "biufcmMSU" else column.tolist())

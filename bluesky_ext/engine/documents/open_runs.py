@@ -147,8 +147,7 @@ class OpenRuns(Generic[R]):
         """Take a run in; another one may have to make room for it."""
         if not isinstance(run.uid, str):
             raise TypeError(f"a run with the uid {run.uid!r:.100}: it must be a string")
-        if run.uid in self._runs:
-            self.close(self._runs[run.uid], "it was started again")
+        self.close_again(run.uid)
         while len(self._runs) >= self._max_open_runs:
             silent = min(self._runs.values(), key=lambda one: one.touched)
             self.close(silent, f"no stop document came, and more than {self._max_open_runs} runs are open")
@@ -156,6 +155,11 @@ class OpenRuns(Generic[R]):
         self.stats.runs += 1
         if self._timer is None or not self._timer.is_alive():  # as after a fork
             self._wait_for_silence()
+
+    def close_again(self, uid: str) -> None:
+        """Close the run with this uid, if it is open, since it starts again."""
+        if uid in self._runs:
+            self.close(self._runs[uid], "it was started again")
 
     def follow(self, name: str, doc: Mapping[str, Any]) -> Collection[R]:
         """The open runs that a document is of; what it announces (a stream, a resource) is theirs from now on.

@@ -95,7 +95,7 @@ class Lanes:
             addresses[number] = min(there, key=taken.count)
             return client.get_executor(workers=[addresses[number]], pure=False)
 
-        numbers = range(lanes or len(workers()))
+        numbers = range(len(workers()) if lanes is None else lanes)
         return cls(
             [partial(make, number) for number in numbers], is_there=lambda number: addresses[number] in workers()
         )

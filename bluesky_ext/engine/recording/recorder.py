@@ -146,6 +146,7 @@ class Recorder:
 
     def _write(self, name: str, document: Mapping[str, Any], record: list[Buffer]) -> None:
         if name == "start":
+            self._runs.close_again(document["uid"])  # also if what it is now has no file
             try:
                 journal = self._create(self.directory / (self._stem(document) + SUFFIX), record)
             except (FileExistsError, ValueError):
