@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
-from bluesky_ext.callbacks.scan import Scan
-from bluesky_ext.callbacks.tree import entry, nxdata
+from bluesky_ext.callbacks.scan import Scan, ScanPoints
+from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.engine import DerivedRun, Reduce, frames_of
-from bluesky_ext.peaks import LiveMaps, StreamLinker, crystal_maps, scan_indices, warm_up_live_maps
-
-PARTICLE = "particle"
+from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.stages.run import StageRun
+from bluesky_ext.peaks import LiveMaps, StreamLinker, warm_up_live_maps
+from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, RESERVED, maps_dataset
 
 
 class _Given:
@@ -56,11 +57,10 @@ class _Given:
 
 @dataclass
 class _Mapping(Linking):
-    """The tracks of a run so far, and the maps of them."""
+    """The tracks of a run so far, where its frames were taken, and the maps."""
 
+    points: ScanPoints = field(kw_only=True)
     live: LiveMaps | None = None
-    axes: tuple[str, ...] = ("y", "x")
-    places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class CrystalMap(TrackReduce):
@@ -70,22 +70,31 @@ class CrystalMap(TrackReduce):
     Or give it the rows of a `TrackLinker`, which have their tracks already, at the stop. What is kept are the rows;
     maps are made when they are asked for.
 
+    A map lies where the motors were: their readings make its grid, or its line, whatever the plan was; points that make
+    no grid have one axis, ``point``, with the positions along it. What the start document says otherwise is in the log.
+
     At the stop it emits the maps, an event each (``map``, and beside it what is known of the track: ``particle``,
-    ``frames``, ``total``, and the means of the peaks' columns), and saves the dataset if there is a directory.
+    ``frames``, ``total``, and the means of the peaks' columns), and in the stream ``positions`` one event with where
+    the motors were along the axes of the maps. It saves the dataset if there is a directory.
 
     Parameters
     ----------
     search_range : float, or one for each axis; optional
         How far a peak may move from one frame to the next, in pixels. Without it, the rows must have a ``particle``.
+    motors : sequence of str, optional
+        The motors whose positions are the axes of the maps, slowest first, or readings of theirs; those of the scan
+        unless given.
+    positions : {"readback", "setpoint"}
+        Whether a point is where a motor was, or where it was sent, if the events have a reading of that.
     shape, extents, snaking : sequences, optional
-        Of the scan, slowest axis first, where the start document does not say them (or says something else). If
-        nobody says a shape, there is one axis: the points in their order.
-    dims : sequence of str, optional
-        Names of the axes; the motors of the scan unless given.
+        The grid that was planned, slowest axis first, where the start document does not say it (or says something
+        else). It is where points lie whose events have no positions, and helps to recognise a grid in noisy ones.
     value : str
         The column that is mapped.
     max_maps : int
         Maps of so many tracks are made, the brightest.
+    keep_runs : int
+        So many runs are kept in `runs`, the latest.
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>.nc`` (NetCDF 4, which is HDF5).
     stream_name, t_column
@@ -104,12 +113,14 @@ class CrystalMap(TrackReduce):
         self,
         search_range: Any = None,
         *,
+        motors: Sequence[str] | None = None,
+        positions: Literal["readback", "setpoint"] = "readback",
         shape: Sequence[int] | None = None,
         extents: Sequence[Sequence[float]] | None = None,
         snaking: Sequence[bool] | None = None,
-        dims: Sequence[str] | None = None,
         value: str = "mass",
         max_maps: int = 100,
+        keep_runs: int = KEEP_RUNS,
         directory: str | os.PathLike[str] | None = None,
         stream_name: str = "primary",
         t_column: str = "frame",
@@ -123,17 +134,18 @@ class CrystalMap(TrackReduce):
             StreamLinker(**link)  # refuses a bad keyword now, not at the first frame
         elif link_kwargs:
             raise ValueError(f"{sorted(link_kwargs)} are for linking: give search_range as well")
-        self._scan = Scan(shape, extents, snaking, dims)
-        self._maps = {"value": value, "max_maps": max_maps, "t_column": t_column}
-        if self._scan.n_axes:  # a scan that doesn't fit together is refused now, not at the stop
-            shape = [1] * self._scan.n_axes if shape is None else shape
-            self._map(_NO_TRACKS.rename(columns={"value": value, "frame": t_column}), replace(self._scan, shape=shape))
+        self._scan = Scan(motors, positions, shape, extents, snaking)
+        self._value, self._max_maps = value, max_maps
+        self._kept = KeptRuns(keep_runs)
         self._directory = None if directory is None else Path(directory)
         warm_up_live_maps()
         super().__init__(
             link,
             stream_name=stream_name,
-            parameters={**link, **self._scan.as_dict(), **self._maps, "stream_name": stream_name},
+            parameters={
+                **{**link, **self._scan.as_dict(), "value": value, "max_maps": max_maps},
+                **{"t_column": t_column, "stream_name": stream_name},
+            },
             **options,
         )
 
@@ -141,45 +153,32 @@ class CrystalMap(TrackReduce):
     def dataset(self) -> xr.Dataset:
         """The maps of the run that started last, as far as it is; see `bluesky_ext.peaks.crystal_maps`."""
         with self._open_runs.lock:
-            linking: Linking = self.latest or self.begin({})
-            return self._dataset(self.tracks, linking.start)
+            return self._dataset(self.latest or self.begin({"uid": ""}))
 
-    def begin(self, start: Mapping[str, Any]) -> Linking:
+    @property
+    def runs(self) -> KeptRuns:
+        """The datasets of the runs that were mapped last, by the uid of the scan or its ``scan_id``."""
+        return self._kept
+
+    def begin(self, start: Mapping[str, Any]) -> _Mapping:
         """No tracks yet."""
-        return _Mapping(StreamLinker(**self._link) if self._link["search_range"] is not None else _Given(), start)
+        linker = StreamLinker(**self._link) if self._link["search_range"] is not None else _Given()
+        return _Mapping(linker, start, points=ScanPoints(self._scan, start))
+
+    def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
+        """Learn which readings are those of the motors."""
+        if stream.name == frames_of(self._stream_name):
+            run.state.points.describe(stream.descriptor)
 
     def tree(self, state: _Mapping) -> dict[str, Any]:
         """The maps of the brightest tracks so far, an NXdata ``maps`` of them, and what is known of each track."""
-        for number, particles, columns in state.linker.take_changed():
-            if state.live is None:
-                state.axes = tuple(name for name in ("z", "y", "x") if name in columns) or tuple(columns)[:1]
-                state.live = LiveMaps(len(state.axes))
-            positions = [np.asarray(columns[name], float) for name in state.axes] if len(particles) else []
-            values = np.asarray(columns.get(self._maps["value"], ()), float)
-            state.live.put(number, particles, values, np.reshape(positions, (len(state.axes), -1)).T)
-        live = state.live or LiveMaps(len(state.axes))
-        taken = {"maps", "grain", "particle", "frames", "total", *state.axes}
-        grid = self._scan.grid(state.start, max(live.last_frame, 1), taken)
-        shape = tuple(grid["shape"])
-        if len(state.places) != math.prod(shape):
-            places = scan_indices(np.arange(1, math.prod(shape) + 1), shape, grid["snaking"])
-            state.places = np.asarray(np.ravel_multi_index(tuple(places.T), shape))
-        bright = live.brightest(state.places, self._maps["max_maps"])
-        names = list(grid["dims"] or [f"dim_{axis}" for axis in range(len(shape))])
-        arrays: dict[str, Any] = {"grain": np.arange(len(bright.particle))}
-        for axis, (name, length) in enumerate(zip(names, shape, strict=True)):
-            first, last = (0, length - 1) if grid["extents"] is None else grid["extents"][axis]
-            arrays[name] = np.linspace(first, last, length)
-        arrays |= {"maps": bright.maps.reshape(-1, *shape), "particle": bright.particle}
-        arrays |= {"frames": bright.frames, "total": bright.total}
-        arrays |= {name: bright.positions[:, axis] for axis, name in enumerate(state.axes)}
-        return entry(state.start, "maps", maps=nxdata("maps", ["grain", *names], arrays))
+        return entry(state.start, "maps", maps=nxdata_of(self._dataset(state), "maps"))
 
-    def reduce(self, state: Linking, stream: str, event: Mapping[str, Any]) -> None:
-        """Take a row, or learn which rows a frame has."""
-        # Of a frame that is not one of the scan's, the rows are refused, if it has any.
-        if stream != frames_of(self._stream_name) or self._scan.has(event["data"]["frame"], state.start):
-            super().reduce(state, stream, event)
+    def reduce(self, state: _Mapping, stream: str, event: Mapping[str, Any]) -> None:
+        """Take a row, or learn which rows a frame has and where it was taken."""
+        if stream == frames_of(self._stream_name):
+            state.points.note(event["data"]["frame"], event["data"])
+        super().reduce(state, stream, event)
 
     def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:
         """Take the rows of a page."""
@@ -187,44 +186,39 @@ class CrystalMap(TrackReduce):
             data = page["data"]
             if self._link["search_range"] is None and PARTICLE not in data:
                 raise ValueError("the rows have no column 'particle': give search_range, or subscribe to a TrackLinker")
-            if self._maps["value"] not in data:
-                raise ValueError(f"the rows have no column {self._maps['value']!r}, only {[*data]}: give value=")
-            frames = {int(frame) for frame in data.get(self._t_column, ())}
-            outside = {frame for frame in frames if not self._scan.has(frame, state.start)}
-            if outside and outside != frames:
-                return False  # row by row, so that only those outside are refused
-            for frame in outside:
-                self._scan.check(frame, state.start)
+            if self._value not in data:
+                raise ValueError(f"the rows have no column {self._value!r}, only {[*data]}: give value=")
         return super().reduce_page(state, stream, page)
 
-    def finish(self, state: Linking, derived: DerivedRun, start: Mapping[str, Any]) -> None:
+    def finish(self, state: _Mapping, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit the maps, and save them."""
         errors = state.link_the_rest()
-        dataset = self._dataset(state.linker.tracks, start)
-        about = [str(name) for name in dataset.data_vars if dataset[name].dims == ("grain",)]
-        for grain in range(dataset.sizes["grain"]):
-            one = dataset.isel(grain=grain)
+        dataset = self._dataset(state)
+        about = [str(name) for name in dataset.data_vars if dataset[name].dims == (REFLECTION,)]
+        for number in range(dataset.sizes[REFLECTION]):
+            one = dataset.isel({REFLECTION: number})
             derived.event("primary", None, {"map": one["maps"].values, **{name: one[name].item() for name in about}})
+        state.points.emit(derived)
+        state.points.report(self._log, self.name)
+        self._kept.add(dataset)
         if self._directory is not None:
             save(dataset, self._directory)
         if errors:  # when all that could be linked is out
             with self.naming_the_range():
                 raise errors[0]
 
-    def _dataset(self, tracks: pd.DataFrame, start: Mapping[str, Any]) -> xr.Dataset:
-        if tracks.empty:
-            tracks = _NO_TRACKS.rename(columns={"value": self._maps["value"], "frame": self._t_column})
-        maps = self._map(tracks, self._scan, start)
-        if "uid" not in start:
-            return maps
-        return maps.assign_attrs(
-            original_run_uid=start.get("original_run_uid", start["uid"]), scan_id=start.get("scan_id", -1)
-        )
-
-    def _map(self, tracks: pd.DataFrame, scan: Scan, start: Mapping[str, Any] | None = None) -> xr.Dataset:
-        last = int(tracks[self._maps["t_column"]].max()) if len(tracks) else 1
-        taken = {"maps", "grain", "frames", "total", *map(str, tracks)}
-        return crystal_maps(tracks, **scan.grid(start or {}, last, taken), **self._maps)
-
-
-_NO_TRACKS = pd.DataFrame(np.empty((0, 3)), columns=pd.Index(["value", "frame", PARTICLE]))
+    def _dataset(self, state: _Mapping) -> xr.Dataset:
+        for number, particles, peaks in state.linker.take_changed():
+            if state.live is None:
+                if self._value not in peaks:  # a frame without peaks has no columns either
+                    continue
+                names = [name for name, column in peaks.items() if column.dtype.kind in "iufb"]
+                columns = [name for name in names if name not in (*RESERVED, self._t_column)]
+                state.live = LiveMaps(columns, self._value)
+            table = [np.asarray(peaks[name], float) for name in state.live.columns] if len(particles) else []
+            state.live.put(number, particles, np.reshape(table, (len(state.live.columns), -1)).T)
+        live = state.live or LiveMaps([self._value], self._value)
+        layout = state.points.layout(live.frames)
+        dataset = maps_dataset(live.brightest(layout, self._max_maps), live.columns, layout)
+        uid = state.start.get("original_run_uid", state.start["uid"])
+        return dataset.assign_attrs(original_run_uid=uid, scan_id=state.start.get("scan_id", -1))

@@ -6,24 +6,26 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bluesky_ext.callbacks.extremes import Extremes
+from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.netcdf import save
-from bluesky_ext.callbacks.scan import Scan
+from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
 from bluesky_ext.engine import DerivedRun, Reduce, image_of
+from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
-from bluesky_ext.peaks.windows import GRAIN
+from bluesky_ext.peaks.crystal_map import REFLECTION
 from bluesky_ext.storage import as_source
 
 NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
@@ -37,6 +39,7 @@ class _Mapping:
     """What is kept of a run: two images, and a few numbers for each frame; the shape is that of its first image."""
 
     start: Mapping[str, Any]
+    points: ScanPoints
     shape: tuple[int, ...] | None = None
     windows: pd.DataFrame | None = None
     means: dict[int, np.ndarray] = field(default_factory=dict)
@@ -55,9 +58,10 @@ class CrystalMapper(Reduce):
     the stop, or `replay` reads a stored run twice. Without either there are no maps, and the stop document says so
     (``incomplete``); dark, light and windows are emitted all the same, and a second stage can be given the windows.
 
-    Emitted at the stop are the grains, an event each (``map``, ``grain``, ``background`` and the columns of the
-    windows: those of the peaks, ``dy``, ``dx``, and the edges ``y_start``, ``y_stop``, ``x_start``, ``x_stop``), and
-    in the stream ``light_dark`` one event with ``light``, ``dark`` and ``n_frames``.
+    Emitted at the stop are the maps, an event each (``map``, ``reflection``, ``background`` and the columns of the
+    windows: those of the peaks, ``dy``, ``dx``, and the edges ``y_start``, ``y_stop``, ``x_start``, ``x_stop``), in
+    the stream ``positions`` one event with where the motors were along the axes of the maps, and in the stream
+    ``light_dark`` one with ``light``, ``dark`` and ``n_frames``.
 
     After a pause an event may come again. Its intensities are replaced. Minimum and maximum can't be taken back, unless
     it is the latest event: then they are computed anew from the stored run at the stop, or flagged in the stop
@@ -81,13 +85,12 @@ class CrystalMapper(Reduce):
     db : Broker, catalog or mapping, optional
         Where ``db[uid]`` is the stored run, up to its last event, when the stop document comes: subscribe what
         stores it first. Asked only for a second pass.
-    shape, extents, snaking : sequences, optional
-        Of the scan, slowest axis first, where the start document does not say them (or says something else). Without
-        a shape the maps have one axis, of the frames.
-    dims : sequence of str, optional
-        Names of the axes; the motors of the scan unless given.
+    motors, positions, shape, extents, snaking
+        Of the scan, as for `CrystalMap`.
     stream_name : str
         The stream of the frames.
+    keep_runs : int
+        So many runs are kept in `runs`, the latest.
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
     **locate_kwargs
@@ -109,7 +112,7 @@ class CrystalMapper(Reduce):
     >>> uids = RunEngine()(plan, lambda name, doc: docs.append((name, doc)))
     >>> first = CrystalMapper("dexela_image", 11, half_width=5, n_windows=3)
     >>> dict(first.replay(docs)["maps"].sizes)
-    {'grain': 3, 'sample_y': 4, 'sample_x': 5}
+    {'reflection': 3, 'sample_y': 4, 'sample_x': 5}
 
     Its windows are known now, for the scans of the same sample that follow:
 
@@ -125,11 +128,13 @@ class CrystalMapper(Reduce):
         n_windows: int = 100,
         half_width: int = 25,
         db: Any = None,
+        motors: Sequence[str] | None = None,
+        positions: Literal["readback", "setpoint"] = "readback",
         shape: Sequence[int] | None = None,
         extents: Sequence[Sequence[float]] | None = None,
         snaking: Sequence[bool] | None = None,
-        dims: Sequence[str] | None = None,
         stream_name: str = "primary",
+        keep_runs: int = KEEP_RUNS,
         directory: str | os.PathLike[str] | None = None,
         **locate_kwargs: Any,
     ) -> None:
@@ -140,8 +145,9 @@ class CrystalMapper(Reduce):
             if windows is None:
                 raise ValueError("windows= is a CrystalMapper that has none yet: let it map a run first")
         known = None if windows is None else known_windows(windows)
-        scan = Scan(shape, extents, snaking, dims)
-        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, scan, known)
+        self._kept = KeptRuns(keep_runs)
+        self._scan = Scan(motors, positions, shape, extents, snaking)
+        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known)
         self._data_key = data_key
         self._stream_name = stream_name
         self._directory = None if directory is None else Path(directory)
@@ -155,7 +161,12 @@ class CrystalMapper(Reduce):
             parameters={
                 **{"data_key": data_key, "diameter": diameter, **locate_kwargs},
                 "windows": None if known is None else {name: known[name].to_numpy() for name in known.columns},
-                **{"n_windows": n_windows, "half_width": half_width, "stream_name": stream_name, **scan.as_dict()},
+                **{
+                    "n_windows": n_windows,
+                    "half_width": half_width,
+                    "stream_name": stream_name,
+                    **self._scan.as_dict(),
+                },
             },
             data_keys=(data_key,),
             **options,
@@ -203,7 +214,12 @@ class CrystalMapper(Reduce):
             if state is None or images is None:
                 return xr.Dataset()
             windows = self._maps.found(*images) if state.windows is None else state.windows
-            return self._maps.dataset(state.start, state.means, windows, *images)
+            return self._maps.dataset(state.start, state.points.layout(), state.means, windows, *images)
+
+    @property
+    def runs(self) -> KeptRuns:
+        """The datasets of the runs that were mapped last, by the uid of the scan or its ``scan_id``."""
+        return self._kept
 
     @property
     def _images(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -239,7 +255,12 @@ class CrystalMapper(Reduce):
 
     def begin(self, start: Mapping[str, Any]) -> _Mapping:
         """No frames yet."""
-        return _Mapping(start)
+        return _Mapping(start, ScanPoints(self._scan, start))
+
+    def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
+        """Learn which readings are those of the motors."""
+        if stream.name == self._stream_name:
+            run.state.points.describe(stream.descriptor)
 
     def reduce(self, state: _Mapping, stream: str, event: Mapping[str, Any]) -> None:
         """Take a frame."""
@@ -252,6 +273,7 @@ class CrystalMapper(Reduce):
             cure = "dark and light are computed anew from the stored run at the stop" if self._has_stored else STALE
             self._log.warning("%s: event %d of run %s came again; %s", self.name, seq_num, state.start["uid"], cure)
         image = self._image(state, event)
+        state.points.note(seq_num, event["data"])
         extremes.add(seq_num, image)
         if state.windows is not None:
             state.means[seq_num] = mean_in_windows(image, state.windows)
@@ -261,7 +283,7 @@ class CrystalMapper(Reduce):
         images = state.extremes.images()
         if images is None:
             return entry(state.start, "maps")
-        dataset = self._maps.dataset(state.start, state.means, state.windows, *images)
+        dataset = self._maps.dataset(state.start, state.points.layout(), state.means, state.windows, *images)
         groups = {name: nxdata_of(dataset, name) for name in ("maps", "light", "dark") if name in dataset}
         return entry(state.start, "maps" if "maps" in groups else "light", **groups)
 
@@ -285,31 +307,33 @@ class CrystalMapper(Reduce):
         super().finish_run(run, stop)
 
     def _image(self, state: _Mapping, event: Mapping[str, Any]) -> np.ndarray:
-        """The mean image of an event, if it is one of the scan."""
+        """The mean image of an event."""
         frames = image_of(event["data"], self._data_key)
         image = mean_frame(frames)
-        if state.shape is None:  # diameter, windows and scan are tried on the first image
+        if state.shape is None:  # diameter and windows are tried on the first image
             if self._maps.known is None:
                 self._maps.located(image, image)
-            self._maps.check_scan(state.start)
             state.windows, state.shape = self._maps.placed(image.shape), image.shape
         if image.shape != state.shape:
             raise ValueError(f"{self._data_key} has shape {image.shape}, the first image of the run has {state.shape}")
-        self._maps.scan.check(event["seq_num"], state.start)
         return image
 
     def _say(self, state: _Mapping, derived: DerivedRun) -> None:
         images = state.extremes.images()
         if images is None:
             return
-        dataset = self._maps.dataset(state.start, state.means, state.windows, *images)
-        columns = {str(name): array.to_numpy() for name, array in dataset.items() if array.dims == (GRAIN,)}
+        dataset = self._maps.dataset(state.start, state.points.layout(), state.means, state.windows, *images)
+        columns = {str(name): array.to_numpy() for name, array in dataset.items() if array.dims == (REFLECTION,)}
         if "maps" in dataset:
             columns = {"map": dataset["maps"].to_numpy(), **columns}
-        for grain in range(dataset.sizes.get(GRAIN, 0)):
-            derived.event("primary", None, {GRAIN: grain, **{name: values[grain] for name, values in columns.items()}})
+        for number in range(dataset.sizes.get(REFLECTION, 0)):
+            said = {name: values[number] for name, values in columns.items()}
+            derived.event("primary", None, {REFLECTION: number, **said})
+        state.points.emit(derived)
         dark, light = images
         derived.event("light_dark", None, {"light": light, "dark": dark, "n_frames": len(state.extremes.frames)})
+        state.points.report(self._log, self.name)
+        self._kept.add(dataset)
         if self._directory is not None:
             save(dataset, self._directory, "-windows")
 

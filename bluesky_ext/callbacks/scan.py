@@ -1,88 +1,155 @@
-"""The grid of a scan: what the user says of it, and what its start document says."""
+"""The points of a scan as its events come: where the motors were."""
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
+from typing import Any, Literal
 
-from bluesky_ext.engine.documents.provenance import motors_of
+import numpy as np
+
+from bluesky_ext.engine import DerivedRun
+from bluesky_ext.positions import Layout, Planned, lay_out, motors_of, planned_by
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What the user says of a scan, slowest axis first; it goes before what a start document says.
+    """What the user says of scans, slowest axis first; it goes before what their documents say.
 
     Parameters
     ----------
-    shape : sequence of int, optional
-        Number of points along each axis.
-    extents : sequence of (first, last), optional
-        Positions along each axis.
-    snaking : sequence of bool, optional
-        Whether an axis is run through in both directions.
-    dims : sequence of str, optional
-        Names of the axes.
+    motors : sequence of str, optional
+        The motors whose positions are the axes of maps, or readings of theirs.
+    positions : {"readback", "setpoint"}
+        Whether a point is where a motor was, or where it was sent, if there is a reading of that.
+    shape, extents, snaking : sequences, optional
+        The grid that was planned: numbers of points, first and last positions, and whether an axis is run through in
+        both directions. It is where points lie whose events have no positions, and helps to recognise noisy ones.
     """
 
+    motors: Sequence[str] | None = None
+    positions: Literal["readback", "setpoint"] = "readback"
     shape: Sequence[int] | None = None
     extents: Sequence[Sequence[float]] | None = None
     snaking: Sequence[bool] | None = None
-    dims: Sequence[str] | None = None
 
-    @property
-    def n_axes(self) -> int:
-        """How many axes the user knows of; 0 if nothing was said."""
-        return next((len(said) for said in self.as_dict().values() if said is not None), 0)
+    def __post_init__(self) -> None:
+        if isinstance(self.motors, str):
+            raise TypeError(f"motors={self.motors!r}: give a sequence of names, as in ({self.motors!r},)")
+        if self.positions not in ("readback", "setpoint"):
+            raise ValueError(f"positions={self.positions!r} must be 'readback' or 'setpoint'")
+        given = [len(said) for said in (self.shape, self.extents, self.snaking) if said is not None]
+        if given:  # a grid that does not fit together is refused now, not at the stop
+            shape = [1] * given[0] if self.shape is None else self.shape
+            Planned(shape, self.extents, self.snaking)
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters by name."""
         return asdict(self)
 
-    def points(self, start: Mapping[str, Any]) -> tuple[int, ...] | None:
-        """The number of points along each axis; None if nobody says it."""
-        shape = start.get("shape") if self.shape is None else self.shape
+
+class ScanPoints:
+    """The points of one run: the readings of its motors by seq_num, and the layout of maps that follows from them.
+
+    Parameters
+    ----------
+    scan : Scan
+        What the user says.
+    start : dict
+        The start document of the run, or of one derived from it.
+    """
+
+    def __init__(self, scan: Scan, start: Mapping[str, Any]) -> None:
+        self._scan, self._start = scan, start
+        self._motors = motors_of(start) if scan.motors is None else list(scan.motors)
+        self._wrong = ""
         try:
-            return None if shape is None else tuple(operator.index(length) for length in shape)
-        except TypeError:
-            raise ValueError(f"the start document has shape={shape!r}, which is no grid: give shape=") from None
+            self._planned = planned_by(start, scan.shape, scan.extents, scan.snaking)
+        except (ValueError, TypeError) as error:
+            self._planned = None
+            self._wrong = f"what is said of its grid makes no sense ({error}): give shape=, extents= and snaking="
+        self._keys: dict[str, str] = {}  # of the readings, by motor
+        self._setpoints: dict[str, str] = {}
+        self._units: dict[str, str] = {}
+        self._read: Any = None
+        self._rows: dict[int, int] = {}
+        self._table = np.empty((0, 0))
+        self._layout: Layout | None = None
 
-    def has(self, seq_num: int, start: Mapping[str, Any]) -> bool:
-        """Whether an event is a point of the scan."""
-        points = self.points(start)
-        return points is None or 1 <= seq_num <= math.prod(points)
+    def describe(self, descriptor: Mapping[str, Any]) -> None:
+        """Find the readings of the motors in the descriptor of the stream that has them."""
+        if self._read is not None:
+            return
+        data_keys = descriptor["data_keys"]
+        numbers = {
+            key for key, about in data_keys.items() if about["dtype"] in ("number", "integer") and not about["shape"]
+        }
+        objects = descriptor.get("object_keys", {})
+        for motor in self._motors:  # a device, or a reading of one
+            device = motor if motor in objects else next((name for name in objects if motor in objects[name]), motor)
+            fields = descriptor.get("hints", {}).get(device, {}).get("fields", ())
+            keys = objects.get(device, ())
+            sent = next((key for key in keys if key.endswith("setpoint") and key in numbers), None)
+            read = next((key for key in (motor, *fields, *keys) if key in numbers and key != sent), sent)
+            if self._scan.positions == "setpoint" and sent is not None:
+                read = sent
+            if read is None:
+                if self._scan.motors is not None:
+                    self._wrong = f"its events have no reading of {motor!r}, only {sorted(numbers)}: give other motors="
+                continue
+            self._keys[motor] = read
+            if sent is not None and sent != read:
+                self._setpoints[motor] = sent
+            if unit := data_keys[read].get("units"):
+                self._units[motor] = str(unit)
+        wanted = [*self._keys.values(), *self._setpoints.values()]
+        self._table = np.empty((0, len(wanted)))
+        self._read = itemgetter(*wanted) if wanted else None
 
-    def check(self, seq_num: int, start: Mapping[str, Any]) -> None:
-        """Refuse an event that is not a point of the scan."""
-        points = self.points(start)
-        if points is not None and not self.has(seq_num, start):
-            raise ValueError(
-                f"event {seq_num} is not one of the {math.prod(points)} of a scan of shape {points}: give shape="
-            )
+    def note(self, seq_num: int, data: Mapping[str, Any]) -> None:
+        """Take the positions of an event, for the first time or again."""
+        row = self._rows.setdefault(seq_num, len(self._rows))
+        if self._read is not None:
+            if row >= len(self._table):
+                larger = np.empty((max(256, 2 * len(self._table)), self._table.shape[1]))
+                larger[: len(self._table)] = self._table
+                self._table = larger
+            self._table[row] = self._read(data)
+        self._layout = None
 
-    def grid(self, start: Mapping[str, Any], last: int, taken: Collection[str]) -> dict[str, Any]:
-        """The keywords ``shape, extents, snaking, dims`` of `crystal_maps` and `window_maps`.
+    def layout(self, frames: np.ndarray | None = None) -> Layout:
+        """Layout of the maps of the points so far; of these frames if no event told which there are."""
+        if self._layout is None or (frames is not None and not self._rows):
+            self._layout = self._lay_out(frames)
+        return self._layout
 
-        Parameters
-        ----------
-        start : dict
-            The start document.
-        last : int
-            The highest seq_num: if nobody says a shape, there is one axis of so many points, or of ``num_points``.
-        taken : collection of str
-            Names that axes can't have. The motors give them theirs, unless one of these is among them.
-        """
-        shape, grid = self.points(start), self.as_dict()
-        told = {key: start[key] for key in ("extents", "snaking") if grid[key] is None and start.get(key) is not None}
-        if shape is None:
-            shape = (max(start.get("num_points") or 1, last),)
-        elif self.shape is None:
-            grid |= told
-        else:  # what is told of a scan of so many axes may be of this one, and else of none that is asked for
-            grid |= {key: said for key, said in told.items() if len(said) == len(shape)}
-        motors = motors_of(start) or ()
-        if self.dims is None and len(motors) == len(shape) and set(taken).isdisjoint(motors):
-            grid["dims"] = motors
-        return {**grid, "shape": shape}
+    def _lay_out(self, frames: np.ndarray | None) -> Layout:
+        planned = self._planned
+        if not self._rows:
+            frames = np.empty(0, np.int64) if frames is None else frames
+            layout = lay_out(frames, {}, planned, names=self._motors)
+        else:
+            numbers = np.fromiter(self._rows, np.int64, len(self._rows))
+            order = np.argsort(numbers, kind="stable")
+            table = self._table[order].T if self._keys else ()
+            readings = dict(zip(self._keys, table, strict=False))
+            setpoints = dict(zip(self._setpoints, table[len(self._keys) :], strict=False))
+            layout = lay_out(numbers[order], readings, planned, setpoints, names=self._motors)
+        return replace(layout, units=self._units, warning=self._wrong or layout.warning)
+
+    def emit(self, derived: DerivedRun) -> None:
+        """Emit where the motors were along the axes of the maps, as one event of the stream ``positions``."""
+        positions = {name: values for name, (_, values) in self.layout().coords.items()}
+        if positions and len(self._rows):
+            derived.event("positions", None, positions)
+
+    def report(self, log: logging.Logger, name: str) -> None:
+        """Say what is odd about the points, once they are all known."""
+        layout = self.layout()
+        about = f"scan {self._start.get('scan_id', '')} ({self._start.get('original_run_uid', self._start['uid'])})"
+        if layout.warning:
+            log.warning("%s: %s: %s", name, about, layout.warning)
+        if layout.remark:
+            log.warning("%s: %s: %s", name, about, layout.remark)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from event_model import unpack_event_page
 
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun, Reduce
+from bluesky_ext.engine import DerivedRun, Reduce, frames_of
+from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
 from bluesky_ext.storage import as_source
@@ -24,7 +27,8 @@ class TrackLinker(TrackReduce):
 
     Peaks are linked as their frames arrive, and `tracks` shows them meanwhile. What was linked may still change (a
     frame may come again after a pause), so the rows are emitted at the stop, in the order of their frames, with
-    the columns that they had and ``particle``. Tracks are numbered from 0 in the order of their first peaks.
+    the columns that they had and ``particle``, and before them the events of their frames, with where the motors were.
+    Tracks are numbered from 0 in the order of their first peaks.
 
     Parameters
     ----------
@@ -73,12 +77,30 @@ class TrackLinker(TrackReduce):
         """Emit every row with its particle."""
         errors = state.link_the_rest()
         table = state.linker.tracks
+        self._emit_frames(state, derived, table)
         for number, first in enumerate(range(0, len(table), PAGE), start=1):
             page = table.iloc[first : first + PAGE]
             derived.rows(self._stream_name, {name: page[name].to_numpy() for name in page}, number=number)
         if errors:  # when all that could be linked is out
             with self.naming_the_range():
                 raise errors[0]
+
+    def _emit_frames(self, state: Linking, derived: DerivedRun, table: pd.DataFrame) -> None:
+        numbers, counts = np.unique(table[self._t_column] if len(table) else [], return_counts=True)
+        n_rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        first_row = 1
+        for number, (event, descriptor) in sorted(state.frames.items()):
+            about = {"frame": number, "first_row": first_row, "n_rows": n_rows.get(number, 0)}
+            first_row += about["n_rows"]
+            hidden = ("frame_uid", "first_row")
+            stream = frames_of(self._stream_name)
+            derived.event(stream, event["seq_num"], about, event=event, descriptor=descriptor, unhashed=hidden)
+
+    def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Fold an event into the state; that of a frame is handed on at the stop."""
+        super().take(stream, event)
+        if stream.name == frames_of(self._stream_name):
+            stream.run.state.frames[event["data"]["frame"]] = event, stream.descriptor
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Take the rows from the store if none came by, and emit them."""
@@ -88,12 +110,13 @@ class TrackLinker(TrackReduce):
         super().finish_run(run, stop)
 
     def _take_stored(self, run: StageRun) -> None:
-        names: dict[str, str] = {}
+        streams: dict[str, OpenStream] = {}
         for name, doc in as_source(stored_in(self._db, run.uid)):
             if name == "descriptor":
-                names[doc["uid"]] = doc.get("name", "primary")
+                stream = doc.get("name", "primary")
+                streams[doc["uid"]] = OpenStream(run, stream, doc, run.received[stream])
             elif name in ("event", "event_page"):
                 for event in [doc] if name == "event" else unpack_event_page(doc):  # pyright: ignore
-                    stream = names[event["descriptor"]]
-                    run.received[stream].note(event["seq_num"])
-                    self.reduce(run.state, stream, event)
+                    stream = streams[event["descriptor"]]
+                    stream.received.note(event["seq_num"])
+                    self.take(stream, event)

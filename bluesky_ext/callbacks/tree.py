@@ -25,8 +25,10 @@ def nxdata_of(dataset: xr.Dataset, signal: str) -> dict[str, Any]:
     """The NXdata of a variable of a dataset, with its coordinates, and the variables that lie along its first axis."""
     variable = dataset[signal]
     axes = [str(name) for name in variable.dims]
-    arrays = {
-        name: dataset[name].to_numpy() if name in dataset.coords else np.arange(dataset.sizes[name]) for name in axes
-    }
+    arrays: dict[str, Any] = {name: np.arange(dataset.sizes[name]) for name in axes}
+    for name, coordinate in variable.coords.items():
+        arrays[str(name)] = coordinate.to_numpy()
+        if coordinate.attrs:
+            arrays[f"{name}_attrs"] = dict(coordinate.attrs)
     arrays |= {str(name): one.to_numpy() for name, one in dataset.items() if one.dims == variable.dims[:1]}
     return nxdata(signal, axes, {**arrays, signal: variable.to_numpy()})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.peaks import locate, mean_in_windows, peak_columns, place_windows, window_maps, windows_around
-from bluesky_ext.peaks.windows import EDGES, GRAIN, RESERVED
+from bluesky_ext.peaks.crystal_map import REFLECTION
+from bluesky_ext.peaks.windows import EDGES, RESERVED
+from bluesky_ext.positions import Layout, lay_out
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,6 @@ class WindowMaps:
         As for `bluesky_ext.peaks.locate`.
     half_width, n_windows
         As for `bluesky_ext.peaks.windows_around`.
-    scan : Scan
-        What the user says of the scan.
     known : DataFrame, optional
         The windows, or the peaks that they are around; see `known_windows`.
     """
@@ -35,17 +34,16 @@ class WindowMaps:
     locate_kwargs: Mapping[str, Any]
     half_width: int
     n_windows: int
-    scan: Scan
     known: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         anywhere = (2**31, 2**31)
         columns = peak_columns(self.diameter, **self.locate_kwargs)
         windows_around(pd.DataFrame({name: [0.0] for name in columns}), self.half_width, anywhere, self.n_windows)
-        self.placed(anywhere)
-        # Even if nothing is said of the scan: what xarray imports with the first dataset takes half a second.
-        shape = [1] * (self.scan.n_axes or 1) if self.scan.shape is None else self.scan.shape
-        self.check_scan({}, replace(self.scan, shape=shape))
+        placed = self.placed(anywhere)
+        # What xarray imports with the first dataset takes half a second.
+        nowhere = lay_out(np.empty(0, np.int64), {})
+        window_maps([], [], pd.DataFrame() if placed is None else placed.head(0), [], nowhere)
 
     def placed(self, shape: tuple[int, ...]) -> pd.DataFrame | None:
         """The windows that are known, on an image of this shape; None if none are."""
@@ -64,14 +62,10 @@ class WindowMaps:
         """The windows around the brightest peaks on light - dark."""
         return windows_around(self.located(dark, light), self.half_width, dark.shape, self.n_windows)
 
-    def check_scan(self, start: Mapping[str, Any], scan: Scan | None = None) -> None:
-        """Refuse a scan whose description does not fit together, which would fail at the stop."""
-        columns = pd.DataFrame(columns=pd.Index(sorted(self._taken.difference(RESERVED))))
-        window_maps([], [], columns, [], **(scan or self.scan).grid(start, 1, taken=self._taken))
-
     def dataset(
         self,
         start: Mapping[str, Any],
+        layout: Layout,
         means: Mapping[int, np.ndarray],
         windows: pd.DataFrame | None,
         dark: np.ndarray,
@@ -83,6 +77,8 @@ class WindowMaps:
         ----------
         start : dict
             The start document of the run.
+        layout : Layout
+            Where its frames were taken.
         means : dict
             The mean in each window by seq_num; without any there are no maps.
         windows : DataFrame, optional
@@ -93,20 +89,13 @@ class WindowMaps:
         dataset = xr.Dataset()
         if windows is not None:
             frames = sorted(means)
-            grid = self.scan.grid(start, max(frames, default=1), taken=self._taken)
             intensities = [means[frame] for frame in frames]
-            dataset = window_maps(intensities, frames, windows, mean_in_windows(dark, windows), **grid)
+            dataset = window_maps(intensities, frames, windows, mean_in_windows(dark, windows), layout)
             if not frames:
-                dataset = dataset.drop_dims(set(dataset.dims) - {GRAIN})
+                dataset = dataset.drop_dims(set(dataset.dims) - {REFLECTION})
         pixels = ("pixel_y", "pixel_x")
         about = {"original_run_uid": start.get("original_run_uid", start["uid"]), "scan_id": start.get("scan_id", -1)}
         return dataset.assign(dark=(pixels, dark), light=(pixels, light)).assign_attrs(about)
-
-    @property
-    def _taken(self) -> set[str]:
-        """The names in a dataset that its axes can't have."""
-        columns = peak_columns(self.diameter, **self.locate_kwargs) if self.known is None else self.known.columns
-        return {*columns, "dy", "dx", *EDGES, *RESERVED}
 
 
 def known_windows(windows: Any) -> pd.DataFrame:
@@ -115,7 +104,7 @@ def known_windows(windows: Any) -> pd.DataFrame:
     It has the numeric columns, y and x among them, but for those that are made of the others.
     """
     if isinstance(windows, xr.Dataset):
-        windows = {str(name): windows[name].to_numpy() for name in windows if windows[name].dims == (GRAIN,)}
+        windows = {str(name): windows[name].to_numpy() for name in windows if windows[name].dims == (REFLECTION,)}
     table = pd.DataFrame(windows).rename(columns=str).select_dtypes("number")
     table = table.drop(columns=[*RESERVED, *EDGES], errors="ignore")
     for name in ("y", "x"):

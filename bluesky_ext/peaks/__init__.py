@@ -1,7 +1,7 @@
 """Peaks: images in, tables of peaks, tracks and crystal maps out."""
 
 from bluesky_ext.peaks.buffers import release_buffers
-from bluesky_ext.peaks.crystal_map import crystal_maps, scan_indices
+from bluesky_ext.peaks.crystal_map import crystal_maps
 from bluesky_ext.peaks.linker import warm_up_linking
 from bluesky_ext.peaks.live_maps import BrightTracks, LiveMaps, warm_up_live_maps
 from bluesky_ext.peaks.locate import locate, peak_columns
@@ -22,7 +22,6 @@ __all__ = [
     "peak_columns",
     "place_windows",
     "release_buffers",
-    "scan_indices",
     "warm_up",
     "warm_up_linking",
     "warm_up_live_maps",

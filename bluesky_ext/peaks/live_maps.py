@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bluesky_ext._kernel import kernel
+from bluesky_ext.positions import Layout, lay_out
 
 
 class BrightTracks(NamedTuple):
@@ -15,21 +17,21 @@ class BrightTracks(NamedTuple):
 
     Attributes
     ----------
-    maps : (n, points) float64
-        The value of each at every point of the scan, zero where it has no peak.
+    maps : (n, *shape) float64
+        The value of each at every point of the scan, zero where it has no peak, NaN where nothing was measured.
     particle, frames : (n,) int64
         Their numbers, and in how many frames they are.
     total : (n,) float64
         The sum of their values.
-    positions : (n, axes) float64
-        The mean of their positions.
+    means : (n, columns) float64
+        The mean of each column of their peaks, of the finite ones.
     """
 
     maps: np.ndarray
     particle: np.ndarray
     frames: np.ndarray
     total: np.ndarray
-    positions: np.ndarray
+    means: np.ndarray
 
 
 class LiveMaps:
@@ -37,19 +39,22 @@ class LiveMaps:
 
     Parameters
     ----------
-    n_axes : int
-        How many coordinates a peak has.
+    columns : sequence of str
+        What is known of a peak.
+    value : str
+        Which of them is mapped.
     """
 
-    def __init__(self, n_axes: int) -> None:
+    def __init__(self, columns: Sequence[str], value: str) -> None:
+        self.columns = tuple(columns)
+        self._value = self.columns.index(value)
         self._spans: dict[int, tuple[int, int]] = {}  # of each frame: its first row, and how many it has room for
         self._n_rows = 0
         self._frames = np.empty(0, np.int64)
         self._particles = np.empty(0, np.int64)  # -1 where a row is no more
-        self._values = np.empty(0)
-        self._positions = np.empty((0, n_axes))
+        self._peaks = np.empty((0, len(self.columns)))
 
-    def put(self, frame: int, particles: np.ndarray, values: np.ndarray, positions: np.ndarray) -> None:
+    def put(self, frame: int, particles: np.ndarray, peaks: np.ndarray) -> None:
         """Take the peaks of a frame, for the first time or again.
 
         Parameters
@@ -58,40 +63,29 @@ class LiveMaps:
             Its number, from 1.
         particles : (n,) int64
             The tracks of its peaks, from 0.
-        values : (n,) float64
-            What is mapped.
-        positions : (n, axes) float64
-            Where the peaks are.
+        peaks : (n, columns) float64
+            What is known of each.
         """
         first, room = self._spans.get(frame, (0, 0))
         if room < len(particles):
             self._particles[first : first + room] = -1
             first, room = self._n_rows, len(particles)
             self._reserve(first + room)
-            self._spans[frame] = first, room
             self._n_rows += room
+        self._spans[frame] = first, room
         rows = slice(first, first + len(particles))
         self._particles[first : first + room] = -1
-        self._particles[rows], self._values[rows], self._positions[rows] = particles, values, positions
-        self._frames[rows] = frame
+        self._particles[rows], self._peaks[rows], self._frames[rows] = particles, peaks, frame
 
     @property
-    def last_frame(self) -> int:
-        """The highest number of a frame; 0 before the first."""
-        return max(self._spans, default=0)
+    def frames(self) -> np.ndarray:
+        """The numbers of the frames that were put, with peaks or without, (n,) int64, rising."""
+        return np.array(sorted(self._spans), np.int64)
 
-    def brightest(self, places: np.ndarray, max_maps: int) -> BrightTracks:
-        """The maps of so many tracks.
-
-        Parameters
-        ----------
-        places : (frames,) int64
-            The point of each frame, the first of which is number 1; peaks of other frames have none.
-        max_maps : int
-            How many tracks at most.
-        """
+    def brightest(self, layout: Layout, max_maps: int | None) -> BrightTracks:
+        """The maps of so many tracks at most; frames that the layout does not have are on no map."""
         n = self._n_rows
-        frames, particles, values = self._frames[:n], self._particles[:n], self._values[:n]
+        frames, particles, peaks = self._frames[:n], self._particles[:n], self._peaks[:n]
         n_tracks = int(particles.max(initial=-1)) + 1
         numbers = None
         if n_tracks > 2 * n + 1000:  # numbers of another maker, which need not count from 0
@@ -100,23 +94,27 @@ class LiveMaps:
             particles = np.full(n, -1)
             particles[here] = ranks
             n_tracks = len(numbers)
-        total, counts = _totals(particles, values, n_tracks)
-        bright = np.argsort(-total, kind="stable")[:max_maps]
-        bright = bright[counts[bright] > 0]
-        grains = np.full(n_tracks, -1)
-        grains[bright] = np.arange(len(bright))
-        maps = np.zeros((len(bright), int(places.max(initial=-1)) + 1))
-        sums = np.zeros((len(bright), self._positions.shape[1]))
-        _spread(frames, particles, values, self._positions[:n], grains, places, maps, sums)
-        counts = counts[bright]
+        total, counts = _totals(particles, peaks, self._value, n_tracks)
+        bright = np.argsort(-total, kind="stable")
+        bright = bright[counts[bright] > 0][:max_maps]
+        order = np.full(n_tracks, -1)
+        order[bright] = np.arange(len(bright))
+        unmeasured = np.full(layout.n_cells, np.nan)
+        unmeasured[layout.cells] = 0.0
+        maps = np.repeat(unmeasured[np.newaxis], len(bright), axis=0)
+        sums = np.zeros((len(bright), len(self.columns)))
+        known = np.zeros_like(sums)
+        _spread(frames, particles, peaks, self._value, order, layout.cells_by_frame(), maps, sums, known)
+        with np.errstate(invalid="ignore"):  # a mean of nothing is NaN
+            means = sums / known
         particle = bright if numbers is None else numbers[bright]
-        return BrightTracks(maps, particle, counts, total[bright], sums / counts[:, np.newaxis])
+        return BrightTracks(maps.reshape(len(bright), *layout.shape), particle, counts[bright], total[bright], means)
 
     def _reserve(self, n_rows: int) -> None:
         if n_rows <= len(self._frames):
             return
         size = max(n_rows, 2 * len(self._frames), 1024)
-        for name in ("_frames", "_particles", "_values", "_positions"):
+        for name in ("_frames", "_particles", "_peaks"):
             old = getattr(self, name)
             new = np.empty((size, *old.shape[1:]), old.dtype)
             new[: self._n_rows] = old[: self._n_rows]
@@ -124,15 +122,15 @@ class LiveMaps:
 
 
 @kernel()
-def _totals(particles: np.ndarray, values: np.ndarray, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:
+def _totals(particles: np.ndarray, peaks: np.ndarray, value: int, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:
     total = np.zeros(n_tracks)
     counts = np.zeros(n_tracks, np.int64)
     for row in range(len(particles)):
         particle = particles[row]
         if particle >= 0:
             counts[particle] += 1
-            if np.isfinite(values[row]):
-                total[particle] += values[row]
+            if np.isfinite(peaks[row, value]):
+                total[particle] += peaks[row, value]
     return total, counts
 
 
@@ -140,27 +138,30 @@ def _totals(particles: np.ndarray, values: np.ndarray, n_tracks: int) -> tuple[n
 def _spread(
     frames: np.ndarray,
     particles: np.ndarray,
-    values: np.ndarray,
-    positions: np.ndarray,
-    grains: np.ndarray,
-    places: np.ndarray,
+    peaks: np.ndarray,
+    value: int,
+    order: np.ndarray,
+    cells: np.ndarray,
     maps: np.ndarray,
     sums: np.ndarray,
+    known: np.ndarray,
 ) -> None:
-    """Put the values of the bright tracks into their maps, and add up their positions."""
+    """Put the values of the bright tracks into their maps, and add up what is known of their peaks."""
     for row in range(len(frames)):
-        grain = grains[particles[row]] if particles[row] >= 0 else -1
-        if grain < 0:
+        track = order[particles[row]] if particles[row] >= 0 else -1
+        if track < 0:
             continue
-        for axis in range(positions.shape[1]):
-            sums[grain, axis] += positions[row, axis]
-        if 0 < frames[row] <= len(places):
-            maps[grain, places[frames[row] - 1]] = values[row]
+        for column in range(peaks.shape[1]):
+            if np.isfinite(peaks[row, column]):
+                sums[track, column] += peaks[row, column]
+                known[track, column] += 1
+        if 0 <= frames[row] < len(cells) and cells[frames[row]] >= 0:
+            maps[track, cells[frames[row]]] = peaks[row, value]
 
 
 @functools.cache
 def warm_up_live_maps() -> None:
     """Compile what live maps need, or load it from the cache on disk."""
-    live = LiveMaps(2)
-    live.put(1, np.zeros(1, np.int64), np.ones(1), np.ones((1, 2)))
-    live.brightest(np.zeros(1, np.int64), 1)
+    live = LiveMaps(["mass"], "mass")
+    live.put(1, np.zeros(1, np.int64), np.ones((1, 1)))
+    live.brightest(lay_out(np.ones(1, np.int64), {}), 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 
@@ -12,11 +11,12 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext._kernel import as_input, kernel
-from bluesky_ext.peaks.crystal_map import GRAIN, check_scan, scan_indices
+from bluesky_ext.peaks.crystal_map import REFLECTION
+from bluesky_ext.positions import Layout
 
 EDGES = ("y_start", "y_stop", "x_start", "x_stop")
 #: Names in a dataset of maps that no column of the windows and no axis of the scan may have.
-RESERVED = (GRAIN, "maps", "background", "dark", "light", "pixel_y", "pixel_x")
+RESERVED = (REFLECTION, "maps", "background", "dark", "light", "pixel_y", "pixel_x")
 
 
 def windows_around(peaks: pd.DataFrame, half_width: int, shape: Sequence[int], n: int | None = None) -> pd.DataFrame:
@@ -129,15 +129,7 @@ def mean_in_windows(image: npt.ArrayLike, windows: pd.DataFrame) -> np.ndarray:
 
 
 def window_maps(
-    means: npt.ArrayLike,
-    frames: npt.ArrayLike,
-    windows: pd.DataFrame,
-    background: npt.ArrayLike,
-    shape: Sequence[int],
-    extents: Sequence[Sequence[float]] | None = None,
-    snaking: Sequence[bool] | None = None,
-    *,
-    dims: Sequence[str] | None = None,
+    means: npt.ArrayLike, frames: npt.ArrayLike, windows: pd.DataFrame, background: npt.ArrayLike, layout: Layout
 ) -> xr.Dataset:
     """Dataset with a map a window: its mean intensity above the background at each point of a scan.
 
@@ -146,47 +138,32 @@ def window_maps(
     means : (n_frames, n_windows) array
         Those of `mean_in_windows` for each frame.
     frames : (n_frames,) array of int
-        Numbers of the frames in the order of the scan, from 1: the seq_num of a grid scan.
+        Numbers of the frames: the seq_num of the events. Those that the layout does not have are on no map.
     windows : pandas.DataFrame
         A row a window.
     background : (n_windows,) array
         The mean in each window that is taken away.
-    shape, extents, snaking, dims
-        Of the scan, as for `crystal_maps`.
+    layout : Layout
+        Where the frames were taken, see `bluesky_ext.positions.lay_out`.
 
     Returns
     -------
     xarray.Dataset
-        Along `grain`, in the order of the windows: ``maps`` (grain, *dims) float64, NaN where nothing was measured;
-        ``background``; and the columns of the windows under their own names. Along the axes: their positions.
-
-    Raises
-    ------
-    ValueError
-        If the scan's description doesn't fit together, or a frame lies outside of the scan.
+        Along `reflection`, in the order of the windows: ``maps`` (reflection, *dims) float64, NaN where nothing was
+        measured; ``background``; and the columns of the windows under their own names. Along the dims of the layout:
+        the positions of the motors.
     """
-    shape = [operator.index(length) for length in shape]
-    names = [f"dim_{axis}" for axis in range(len(shape))] if dims is None else list(dims)
-    check_scan(shape, extents, snaking, names)
-    clash = sorted({*windows.columns, *RESERVED}.intersection(names))
-    if clash:
-        raise ValueError(f"dims={names!r}: {clash[0]!r} is the name of a variable of the maps, use another")
+    layout = layout.clear_of({*windows.columns, *RESERVED})
     numbers = np.asarray(frames, np.int64).reshape(-1)
-    outside = (numbers < 1) | (numbers > math.prod(shape))
-    if outside.any():
-        raise ValueError(
-            f"frame {numbers[outside][0]} is not one of the {math.prod(shape)} of a scan of shape {tuple(shape)}"
-        )
-    maps = np.full((len(windows), *shape), np.nan)
     above = np.asarray(means, float).reshape(len(numbers), len(windows)) - np.asarray(background, float)
-    maps[(slice(None), *scan_indices(numbers, shape, snaking).T)] = above.T
-    coords: dict[str, np.ndarray] = {GRAIN: np.arange(len(windows))}
-    for name, (first, last), length in zip(names, extents or (), shape, strict=False):
-        coords[name] = np.linspace(first, last, length)
-    columns = {str(name): (GRAIN, windows[name].to_numpy()) for name in windows}
-    return xr.Dataset(
-        {"maps": ((GRAIN, *names), maps), "background": (GRAIN, np.asarray(background, float)), **columns}, coords
-    )
+    places = layout.cells_by_frame()
+    here = np.isin(numbers, layout.frames)
+    maps = np.full((len(windows), layout.n_cells), np.nan)
+    maps[:, places[numbers[here]]] = above[here].T
+    variables = {"maps": ((REFLECTION, *layout.dims), maps.reshape(len(windows), *layout.shape))}
+    variables["background"] = ((REFLECTION,), np.asarray(background, float))
+    variables |= {str(name): ((REFLECTION,), windows[name].to_numpy()) for name in windows}
+    return xr.Dataset(variables, {REFLECTION: np.arange(len(windows)), **layout.coordinates()})
 
 
 def warm_up_windows() -> None:

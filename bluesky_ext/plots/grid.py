@@ -1,18 +1,22 @@
-"""The grid of a scan: events in the order they were taken in, arrays with the scan's axes out."""
+"""Readings of a scan where its motors were: events in, arrays with the axes of the scan out."""
 
 from __future__ import annotations
 
-import math
-import operator
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from bluesky_ext.positions import lay_out, motors_of, planned_by
+
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 SEQ_NUM = "seq_num"
 
@@ -25,16 +29,17 @@ def reshape(
     key: str,
     *,
     metadata: Mapping[str, Any] | None = None,
+    motors: Sequence[str] | None = None,
     shape: Sequence[int] | None = None,
     extents: Sequence[Sequence[float]] | None = None,
     snaking: Sequence[bool] | None = None,
-    dims: Sequence[str] | None = None,
     seq_num: str | ArrayLike | None = None,
 ) -> xr.DataArray:
-    """Readings of a grid scan on its grid, (*shape, *shape of a reading), the slowest axis first.
+    """Readings of a scan where its motors were: on their grid, (*shape, *shape of a reading), the slowest axis first.
 
-    The scan is described by the arguments, or by the start document of a grid scan; an argument that is given
-    comes before the start document. Lazy (dask) arrays stay lazy.
+    Points that make no grid have one axis, ``point``, with the positions along it. Where the data has no positions, the
+    points are where they were planned. What is given comes before what the start document says. Lazy (dask) arrays stay
+    lazy.
 
     Parameters
     ----------
@@ -45,15 +50,15 @@ def reshape(
         Which reading.
     metadata : mapping, optional
         The start document, or ``{"start": ...}``. By default the ``attrs`` of the data.
+    motors : sequence of str, optional
+        The readings of the motors, the slowest first. By default those that the start document names.
     shape : sequence of int, optional
-        Number of points along each axis of the scan, the slowest first.
+        Number of points that were planned along each axis of the scan, the slowest first.
     extents : sequence of pairs of float, optional
-        First and last position along each axis. Without them the axes have no positions.
+        First and last position along each axis. Without them axes whose positions are not in the data have none.
     snaking : sequence of bool, optional
         Whether an axis is run through forwards and backwards in turn. For the first axis, which is run through
         once, it makes no difference.
-    dims : sequence of str, optional
-        Names of the axes. By default those of the motors in the start document, or dim_0, dim_1, ...
     seq_num : str or array of int, optional
         Number of each event in the scan, from 1, or the name of the reading that has it. By default
         ``data["seq_num"]``; if there is none, the events are taken to be the first of the scan, none of them missing.
@@ -68,7 +73,7 @@ def reshape(
     Raises
     ------
     ValueError
-        If the description of the scan doesn't fit together, or the events don't fit into it.
+        If the description of the scan doesn't fit together, or the data doesn't have what is asked for.
 
     Examples
     --------
@@ -76,90 +81,46 @@ def reshape(
     array([[1, 2],
            [4, 3]])
     """
-    start = _start(data, metadata)
-    lengths = _lengths(start.get("shape") if shape is None else shape)
-    bounds = _bounds(start.get("extents") if extents is None else extents, lengths)
-    snaked = _snaked(start.get("snaking") if snaking is None else snaking, lengths)
-    names = _names(start, lengths) if dims is None else tuple(dims)
-
-    events = _events(data, key)
-    clash = set(names).intersection(map(str, events.dims))
-    if len(names) != len(lengths) or len(set(names)) != len(names) or clash:
-        raise ValueError(
-            f"dims={names!r} must be {len(lengths)} different names, none of them of an axis of {key!r}, "
-            f"{events.dims[1:]!r}"
-        )
-    events = events.drop_vars(set(names).intersection(events.coords))
-    numbers = _numbers(data, seq_num, len(events), lengths)
-    # The last event of each number, the numbers in order.
-    numbers, from_the_end = np.unique(numbers[::-1], return_index=True)
-    if len(numbers) < math.prod(lengths) and events.dtype == bool:
-        events = events.astype(float)
-    in_order = (
-        events.isel({EVENT: len(events) - 1 - from_the_end})
-        .assign_coords({EVENT: numbers})
-        .reindex({EVENT: np.arange(1, math.prod(lengths) + 1)})
-    )
-    grid = in_order.isel({EVENT: xr.DataArray(_visits(lengths, snaked), dims=names)}).drop_vars(EVENT)
-    if bounds is not None:
-        for name, (first, last), length in zip(names, bounds, lengths, strict=True):
-            grid = grid.assign_coords({name: (name, np.linspace(first, last, length), _unit_of(data, name))})
-    return grid
-
-
-def _visits(lengths: Sequence[int], snaked: Sequence[bool]) -> np.ndarray:
-    """For each point of the grid, the how-manieth of the scan it is, from 0: shape `lengths`, int64."""
-    visits = np.arange(math.prod(lengths))
-    # The fastest axis first: when a slower one is turned round, the rows within are moved as they are.
-    for axis in reversed(range(len(lengths))):
-        if snaked[axis]:
-            turns = visits.reshape(math.prod(lengths[:axis]), lengths[axis], -1)
-            turns[1::2] = turns[1::2, ::-1].copy()
-    return visits.reshape(lengths)
-
-
-def _start(data: Any, metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The start document that came with the data, or an empty one."""
     given = getattr(data, "attrs", {}) if metadata is None else metadata
-    return given.get("start", given)
+    start = given.get("start", given)
+    planned = planned_by(start, shape, extents, snaking)
+    events = _events(data, key)
+    numbers, from_the_end = np.unique(_numbers(data, seq_num, len(events))[::-1], return_index=True)
+    last = len(events) - 1 - from_the_end  # the last event of each number, the numbers in order
 
+    names = motors_of(start) if motors is None else list(motors)
+    absent = [name for name in motors or () if name not in data]
+    if absent:
+        raise ValueError(f"motors={motors!r}: the data has no {absent[0]!r}, only {list(data)}")
+    keys = {key for key in data if np.shape(data[key]) == (len(events),)}
+    readings = {name: np.asarray(data[name], float)[last] for name in names if name in keys}
+    sent = {
+        name: next((key for key in (f"{name}_user_setpoint", f"{name}_setpoint") if key in keys), "") for name in names
+    }
+    setpoints = {name: np.asarray(data[key], float)[last] for name, key in sent.items() if key}
+    if not readings and planned is None:
+        raise ValueError("nothing says where the points were: give motors=, shape=, or the start document as metadata=")
+    layout = lay_out(numbers, readings, planned, setpoints, names=names).clear_of(set(map(str, events.dims)))
+    if layout.warning:
+        if not readings:
+            raise ValueError(layout.warning)
+        log.warning("scan %s: %s", start.get("scan_id", start.get("uid", "")), layout.warning)
 
-def _lengths(shape: Any) -> tuple[int, ...]:
-    if shape is None:
-        raise ValueError("nothing says what shape the scan has: give shape, or the start document as metadata")
-    lengths = tuple(operator.index(length) for length in np.atleast_1d(shape).tolist())
-    if not lengths or min(lengths) < 1:
-        raise ValueError(f"shape={lengths!r} must have a number of points, at least 1, for each axis of the scan")
-    return lengths
-
-
-def _bounds(extents: Any, lengths: tuple[int, ...]) -> np.ndarray | None:
-    """First and last position of each axis, (n, 2) float64."""
-    if extents is None:
-        return None
-    flat = np.ravel(np.asarray(extents, float))  # an attribute of a NetCDF file has but one axis
-    if len(flat) != 2 * len(lengths):
-        raise ValueError(f"extents={extents!r} must have two numbers for each axis of a scan of shape {lengths}")
-    return flat.reshape(-1, 2)
-
-
-def _snaked(snaking: Any, lengths: tuple[int, ...]) -> list[bool]:
-    if snaking is None:
-        return [False] * len(lengths)
-    snaked = np.atleast_1d(snaking).astype(bool).tolist()
-    if len(snaked) != len(lengths):
-        raise ValueError(f"snaking={snaking!r} must have one item for each axis of a scan of shape {lengths}")
-    return snaked
-
-
-def _names(start: Mapping[str, Any], lengths: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the axes: the fields of the motors if there is one for each axis, or their names, or numbers."""
-    fields = [np.atleast_1d(fields).tolist() for fields, _ in start.get("hints", {}).get("dimensions", ())]
-    motors = np.atleast_1d(start.get("motors", ())).tolist()
-    for names in ([names[0] for names in fields if len(names) == 1], motors):
-        if len(names) == len(lengths):
-            return tuple(map(str, names))
-    return tuple(f"dim_{axis}" for axis in range(len(lengths)))
+    places = np.full(layout.n_cells, -1)
+    places[layout.cells] = last[np.isin(numbers, layout.frames)]
+    places = places.reshape(layout.shape)
+    if (places < 0).any() and events.dtype == bool:
+        events = events.astype(float)
+    events = events.drop_vars({*layout.dims, *layout.coords}.intersection(events.coords))
+    if len(events):
+        grid = events.isel({EVENT: xr.DataArray(places, dims=layout.dims)})
+        if (places < 0).any():
+            grid = grid.where(xr.DataArray(places >= 0, dims=layout.dims))
+    else:
+        empty = (*layout.shape, *events.shape[1:])
+        grid = xr.DataArray(np.full(empty, np.nan), dims=(*layout.dims, *events.dims[1:]), name=events.name)
+    units = {name: unit for name in readings if (unit := getattr(data[name], "attrs", {}).get("units"))}
+    return grid.assign_coords(replace(layout, units=units).coordinates()).assign_attrs(events.attrs)
 
 
 def _events(data: Any, key: str) -> xr.DataArray:
@@ -184,16 +145,11 @@ def _events(data: Any, key: str) -> xr.DataArray:
     return xr.DataArray(values, dims=(EVENT, *(f"{key}_dim_{axis}" for axis in range(1, values.ndim))), name=key)
 
 
-def _numbers(data: Any, seq_num: Any, count: int, lengths: tuple[int, ...]) -> np.ndarray:
+def _numbers(data: Any, seq_num: Any, count: int) -> np.ndarray:
     """Number of each event in the scan, from 1: (count,) int64."""
-    points = math.prod(lengths)
     if seq_num is None and SEQ_NUM in data:
         seq_num = SEQ_NUM
     if seq_num is None:
-        if count > points:
-            raise ValueError(
-                f"{count} events are more than the {points} points of a scan of shape {lengths}: give their seq_num"
-            )
         return np.arange(1, count + 1)
     if isinstance(seq_num, str):
         if seq_num not in data:
@@ -202,15 +158,7 @@ def _numbers(data: Any, seq_num: Any, count: int, lengths: tuple[int, ...]) -> n
     numbers = np.asarray(seq_num)
     if numbers.shape != (count,):
         raise ValueError(f"seq_num has shape {numbers.shape} where there are {count} events: give one for each")
-    wrong = ~((numbers >= 1) & (numbers <= points) & (numbers == np.floor(numbers)))
+    wrong = ~((numbers >= 1) & (numbers == np.floor(numbers)))
     if wrong.any():
-        raise ValueError(
-            f"seq_num {numbers[wrong][0]} is not one of the {points} of a scan of shape {lengths}, counted from 1"
-        )
+        raise ValueError(f"seq_num {numbers[wrong][0]} is no number of an event, which are counted from 1")
     return numbers.astype(np.int64)
-
-
-def _unit_of(data: Any, name: str) -> dict[str, Any]:
-    """The unit of a motor, if its positions are among the data and say so."""
-    attrs = getattr(data[name], "attrs", {}) if name in data else {}
-    return {"units": attrs["units"]} if "units" in attrs else {}

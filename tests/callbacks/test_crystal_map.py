@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import logging
+
+import bluesky.plans as bp
 import numpy as np
 import pytest
 import xarray as xr
 from cases import KEY, LOCATE, content, frames, raw_run, run_through
+from ophyd.sim import det, motor
 
 from bluesky_ext import CrystalMap, PeakTracker, TrackLinker
 
@@ -16,7 +20,7 @@ def test_the_maps_of_a_run_by_hand():
     cm = CrystalMap(search_range=5, memory=1)
     sink = run_through(cm, peaks(raw_run(snaking=[False, False])))
     maps = cm.dataset
-    assert maps["maps"].dims == ("grain", "my", "mx")
+    assert maps["maps"].dims == ("reflection", "my", "mx")
     assert maps["maps"].shape == (2, 2, 3)
     assert maps["my"].values.tolist() == [0, 1]
     assert maps["mx"].values.tolist() == [0, 1, 2]
@@ -25,9 +29,12 @@ def test_the_maps_of_a_run_by_hand():
     assert ((maps["maps"] > 0) == seen).all()
     events = content(sink)["events"]["primary"]
     assert len(events) == 2
-    for number, grain in enumerate(maps["grain"].values, start=1):
-        assert np.array_equal(events[number]["map"], maps["maps"].sel(grain=grain))
-        assert events[number]["particle"] == maps["particle"].sel(grain=grain)
+    for number in (1, 2):
+        assert np.array_equal(events[number]["map"], maps["maps"][number - 1])
+        assert events[number]["particle"] == maps["particle"][number - 1]
+    (positions,) = content(sink)["events"]["positions"].values()
+    assert {name: values.tolist() for name, values in positions.items()} == {"my": [0, 1], "mx": [0, 1, 2]}
+    assert maps["mx"].attrs == {"units": "mm"}
     assert maps["total"].values == pytest.approx(maps["maps"].sum(("my", "mx")).values)
     assert sorted(zip(maps["y"].values.round(), maps["x"].values.round(), strict=True))[0] == (20, 20)
 
@@ -42,7 +49,7 @@ def test_maps_are_current_during_the_scan():
         if name == "event":
             measured.append(int((cm.dataset["maps"] > 0).sum()))
     assert measured == [1, 2, 3, 3, 4, 5]
-    assert cm.dataset.sizes["grain"] == 1
+    assert cm.dataset.sizes["reflection"] == 1
 
 
 def test_tracks_that_are_known_are_mapped_as_they_are():
@@ -73,19 +80,84 @@ def test_only_the_brightest_are_made():
 
     cm = CrystalMap(search_range=5, memory=1, max_maps=1)
     sink = run_through(cm, peaks(raw_run(image=uneven)))
-    assert sink.stop["num_events"] == {"primary": 1}
+    assert sink.stop["num_events"] == {"primary": 1, "positions": 1}
     assert cm.dataset["y"].item() == pytest.approx(40, abs=0.1)
 
 
-def test_a_scan_without_a_shape_has_one_axis_of_points():
-    rows = [(name, {k: v for k, v in doc.items() if k != "shape"}) for name, doc in peaks(raw_run(num_points=8))]
+def without_motors(docs):
+    """The run as a scan has it whose motors are in none of its events."""
+    for name, doc in docs:
+        if name == "descriptor":
+            for motor in ("mx", "my"):
+                doc["data_keys"].pop(motor, None), doc["object_keys"].pop(motor, None), doc["hints"].pop(motor, None)
+        elif name == "event":
+            for motor in ("mx", "my"):
+                doc["data"].pop(motor, None), doc["timestamps"].pop(motor, None)
+    return docs
+
+
+def test_a_scan_whose_events_have_no_positions_is_where_it_was_planned(caplog):
     cm = CrystalMap(search_range=5, memory=1)
+    run_through(cm, peaks(without_motors(raw_run(snaking=[False, True]))))
+    assert cm.dataset["maps"].dims == ("reflection", "my", "mx")
+    assert (cm.dataset["maps"][0].values > 0).tolist() == [[True, True, True], [False, True, True]]
+    assert cm.dataset["mx"].values.tolist() == [0, 1, 2]
+    assert "scan 7" in caplog.text
+    assert "no event has a reading of my and mx: the points are where they were planned" in caplog.text
+
+
+def test_a_scan_without_motors_and_shape_is_numbered():
+    rows = peaks(without_motors(raw_run()))
+    for key in ("shape", "motors"):
+        rows[0][1].pop(key, None)
+    cm = CrystalMap(search_range=5, memory=1, motors=())
     run_through(cm, rows)
-    assert cm.dataset["maps"].shape == (2, 8)
+    assert cm.dataset["maps"].dims == ("reflection", "point")
+    assert cm.dataset["seq_num"].values.tolist() == [1, 2, 3, 4, 5, 6]
     assert (cm.dataset["maps"].values > 0).sum(axis=1).tolist() == [5, 5]
-    given = CrystalMap(search_range=5, memory=1, shape=(2, 3))
+    given = CrystalMap(search_range=5, memory=1, shape=(3, 2))
     run_through(given, rows)
-    assert given.dataset["maps"].shape == (2, 2, 3)
+    assert given.dataset["maps"].shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("scan", "dims", "said"),
+    [
+        ({"motors": ("mx", "mz")}, ("mx",), "its events have no reading of 'mz', only ['counts', 'first_row'"),
+        ({"motors": ("my", "counts")}, ("point",), ""),
+        ({"shape": (3, 2)}, ("my", "mx"), "its points make a grid of 2 x 3 and not one of 3 x 2"),
+    ],
+)
+def test_other_motors_and_other_shapes(scan, dims, said, caplog):
+    cm = CrystalMap(search_range=5, memory=1, **scan)
+    run_through(cm, peaks(raw_run()))
+    assert cm.dataset["maps"].dims[1:] == dims or cm.dataset["maps"].dims[1:] == ("point",)
+    assert said in caplog.text
+
+
+def test_runs_are_kept(caplog):
+    cm = CrystalMap(search_range=5, memory=1, keep_runs=2)
+    for scan_id in (1, 2, 3):
+        run_through(cm, peaks(raw_run(scan_id=scan_id)))
+    (uid, last) = list(cm.runs.items())[-1]
+    assert [dataset.attrs["scan_id"] for dataset in cm.runs.values()] == [2, 3]
+    assert cm.runs[3] is cm.runs[uid] is cm.runs[uid[:8]] is last
+    xr.testing.assert_identical(last, cm.dataset)
+    with pytest.raises(KeyError, match="1 is no run here: there are scan 2"):
+        cm.runs[1]
+
+
+def test_a_scan_without_images_leaves_what_there_is(run_engine, caplog):
+    pt, cm = PeakTracker(KEY, **LOCATE), CrystalMap(search_range=5, memory=1)
+    pt.subscribe(cm)
+    for name, doc in raw_run():
+        pt(name, doc)
+    before, tracks, latest, number = cm.dataset, cm.tracks, cm.latest, len(caplog.records)
+    run_engine(bp.scan([det], motor, 0, 1, 3), pt)  # to align something
+    xr.testing.assert_identical(cm.dataset, before)
+    assert cm.tracks.equals(tracks)
+    assert cm.latest is latest
+    assert [record.levelname for record in caplog.records[number:] if record.levelno > logging.INFO] == []
 
 
 def test_rows_without_tracks_and_no_range_are_named(caplog):
@@ -101,25 +173,11 @@ def test_bad_arguments_are_refused_at_once():
         CrystalMap(memory=3)
 
 
-def test_frames_outside_of_the_scan_cost_no_maps(caplog, tmp_path):
-    rows = peaks(raw_run())
-    cm = CrystalMap(search_range=5, memory=1, shape=(2, 2), dims=("y_axis", "x_axis"), directory=tmp_path)
-    sink = run_through(cm, rows)
-    # Frames 1, 2 and 3 have two peaks each, 4 has none, 5 and 6 are not among the four.
-    assert (cm.dataset["maps"].values > 0).sum(axis=(1, 2)).tolist() == [3, 3]
-    assert len(sink.named("event")) == 2
-    assert list(tmp_path.glob("*.nc"))
-    assert sink.stop["failed"] == {"primary": [7, 8, 9, 10]}  # the rows of 5 and 6
-    assert "event 5 is not one of the 4 of a scan of shape (2, 2)" in caplog.text
-    assert "Traceback" not in caplog.text
-
-
 @pytest.mark.parametrize(
     ("scan", "said"),
     [
         ({"shape": (2, 3), "extents": [(0, 1)]}, "extents="),
         ({"shape": (2, 0)}, "shape="),
-        ({"shape": (2, 3), "dims": ("a", "a")}, "dims="),
         ({"extents": [(0, 1), (0, 1)], "snaking": [True]}, "snaking="),
     ],
 )

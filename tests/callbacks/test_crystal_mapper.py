@@ -53,13 +53,13 @@ def steps(number):
 
 
 def test_maps_by_hand():
-    cm = CrystalMapper(KEY, 7, windows={"y": [11, 40], "x": [21, 40], "dy": [1, 2], "dx": [1, 0]}, snaking=(0, 1))
+    cm = CrystalMapper(KEY, 7, windows={"y": [11, 40], "x": [21, 40], "dy": [1, 2], "dx": [1, 0]})
     sink = run_through(cm, raw_run(image=steps))
     maps = cm.dataset
-    assert maps["maps"].dims == ("grain", "my", "mx")
+    assert maps["maps"].dims == ("reflection", "my", "mx")
     assert (maps["my"].values.tolist(), maps["mx"].values.tolist()) == ([0, 1], [0, 1, 2])
-    # The dark image has 10 in the window, so frame n is 10 n - 10; the second row was run through backwards.
-    assert maps["maps"].values.tolist() == [[[0, 10, 20], [50, 40, 30]], [[0, 0, 0], [0, 0, 0]]]
+    # The dark image has 10 in the window, so frame n is 10 n - 10.
+    assert maps["maps"].values.tolist() == [[[0, 10, 20], [30, 40, 50]], [[0, 0, 0], [0, 0, 0]]]
     assert maps["background"].values.tolist() == [10, 5]
     assert (cm.dark[11, 21], cm.light[11, 21], cm.dark[0, 0], cm.light[0, 0]) == (10, 60, 5, 5)
     assert [maps[name].values.tolist() for name in ("y_start", "y_stop", "x_start", "x_stop")] == [
@@ -69,14 +69,14 @@ def test_maps_by_hand():
     events = content(sink)["events"]
     assert events["primary"].keys() == {1, 2}
     for number, said in events["primary"].items():
-        one = maps.isel(grain=number - 1)
+        one = maps.isel(reflection=number - 1)
         assert np.array_equal(said["map"], one["maps"])
-        assert said["grain"] == number - 1
+        assert said["reflection"] == number - 1
         assert all(said[name] == one[name] for name in ("y", "x", "dy", "dx", "y_start", "x_stop", "background"))
     (about,) = events["light_dark"].values()
     assert same(about, {"light": cm.light, "dark": cm.dark, "n_frames": 6})
     # The windows that it was given are an event of their own.
-    assert sink.stop["num_events"] == {"inputs": 1, "primary": 2, "light_dark": 1}
+    assert sink.stop["num_events"] == {"inputs": 1, "primary": 2, "positions": 1, "light_dark": 1}
 
 
 def test_half_the_window_on_a_spot_is_half_of_it():
@@ -157,7 +157,7 @@ def test_grains_are_found_in_two_passes_over_a_scan(run_engine, spec, tmp_path, 
     spots = [(grain.number, *spot) for grain in b.crystal.grains for spot in grain.spots]
     nearest = set()
     for at in range(9):
-        one = maps.isel(grain=at)
+        one = maps.isel(reflection=at)
         number, y, x = min(spots, key=lambda spot: np.hypot(spot[1] - one["y"], spot[2] - one["x"]))
         assert np.hypot(y - one["y"], x - one["x"]) < 1
         nearest.add((y, x))
@@ -219,7 +219,7 @@ def test_a_torn_recording_is_mapped_and_flagged(caplog):
     sink = Collector()
     cm.subscribe(sink)
     maps = cm.replay(raw_run()[:-3])  # without the last two events and the stop
-    assert np.isnan(maps["maps"]).sum(["my", "mx"]).values.tolist() == [2] * maps.sizes["grain"]
+    assert np.isnan(maps["maps"]).sum(["my", "mx"]).values.tolist() == [2] * maps.sizes["reflection"]
     assert "ended before the stop document" in sink.stop["incomplete"]
     assert cm.open_runs == []
 
@@ -273,7 +273,7 @@ def test_what_is_found_so_far_can_be_seen_during_the_scan():
     # Between them only the spot that wanders has changed.
     assert cm.peaks["y"].round().unique().tolist() == [40]
     assert len(cm.windows) == len(cm.peaks)
-    assert cm.dataset.sizes["grain"] == len(cm.windows)
+    assert cm.dataset.sizes["reflection"] == len(cm.windows)
     assert "maps" not in cm.dataset
     assert np.array_equal(cm.dataset["light"], np.maximum(frames(1).mean(0), frames(2).mean(0)))
 
@@ -348,7 +348,7 @@ def test_minimum_and_maximum_are_computed_anew_after_a_pause(run_engine, known, 
     run_engine.subscribe(cm)
     paused_and_resumed(run_engine, SynSignal(name=KEY, func=Flaring(motor)), motor)
     stack = np.array([frames(number).mean(0) for number in range(1, 7)])
-    assert cm.dataset["maps"].dims == ("grain", "mx") if known or has_db else "maps" not in cm.dataset
+    assert cm.dataset["maps"].dims == ("reflection", "mx") if known or has_db else "maps" not in cm.dataset
     assert sum("came again" in line for line in warnings(caplog)) == 1
     if known:
         # Of the intensities the last word counts in any case; the minimum was never too low.
@@ -366,8 +366,8 @@ def test_minimum_and_maximum_are_computed_anew_after_a_pause(run_engine, known, 
         (docs,) = store.values()
         cm.replay(docs)
         assert np.array_equal(cm.light, stack.max(0))
-    expected = CrystalMapper(KEY, **SPOTS, shape=[6], **({"windows": WINDOWS} if known else {})).replay(raw_run())
-    assert np.array_equal(cm.dataset["maps"], expected["maps"])
+    expected = CrystalMapper(KEY, **SPOTS, **({"windows": WINDOWS} if known else {})).replay(raw_run())
+    assert np.array_equal(cm.dataset["maps"].values.ravel(), expected["maps"].values.ravel())
 
 
 def test_an_event_that_fails_when_it_comes_again_is_taken_back(caplog):
@@ -436,8 +436,8 @@ def test_images_without_peaks_are_reported(caplog):
     cm = CrystalMapper(KEY, **SPOTS, db=stored(docs))
     sink = run_through(cm, docs)
     assert "no peak on light - dark" in sink.stop["incomplete"]
-    assert sink.stop["num_events"] == {"light_dark": 1}
-    assert cm.dataset.sizes["grain"] == 0
+    assert sink.stop["num_events"] == {"positions": 1, "light_dark": 1}
+    assert cm.dataset.sizes["reflection"] == 0
 
 
 def test_a_stream_that_does_not_come_is_named(caplog):
@@ -494,41 +494,40 @@ def test_a_scan_without_a_shape_is_one_row_of_frames(run_engine):
     cm = CrystalMapper(KEY, **SPOTS, windows=WINDOWS)
     run_engine.subscribe(cm)
     run_engine(bp.scan([camera], motor, 1, 6, 6))
-    assert cm.dataset["maps"].dims == ("grain", "mx")
+    assert cm.dataset["maps"].dims == ("reflection", "mx")
     assert cm.dataset["maps"].shape == (2, 6)
     straight = CrystalMapper(KEY, **SPOTS, windows=WINDOWS).replay(raw_run())
     assert np.array_equal(cm.dataset["maps"].values.ravel(), straight["maps"].values.ravel())
 
 
-def test_what_is_given_goes_before_the_start_document():
-    cm = CrystalMapper(
-        KEY, **SPOTS, windows=WINDOWS, shape=np.array([3, 2]), extents=[(0, 4), (7, 9)], dims=["slow", "fast"]
-    )
-    run_through(cm, raw_run())
-    assert cm.dataset["maps"].dims == ("grain", "slow", "fast")
-    assert cm.dataset["slow"].values.tolist() == [0, 2, 4]
-
-
-def test_motors_whose_names_are_taken_give_their_axes_none():
+def test_motors_whose_names_are_taken_have_others():
     docs = raw_run()
     docs[0][1]["motors"] = ["y", "x"]
-    assert CrystalMapper(KEY, **SPOTS, windows=WINDOWS).replay(docs)["maps"].dims == ("grain", "dim_0", "dim_1")
+    for name, doc in docs:
+        if name == "descriptor" and doc["name"] == "primary":
+            doc["object_keys"] |= {"y": doc["object_keys"].pop("my"), "x": doc["object_keys"].pop("mx")}
+    assert CrystalMapper(KEY, **SPOTS, windows=WINDOWS).replay(docs)["maps"].dims == (
+        "reflection",
+        "motor_y",
+        "motor_x",
+    )
 
 
-def test_events_that_do_not_belong_to_the_scan_fail_alone(caplog):
+def test_more_events_than_planned_are_mapped_where_they_were(caplog):
     cm = CrystalMapper(KEY, **SPOTS, windows=WINDOWS)
     stop = run_through(cm, raw_run(n=8)).stop
-    assert stop["failed"] == {"primary": [7, 8]}
-    assert "event 7 is not one of the 6 of a scan of shape (2, 3)" in caplog.text
-    assert np.isfinite(cm.dataset["maps"]).all()
-    assert np.array_equal(cm.light, CrystalMapper(KEY, **SPOTS).replay(raw_run())["light"])
+    assert "failed" not in stop
+    assert cm.dataset["maps"].shape == (2, 3, 3)
+    assert np.isfinite(cm.dataset["maps"][0].values).sum() == 8
+    assert "its points make a grid of 3 x 3 and not one of 2 x 3; maps show where the motors were" in caplog.text
 
 
 @pytest.mark.parametrize("bad", [{"shape": "disc"}, {"extents": [[0, 1]]}])
 def test_a_start_document_that_describes_no_grid_is_named(bad, caplog):
-    stop = run_through(CrystalMapper(KEY, **SPOTS, windows=WINDOWS), raw_run(**bad)).stop
-    assert stop["failed_counts"] == {"primary": 6}
-    assert next(iter(bad)) + "=" in caplog.text
+    cm = CrystalMapper(KEY, **SPOTS, windows=WINDOWS)
+    run_through(cm, raw_run(**bad))
+    assert cm.dataset["maps"].dims == ("reflection", "my", "mx")
+    assert f"what is said of its grid makes no sense ({next(iter(bad))}=" in caplog.text
 
 
 def test_a_frame_of_another_shape_fails_alone(caplog):
@@ -606,7 +605,8 @@ def test_the_sha256_is_of_maps_and_images():
         ({"shape": (0, 3)}, ValueError, "shape="),
         ({"shape": (2, 3), "extents": [(0, 1)]}, ValueError, "extents="),
         ({"extents": [(0, 1)], "snaking": (False, True)}, ValueError, "snaking="),
-        ({"shape": (2, 3), "dims": ("mass", "mx")}, ValueError, "'mass' is the name"),
+        ({"motors": "mx"}, TypeError, r"motors='mx': give a sequence"),
+        ({"positions": "encoder"}, ValueError, "positions='encoder'"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(wrong, error, match):

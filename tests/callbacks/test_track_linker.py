@@ -81,7 +81,7 @@ def partition(table, keys=("frame", "y", "x")):
 
 
 def emitted(sink):
-    return pd.DataFrame([doc["data"] for name, doc in unpacked(sink) if name == "event"])
+    return pd.DataFrame([doc["data"] for name, doc in unpacked(sink) if name == "event" and "particle" in doc["data"]])
 
 
 LINKS = [{}, {"memory": 3}, {"adaptive_stop": 1.0, "adaptive_step": 0.9}, {"link_strategy": "nonrecursive"}]
@@ -192,7 +192,7 @@ def test_a_run_without_any_peaks_is_a_run():
     stop = run_through(
         TrackLinker(search_range=5), run_through(PeakTracker(KEY, **LOCATE), raw_run(image=no_peaks))
     ).stop
-    assert stop["num_events"] == {}
+    assert stop["num_events"] == {"frames": 6}
     assert "failed" not in stop
 
 
@@ -202,7 +202,19 @@ def no_peaks(number):
 
 def test_darks_are_not_linked():
     sink = run_through(TrackLinker(search_range=5), run_through(PeakTracker(KEY, **LOCATE), raw_run()))
-    assert set(content(sink)["events"]) == {"primary"}
+    events = content(sink)["events"]
+    assert set(events) == {"primary", "frames"}
+    assert {number: event["n_rows"] for number, event in events["frames"].items()} == {
+        1: 2,
+        2: 2,
+        3: 2,
+        4: 0,
+        5: 2,
+        6: 2,
+    }
+    assert [(event["my"], event["mx"]) for event in events["frames"].values()] == [
+        (y, x) for y in (0, 1) for x in (0, 1, 2)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def chain(subtrahend, sink):
 
 
 def rows(sink):
-    return pd.DataFrame([doc["data"] for name, doc in unpacked(sink) if name == "event"])
+    return pd.DataFrame([doc["data"] for name, doc in unpacked(sink) if name == "event" and "particle" in doc["data"]])
 
 
 @pytest.mark.filterwarnings("ignore:No maxima:UserWarning")  # trackpy's, of an image without peaks

@@ -27,7 +27,7 @@ def test_the_demo_finds_the_grains_and_writes_what_it_says(tmp_path, capsys):
     assert sorted(nearest) == list(range(48))
     (dataset,) = [path for path in paths if path.suffix == ".nc"]
     with xr.open_dataset(dataset, engine="h5netcdf") as maps:
-        assert dict(maps["maps"].sizes) == {"grain": 48, "sample_y": 9, "sample_x": 7}
+        assert dict(maps["maps"].sizes) == {"reflection": 48, "sample_y": 9, "sample_x": 7}
     stages = [Recording(path).start["analysis_stage"] for path in paths if path.suffix == ".bsrec"]
     assert sorted(stages) == ["CrystalMap", "PeakTracker", "TrackLinker"]
 

@@ -8,7 +8,7 @@ from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.descriptors import data_key
-from bluesky_ext.engine.documents.provenance import Provenance, motors_of, new_uid
+from bluesky_ext.engine.documents.provenance import Provenance, new_uid
 
 
 @pytest.fixture
@@ -51,14 +51,6 @@ def test_objects_that_no_descriptor_will_carry_are_not_promised(parent):
     assert not {"motors", "hints", "detectors"} & dropped.keys()
     assert kept["sample"] == dropped["sample"] == {"a": [1]}
     assert kept["sample"]["a"] is not parent["sample"]["a"]
-
-
-def test_the_motors_of_a_scan_are_known_however_many_stages_later(parent):
-    one = Provenance.of("One", {}).start(parent, keep_objects=True)
-    two = Provenance.of("Two", {}).start(one, keep_objects=False)
-    three = Provenance.of("Three", {}).start(two, keep_objects=False)
-    assert [motors_of(start) for start in (parent, one, two, three)] == [["mx"]] * 4
-    assert motors_of({"uid": "u"}) is None
 
 
 def test_the_history_of_a_run_grows_by_one_step_a_stage(parent):

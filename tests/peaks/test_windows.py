@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluesky_ext.peaks import mean_in_windows, place_windows, window_maps, windows_around
+from bluesky_ext.positions import Planned, lay_out
 
 IMAGE = np.arange(30.0).reshape(5, 6)
 EDGES = ["y_start", "y_stop", "x_start", "x_stop"]
@@ -120,8 +121,9 @@ def test_what_makes_no_sense_is_refused():
 def test_maps_by_hand():
     windows = place_windows(table((1, 2, 1, 1), (0, 0, 1, 1)), IMAGE.shape)
     means = [[10 * frame, frame] for frame in (1, 2, 3, 4, 6)]
-    maps = window_maps(means, [1, 2, 3, 4, 6], windows, [10, 0.5], (2, 3), [(0, 1), (4, 8)], [False, True])
-    assert maps["maps"].dims == ("grain", "dim_0", "dim_1")
+    layout = lay_out(np.array([1, 2, 3, 4, 6]), {}, Planned((2, 3), [(0, 1), (4, 8)], [False, True]))
+    maps = window_maps(means, [1, 2, 3, 4, 6], windows, [10, 0.5], layout)
+    assert maps["maps"].dims == ("reflection", "dim_0", "dim_1")
     # The second row was run through backwards: 6, 5, 4, and 5 never came.
     expected = [[[0, 10, 20], [50, np.nan, 30]], [[0.5, 1.5, 2.5], [5.5, np.nan, 3.5]]]
     np.testing.assert_array_equal(maps["maps"], expected)
@@ -137,18 +139,6 @@ def test_maps_by_hand():
 
 def test_maps_before_the_first_frame_are_of_nothing():
     windows = place_windows(table((1, 2, 1, 1)), IMAGE.shape)
-    maps = window_maps([], [], windows, [1.0], (2,), dims=["my"])
-    assert maps["maps"].dims == ("grain", "my")
+    maps = window_maps([], [], windows, [1.0], lay_out(np.array([1, 2]), {"x": [0, 1]}))
+    assert maps["maps"].dims == ("reflection", "motor_x")
     assert np.isnan(maps["maps"]).all()
-
-
-def test_a_scan_that_does_not_fit_is_refused():
-    windows = place_windows(table((1, 2, 1, 1)), IMAGE.shape)
-    for frame in (0, 7):
-        with pytest.raises(ValueError, match=f"frame {frame} is not one of the 6"):
-            window_maps([[1.0]], [frame], windows, [0.0], (2, 3))
-    for name in ("y", "dx", "grain", "background", "light"):
-        with pytest.raises(ValueError, match=f"'{name}' is the name of a variable"):
-            window_maps([[1.0]], [1], windows, [0.0], (2, 3), dims=["slow", name])
-    with pytest.raises(ValueError, match="extents="):
-        window_maps([[1.0]], [1], windows, [0.0], (2, 3), [(0, 1)])

@@ -40,11 +40,13 @@ def test_the_positions_that_bluesky_goes_to_are_those_of_the_grid(snake):
         "shape": [axis[3] for axis in axes],
         "extents": [axis[1:3] for axis in axes],
         "snaking": [number in snake for number in range(4)],
-        "dims": "wzyx",
     }
     for name in "wzyx":
-        grid = reshape(points, name, **description)
-        np.testing.assert_allclose(grid, grid.coords[name].broadcast_like(grid).transpose(*"wzyx"))
+        for given in (description | {"motors": "wzyx"}, {"motors": "wzyx"}):  # what was planned, and readings alone
+            grid = reshape(points, name, **given)
+            np.testing.assert_allclose(grid, grid.coords[name].broadcast_like(grid).transpose(*"wzyx"))
+        planned = reshape({"reading": points[name]}, "reading", **description, metadata={"motors": [*"wzyx"]})
+        xr.testing.assert_allclose(planned.sortby([*"wzyx"]), grid.rename("reading"))
 
 
 def test_a_real_scan_and_its_start_document(run_engine):
@@ -124,24 +126,32 @@ def test_lazy_images_stay_lazy():
         raise AssertionError("computed")
 
     images = array.zeros((4, 8, 8), chunks=(1, 8, 8)).map_blocks(fail, dtype=float, meta=np.empty((0, 0, 0)))
-    grid = reshape(xr.Dataset({"image": (("time", "y", "x"), images)}), "image", shape=(2, 2), dims=("a", "b"))
+    grid = reshape(xr.Dataset({"image": (("time", "y", "x"), images)}), "image", shape=(2, 2))
     assert grid.shape == (2, 2, 8, 8)
     with pytest.raises(AssertionError, match="computed"):
         grid.compute()
 
 
-def test_a_scan_over_time_along_a_dimension_of_the_same_name():
-    dataset = xr.Dataset({"counts": ("time", [1, 2])}, {"time": [100.0, 101.0]})
-    grid = reshape(dataset, "counts", shape=[2], dims=["time"], extents=[(0, 10)])
-    np.testing.assert_array_equal(grid.time, [0, 10])
-    np.testing.assert_array_equal(grid, [1, 2])
+def test_motors_that_have_the_name_of_an_axis_or_a_coordinate():
+    images = xr.Dataset({"image": (("time", "y"), [[1, 2], [3, 4]])}, {"y": [7, 8], "x": 5.0, "z": 6.0})
+    grid = reshape(images, "image", metadata={"shape": [1, 2], "motors": ["y", "x"], "extents": [(0, 0), (3, 4)]})
+    assert grid.dims == ("motor_y", "x", "y")
+    assert {name: grid[name].values.tolist() for name in ("x", "y", "z")} == {"x": [3, 4], "y": [7, 8], "z": 6}
 
 
-def test_a_coordinate_of_the_same_name_gives_way_to_the_axis():
-    dataset = xr.Dataset({"counts": ("time", [1, 2])}, {"y": 5.0, "z": 6.0})
-    grid = reshape(dataset, "counts", shape=[2], dims=["y"])
-    assert grid.dims == ("y",)
-    assert list(grid.coords) == ["z"]
+def test_points_that_make_no_grid_are_along_one_axis():
+    spiral = {"y": [0, 0.4, -0.1, -0.5], "x": [0, 0.1, 0.5, -0.2], "counts": [1, 2, 3, 4]}
+    grid = reshape(spiral, "counts", metadata={"motors": ["y", "x"]})
+    assert grid.dims == ("point",)
+    assert grid.values.tolist() == [1, 2, 3, 4]
+    assert grid.x.values.tolist() == spiral["x"]
+
+
+def test_a_stage_that_did_not_move_is_said(caplog):
+    stuck = {"y": [1, 1, 1, 1], "x": [0, 1, 0, 1], "counts": [1, 2, 3, 4]}
+    start = {"shape": [2, 2], "extents": [(1, 2), (0, 1)], "motors": ["y", "x"], "scan_id": 9}
+    assert reshape(stuck, "counts", metadata=start).dims == ("point",)
+    assert "scan 9: the scan was not as its start document says: y stayed at 1 and not from 1 to 2" in caplog.text
 
 
 def test_true_or_false_or_missing():
@@ -151,7 +161,7 @@ def test_true_or_false_or_missing():
 
 def test_the_unit_of_a_motor_is_that_of_its_readings():
     dataset = xr.Dataset({"y": ("time", [0.0, 1.0], {"units": "mm", "source": "PV"}), "counts": ("time", [1, 2])})
-    grid = reshape(dataset, "counts", shape=[2], dims=["y"], extents=[(0, 1)])
+    grid = reshape(dataset, "counts", motors=["y"])
     assert grid.y.attrs == {"units": "mm"}
 
 
@@ -162,9 +172,9 @@ def test_a_description_that_has_been_through_a_netcdf_file(tmp_path):
     )
     dataset.to_netcdf(tmp_path / "run.nc", engine="scipy")
     with xr.open_dataset(tmp_path / "run.nc", engine="scipy") as read:
-        grid = reshape(read, "counts", dims=("y", "x")).load()
+        grid = reshape(read, "counts").load()
     np.testing.assert_array_equal(grid, [[1, 2], [4, 3]])
-    np.testing.assert_array_equal(grid.x, [5, 7])
+    np.testing.assert_array_equal(grid.dim_1, [5, 7])
 
 
 def test_names_of_the_axes():
@@ -175,7 +185,6 @@ def test_names_of_the_axes():
     assert reshape(events, "counts", metadata=start).dims == ("stage_y", "stage_x")
     assert reshape(events, "counts", metadata=hinted).dims == ("y_readback", "x_readback")
     assert reshape(events, "counts", metadata=theta).dims == ("stage_y", "stage_x")
-    assert reshape(events, "counts", metadata=hinted, dims=("a", "b")).dims == ("a", "b")
     assert reshape(events, "counts", shape=(1, 2)).dims == ("dim_0", "dim_1")
 
 
@@ -183,19 +192,17 @@ def test_names_of_the_axes():
     ("key", "arguments", "message"),
     [
         ("count", {}, "no 'count', only"),
-        ("counts", {"shape": None}, "give shape, or the start document"),
+        ("counts", {"shape": None}, "give motors=, shape=, or the start document"),
         ("counts", {"shape": (2, 0)}, r"shape=\(2, 0\)"),
-        ("counts", {"shape": (1, 2)}, r"3 events are more than the 2 points of a scan of shape \(1, 2\)"),
+        ("counts", {"shape": (1, 2)}, r"event 3 is not one of the 2 of a scan of shape \(1, 2\)"),
         ("counts", {"extents": [(0, 1)]}, "extents="),
         ("counts", {"snaking": [True]}, "snaking="),
-        ("counts", {"dims": ["y"]}, "dims="),
-        ("counts", {"dims": ["y", "y"]}, "dims="),
-        ("image", {"dims": ["y", "image_dim_1"]}, "dims="),
+        ("counts", {"motors": ["y"]}, r"motors=\['y'\]: the data has no 'y', only"),
         ("counts", {"seq_num": "frame"}, "seq_num='frame' is not in the data"),
         ("counts", {"seq_num": [1, 2]}, "there are 3 events"),
-        ("counts", {"seq_num": [1, 2, 7]}, "seq_num 7 is not one of the 6"),
-        ("counts", {"seq_num": [0, 1, 2]}, "seq_num 0 is not one of the 6"),
-        ("counts", {"seq_num": [1, 1.5, 2]}, "seq_num 1.5 is not one of the 6"),
+        ("counts", {"seq_num": [1, 2, 7]}, "event 7 is not one of the 6"),
+        ("counts", {"seq_num": [0, 1, 2]}, "seq_num 0 is no number of an event"),
+        ("counts", {"seq_num": [1, 1.5, 2]}, "seq_num 1.5 is no number of an event"),
         ("ragged", {}, "arrays of different shapes"),
         ("single", {}, "single value"),
     ],

@@ -102,7 +102,7 @@ def test_a_saved_run_gives_what_the_live_run_gave(catalog, inline, tmp_path) -> 
         assert rows(out) == rows(again.out[stage]), stage
         assert sha256(out) == sha256(again.out[stage]), stage
     assert len(rows(live.out["peaks"])) > 20
-    assert len(live.map.dataset["grain"]) > 0
+    assert len(live.map.dataset["reflection"]) > 0
     xr.testing.assert_identical(live.map.dataset, again.map.dataset)
 
     # So does the derived run of images that was saved with it, from there on.
@@ -145,7 +145,7 @@ def test_stages_read_a_stored_run_as_it_was_saved(embedded, tmp_path) -> None:
     mapper = CrystalMapper(KEY, 11, half_width=5, n_windows=3, db=embedded)
     feed(mapper, raw)
     expected = CrystalMapper(KEY, 11, half_width=5, n_windows=3).replay(raw)
-    assert expected.sizes["grain"] == 3
+    assert expected.sizes["reflection"] == 3
     xr.testing.assert_identical(mapper.dataset, expected)
 
     # The rows are in the catalogue already: only the start and the stop come by.

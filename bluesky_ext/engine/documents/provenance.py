@@ -95,12 +95,3 @@ def analysis_of(start: Mapping[str, Any]) -> Mapping[str, Any]:
     """The record of the stage that made a run; empty for a raw one, whose metadata may have that word too."""
     analysis = start.get("analysis")
     return analysis if isinstance(analysis, Mapping) and "parent_run_uid" in analysis else {}
-
-
-def motors_of(start: Mapping[str, Any]) -> list[str] | None:
-    """The motors of the scan that a run comes from, slowest first, however many stages lie between."""
-    if "motors" in start:
-        return list(start["motors"])
-    analysis = analysis_of(start)
-    steps = [analysis, *reversed(analysis.get("upstream", ()))]
-    return next((list(step["objects"]["motors"]) for step in steps if "motors" in step.get("objects", {})), None)
