@@ -172,7 +172,8 @@ class CrystalMap(TrackReduce):
 
     def tree(self, state: _Mapping) -> dict[str, Any]:
         """The maps of the brightest tracks so far, an NXdata ``maps`` of them, and what is known of each track."""
-        return entry(state.start, "maps", maps=nxdata_of(self._dataset(state), "maps"))
+        dataset = self._dataset(state, columns=("z", "y", "x"))
+        return entry(state.start, "maps", maps=nxdata_of(dataset, "maps"))
 
     def reduce(self, state: _Mapping, stream: str, event: Mapping[str, Any]) -> None:
         """Take a row, or learn which rows a frame has and where it was taken."""
@@ -207,18 +208,19 @@ class CrystalMap(TrackReduce):
             with self.naming_the_range():
                 raise errors[0]
 
-    def _dataset(self, state: _Mapping) -> xr.Dataset:
+    def _dataset(self, state: _Mapping, columns: Sequence[str] | None = None) -> xr.Dataset:
         for number, particles, peaks in state.linker.take_changed():
             if state.live is None:
                 if self._value not in peaks:  # a frame without peaks has no columns either
                     continue
                 names = [name for name, column in peaks.items() if column.dtype.kind in "iufb"]
-                columns = [name for name in names if name not in (*RESERVED, self._t_column)]
-                state.live = LiveMaps(columns, self._value)
+                known = [name for name in names if name not in (*RESERVED, self._t_column)]
+                state.live = LiveMaps(known, self._value)
             table = [np.asarray(peaks[name], float) for name in state.live.columns] if len(particles) else []
-            state.live.put(number, particles, np.reshape(table, (len(state.live.columns), -1)).T)
+            state.live.put(number, particles, np.reshape(table, (len(state.live.columns), -1)))
         live = state.live or LiveMaps([self._value], self._value)
         layout = state.points.layout(live.frames)
-        dataset = maps_dataset(live.brightest(layout, self._max_maps), live.columns, layout)
+        columns = live.columns if columns is None else [name for name in columns if name in live.columns]
+        dataset = maps_dataset(live.brightest(layout, self._max_maps, columns), columns, layout)
         uid = state.start.get("original_run_uid", state.start["uid"])
         return dataset.assign_attrs(original_run_uid=uid, scan_id=state.start.get("scan_id", -1))

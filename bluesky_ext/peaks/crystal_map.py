@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -70,11 +71,11 @@ def crystal_maps(
     linked = linked.sort_values(t_column, kind="stable")
     frames = linked[t_column].to_numpy(np.int64)
     columns = peak_columns_of(linked, t_column)
-    peaks, particles = linked[columns].to_numpy(float), linked[PARTICLE].to_numpy(np.int64)
+    peaks, particles = linked[columns].to_numpy(float).T, linked[PARTICLE].to_numpy(np.int64)
     live = LiveMaps(columns, value)
     bounds = [0, *(np.flatnonzero(np.diff(frames)) + 1).tolist(), len(frames)]
     for first, last in pairwise(bounds if len(frames) else ()):
-        live.put(int(frames[first]), particles[first:last], peaks[first:last])
+        live.put(int(frames[first]), particles[first:last], peaks[:, first:last])
     return maps_dataset(live.brightest(layout, max_maps), columns, layout)
 
 
@@ -84,11 +85,11 @@ def peak_columns_of(linked: pd.DataFrame, t_column: str) -> list[str]:
     return [str(name) for name in numeric if name not in (*RESERVED, t_column)]
 
 
-def maps_dataset(bright: BrightTracks, columns: list[str] | tuple[str, ...], layout: Layout) -> xr.Dataset:
-    """The dataset of these maps, see `crystal_maps`."""
+def maps_dataset(bright: BrightTracks, columns: Sequence[str], layout: Layout) -> xr.Dataset:
+    """The dataset of these maps and of the means of these columns, see `crystal_maps`."""
     layout = layout.clear_of({*columns, *RESERVED})
     known = {PARTICLE: bright.particle, "frames": bright.frames, "total": bright.total}
-    known |= {name: bright.means[:, column] for column, name in enumerate(columns)}
+    known |= dict(zip(columns, bright.means, strict=True))
     variables = {"maps": ((REFLECTION, *layout.dims), bright.maps)}
     variables |= {name: ((REFLECTION,), values) for name, values in known.items()}
     return xr.Dataset(variables, {REFLECTION: np.arange(len(bright.maps)), **layout.coordinates()})

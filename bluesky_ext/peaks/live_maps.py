@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,15 +23,15 @@ class BrightTracks(NamedTuple):
         Their numbers, and in how many frames they are.
     total : (n,) float64
         The sum of their values.
-    means : (n, columns) float64
-        The mean of each column of their peaks, of the finite ones.
+    means : list of (n,) float64
+        The mean of each column of their peaks, of the finite values.
     """
 
     maps: np.ndarray
     particle: np.ndarray
     frames: np.ndarray
     total: np.ndarray
-    means: np.ndarray
+    means: list[np.ndarray]
 
 
 class LiveMaps:
@@ -52,7 +52,7 @@ class LiveMaps:
         self._n_rows = 0
         self._frames = np.empty(0, np.int64)
         self._particles = np.empty(0, np.int64)  # -1 where a row is no more
-        self._peaks = np.empty((0, len(self.columns)))
+        self._peaks = np.empty((len(self.columns), 0))
 
     def put(self, frame: int, particles: np.ndarray, peaks: np.ndarray) -> None:
         """Take the peaks of a frame, for the first time or again.
@@ -63,7 +63,7 @@ class LiveMaps:
             Its number, from 1.
         particles : (n,) int64
             The tracks of its peaks, from 0.
-        peaks : (n, columns) float64
+        peaks : (columns, n) float64
             What is known of each.
         """
         first, room = self._spans.get(frame, (0, 0))
@@ -75,17 +75,20 @@ class LiveMaps:
         self._spans[frame] = first, room
         rows = slice(first, first + len(particles))
         self._particles[first : first + room] = -1
-        self._particles[rows], self._peaks[rows], self._frames[rows] = particles, peaks, frame
+        self._particles[rows], self._peaks[:, rows], self._frames[rows] = particles, peaks, frame
 
     @property
     def frames(self) -> np.ndarray:
         """The numbers of the frames that were put, with peaks or without, (n,) int64, rising."""
         return np.array(sorted(self._spans), np.int64)
 
-    def brightest(self, layout: Layout, max_maps: int | None) -> BrightTracks:
-        """The maps of so many tracks at most; frames that the layout does not have are on no map."""
+    def brightest(self, layout: Layout, max_maps: int | None, columns: Collection[str] | None = None) -> BrightTracks:
+        """The maps of so many tracks at most; frames that the layout does not have are on no map.
+
+        Of all columns, or of these, the means are computed.
+        """
         n = self._n_rows
-        frames, particles, peaks = self._frames[:n], self._particles[:n], self._peaks[:n]
+        frames, particles, values = self._frames[:n], self._particles[:n], self._peaks[self._value, :n]
         n_tracks = int(particles.max(initial=-1)) + 1
         numbers = None
         if n_tracks > 2 * n + 1000:  # numbers of another maker, which need not count from 0
@@ -94,7 +97,7 @@ class LiveMaps:
             particles = np.full(n, -1)
             particles[here] = ranks
             n_tracks = len(numbers)
-        total, counts = _totals(particles, peaks, self._value, n_tracks)
+        total, counts = _totals(particles, values, n_tracks)
         bright = np.argsort(-total, kind="stable")
         bright = bright[counts[bright] > 0][:max_maps]
         order = np.full(n_tracks, -1)
@@ -102,11 +105,9 @@ class LiveMaps:
         unmeasured = np.full(layout.n_cells, np.nan)
         unmeasured[layout.cells] = 0.0
         maps = np.repeat(unmeasured[np.newaxis], len(bright), axis=0)
-        sums = np.zeros((len(bright), len(self.columns)))
-        known = np.zeros_like(sums)
-        _spread(frames, particles, peaks, self._value, order, layout.cells_by_frame(), maps, sums, known)
-        with np.errstate(invalid="ignore"):  # a mean of nothing is NaN
-            means = sums / known
+        _spread(frames, particles, values, order, layout.cells_by_frame(), maps)
+        known = range(len(self.columns)) if columns is None else map(self.columns.index, columns)
+        means = [_means(particles, self._peaks[column, :n], order, len(bright)) for column in known]
         particle = bright if numbers is None else numbers[bright]
         return BrightTracks(maps.reshape(len(bright), *layout.shape), particle, counts[bright], total[bright], means)
 
@@ -116,21 +117,21 @@ class LiveMaps:
         size = max(n_rows, 2 * len(self._frames), 1024)
         for name in ("_frames", "_particles", "_peaks"):
             old = getattr(self, name)
-            new = np.empty((size, *old.shape[1:]), old.dtype)
-            new[: self._n_rows] = old[: self._n_rows]
+            new = np.empty((*old.shape[:-1], size), old.dtype)
+            new[..., : self._n_rows] = old[..., : self._n_rows]
             setattr(self, name, new)
 
 
 @kernel()
-def _totals(particles: np.ndarray, peaks: np.ndarray, value: int, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:
+def _totals(particles: np.ndarray, values: np.ndarray, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:
     total = np.zeros(n_tracks)
     counts = np.zeros(n_tracks, np.int64)
     for row in range(len(particles)):
         particle = particles[row]
         if particle >= 0:
             counts[particle] += 1
-            if np.isfinite(peaks[row, value]):
-                total[particle] += peaks[row, value]
+            if np.isfinite(values[row]):
+                total[particle] += values[row]
     return total, counts
 
 
@@ -138,25 +139,31 @@ def _totals(particles: np.ndarray, peaks: np.ndarray, value: int, n_tracks: int)
 def _spread(
     frames: np.ndarray,
     particles: np.ndarray,
-    peaks: np.ndarray,
-    value: int,
+    values: np.ndarray,
     order: np.ndarray,
     cells: np.ndarray,
     maps: np.ndarray,
-    sums: np.ndarray,
-    known: np.ndarray,
 ) -> None:
-    """Put the values of the bright tracks into their maps, and add up what is known of their peaks."""
+    """Put the values of the bright tracks into their maps."""
     for row in range(len(frames)):
         track = order[particles[row]] if particles[row] >= 0 else -1
-        if track < 0:
-            continue
-        for column in range(peaks.shape[1]):
-            if np.isfinite(peaks[row, column]):
-                sums[track, column] += peaks[row, column]
-                known[track, column] += 1
-        if 0 <= frames[row] < len(cells) and cells[frames[row]] >= 0:
-            maps[track, cells[frames[row]]] = peaks[row, value]
+        if track >= 0 and 0 <= frames[row] < len(cells) and cells[frames[row]] >= 0:
+            maps[track, cells[frames[row]]] = values[row]
+
+
+@kernel()
+def _means(particles: np.ndarray, values: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:
+    """The mean of the finite values of each of the bright tracks, NaN where there is none."""
+    means = np.zeros(n)
+    known = np.zeros(n)
+    for row in range(len(particles)):
+        track = order[particles[row]] if particles[row] >= 0 else -1
+        if track >= 0 and np.isfinite(values[row]):
+            means[track] += values[row]
+            known[track] += 1
+    for track in range(n):
+        means[track] = means[track] / known[track] if known[track] else np.nan
+    return means
 
 
 @functools.cache
