@@ -14,6 +14,7 @@ from ophyd import Component, Device, Signal
 from ophyd.sim import SynAxis, motor1
 from ophyd.status import MoveStatus
 
+from bluesky_ext import CrystalMapper
 from bluesky_ext.plans import flight, fly_scan_nd
 from bluesky_ext.sim import Beamline, CrystalDetector, SimMotor, beamline
 
@@ -291,3 +292,18 @@ def test_limits_include_half_a_step_and_the_backoff(bench: Beamline):
     assert next(iter(fly_scan_nd(*args, take_dark=False, backoff=0.25))).command == "set"
     with pytest.raises(ValueError, match=r"^sample_x has to go to 11.05 and cannot"):
         next(iter(fly_scan_nd(*args, take_dark=False, backoff=0.3)))
+
+
+def test_a_fly_scan_is_mapped_on_its_grid(run_engine: RunEngine, bench: Beamline, conveyor: Conveyor, documents):
+    """The readings are a tenth of a step beside the points at most, and each map has its mean position of them."""
+    detector = CrystalDetector(name="dexela", crystal=bench.crystal, y=bench.y, x=Readback(conveyor))
+    mapper = CrystalMapper("dexela_image", 11, windows={"y": [20], "x": [20]}, half_width=5)
+    axes = (bench.y, 0, 2, 3, conveyor, -1, 2, 4)
+    plan = fly_scan_nd([detector], *axes, time_per_point=2, time_per_frame=2, take_dark=False, snake=True)
+    run_engine.subscribe(mapper)
+    run_engine(plan, documents)
+    maps = mapper.dataset
+    assert maps["maps"].dims == ("reflection", "sample_y", "conveyor")
+    assert maps["maps"].shape == (1, 3, 4)
+    np.testing.assert_allclose(maps["conveyor"], [-1, 0, 1, 2], atol=0.11)
+    assert np.isfinite(maps["maps"]).all()
