@@ -148,6 +148,7 @@ class CrystalMap(TrackReduce):
             },
             **options,
         )
+        _ = self.dataset  # what xarray imports with the first one takes half a second
 
     @property
     def dataset(self) -> xr.Dataset:
@@ -180,6 +181,7 @@ class CrystalMap(TrackReduce):
         if stream == frames_of(self._stream_name):
             state.points.note(event["data"]["frame"], event["data"])
         super().reduce(state, stream, event)
+        self._gather(state)
 
     def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:
         """Take the rows of a page."""
@@ -208,16 +210,19 @@ class CrystalMap(TrackReduce):
             with self.naming_the_range():
                 raise errors[0]
 
-    def _dataset(self, state: _Mapping, columns: Sequence[str] | None = None) -> xr.Dataset:
+    def _gather(self, state: _Mapping) -> None:
+        """Take what was linked into the maps: as it comes, so that a dataset is there at once."""
         for number, particles, peaks in state.linker.take_changed():
             if state.live is None:
                 if self._value not in peaks:  # a frame without peaks has no columns either
                     continue
                 names = [name for name, column in peaks.items() if column.dtype.kind in "iufb"]
-                known = [name for name in names if name not in (*RESERVED, self._t_column)]
-                state.live = LiveMaps(known, self._value)
-            table = [np.asarray(peaks[name], float) for name in state.live.columns] if len(particles) else []
-            state.live.put(number, particles, np.reshape(table, (len(state.live.columns), -1)))
+                state.live = LiveMaps([name for name in names if name not in (*RESERVED, self._t_column)], self._value)
+            known = [peaks[name] for name in state.live.columns] if len(particles) else []
+            state.live.put(number, particles, np.array(known, float).reshape(len(state.live.columns), -1))
+
+    def _dataset(self, state: _Mapping, columns: Sequence[str] | None = None) -> xr.Dataset:
+        self._gather(state)
         live = state.live or LiveMaps([self._value], self._value)
         layout = state.points.layout(live.frames)
         columns = live.columns if columns is None else [name for name in columns if name in live.columns]
