@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.engine import image_of
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext.engine import Map, Stage, image_of
 from bluesky_ext.images import (
     Gaps,
     apply_mask,
@@ -123,6 +124,8 @@ class ImageProcessor(MaskedMap):
         gaps: Gaps = "auto",
         **options: Any,
     ) -> None:
+        refuse_document("ImageProcessor", subtrahend)
+        check_keywords("ImageProcessor", options, keywords_of(ImageProcessor, Map, Stage))
         self.data_key = data_key
         self._dark_stream: str | None = None
         background: np.ndarray | None = None

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Map, Rows, image_of
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext.engine import Map, Rows, Stage, image_of
 from bluesky_ext.images import Gaps, check_mask, mean_frame, measured
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
-from bluesky_ext.peaks import locate, peak_columns, warm_up
+from bluesky_ext.peaks import LocateParameters, locate, peak_columns, warm_up
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class PeakTracker(MaskedMap):
         gaps: Gaps = "auto",
         **locate_kwargs: Any,
     ) -> None:
+        refuse_document("PeakTracker", diameter)
+        check_keywords("PeakTracker", locate_kwargs, keywords_of(PeakTracker, Map, Stage, LocateParameters))
         options, locate_kwargs = Map.split_options(locate_kwargs)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else SelectedMasks(mask, registry)
