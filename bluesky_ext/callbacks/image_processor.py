@@ -19,7 +19,7 @@ from bluesky_ext.images import (
     check_mask,
     mean_frame,
     read_image,
-    reduce_frames,
+    reduce_measured,
     warm_up,
     warm_up_masking,
 )
@@ -67,14 +67,13 @@ class _Process:
         mask = self.mask if mask is None else mask
         if mask is not None:
             check_mask(mask, frames.shape[-2:])
-        image = reduce_frames(frames, self.background if dark is None else dark, gaps=self.gaps)
+        image, n_gaps = reduce_measured(frames, self.background if dark is None else dark, self.gaps)
         if mask is not None:
             apply_mask(image, mask, out=image)
         changes: dict[str, Any] = {self.data_key: image}
         if self.gaps:
-            n_gaps = 0
-            if np.isnan(image.min()):
-                n_gaps = np.count_nonzero(np.isnan(image))
+            if n_gaps:
+                n_gaps = np.count_nonzero(np.isnan(image))  # without those that were masked
                 np.nan_to_num(image, copy=False)
             changes[f"{self.data_key}_n_gaps"] = n_gaps
         if dark_seq_num is not None:
@@ -171,7 +170,7 @@ class ImageProcessor(MaskedMap):
         if self._dark_stream is None:
             return (None, None, *mask) if mask else ()
         if stream == self._dark_stream:
-            image = reduce_frames(image_of(event["data"], self.data_key), gaps=self._gaps)
+            image, _ = reduce_measured(image_of(event["data"], self.data_key), None, self._gaps)
             state.darks.append(_Dark(event["time"], event["seq_num"], image))
             return None, None, *mask
         # By time and not by arrival: a store may give all the darks of a run before all the rest.

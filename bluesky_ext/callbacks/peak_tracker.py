@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.engine import Map, Rows, Stage, image_of
@@ -31,16 +32,24 @@ class _Locate:
         image = image_of(data, self.data_key)
         if image.ndim != 2:
             image = mean_frame(image, gaps=self.gaps)
-        used, n_gaps = self.mask if mask is None else mask, 0
-        if used is not None:
-            check_mask(used, image.shape)
-        if (found := measured(image, self.gaps)) is not None:
-            n_gaps = np.count_nonzero(~found if used is None else used & ~found)
-            used = found if used is None else used & found
-        table = locate(image, self.diameter, constant_columns=True, mask=used, **self.keywords)
+        mask = self.mask if mask is None else mask
+        if mask is not None:
+            check_mask(mask, image.shape)
+        # Which floats are finite, locate sees at no cost: it is done again in the rare case that some are not.
+        table, n_gaps = self._locate(image, mask, None if image.dtype.kind == "f" else measured(image, self.gaps))
+        if n_gaps and self.gaps and image.dtype.kind == "f":
+            table, n_gaps = self._locate(image, mask, measured(image, self.gaps))
         columns = {str(name): column.to_numpy() for name, column in table.items()}
-        readings = {"n_gaps": n_gaps + table.attrs["nonfinite"]}
-        return Rows({**columns, "frame": np.full(len(table), seq_num)}, readings)
+        return Rows({**columns, "frame": np.full(len(table), seq_num)}, {"n_gaps": n_gaps})
+
+    def _locate(self, image: np.ndarray, mask: np.ndarray | None, found: np.ndarray | None) -> tuple[pd.DataFrame, int]:
+        """The peaks where an image is used and was measured; and how many pixels are used and were not."""
+        used, n_gaps = mask, 0
+        if found is not None:
+            n_gaps = np.count_nonzero(~found if mask is None else mask & ~found)
+            used = found if mask is None else mask & found
+        table = locate(image, self.diameter, constant_columns=True, mask=used, **self.keywords)
+        return table, n_gaps + table.attrs["nonfinite"]
 
 
 class PeakTracker(MaskedMap):

@@ -8,7 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from bluesky_ext.images import gen_processed_images, mean_frame, measured, reduce_frames, subtract, warm_up
+from bluesky_ext.images import (
+    gen_processed_images,
+    mean_frame,
+    measured,
+    reduce_frames,
+    reduce_measured,
+    subtract,
+    warm_up,
+)
 from bluesky_ext.images import reduce as reduce_module
 
 INTEGERS = ["uint8", "uint16", "uint32", "int8", "int16", "int32"]
@@ -138,16 +146,20 @@ def test_the_mean_is_that_of_the_frames_in_which_a_pixel_was_measured(dtype, n_f
     expected = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     for rule in (True, "auto") if np.dtype(dtype).itemsize > 2 or np.dtype(dtype).kind == "f" else (True,):
         np.testing.assert_array_equal(mean_frame(frames, gaps=rule), expected)
-        np.testing.assert_array_equal(
-            reduce_frames(frames, background, gaps=rule), np.maximum(expected - background, 0)
-        )
+        image, n_nan = reduce_measured(frames, background, rule)
+        np.testing.assert_array_equal(image, np.maximum(expected - background, 0))
+        assert n_nan == np.isnan(expected).sum()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32", "float64"])
 def test_without_gaps_the_mean_is_the_same_to_the_last_bit(dtype):
     frames = random_frames((5, 131, 257), dtype) // 2
+    background = np.full((131, 257), 7.0)
+    background[3, 4] = np.nan
     for rule in (True, "auto"):
-        np.testing.assert_array_equal(reduce_frames(frames, 7 * np.ones((131, 257)), gaps=rule), by_numpy(frames, 7))
+        image, n_nan = reduce_measured(frames, background, rule)
+        np.testing.assert_array_equal(image, by_numpy(frames, background))
+        assert n_nan == 1
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
