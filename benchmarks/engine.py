@@ -22,7 +22,7 @@ def chain():
     numbers = np.zeros(3, np.int64)
     ip, pt, cm = ImageProcessor("image"), PeakTracker("image", 11), CrystalMap(search_range=5)
     ip.kernel = lambda data, seq_num, *inputs: {"image": image}
-    pt.kernel = lambda data, seq_num, *inputs: Rows({**columns, "frame": numbers}, {"n_nonfinite": 0})
+    pt.kernel = lambda data, seq_num, *inputs: Rows({**columns, "frame": numbers}, {"n_gaps": 0})
     cm.reduce_page = lambda state, stream, page: True
     cm.reduce = lambda state, stream, event: None
     ip.subscribe(pt)

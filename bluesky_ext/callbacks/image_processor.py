@@ -11,8 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.engine import image_of
-from bluesky_ext.images import apply_mask, check_mask, read_image, reduce_frames, warm_up, warm_up_masking
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext.engine import Map, Stage, image_of
+from bluesky_ext.images import (
+    Gaps,
+    apply_mask,
+    check_mask,
+    mean_frame,
+    read_image,
+    reduce_measured,
+    warm_up,
+    warm_up_masking,
+)
 from bluesky_ext.masks.selection import SelectedMasks, UsedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 
@@ -38,10 +48,11 @@ class _State:
 
 @dataclass(frozen=True)
 class _Process:
-    """The kernel: the mean of an event's frames, less the background, clipped at zero, zero where it is masked."""
+    """The kernel: the mean of an event's frames, less the background, clipped at zero, zero where there is none."""
 
     data_key: str
     background: np.ndarray | None
+    gaps: Gaps
     mask: np.ndarray | None = None
 
     def __call__(
@@ -56,10 +67,15 @@ class _Process:
         mask = self.mask if mask is None else mask
         if mask is not None:
             check_mask(mask, frames.shape[-2:])
-        image = reduce_frames(frames, self.background if dark is None else dark)
+        image, n_gaps = reduce_measured(frames, self.background if dark is None else dark, self.gaps)
         if mask is not None:
             apply_mask(image, mask, out=image)
         changes: dict[str, Any] = {self.data_key: image}
+        if self.gaps:
+            if n_gaps:
+                n_gaps = np.count_nonzero(np.isnan(image))  # without those that were masked
+                np.nan_to_num(image, copy=False)
+            changes[f"{self.data_key}_n_gaps"] = n_gaps
         if dark_seq_num is not None:
             changes[f"{self.data_key}_dark"] = dark_seq_num
         return changes
@@ -67,6 +83,9 @@ class _Process:
 
 class ImageProcessor(MaskedMap):
     """Events with their image averaged over all but the last two axes, less a subtrahend, clipped at zero.
+
+    A pixel that is no measurement in some of an event's frames is the mean of the others. Where it is none in all of
+    them, or in the subtrahend, it is zero; ``<data_key>_n_gaps`` tells how many such pixels an event has.
 
     Parameters
     ----------
@@ -80,6 +99,8 @@ class ImageProcessor(MaskedMap):
         As the ``masks`` of `MaskApplier`: masked pixels are zero in the result, whatever they were.
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
+    gaps : "auto", True or False
+        Which pixels of a frame are no measurement: see `bluesky_ext.images.Gaps`. With False none is: NaN stays NaN.
     **options
         ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`.
 
@@ -99,8 +120,11 @@ class ImageProcessor(MaskedMap):
         *,
         mask: Any = None,
         registry: Any = None,
+        gaps: Gaps = "auto",
         **options: Any,
     ) -> None:
+        refuse_document("ImageProcessor", subtrahend)
+        check_keywords("ImageProcessor", options, keywords_of(ImageProcessor, Map, Stage))
         self.data_key = data_key
         self._dark_stream: str | None = None
         background: np.ndarray | None = None
@@ -114,14 +138,19 @@ class ImageProcessor(MaskedMap):
             raise ValueError(f"subtrahend has shape {background.shape}: give one image of two dimensions")
         given = None if mask is None else SelectedMasks(mask, registry)
         parameters = {"data_key": data_key, "subtrahend": background if self._dark_stream is None else subtrahend}
+        parameters["gaps"] = gaps
+        self.n_gaps = f"{data_key}_n_gaps"
         warm_up()
         if given is not None:
             parameters["mask"] = given.parameters
             warm_up_masking(("float64",))
         self.has_inputs = self._dark_stream is not None
         super().__init__(
-            _Process(data_key, None if background is None else np.asarray(background, float), known_mask(given)),
+            _Process(
+                data_key, None if background is None else mean_frame(background, gaps=gaps), gaps, known_mask(given)
+            ),
             given=given,
+            gaps=gaps,
             parameters=parameters,
             data_keys=(data_key,),
             **options,
@@ -141,7 +170,7 @@ class ImageProcessor(MaskedMap):
         if self._dark_stream is None:
             return (None, None, *mask) if mask else ()
         if stream == self._dark_stream:
-            image = reduce_frames(image_of(event["data"], self.data_key))
+            image, _ = reduce_measured(image_of(event["data"], self.data_key), None, self._gaps)
             state.darks.append(_Dark(event["time"], event["seq_num"], image))
             return None, None, *mask
         # By time and not by arrival: a store may give all the darks of a run before all the rest.

@@ -7,32 +7,49 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from bluesky_ext.engine import Map, Rows, image_of
-from bluesky_ext.images import mean_frame
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext.engine import Map, Rows, Stage, image_of
+from bluesky_ext.images import Gaps, check_mask, mean_frame, measured
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
-from bluesky_ext.peaks import locate, peak_columns, warm_up
+from bluesky_ext.peaks import LocateParameters, locate, peak_columns, warm_up
 
 
 @dataclass(frozen=True)
 class _Locate:
-    """The kernel: the peaks of an event's image."""
+    """The kernel: the peaks of an event's image, none of them where it is masked or was not measured."""
 
     data_key: str
     diameter: int | tuple[int, int]
     keywords: dict[str, Any]
+    gaps: Gaps
     mask: np.ndarray | None = None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> Rows:
         image = image_of(data, self.data_key)
-        if image.ndim > 2:
-            image = mean_frame(image)
-        used = self.mask if mask is None else mask
-        table = locate(image, self.diameter, constant_columns=True, mask=used, **self.keywords)
+        if image.ndim != 2:
+            image = mean_frame(image, gaps=self.gaps)
+        mask = self.mask if mask is None else mask
+        if mask is not None:
+            check_mask(mask, image.shape)
+        # Which floats are finite, locate sees at no cost: it is done again in the rare case that some are not.
+        table, n_gaps = self._locate(image, mask, None if image.dtype.kind == "f" else measured(image, self.gaps))
+        if n_gaps and self.gaps and image.dtype.kind == "f":
+            table, n_gaps = self._locate(image, mask, measured(image, self.gaps))
         columns = {str(name): column.to_numpy() for name, column in table.items()}
-        return Rows({**columns, "frame": np.full(len(table), seq_num)}, {"n_nonfinite": table.attrs["nonfinite"]})
+        return Rows({**columns, "frame": np.full(len(table), seq_num)}, {"n_gaps": n_gaps})
+
+    def _locate(self, image: np.ndarray, mask: np.ndarray | None, found: np.ndarray | None) -> tuple[pd.DataFrame, int]:
+        """The peaks where an image is used and was measured; and how many pixels are used and were not."""
+        used, n_gaps = mask, 0
+        if found is not None:
+            n_gaps = np.count_nonzero(~found if mask is None else mask & ~found)
+            used = found if mask is None else mask & found
+        table = locate(image, self.diameter, constant_columns=True, mask=used, **self.keywords)
+        return table, n_gaps + table.attrs["nonfinite"]
 
 
 class PeakTracker(MaskedMap):
@@ -41,7 +58,7 @@ class PeakTracker(MaskedMap):
     The columns are those of `trackpy.locate`, ``y x mass size ecc signal raw_mass ep`` (two sizes and errors for a
     diameter that differs between the axes), and ``frame``, the ``seq_num`` of the event that the image is of. The
     stream ``frames`` has an event for each image, one without peaks too, with their number ``n_rows``, the scan's other
-    scalar readings, and ``n_nonfinite``: how many pixels were NaN or infinite and counted as zero.
+    scalar readings, and ``n_gaps``: how many pixels that no mask covers are no measurement.
 
     Parameters
     ----------
@@ -55,6 +72,9 @@ class PeakTracker(MaskedMap):
         on one is left out; see `bluesky_ext.peaks.locate`.
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
+    gaps : "auto", True or False
+        Which pixels are no measurement and masked in the image that they are in: see `bluesky_ext.images.Gaps`. With
+        False none is; those that are not finite count as zero then.
     **locate_kwargs
         Any keyword of `trackpy.locate` (``minmass``, ``separation``, ``percentile``, ``topn`` and so on), and of
         `bluesky_ext.engine.Map` (``executor``, ``on_error`` and so on).
@@ -76,18 +96,22 @@ class PeakTracker(MaskedMap):
         *,
         mask: Any = None,
         registry: Any = None,
+        gaps: Gaps = "auto",
         **locate_kwargs: Any,
     ) -> None:
+        refuse_document("PeakTracker", diameter)
+        check_keywords("PeakTracker", locate_kwargs, keywords_of(PeakTracker, Map, Stage, LocateParameters))
         options, locate_kwargs = Map.split_options(locate_kwargs)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else SelectedMasks(mask, registry)
         warm_up_images()
-        warm_up(diameter=diameter, mask=given is not None)
+        warm_up(diameter=diameter, mask=given is not None or bool(gaps))
         of_mask = {} if given is None else {"mask": given.parameters}
         super().__init__(
-            _Locate(data_key, diameter, locate_kwargs, known_mask(given)),
+            _Locate(data_key, diameter, locate_kwargs, gaps, known_mask(given)),
             given=given,
-            parameters={"data_key": data_key, "diameter": diameter, **locate_kwargs, **of_mask},
+            gaps=gaps,
+            parameters={"data_key": data_key, "diameter": diameter, **locate_kwargs, "gaps": gaps, **of_mask},
             data_keys=(data_key,),
             **options,
         )

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from event_model import unpack_event_page
+from trackpy.linking import Linker
 
+from bluesky_ext._arguments import check_keywords, keywords_of
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata
-from bluesky_ext.engine import DerivedRun, Reduce, frames_of
+from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
@@ -60,6 +62,7 @@ class TrackLinker(TrackReduce):
         t_column: str = "frame",
         **link_kwargs: Any,
     ) -> None:
+        check_keywords("TrackLinker", link_kwargs, keywords_of(TrackLinker, Reduce, Stage, StreamLinker, Linker))
         options, link_kwargs = Reduce.split_options(link_kwargs)
         self._db = db
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}

@@ -1,20 +1,26 @@
 """Images: stacks of frames in, averaged, background-subtracted, masked and sparse images out."""
 
+from bluesky_ext.images.gaps import RULES, Gaps, check_gaps, measured
 from bluesky_ext.images.mask import apply_mask, check_mask, masked_dtype, warm_up_masking
 from bluesky_ext.images.read import read_image
-from bluesky_ext.images.reduce import mean_frame, reduce_frames, warm_up
+from bluesky_ext.images.reduce import mean_frame, reduce_frames, reduce_measured, warm_up
 from bluesky_ext.images.sparse import densify, sparsify, warm_up_sparse
 from bluesky_ext.images.subtract import gen_processed_images, subtract
 
 __all__ = [
+    "RULES",
+    "Gaps",
     "apply_mask",
+    "check_gaps",
     "check_mask",
     "densify",
     "gen_processed_images",
     "masked_dtype",
     "mean_frame",
+    "measured",
     "read_image",
     "reduce_frames",
+    "reduce_measured",
     "sparsify",
     "subtract",
     "warm_up",

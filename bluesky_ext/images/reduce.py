@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bluesky_ext._kernel import as_input, kernel
+from bluesky_ext.images.gaps import Gaps, gap_lines, gap_value
 
 CHUNK = 16384
 """Pixels that are summed at a time: their sums stay in the second cache, and each frame is read in long pieces."""
@@ -55,20 +56,62 @@ def _add_four(sums: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: 
 
 
 @kernel()
-def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: float, out: np.ndarray) -> None:
+def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: float, out: np.ndarray) -> int:
+    """Fill `out`; return how many pixels of it are NaN."""
+    n_nan = 0
     for i in range(out.size):
         value = sums[i] / divisor - background[i]
         # NaN is not below anything, and stays
         out[i] = lowest if value < lowest else value
+        n_nan += value != value
+    return n_nan
 
 
 @kernel()
-def reduce_stack(frames: np.ndarray, background: np.ndarray, lowest: float, sums: np.ndarray, out: np.ndarray) -> None:
-    """Mean of the frames (k, n) minus the background, at least `lowest`, into `out` (n,) float64.
+def _has_gaps(sums: np.ndarray, top: float) -> bool:
+    """Whether a sum may have a pixel in it that was not measured: then it is not below `top` either."""
+    count = 0
+    for i in range(sums.size):
+        count += 0 if abs(sums[i]) < top else 1
+    return count > 0
+
+
+@kernel()
+def _mean_of_measured(
+    frames: np.ndarray, sums: np.ndarray, top: float, background: np.ndarray, lowest: float, out: np.ndarray
+) -> int:
+    """Do again the pixels that have a gap in one of the frames (k, n), which does not count; NaN if none does.
+
+    Return how many pixels of `out` are NaN.
+    """
+    n_nan = 0
+    for i in range(out.size):
+        if abs(sums[i]) < top:
+            n_nan += out[i] != out[i]
+            continue
+        total = 0.0  # exact for integers too: their sums are below 2**53
+        count = 0
+        for k in range(frames.shape[0]):
+            if abs(frames[k, i]) < top:
+                total += frames[k, i]
+                count += 1
+        value = total / count - background[i]
+        out[i] = lowest if value < lowest else value
+        n_nan += value != value
+    return n_nan
+
+
+@kernel()
+def reduce_stack(
+    frames: np.ndarray, background: np.ndarray, lowest: float, top: float, sums: np.ndarray, out: np.ndarray
+) -> int:
+    """Mean of the frames (k, n) minus the background, at least `lowest`, into `out` (n,) float64; how many are NaN.
 
     The background has n pixels, or as many as `sums`, the working memory of a chunk, if it is the same for all.
+    Pixels that are not below `top` were not measured; 0 if all were.
     """
     n_frames, n = frames.shape
+    n_nan = 0
     for start in range(0, n, sums.size):
         stop = min(start + sums.size, n)
         part = sums[: stop - start]
@@ -85,15 +128,27 @@ def reduce_stack(frames: np.ndarray, background: np.ndarray, lowest: float, sums
         for k in range(whole, n_frames):
             _add(part, frames[k, start:stop])
         first = start if background.size == n else 0
-        _mean(part, float(n_frames), background[first : first + part.size], lowest, out[start:stop])
+        below = background[first : first + part.size]
+        in_part = _mean(part, float(n_frames), below, lowest, out[start:stop])
+        if top and _has_gaps(part, top):
+            in_part = _mean_of_measured(frames[:, start:stop], part, top, below, lowest, out[start:stop])
+        n_nan += in_part
+    return n_nan
 
 
-def _reduced(frames: npt.ArrayLike, background: np.ndarray | None, lowest: float, out: np.ndarray | None) -> np.ndarray:
+def _reduced(
+    frames: npt.ArrayLike, background: np.ndarray | None, lowest: float, out: np.ndarray | None, gaps: Gaps
+) -> tuple[np.ndarray, int]:
     stack = np.asarray(frames)
     if stack.ndim < 2:
         raise ValueError(f"frames of shape {stack.shape} have {stack.ndim} dimensions: an image has at least two")
     if stack.dtype.kind not in "biuf":
         raise ValueError(f"frames of dtype {stack.dtype} cannot be averaged: give real numbers")
+    if stack.ndim > 2 and stack.shape[-1] in (3, 4) and min(stack.shape[-3:-1]) > 4:
+        raise ValueError(
+            f"frames of shape {stack.shape} look like a colour image: set the detector to grey values (mono), or give "
+            "frames of shape (n, ny, nx)"
+        )
     shape = stack.shape[-2:]
     stack = stack.reshape(-1, *shape) if stack.size else stack
     if stack.size == 0:
@@ -106,30 +161,51 @@ def _reduced(frames: npt.ArrayLike, background: np.ndarray | None, lowest: float
         raise ValueError(f"out must be a contiguous float64 array of shape {shape}, not {out.dtype} {out.shape}")
     sum_dtype = _sum_dtype(stack.dtype, len(stack))
     if sum_dtype is None:
-        np.subtract(stack.mean(axis=0, dtype=np.float64), 0.0 if background is None else background, out=out)
-        return np.maximum(out, lowest, out=out)
-    sums = np.empty(min(CHUNK, out.size), sum_dtype)
-    taken_away = np.zeros(sums.size) if background is None else background
-    reduce_stack(
-        as_input(stack).reshape(len(stack), -1), as_input(taken_away).reshape(-1), lowest, sums, out.reshape(-1)
-    )
-    return out
+        n_nan = _reduce_by_numpy(stack, 0.0 if background is None else background, lowest, out, gaps)
+    else:
+        top = (np.inf if gaps else 0.0) if stack.dtype.kind == "f" else gap_value(stack.dtype, gaps) or 0
+        sums = np.empty(min(CHUNK, out.size), sum_dtype)
+        taken_away = as_input(np.zeros(sums.size) if background is None else background).reshape(-1)
+        n_nan = reduce_stack(as_input(stack).reshape(len(stack), -1), taken_away, lowest, top, sums, out.reshape(-1))
+    rows, columns = gap_lines(stack, gaps)
+    if len(rows) or len(columns):
+        out[rows] = out[:, columns] = np.nan
+        n_nan = int(np.count_nonzero(np.isnan(out)))
+    return out, n_nan
 
 
-def mean_frame(frames: npt.ArrayLike) -> np.ndarray:
+def _reduce_by_numpy(
+    stack: np.ndarray, background: np.ndarray | float, lowest: float, out: np.ndarray, gaps: Gaps
+) -> int:
+    value = gap_value(stack.dtype, gaps)
+    used: np.ndarray | bool = True
+    if value is not None:
+        used = stack != value
+    elif stack.dtype.kind == "f" and gaps:
+        used = np.isfinite(stack)
+    total = np.sum(stack, axis=0, dtype=np.float64, where=used)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no frame was measured
+        np.subtract(total / np.sum(np.broadcast_to(used, stack.shape), axis=0), background, out=out)
+    np.maximum(out, lowest, out=out)
+    return int(np.count_nonzero(np.isnan(out)))
+
+
+def mean_frame(frames: npt.ArrayLike, *, gaps: Gaps = False) -> np.ndarray:
     """Average over all axes but the last two, (ny, nx) float64.
 
     Parameters
     ----------
     frames : (..., ny, nx) array of real numbers
         Any number of frames; a single one is only converted.
+    gaps : "auto" or bool
+        As for `reduce_measured`.
 
     Raises
     ------
     ValueError
-        If there are fewer than two dimensions, or no frames.
+        If there are fewer than two dimensions, no frames, or a colour image.
     """
-    return _reduced(frames, None, -np.inf, None)
+    return _reduced(frames, None, -np.inf, None, gaps)[0]
 
 
 def reduce_frames(
@@ -153,9 +229,24 @@ def reduce_frames(
     Raises
     ------
     ValueError
-        If there are fewer than two dimensions or no frames, or another array has another shape.
+        If there are fewer than two dimensions, no frames or a colour image, or another array has another shape.
     """
-    return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, out)
+    return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, out, False)[0]
+
+
+def reduce_measured(
+    frames: npt.ArrayLike, background: npt.ArrayLike | None = None, gaps: Gaps = "auto"
+) -> tuple[np.ndarray, int]:
+    """What `reduce_frames` makes of the pixels that were measured, and the number of those that never were: NaN.
+
+    Parameters
+    ----------
+    frames, background
+        As for `reduce_frames`. Where the background is NaN, so is the result.
+    gaps : "auto" or bool
+        Which pixels of the frames are no measurement: see `Gaps`.
+    """
+    return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, None, gaps)
 
 
 def warm_up(dtypes: Iterable[npt.DTypeLike] = COMPILED) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Map
+from bluesky_ext.engine import Map, Rows
 from bluesky_ext.engine.executors.kernel import Kernel
+from bluesky_ext.engine.stages.run import StageRun
+from bluesky_ext.images import RULES, Gaps, check_gaps
 from bluesky_ext.masks.selection import SelectedMasks, UsedMasks
 
 
@@ -29,15 +31,21 @@ class MaskedMap(Map):
         As for `Map`.
     given : SelectedMasks, optional
         The masks.
+    gaps : "auto" or bool
+        Which pixels its kernel leaves out because they are no measurement, see `bluesky_ext.images.Gaps`. Of the first
+        event of a run that has some, beside those that are masked, the log says how many.
     **options
         As for `Map`.
     """
 
     #: Whether the derived events have the image that the mask was applied to.
     keeps_image = False
+    #: By which name the kernel tells how many pixels are no measurement.
+    n_gaps = "n_gaps"
 
-    def __init__(self, kernel: Kernel, *, given: SelectedMasks | None, **options: Any) -> None:
+    def __init__(self, kernel: Kernel, *, given: SelectedMasks | None, gaps: Gaps = False, **options: Any) -> None:
         self._given = given
+        self._gaps: Gaps = check_gaps(gaps)
         self.has_inputs = self.has_inputs or self._looks_up
         super().__init__(kernel, **options)
 
@@ -63,6 +71,17 @@ class MaskedMap(Map):
         used = self.masks_of(state)
         if used is not None:
             self._configure(descriptor, used)
+
+    def remark(self, run: StageRun, event: Mapping[str, Any], result: Any) -> None:
+        """Say how many pixels were left out because they are no measurement, and by which rule."""
+        count = (result.readings if isinstance(result, Rows) else result).get(self.n_gaps)
+        if count and self._gaps:
+            run.complaints(
+                f"{self.name} gaps",
+                "%s leaves out %d pixels of %r in event %d of scan %s (run %s), which are no measurement: %s",
+                *(self.name, count, self.data_keys[0], event["seq_num"]),
+                *(run.start.get("scan_id", "?"), run.uid, RULES[self._gaps]),
+            )
 
     def _configure(self, descriptor: dict[str, Any], used: UsedMasks) -> None:
         now, source = time.time(), f"bluesky_ext:{self.name}"

@@ -18,10 +18,8 @@ ENGINES = ("auto", "python", "numba")
 
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
     """One value for y and one for x."""
-    if not isinstance(value, Iterable):
-        return value, value
-    pair = tuple(value)
-    if len(pair) != 2:
+    pair = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(pair) != 2 or not all(isinstance(one, Real) for one in pair):
         raise ValueError(f"{name}={value!r} needs one number, or one for y and one for x")
     return pair
 
@@ -29,7 +27,7 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
 def _odd_pair(name: str, value: Any) -> tuple[int, int]:
     """One odd positive integer for y and one for x."""
     sizes = _pair(name, value)
-    if not all(isinstance(size, Real) and float(size) > 0 and float(size) % 2 == 1 for size in sizes):
+    if not all(float(size) > 0 and float(size) % 2 == 1 for size in sizes):
         raise ValueError(f"{name}={value!r} must be an odd number of pixels: round up")
     return int(sizes[0]), int(sizes[1])
 
@@ -63,7 +61,16 @@ class LocateParameters:
 
     def __post_init__(self) -> None:
         noise, smoothing = self.noise, self.smoothing
-        _pair("separation", self.separation)
+        if self.separation is not None:
+            _pair("separation", self.separation)
+        for name in ("minmass", "maxsize", "threshold"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Real):
+                raise ValueError(f"{name}={value!r} must be a number, or None")
+        if self.topn is not None and not isinstance(self.topn, Integral):
+            raise ValueError(f"topn={self.topn!r} must be a whole number of peaks, or None")
+        if not isinstance(self.max_iterations, Real):
+            raise ValueError(f"max_iterations={self.max_iterations!r} must be a number of steps")
         if self.maxsize is not None and not self.round_peak:
             raise ValueError(
                 f"maxsize={self.maxsize!r} needs a round peak, not diameter={self.diameter!r}: leave one of them"

@@ -6,13 +6,16 @@ import operator
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from trackpy.linking import Linker
 from trackpy.utils import guess_pos_columns, pandas_sort
 
+from bluesky_ext._arguments import check_keywords, keywords_of
 from bluesky_ext.peaks.linker import FrameLinker, LinkerState, warm_up_linking
 
 PARTICLE = "particle"
@@ -68,8 +71,11 @@ def link(
 
 def _search_range(search_range: Any, ndim: int | None) -> Any:
     """The search range, refused unless it is positive and has one number, or one for each axis."""
-    lengths = np.atleast_1d(np.asarray(search_range, float))
-    if lengths.ndim != 1 or not np.all(lengths > 0):
+    try:
+        lengths = np.atleast_1d(np.asarray(search_range, float))
+    except (TypeError, ValueError):
+        lengths = np.empty(0)
+    if lengths.ndim != 1 or not lengths.size or not np.all(lengths > 0):
         raise ValueError(f"search_range={search_range!r} must be a positive number, or one for each axis")
     if ndim is not None and np.ndim(search_range) and len(lengths) != ndim:
         raise ValueError(f"search_range={search_range!r} needs one number, or {ndim}: one for each axis")
@@ -121,9 +127,13 @@ class StreamLinker:
         t_column: str = "frame",
         **keywords: Any,
     ) -> None:
+        check_keywords("trackpy.link", keywords, keywords_of(StreamLinker, Linker))
         memory = keywords.get("memory", 0)
-        if operator.index(memory) < 0:
-            raise ValueError(f"memory={memory!r} must not be negative: it is a number of frames")
+        if not isinstance(memory, Integral) or memory < 0:
+            raise ValueError(f"memory={memory!r} must be a number of frames, 0 or more")
+        for name in ("adaptive_stop", "adaptive_step"):
+            if not isinstance(value := keywords.get(name), Real | None):
+                raise ValueError(f"{name}={value!r} must be a number")
         ndim = None if pos_columns is None else len(pos_columns)
         self._search_range = _search_range(search_range, ndim)
         self._pos_columns = None if pos_columns is None else list(pos_columns)

@@ -61,6 +61,9 @@ class CrystalMapping(Pipeline):
     memory: int = Field(0, ge=0, description="For how many frames a peak may be gone and still be the same.")
     max_maps: PositiveInt = Field(100, description="Maps are made of so many tracks, the brightest.")
     directory: Path = Field(Path("crystal-maps"), description="Where the maps of each run are saved (NetCDF).")
+    gaps: Literal["auto"] | bool = Field(
+        "auto", description="Whether pixels at the maximum of their dtype are gaps: auto, true or false."
+    )
     locate: Locate = Field(
         default_factory=Locate,
         description="Keywords of trackpy.locate.",
@@ -74,8 +77,8 @@ class CrystalMapping(Pipeline):
         link: dict[str, Any] = {"search_range": self.search_range, "memory": self.memory}
         # One task for both: no image comes back from a worker.
         peaks = compose(
-            ImageProcessor(self.data_key, self.subtrahend),
-            PeakTracker(self.data_key, self.diameter, **self.locate),
+            ImageProcessor(self.data_key, self.subtrahend, gaps=self.gaps),
+            PeakTracker(self.data_key, self.diameter, gaps=self.gaps, **self.locate),
             executor=site.executor,
         )
         tracks, maps = TrackLinker(**link), CrystalMap(**link, max_maps=self.max_maps, directory=self.directory)

@@ -8,7 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from bluesky_ext.images import gen_processed_images, mean_frame, reduce_frames, subtract, warm_up
+from bluesky_ext.images import (
+    gen_processed_images,
+    mean_frame,
+    measured,
+    reduce_frames,
+    reduce_measured,
+    subtract,
+    warm_up,
+)
 from bluesky_ext.images import reduce as reduce_module
 
 INTEGERS = ["uint8", "uint16", "uint32", "int8", "int16", "int32"]
@@ -120,6 +128,60 @@ def test_stacks_in_two_threads():
     with ThreadPoolExecutor(2) as pool:
         for frames, image in zip(stacks, pool.map(reduce_frames, stacks), strict=True):
             np.testing.assert_array_equal(image, by_numpy(frames, 0))
+
+
+# ------------------------------------------------------------------ pixels that are no measurement
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("n_frames", [1, 3, 6])
+def test_the_mean_is_that_of_the_frames_in_which_a_pixel_was_measured(dtype, n_frames):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 250, (n_frames, 131, 257)).astype(dtype)
+    gaps = rng.random(frames.shape) < 0.3
+    bad = rng.choice([np.nan, np.inf, -np.inf], frames.shape) if frames.dtype.kind == "f" else np.iinfo(dtype).max
+    frames = np.where(gaps, bad, frames).astype(dtype)
+    background = rng.uniform(0, 250, frames.shape[1:])
+    total, count = frames.astype(float).sum(axis=0, where=~gaps), (~gaps).sum(axis=0)
+    expected = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    for rule in (True, "auto") if np.dtype(dtype).itemsize > 2 or np.dtype(dtype).kind == "f" else (True,):
+        np.testing.assert_array_equal(mean_frame(frames, gaps=rule), expected)
+        image, n_nan = reduce_measured(frames, background, rule)
+        np.testing.assert_array_equal(image, np.maximum(expected - background, 0))
+        assert n_nan == np.isnan(expected).sum()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32", "float64"])
+def test_without_gaps_the_mean_is_the_same_to_the_last_bit(dtype):
+    frames = random_frames((5, 131, 257), dtype) // 2
+    background = np.full((131, 257), 7.0)
+    background[3, 4] = np.nan
+    for rule in (True, "auto"):
+        image, n_nan = reduce_measured(frames, background, rule)
+        np.testing.assert_array_equal(image, by_numpy(frames, background))
+        assert n_nan == 1
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_at_the_maximum_from_edge_to_edge_in_every_frame_is_a_gap(dtype):
+    top = np.iinfo(dtype).max
+    frames = np.full((2, 20, 30), 7, dtype)
+    frames[:, 5:7] = frames[:, :, 9] = top
+    frames[0, 12] = frames[:, 15, :29] = frames[:, 0, 20] = frames[:, 2, 0] = top  # saturated
+    mean = mean_frame(frames, gaps="auto")
+    gaps = np.zeros((20, 30), bool)
+    gaps[5:7] = gaps[:, 9] = True
+    np.testing.assert_array_equal(np.isnan(mean), gaps)
+    np.testing.assert_array_equal(measured(frames[1]), ~gaps)
+    np.testing.assert_array_equal(mean[~gaps], frames.mean(axis=0)[~gaps])
+    overexposed = np.full((2, 20, 30), top, dtype)
+    assert (mean_frame(overexposed, gaps="auto") == top).all()
+    assert measured(overexposed[0]) is None
+
+
+def test_a_colour_image_is_refused():
+    with pytest.raises(ValueError, match=r"^frames of shape \(48, 64, 3\) look like a colour image: set the detector"):
+        mean_frame(np.zeros((48, 64, 3)))
 
 
 # ------------------------------------------------------------------ subtract

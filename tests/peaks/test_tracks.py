@@ -284,7 +284,7 @@ def test_too_large_a_search_range_names_it_and_the_frame_and_the_linker_goes_on(
         (0, {}, "search_range=0 must be a positive number"),
         (float("nan"), {}, "search_range=nan must be a positive number"),
         ((1, 2, 3), {"pos_columns": ["y", "x"]}, r"search_range=\(1, 2, 3\) needs one number, or 2"),
-        (3, {"memory": -1}, "memory=-1 must not be negative"),
+        (3, {"memory": -1}, "memory=-1 must be a number of frames, 0 or more"),
         (3, {"link_strategy": "magic"}, "magic"),
         (3, {"adaptive_stop": -1}, "adaptive_stop must be positive"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.stages.map import SCALARS, Map, Rows
+from bluesky_ext.engine.stages.run import StageRun
 
 
 class _Chain:
@@ -70,6 +71,11 @@ class Composed(Map):
     def begin(self, start: Mapping[str, Any]) -> Any:
         """The state of each map."""
         return [one.begin(start) for one in self.maps]
+
+    def remark(self, run: StageRun, event: Mapping[str, Any], result: Any) -> None:
+        """What each map says of the result of all."""
+        for one in self.maps:
+            one.remark(run, event, result)
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Add the configuration of each map, under the name of the composed one; each key begins with its own name."""

@@ -118,6 +118,9 @@ class Map(Stage):
         """
         return ()
 
+    def remark(self, run: StageRun, event: Mapping[str, Any], result: Any) -> None:
+        """Say in the log what of a result is worth a line; called when it is emitted."""
+
     def begin(self, start: Mapping[str, Any]) -> Any:
         """The state of a run, for `inputs`; called at its start."""
         return None
@@ -188,6 +191,7 @@ class Map(Stage):
         try:
             if trouble is None:
                 (self._emit_rows if self.makes_rows else self._emit_event)(stream, event, result)
+                self.remark(run, event, result)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                     run.failed[stream.name].discard(event["seq_num"])
         except Exception as error:

@@ -30,6 +30,8 @@ class Subscribers:
 
     def add(self, callback: Subscriber, name: str | DocumentNames) -> int:
         """Have a callback called; return its token."""
+        if isinstance(callback, type) and hasattr(callback, "subscribe"):
+            raise TypeError(f"{callback.__name__} is a class: give an instance, {callback.__name__}(...)")
         kind = name.name if isinstance(name, DocumentNames) else name
         if kind != "all" and kind not in self._of:
             raise ValueError(f"there are no documents named {kind!r}: give 'all' or one of {sorted(self._of)}")
