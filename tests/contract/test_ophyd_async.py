@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 from cases import Collector, content
 from ophyd.sim import SynAxis
-from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
-from ophyd_async.sim import SimBlobDetector
+from ophyd_async.core import TriggerInfo
 
 from bluesky_ext import ImageProcessor, PeakTracker
-
-
-@pytest.fixture
-def blob(run_engine, tmp_path):
-    with init_devices():
-        detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
-    return detector
 
 
 def images(directory):

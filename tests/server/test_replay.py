@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from bluesky.plans import count, grid_scan
 from event_model import Filler, compose_run, pack_event_page
 from kernels import WhereRead
@@ -26,12 +25,6 @@ from bluesky_ext.server.playback import expected_events
 from bluesky_ext.sim import beamline
 from bluesky_ext.storage import as_sink
 from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
-
-
-def documents_of(run_engine: RunEngine, plan) -> list:
-    docs: list = []
-    run_engine(plan, lambda name, doc: docs.append((name, doc)))
-    return docs
 
 
 def streamed(path: Path, n: int = 4) -> tuple[list, np.ndarray]:
@@ -61,16 +54,16 @@ def streamed(path: Path, n: int = 4) -> tuple[list, np.ndarray]:
     return [*docs, ("stream_datum", datum), ("stop", run.compose_stop())], frames
 
 
-def test_documents_come_in_order_and_as_they_are(run_engine):
-    docs = documents_of(run_engine, count([det], 3))
+def test_documents_come_in_order_and_as_they_are(documents_of):
+    docs = documents_of(count([det], 3))
     before, got = copy.deepcopy(docs), []
     assert replay(docs, got, lambda name, doc: None) == [docs[0][1]["uid"]]
     assert got == before == docs
 
 
-def test_images_behind_datum_documents_are_put_into_their_events(run_engine, tmp_path):
+def test_images_behind_datum_documents_are_put_into_their_events(documents_of, tmp_path):
     camera = hw(str(tmp_path)).img
-    docs = documents_of(run_engine, count([camera], 2))
+    docs = documents_of(count([camera], 2))
     assert "resource" in dict(docs)  # ophyd's simulated camera writes files
     got: list = []
     replay(docs, got)
@@ -216,8 +209,8 @@ def test_a_replayed_run_gives_what_the_live_run_gave(run_engine, tmp_path):
     assert results[0][0][1]["primary"] > 6
 
 
-def test_what_a_callback_raises_ends_the_replay(run_engine):
-    docs = documents_of(run_engine, count([det], 3))
+def test_what_a_callback_raises_ends_the_replay(documents_of):
+    docs = documents_of(count([det], 3))
 
     def refuse(name, doc):
         if name == "event":
@@ -246,8 +239,8 @@ def test_a_speed_that_is_none_is_refused(speed):
         replay([], speed=speed)
 
 
-def test_the_number_of_events_to_come_is_that_of_the_stop(run_engine, tmp_path):
-    docs = documents_of(run_engine, count([det], 3))
+def test_the_number_of_events_to_come_is_that_of_the_stop(documents_of, tmp_path):
+    docs = documents_of(count([det], 3))
     with Recorder(tmp_path) as recorder:
         replay(docs, recorder)
     from bluesky_ext import Recording
@@ -273,10 +266,10 @@ def test_runs_of_a_v1_broker(run_engine, tmp_path):
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
 
 
-def test_a_camera_that_has_its_images_in_its_events_is_left_alone(run_engine):
+def test_a_camera_that_has_its_images_in_its_events_is_left_alone(documents_of):
     rng = np.random.default_rng(0)
     camera = SynSignal(func=lambda: rng.poisson(100, (4, 5)).astype(np.uint16), name="camera")
-    docs = documents_of(run_engine, count([camera], 2))
+    docs = documents_of(count([camera], 2))
     got: list = []
     replay(docs, got)
     for (name, doc), (_, raw) in zip(got, docs, strict=True):
@@ -284,12 +277,12 @@ def test_a_camera_that_has_its_images_in_its_events_is_left_alone(run_engine):
             assert doc["data"]["camera"] is raw["data"]["camera"]
 
 
-def test_a_bar_shows_documents_events_and_the_time_left(run_engine, monkeypatch):
+def test_a_bar_shows_documents_events_and_the_time_left(documents_of, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
-    docs = documents_of(run_engine, count([det], 3))
+    docs = documents_of(count([det], 3))
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     replay(docs, lambda name, doc: None, progress="run 1")
     last = terminal.getvalue().split("\r")[-1]
@@ -300,8 +293,8 @@ def test_a_bar_shows_documents_events_and_the_time_left(run_engine, monkeypatch)
     assert "documents=6" in last
 
 
-def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(run_engine, tmp_path, caplog):
-    docs = documents_of(run_engine, count([det], 3))
+def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(documents_of, tmp_path, caplog):
+    docs = documents_of(count([det], 3))
     replay(docs[:-1], tmp_path)  # no stop: what ends it is that the recorder is closed
     assert "has no stop, and the recorder was closed" in caplog.text
     replay(docs[:-1], mine := Recorder(tmp_path / "mine"))
@@ -309,13 +302,13 @@ def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(run_engine, tmp_path
     mine.close()
 
 
-def test_a_run_of_a_catalogue(run_engine, tmp_path):
+def test_a_run_of_a_catalogue(documents_of, tmp_path):
     pytest.importorskip("tiled.server.app")
     from bluesky_ext.storage import close_catalog, open_catalog
 
     rng = np.random.default_rng(0)
     camera = SynSignal(func=lambda: rng.poisson(100, (40, 50)).astype(np.uint16), name="camera")
-    docs, got = documents_of(run_engine, count([camera], 2)), []
+    docs, got = documents_of(count([camera], 2)), []
     catalog = open_catalog(tmp_path / "catalog")
     try:
         replay(docs, catalog)
@@ -356,8 +349,8 @@ def test_runs_that_never_stop_do_not_pile_up(tmp_path):
     assert "image of event 1" in filling.failures[0]
 
 
-def test_a_page_may_have_its_numbers_in_an_array(run_engine):
-    docs = documents_of(run_engine, count([det], 3))
+def test_a_page_may_have_its_numbers_in_an_array(documents_of):
+    docs = documents_of(count([det], 3))
     page = {**pack_event_page(*[doc for name, doc in docs if name == "event"])}
     page["seq_num"] = np.array(page["seq_num"])
     got: list = []
@@ -365,8 +358,8 @@ def test_a_page_may_have_its_numbers_in_an_array(run_engine):
     assert [name for name, _ in got] == ["start", "descriptor", "event_page", "stop"]
 
 
-def test_a_source_that_lacks_events_is_warned_of(run_engine, tmp_path, caplog):
-    docs = documents_of(run_engine, count([det], 3))
+def test_a_source_that_lacks_events_is_warned_of(documents_of, tmp_path, caplog):
+    docs = documents_of(count([det], 3))
     replay(docs, lambda name, doc: None)
     replay([*docs[:3], docs[2], *docs[3:]], lambda name, doc: None)  # after a pause, an event comes again
     replay(streamed(tmp_path / "frames.h5")[0], lambda name, doc: None)
