@@ -9,7 +9,20 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import KEY, MAPS, Collector, content, feed, frames, marked, named, raw_run, run_through, same, snapshot
+from cases import (
+    KEY,
+    MAPS,
+    collect,
+    content,
+    feed,
+    frames,
+    marked,
+    named,
+    raw_run,
+    run_through,
+    same,
+    snapshot,
+)
 from kernels import Counting, Loaded, die_at_three, die_once, minus
 
 from bluesky_ext.engine import Lanes, Map
@@ -138,21 +151,25 @@ class Gated(Map):
         super().__init__(gate, parameters={}, data_keys=(KEY,), **options)
 
 
+def source(stage, docs):
+    """A thread that feeds a stage, and the names of the documents that it has got rid of."""
+    fed = []
+
+    def work():
+        for name, doc in docs:
+            stage(name, doc)
+            fed.append(name)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, fed
+
+
 def test_back_pressure_holds_the_source_and_the_stop_waits_for_all(closed_gate):
     with ThreadPoolExecutor(8) as pool:
         stage = Gated(executor=pool, max_in_flight=3)
-        sink = Collector()
-        stage.subscribe(sink)
-        fed = []
-        docs = raw_run(n=6, dark=False)
-
-        def source():
-            for name, doc in docs:
-                stage(name, doc)
-                fed.append(name)
-
-        thread = threading.Thread(target=source)
-        thread.start()
+        sink = collect(stage)
+        thread, fed = source(stage, raw_run(n=6, dark=False))
         assert closed_gate.entered[3].wait(20)
         # Start, descriptor and three events are in; the fourth event waits for the first.
         thread.join(0.05)
@@ -186,8 +203,7 @@ def test_results_keep_the_order_of_events_whatever_finishes_first(closed_gate):
 def test_drain_hands_out_what_is_ready(closed_gate):
     with ThreadPoolExecutor(1) as pool:
         stage = Gated(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
         docs = raw_run(n=2, dark=False)
         feed(stage, docs[:-1])
         stage.drain()
@@ -300,24 +316,11 @@ def monitored(docs, number):
 
 
 def test_events_that_pass_wait_as_the_others_do(closed_gate):
-    fed = []
     with ThreadPoolExecutor(1) as pool:
         stage = Gated(executor=pool, max_in_flight=3)
-        sink = Collector()
-        stage.subscribe(sink)
-        docs = monitored(raw_run(n=1, dark=False), 50)
-        there = threading.Event()
-
-        def source():
-            for name, doc in docs:
-                if len(fed) == 5:
-                    there.set()
-                stage(name, doc)
-                fed.append(name)
-
-        thread = threading.Thread(target=source)
-        thread.start()
-        assert there.wait(20)
+        sink = collect(stage)
+        thread, fed = source(stage, monitored(raw_run(n=1, dark=False), 50))
+        assert closed_gate.entered[1].wait(20)
         thread.join(0.05)
         # The image and two monitor events are in flight; the third one waits for the image.
         assert fed == ["start", "descriptor", "event", "descriptor", "event", "event"][: len(fed)]
@@ -331,8 +334,7 @@ def test_events_that_pass_wait_as_the_others_do(closed_gate):
 def test_events_that_pass_let_out_what_is_ready(closed_gate):
     with ThreadPoolExecutor(1) as pool:
         stage = Gated(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
         *docs, stop = monitored(raw_run(n=1, dark=False), 3)
         feed(stage, docs[:4])
         closed_gate.open.set()
@@ -345,8 +347,7 @@ def test_events_that_pass_let_out_what_is_ready(closed_gate):
 def test_an_interrupted_end_names_what_it_left(closed_gate):
     with ThreadPoolExecutor(1) as pool:
         stage = Gated(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
 
         def interrupt(name, doc):
             if doc["seq_num"] == 2:
@@ -380,8 +381,7 @@ def test_a_repeated_event_that_succeeds_has_not_failed(closed_gate):
 
     with ThreadPoolExecutor(1) as pool:
         stage = Flaky(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
         *docs, stop = raw_run(seq_nums=[1, 1], dark=False)
         feed(stage, docs)  # the second try comes before the first one has failed
         closed_gate.open.set()
@@ -391,44 +391,30 @@ def test_a_repeated_event_that_succeeds_has_not_failed(closed_gate):
     assert [doc["seq_num"] for doc in sink.named("event")] == [1]
 
 
-class Loads(Map):
-    def __init__(self, **options):
-        super().__init__(Loaded(np.zeros(100_000)), parameters={}, data_keys=(KEY,), **options)
-
-
 def test_a_kernel_goes_to_each_process_once():
     Loaded.pickled = 0
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        stage = Loads(executor=pool)
+        stage = Map(Loaded(np.zeros(100_000)), parameters={}, data_keys=(KEY,), executor=pool)
         loads = [doc["data"]["loads"] for _ in range(2) for doc in run_through(stage, raw_run(n=16)).named("event")]
     assert Loaded.pickled == 2  # once a run
     assert set(loads) == {1}
 
 
-def test_a_cluster_is_sent_a_small_kernel_at_once_and_finishes_after_its_shutdown(dask_client):
-    for size in (10, 100_000):
-        executor = dask_client.get_executor(pure=False)
-        stage = Map(Loaded(np.zeros(size)), parameters={}, data_keys=(KEY,), executor=executor)
-        sink = Collector()
-        stage.subscribe(sink)
-        *docs, stop = raw_run(n=8, dark=False)
-        feed(stage, docs)
-        executor.shutdown(wait=True)
-        stage(*stop)
-        assert [doc["seq_num"] for doc in sink.named("event")] == list(range(1, 9))
-
-
-def test_processes_finish_what_they_have_after_the_shutdown():
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    stage = Loads(executor=pool)
-    sink = Collector()
-    stage.subscribe(sink)
-    *docs, stop = raw_run(n=5, dark=False)
+@pytest.mark.parametrize("size", [10, 100_000])  # a small kernel is sent at once
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_what_an_executor_has_is_finished_after_its_shutdown(request, kind, size):
+    if kind == "dask":
+        executor = request.getfixturevalue("dask_client").get_executor(pure=False)
+    else:
+        executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    stage = Map(Loaded(np.zeros(size)), parameters={}, data_keys=(KEY,), executor=executor)
+    sink = collect(stage)
+    *docs, stop = raw_run(n=8, dark=False)
     feed(stage, docs)
-    pool.shutdown(wait=True)
+    executor.shutdown(wait=True)
     stage(*stop)
     assert "failed" not in sink.stop
-    assert [doc["seq_num"] for doc in sink.named("event")] == [1, 2, 3, 4, 5]
+    assert [doc["seq_num"] for doc in sink.named("event")] == list(range(1, 9))
 
 
 def test_a_kernel_that_cannot_travel_is_named(caplog):
@@ -464,8 +450,7 @@ def test_a_cluster_without_workers_is_waited_for_and_a_closed_client_is_not(monk
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         client = distributed.Client(cluster)
         stage = Gated(executor=client.get_executor(pure=False))
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
         *docs, stop = raw_run(n=3, dark=False)
         feed(stage, docs)
         thread = threading.Thread(target=stage, args=stop)
@@ -498,8 +483,7 @@ def test_no_answer_is_waited_for_from_an_executor_that_is_closed(monkeypatch, ca
     monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.01)
     executor = Silent()
     stage = Gated(executor=executor)
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     *docs, stop = raw_run(n=2, dark=False)
     feed(stage, docs)
     thread = threading.Thread(target=stage, args=stop)

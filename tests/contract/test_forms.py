@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from cases import (
-    CASES,
     KEY,
+    MAPS,
     N_EVENTS,
     Case,
     Collector,
@@ -31,9 +31,7 @@ from bluesky_ext.engine import Map, compose
 from bluesky_ext.engine.frames import references
 from bluesky_ext.engine.frames.references import FrameReference
 
-every_map_of_raw_runs = pytest.mark.parametrize(
-    "case", [case for case in CASES if case.is_map], ids=lambda case: case.name
-)
+every_map = pytest.mark.parametrize("case", MAPS, ids=lambda case: case.name)
 
 
 def streamed(docs, directory, *, spans=1):
@@ -98,7 +96,7 @@ def woven(run, apart, *, before):
     ("case", "before", "spans"),
     [
         *((named("ImageProcessor-dark"), before, spans) for before in (True, False) for spans in (1, 4, 100)),
-        *((case, number % 2 == 0, 4) for number, case in enumerate(CASES) if case.is_map),
+        *((case, number % 2 == 0, 4) for number, case in enumerate(MAPS)),
     ],
     ids=lambda value: value.name if isinstance(value, Case) else str(value),
 )
@@ -133,7 +131,7 @@ def test_a_fly_scan_has_frames_and_no_events(case, tmp_path):
             assert same(data[key], expected["events"]["primary"][number][key])
 
 
-@every_map_of_raw_runs
+@every_map
 def test_a_missing_file_costs_its_events_and_is_named(case, tmp_path, caplog):
     run, apart = streamed(raw_run(), tmp_path)
     (tmp_path / "primary.h5").rename(tmp_path / "elsewhere.h5")
@@ -181,7 +179,7 @@ def test_frames_that_a_stage_does_not_look_at_are_neither_waited_for_nor_read(ke
     assert streams == ({"primary"} if KEY in keys else set())
 
 
-@every_map_of_raw_runs
+@every_map
 def test_frames_that_never_came_are_failures(case, tmp_path, caplog):
     run, apart = streamed(raw_run(), tmp_path)
     apart["primary"] = apart["primary"][:-1]
@@ -262,10 +260,3 @@ def test_an_image_that_is_here_is_not_called_external():
     assert [doc["data"]["total"] for doc in sink.named("event")] == [
         float(frames(number).sum()) for number in range(1, N_EVENTS + 1)
     ]
-
-
-def test_the_files_hold_what_the_documents_said(files, tmp_path):
-    _raw, _run, apart = files
-    path = apart["primary"][0][1]["uri"].removeprefix("file://localhost")
-    with h5py.File(path) as file:
-        assert np.array_equal(file["entry/data"][2:4], frames(2))

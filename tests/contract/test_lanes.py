@@ -11,7 +11,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import KEY, Collector, feed, frames, marked, raw_run, run_through
+from cases import KEY, collect, feed, frames, marked, raw_run, run_through
 from kernels import Counting, Keeping, die_at_three
 
 from bluesky_ext.engine import Lanes, Map
@@ -50,13 +50,18 @@ def home(request):
             yield lanes
 
 
-def test_a_kernel_with_a_state_is_told_of_its_run_wherever_it_runs(home, tmp_path, caplog):
-    kernel = Counting()
+@pytest.fixture
+def safe_run(tmp_path):
+    """Makes runs at which no worker dies, since the file says that one has."""
     (tmp_path / "there").touch()
-    first, second = (marked(raw_run(n=4, dark=False), tmp_path / "there") for _ in range(2))
+    return lambda n: marked(raw_run(n=n, dark=False), tmp_path / "there")
+
+
+def test_a_kernel_with_a_state_is_told_of_its_run_wherever_it_runs(home, safe_run, caplog):
+    kernel = Counting()
+    first, second = safe_run(4), safe_run(4)
     stage = Stateful(kernel, executor=home)
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     for docs in zip(first, second, strict=True):
         feed(stage, docs)
     events = sink.named("event")
@@ -66,12 +71,10 @@ def test_a_kernel_with_a_state_is_told_of_its_run_wherever_it_runs(home, tmp_pat
     assert "failed" not in caplog.text
 
 
-def test_new_parameters_are_for_the_events_that_come_after_them(home, tmp_path):
-    (tmp_path / "there").touch()
-    first, second = (marked(raw_run(n=6, dark=False), tmp_path / "there") for _ in range(2))
+def test_new_parameters_are_for_the_events_that_come_after_them(home, safe_run):
+    first, second = safe_run(6), safe_run(6)
     stage = Stateful(Counting(), executor=home)
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     feed(stage, first[:5])  # with three events
     stage.set_parameters({"scale": 10})
     feed(stage, [*first[5:7], *second[:3]])
@@ -83,12 +86,10 @@ def test_new_parameters_are_for_the_events_that_come_after_them(home, tmp_path):
     assert len(ends) == 2
 
 
-def test_parameters_that_a_kernel_refuses_fail_its_events_until_it_is_told_better_ones(home, tmp_path, caplog):
-    (tmp_path / "there").touch()
-    docs = marked(raw_run(n=6, dark=False), tmp_path / "there")
+def test_parameters_that_a_kernel_refuses_fail_its_events_until_it_is_told_better_ones(home, safe_run, caplog):
+    docs = safe_run(6)
     stage = Stateful(Counting(), executor=home)
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     feed(stage, docs[:4])
     stage.set_parameters({"size": 10})
     feed(stage, docs[4:6])
@@ -109,8 +110,7 @@ def test_what_a_lane_does_again_sees_the_parameters_of_its_time(tmp_path, caplog
     docs = marked(raw_run(n=6, dark=False), tmp_path / "died")
     with Lanes.processes(1) as lanes:
         stage = Stateful(Counting(), executor=lanes)
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
         feed(stage, docs[:6])  # the worker is not even started when these are in
         stage.set_parameters({"scale": 10})
         feed(stage, docs[6:])
@@ -118,35 +118,28 @@ def test_what_a_lane_does_again_sees_the_parameters_of_its_time(tmp_path, caplog
     assert "are sent again" in caplog.text
 
 
-def test_lanes_that_a_stage_makes_are_closed_with_it(tmp_path):
+def test_lanes_that_a_stage_makes_are_closed_with_it(safe_run):
     made = []
 
     def make():
         made.append(Lanes.threads(1))
         return made[-1]
 
-    (tmp_path / "there").touch()
     with Stateful(Counting(), executor=make) as stage:
         for _ in range(2):
-            sink = run_through(stage, marked(raw_run(n=2, dark=False), tmp_path / "there"))
+            sink = run_through(stage, safe_run(2))
             assert [doc["data"]["result"] for doc in sink.named("event")] == [1, 2]
     assert len(made) == 1
     stop = run_through(Dying(executor=made[0]), raw_run(n=1, dark=False)).stop
     assert stop["failed"] == {"primary": [1]}
 
 
-def test_a_lane_that_died_between_two_runs_hears_the_whole_next_run(tmp_path, caplog):
+def test_a_lane_that_died_between_two_runs_hears_the_whole_next_run(safe_run, caplog):
     made = []
-
-    def make():
-        made.append(spawned())
-        return made[-1]
-
-    (tmp_path / "there").touch()
-    with Lanes([make]) as lanes:
+    with Lanes([breaking(made, at=())]) as lanes:
         stage = Stateful(Counting(), executor=lanes)
         for _ in range(2):
-            sink = run_through(stage, marked(raw_run(n=2, dark=False), tmp_path / "there"))
+            sink = run_through(stage, safe_run(2))
             assert [doc["data"]["heard"] for doc in sink.named("event")] == ["start,primary"] * 2
             assert isinstance(made[-1].submit(os._exit, 1).exception(20), BrokenExecutor)
     assert len(made) == 2
@@ -184,21 +177,22 @@ def test_a_kernel_that_fails_at_the_start_fails_its_events(tmp_path, caplog):
             assert "no calibration for this run" in caplog.text
 
 
-def spawned():
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+def breaking(made, *, at):
+    """What makes the executor of a lane, and notes that in a list; when it is asked for that one, there is none."""
+
+    def make():
+        made.append(None)
+        if len(made) in at:
+            raise BrokenExecutor("no workers")
+        made[-1] = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        return made[-1]
+
+    return make
 
 
 def test_a_lane_that_cannot_be_rebuilt_fails_its_events_and_the_next_tries_again(tmp_path, caplog):
-    made = []
-
-    def make():
-        made.append(1)
-        if len(made) == 2:
-            raise BrokenExecutor("no workers")
-        return spawned()
-
     docs = marked(raw_run(n=5, dark=False), tmp_path / "died")
-    with Lanes([make]) as lanes:
+    with Lanes([breaking([], at=(2,))]) as lanes:
         sink = run_through(Stateful(Counting(), executor=lanes, max_in_flight=1), docs)
     assert sink.stop["failed"] == {"primary": [3]}
     assert [doc["seq_num"] for doc in sink.named("event")] == [1, 2, 4, 5]
@@ -207,15 +201,7 @@ def test_a_lane_that_cannot_be_rebuilt_fails_its_events_and_the_next_tries_again
 
 
 def test_lanes_that_stay_dead_end_the_run(caplog):
-    made = []
-
-    def make():
-        made.append(1)
-        if len(made) > 1:
-            raise BrokenExecutor("no workers")
-        return spawned()
-
-    with Lanes([make]) as lanes:
+    with Lanes([breaking([], at=range(2, 100))]) as lanes:
         stop = run_through(Dying(executor=lanes, max_in_flight=2), raw_run(n=5, dark=False)).stop
     assert set(stop["failed"]["primary"]) >= {3, 4, 5}
 
@@ -223,8 +209,7 @@ def test_lanes_that_stay_dead_end_the_run(caplog):
 def test_lanes_that_were_closed_fail_their_events_and_the_run_ends(caplog):
     lanes = Lanes.processes(1)
     stage = Dying(executor=lanes)
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     docs = raw_run(n=2, dark=False)
     feed(stage, docs[:3])
     lanes.close()
@@ -260,13 +245,12 @@ def test_events_that_fail_for_one_reason_are_let_go(caplog):
     assert stage.stats.failed == 20
 
 
-def test_what_a_kernel_cannot_do_at_the_stop_is_told(tmp_path, caplog):
+def test_what_a_kernel_cannot_do_at_the_stop_is_told(safe_run, caplog):
     class Writing(Counting):
         def stop(self, doc):
             raise OSError("the disk is full")
 
-    (tmp_path / "there").touch()
-    docs = marked(raw_run(n=2, dark=False), tmp_path / "there")
+    docs = safe_run(2)
     run_through(Stateful(Writing()), docs)
     assert f"run {docs[0][1]['uid']}: the kernel's stop failed: OSError: the disk is full" in caplog.text
     with Lanes.threads(2) as lanes:
@@ -298,8 +282,7 @@ def test_a_kernel_that_refuses_a_descriptor_has_done_what_came_before(caplog):
     late = ("descriptor", {**docs[1][1], "uid": "late", "name": "dark"})
     with Lanes.threads(1) as lanes:
         stage = Map(Late(), parameters={}, data_keys=(KEY,), executor=lanes)
-        sink = Collector()
-        stage.subscribe(sink)
+        sink = collect(stage)
         feed(stage, [*docs[:3], late])
         Late.gate.set()
         feed(stage, docs[3:])

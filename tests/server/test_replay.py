@@ -16,6 +16,7 @@ from bluesky.plans import count, grid_scan
 from event_model import Filler, compose_run, pack_event_page
 from kernels import WhereRead
 from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
+from runs import streamed_run
 
 from bluesky_ext import ImageProcessor, PeakTracker, Recorder, replay
 from bluesky_ext.engine import FrameNotAvailable, compose
@@ -30,28 +31,7 @@ from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 def streamed(path: Path, n: int = 4) -> tuple[list, np.ndarray]:
     """A run whose frames are in an HDF5 file, in one stream_datum that comes after the events."""
     frames = np.arange(n * 6, dtype=np.uint16).reshape(n, 2, 3)
-    with h5py.File(path, "w") as file:
-        file["frames"] = frames
-    run = compose_run()
-    keys = {
-        "image": {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2", "external": "STREAM:"},
-        "x": {"source": "s", "dtype": "number", "shape": []},
-    }
-    stream = run.compose_descriptor(name="primary", data_keys=keys)
-    resource = run.compose_stream_resource(
-        data_key="image",
-        mimetype="application/x-hdf5",
-        uri=f"file://localhost{path}",
-        parameters={"dataset": "frames"},
-    )
-    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
-    for number in range(n):
-        event = stream.compose_event(data={"x": float(number)}, timestamps={"x": 1.0}, validate=False)
-        docs.append(("event", event))
-    docs.append(("stream_resource", resource.stream_resource_doc))
-    datum = resource.compose_stream_datum(indices={"start": 0, "stop": n}, seq_nums={"start": 1, "stop": n + 1})
-    datum["descriptor"] = stream.descriptor_doc["uid"]
-    return [*docs, ("stream_datum", datum), ("stop", run.compose_stop())], frames
+    return streamed_run(path, frames, [{"x": float(number)} for number in range(n)]), frames
 
 
 def test_documents_come_in_order_and_as_they_are(documents_of):
@@ -250,18 +230,23 @@ def test_the_number_of_events_to_come_is_that_of_the_stop(documents_of, tmp_path
     assert expected_events(iter(docs)) is None
 
 
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # databroker 1.2 has some
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_runs_of_a_v1_broker(run_engine, tmp_path):
+@pytest.fixture
+def broker(run_engine, tmp_path):
+    """A v1 Broker with a run of two images in files."""
     databroker = pytest.importorskip("databroker")
     if databroker.__version__ >= "2":
         pytest.skip("databroker 2 has no registry of handlers")
     broker = databroker.Broker.named("temp")
     broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
-    run_engine.subscribe(broker.insert)
-    (uid,) = run_engine(count([hw(str(tmp_path)).img], 2))
+    run_engine(count([hw(str(tmp_path)).img], 2), broker.insert)
+    return broker
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # databroker 1.2 has some
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_runs_of_a_v1_broker(broker):
     got: list = []
-    assert replay(broker[uid], got) == [uid]
+    assert replay(broker[-1], got) == [broker[-1].start["uid"]]
     images = [doc["data"]["img"] for name, doc in got if name == "event"]
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
 
@@ -325,16 +310,11 @@ def test_a_run_of_a_catalogue(documents_of, tmp_path):
 
 
 def test_a_document_that_claims_a_long_fly_scan_fills_no_memory(tmp_path):
-    docs, _ = streamed(tmp_path / "frames.h5")
-    filling = Filling()
-    for name, doc in docs[:2]:
-        descriptor = {**doc, "data_keys": {key: said for key, said in doc.get("data_keys", {}).items() if key != "x"}}
-        list(filling.refer(name, descriptor if name == "descriptor" else doc))
-    resource = next(doc for name, doc in docs if name == "stream_resource")
-    datum = next(doc for name, doc in docs if name == "stream_datum")
-    list(filling.refer("stream_resource", resource))
-    huge = {**datum, "seq_nums": {"start": 1, "stop": 10**12}, "indices": {"start": 0, "stop": 10**12 - 1}}
-    events = filling.refer("stream_datum", huge)
+    docs, filling = dict(streamed_run(tmp_path / "frames.h5", np.zeros((1, 2, 3)))), Filling()
+    for name in ("start", "descriptor", "stream_resource"):
+        list(filling.refer(name, docs[name]))
+    span = {"seq_nums": {"start": 1, "stop": 10**12}, "indices": {"start": 0, "stop": 10**12 - 1}}
+    events = filling.refer("stream_datum", docs["stream_datum"] | span)
     assert [next(events)[1]["seq_num"] for _ in range(2)] == [1, 2]
 
 
@@ -373,14 +353,7 @@ def test_a_source_that_lacks_events_is_warned_of(documents_of, tmp_path, caplog)
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_loop_with_a_filler(run_engine, tmp_path):
-    databroker = pytest.importorskip("databroker")
-    if databroker.__version__ >= "2":
-        pytest.skip("databroker 2 has no registry of handlers")
-    broker = databroker.Broker.named("temp")
-    broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
-    run_engine.subscribe(broker.insert)
-    run_engine(count([hw(str(tmp_path)).img], 2))
+def test_the_loop_with_a_filler(broker):
     got, over = [], threading.Event()
 
     def callback(name, doc):
@@ -406,29 +379,9 @@ def test_the_loop_with_a_filler(run_engine, tmp_path):
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
 
 
-def test_a_stage_reads_a_replay_by_its_own_handlers():
-    class Handler:
-        def __init__(self, path):
-            pass
-
-        def __call__(self, number):
-            return np.full((4, 4), number)
-
-    run = compose_run(validate=False)
-    keys = {"image": {"source": "sim", "dtype": "array", "shape": [4, 4], "external": "FILESTORE:"}}
-    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
-    resource = run.compose_resource(
-        spec="NUMBERS", root="/", resource_path="none", resource_kwargs={}, path_semantics="posix", validate=False
-    )
-    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("resource", resource.resource_doc)]
-    for number in (1, 2):
-        datum = resource.compose_datum(datum_kwargs={"number": number}, validate=False)
-        event = stream.compose_event(
-            data={"image": datum["datum_id"]}, timestamps={"image": 1.0}, filled={"image": False}, validate=False
-        )
-        docs += [("datum", datum), ("event", event)]
-    docs.append(("stop", run.compose_stop(validate=False)))
-    stage, means = ImageProcessor("image", handlers={"NUMBERS": Handler}), []
+def test_a_stage_reads_a_replay_by_its_own_handlers(tmp_path):
+    docs, _ = where_read(tmp_path)
+    stage, means = ImageProcessor("image", handlers={"WHERE": WhereRead}), []
     stage.subscribe(lambda name, doc: means.append(doc["data"]["image"].mean()), "event")
     replay(docs, stage)
-    assert means == [1, 2]
+    assert means == [100, 100, 100]

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import event_model
 import pytest
 from bluesky.callbacks.zmq import Publisher as PlainPublisher
+from runs import Docs, feed, run_of
 
 from bluesky_ext import Recording
 from bluesky_ext.server import serve
@@ -57,13 +57,8 @@ def beside(action: Callable[[], object]) -> Callable[[Any], None]:
     return ready
 
 
-def run(n: int = 3) -> list[tuple[str, Any]]:
-    bundle = event_model.compose_run()
-    key = {"source": "sim", "dtype": "number", "shape": []}
-    stream = bundle.compose_descriptor(name="primary", data_keys={"x": key})
-    docs: list[tuple[str, Any]] = [("start", bundle.start_doc), ("descriptor", stream.descriptor_doc)]
-    docs += [("event", stream.compose_event(data={"x": float(i)}, timestamps={"x": 0.0})) for i in range(n)]
-    return [*docs, ("stop", bundle.compose_stop())]
+def run(n: int = 3) -> Docs:
+    return run_of([{"x": float(i)} for i in range(n)])
 
 
 def test_a_server_script_gets_every_document_and_closes_its_callback(proxy):
@@ -78,8 +73,7 @@ def test_a_server_script_gets_every_document_and_closes_its_callback(proxy):
 
     def publish():
         with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
-            for name, doc in docs:
-                publisher(name, doc)
+            feed(publisher, docs)
             assert stopped.wait(60)
 
     dispatcher = serve(callback, proxy.out_address, ready=beside(publish))
@@ -93,8 +87,7 @@ def test_a_run_that_is_open_at_the_end_is_flagged(proxy, tmp_path):
 
     def publish():
         with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
-            for name, doc in docs[:-1]:
-                publisher(name, doc)
+            feed(publisher, docs[:-1])
             assert came.wait(60)
 
     def ready(dispatcher):

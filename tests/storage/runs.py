@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import event_model
+import h5py
 import numpy as np
 
 Docs = list[tuple[str, dict[str, Any]]]
@@ -34,6 +37,43 @@ def run_of(
     if stop:
         docs.append(("stop", bundle.compose_stop(validate=False)))
     return docs
+
+
+def streamed_run(
+    path: Path, frames: np.ndarray, rows: Sequence[dict[str, Any]] = (), *, said: int | None = None, key: str = "image"
+) -> Docs:
+    """A run whose frames are in an HDF5 file, and told of in one stream_datum that comes after the events.
+
+    There is an event for each row of data; without rows it is a fly scan. The documents may say another number of
+    frames than there are in the file.
+    """
+    with h5py.File(path, "w") as file:
+        file["frames"] = frames
+    said = len(frames) if said is None else said
+    run = event_model.compose_run(validate=False)
+    keys = {key: described(frames[0]) | {"external": "STREAM:"}}
+    keys |= {name: described(value) for row in rows[:1] for name, value in row.items()}
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    resource = run.compose_stream_resource(
+        data_key=key,
+        mimetype="application/x-hdf5",
+        uri=f"file://localhost{path}",
+        parameters={"dataset": "frames", "chunk_shape": (1, *frames.shape[1:])},
+    )
+    datum = resource.compose_stream_datum(
+        indices={"start": 0, "stop": said}, seq_nums={"start": 1, "stop": said + 1}, descriptor=stream.descriptor_doc
+    )
+    return [
+        ("start", run.start_doc),
+        ("descriptor", stream.descriptor_doc),
+        *(
+            ("event", stream.compose_event(data=row, timestamps=dict.fromkeys(row, 1.0), validate=False))
+            for row in rows
+        ),
+        ("stream_resource", resource.stream_resource_doc),
+        ("stream_datum", datum),
+        ("stop", run.compose_stop(validate=False)),
+    ]
 
 
 def images(dtype: Any, n: int, shape: tuple[int, ...] = IMAGE) -> np.ndarray:
