@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 from bluesky.callbacks.json_writer import JSONLinesWriter, JSONWriter
 from bluesky.plans import count, scan
-from event_model import DocumentNames, compose_run
+from event_model import DocumentNames
 from ophyd.sim import SynAxis, SynSignal, hw
-from runs import Docs, assert_same, feed, images, run_of
+from runs import Docs, assert_same, feed, images, referring_run, run_of
 
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
@@ -86,29 +86,8 @@ def test_a_run_of_the_run_engine_comes_back(tmp_path, run_engine) -> None:
     assert recorder.orphans == 0
 
 
-def stream_run(uid: str) -> list:
-    run = compose_run(uid=uid)
-    key = {"source": "PV", "dtype": "array", "shape": [1, 2, 2], "external": "STREAM:"}
-    described = run.compose_descriptor(name="primary", data_keys={"image": key})
-    resource_doc, compose_datum = run.compose_stream_resource(
-        mimetype="application/x-hdf5", uri="file://localhost/x.h5", data_key="image", parameters={}
-    )
-    datum = compose_datum({"start": 0, "stop": 3}, descriptor=described.descriptor_doc)
-    old_resource = {"uid": f"old-{uid}", "spec": "S", "root": "/", "resource_path": "p", "resource_kwargs": {}}
-    datum_page = {"resource": old_resource["uid"], "datum_id": ["1"], "datum_kwargs": {}}
-    return [
-        ("start", run.start_doc),
-        ("descriptor", described.descriptor_doc),
-        ("stream_resource", resource_doc),
-        ("stream_datum", datum),
-        ("resource", {**old_resource, "run_start": uid}),
-        ("datum_page", datum_page),
-        ("stop", run.compose_stop()),
-    ]
-
-
 def test_every_kind_of_document_finds_its_run(tmp_path) -> None:
-    one, two = stream_run("one"), stream_run("two")
+    one, two = referring_run("one"), referring_run("two")
     with Recorder(tmp_path) as recorder:
         for pair in zip(one, two, strict=True):
             feed(recorder, pair)

@@ -153,18 +153,6 @@ def test_three_axes(run_engine: RunEngine, bench: Beamline, documents, scan: Cal
 
 
 @BOTH
-def test_shutter_waits(run_engine: RunEngine, bench: Beamline, shutter_args, scan: Callable):
-    """What is waited for, not how long it takes."""
-    waits = []
-    run_engine.msg_hook = lambda msg: (
-        waits.append((msg.args[0], bench.shutter.get())) if msg.command == "sleep" else None
-    )
-    args = (bench.y, 0, 1, 2, bench.x, 0, 1, 2)
-    run_engine(scan(bench.detector, *args, **shutter_args, shutter_wait_open=0.002, shutter_wait_close=0.001))
-    assert waits == [(0.001, "closed"), (0.002, "open")]
-
-
-@BOTH
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -8,8 +8,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from bluesky import RunEngine
@@ -46,17 +44,11 @@ SCANS: dict[ScanType, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any],
     ScanType.PATTERN_GEN_SCAN: (plans.pattern_gen_scan, (-1.0, 1.0, -2.0, 2.0, [[1, 2, 3], [4, 5, 6]]), {}, 1, 6),
     ScanType.PTYCHOGRAPHY_SCAN: (plans.ptychography_scan, ((-0.1, 0.1, 2, -0.1, 0.1, 3), [280.0, 285.2]), {}, 2, 6),
 }
-ALL = pytest.mark.parametrize("kind", [*SCANS, ScanType.GENERIC_SCAN], ids=lambda kind: kind.name.lower())
-# The images differ in their axes alone.
-DIFFERENT = pytest.mark.parametrize(
-    "kind",
-    [
-        kind
-        for kind in (*SCANS, ScanType.GENERIC_SCAN)
-        if SCANS.get(kind, [None])[0]
-        not in (plans.detector_image, plans.osa_image, plans.coarse_image_scan, plans.coarse_goni_scan)
-    ],
-    ids=lambda kind: kind.name.lower(),
+KINDS = [*SCANS, ScanType.GENERIC_SCAN]
+IMAGES = {ScanType.DETECTOR_IMAGE, ScanType.OSA_IMAGE, ScanType.COARSE_IMAGE_SCAN, ScanType.COARSE_GONI_SCAN}
+ALL, DIFFERENT = (
+    pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.name.lower())
+    for kinds in (KINDS, [kind for kind in KINDS if kind not in IMAGES])  # the images differ in their axes alone
 )
 
 
@@ -430,13 +422,13 @@ def test_pause_and_resume(run_engine: RunEngine, s, make, paused, documents, kin
 
 
 @pytest.mark.parametrize("offset", [-30, -21, -12, -6, -3, -1, 0, 1, 3, 6, 12, 27])
-def test_a_pause_anywhere_between_two_runs(run_engine: RunEngine, s, station, documents, offset):
+def test_a_pause_anywhere_between_two_runs(run_engine: RunEngine, s, station, paused, documents, offset):
     """What came before the end of a run is not repeated in the next one."""
     args = ([(-1, 1, 1, -1, 1, 2)], [280.0, 285.2])
+    closed = plan_messages(plans.sample_image_stack([s.counter], station, *args)).index("close_run")
     plan = plans.sample_image_stack([s.counter], station, *args)
-    closed = plan_messages(plan).index("close_run")
     with pytest.raises(RunEngineInterrupted):
-        run_engine(pause_at(plans.sample_image_stack([s.counter], station, *args), closed + offset), documents)
+        run_engine(paused(plan, closed + offset + 1, lambda msg: True), documents)
     run_engine.resume()
     documents.validate()
     assert [stop["num_events"]["primary"] for stop in documents.of("stop")] == [2, 2]
@@ -449,23 +441,6 @@ def test_a_pause_anywhere_between_two_runs(run_engine: RunEngine, s, station, do
 
 def plan_messages(plan: Any) -> list[str]:
     return [msg.command for msg in RunEngineSimulator().simulate_plan(plan)]
-
-
-def pause_at(plan: Any, number: int) -> Any:
-    """The plan with a pause before one of its messages."""
-    messages = itertools.count()
-
-    def before(msg: Any) -> Any:
-        if msg.command == "pause" or next(messages) != number:
-            return None, None
-
-        def head() -> Any:
-            yield from bps.pause()
-            return (yield msg)
-
-        return head(), None
-
-    return bpp.plan_mutator(plan, before)
 
 
 @DIFFERENT
@@ -673,25 +648,3 @@ def test_an_endstation_is_read_as_a_device(run_engine: RunEngine, station, docum
     run_engine(count([station]), documents)
     documents.validate()
     assert {"energy", "osa_x", "ring_current_val"} <= set(documents.events()[0]["data"])
-
-
-def test_queueserver_finds_the_endstation_by_its_name(s, station):
-    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
-    namespace = {"sample_image": plans.sample_image, "endstation": station, "counter0": s.counter}
-    found = profile_ops.existing_plans_and_devices_from_nspace(nspace=namespace)
-    item = {
-        "name": "sample_image",
-        "args": [["counter0"], "endstation", *IMAGE],
-        "kwargs": {"dwell": 2.0},
-        "user_group": "primary",
-    }
-    assert profile_ops.validate_plan(item, allowed_plans=found[0], allowed_devices=found[1]) == (True, "")
-    prepared = profile_ops.prepare_plan(
-        item,
-        plans_in_nspace=found[2],
-        devices_in_nspace=found[3],
-        allowed_plans={"primary": found[0]},
-        allowed_devices={"primary": found[1]},
-        nspace=namespace,
-    )
-    assert prepared["args"][:2] == [[s.counter], station]

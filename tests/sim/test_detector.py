@@ -110,20 +110,6 @@ def test_files_hold_what_would_be_inline(run_engine: RunEngine, tmp_path: Path, 
         np.testing.assert_array_equal(one, other)
 
 
-def test_tiff_images_can_be_read_while_the_scan_goes_on(run_engine: RunEngine, tmp_path: Path):
-    seen: list[np.ndarray] = []
-    with event_model.Filler(HANDLERS, inplace=False) as filler:
-
-        def read(name: str, document: Any) -> None:
-            _, document = filler(name, document)
-            if name == "event":
-                seen.append(document["data"]["dexela_image"])
-
-        run_engine(grid(small(directory=tmp_path)), read)
-    for one, other in zip(images(run(run_engine, grid(small()))), seen, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_hdf5_images_can_be_read_by_a_new_reader_while_the_detector_is_staged(tmp_path: Path):
     b = small(directory=tmp_path, spec="AD_HDF5")
     b.detector.stage()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 import event_model
 import h5py
 import numpy as np
@@ -90,6 +92,39 @@ def images(dtype: Any, n: int, shape: tuple[int, ...] = IMAGE) -> np.ndarray:
     return values
 
 
+def referring_run(uid: str | None = None) -> Docs:
+    """A run that refers to files that are not there, by every kind of document that does."""
+    run = event_model.compose_run(uid=uid, validate=False)
+    external = {"source": "sim", "dtype": "array", "shape": [1, 4], "external": "FILESTORE:"}
+    keys = {"tiff": external, "hdf5": external | {"external": "STREAM:"}}
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    resource = run.compose_resource(
+        spec="AD_TIFF", root="/not", resource_path="there", resource_kwargs={"template": "%s%s_%d.tiff"}
+    )
+    streamed = run.compose_stream_resource(
+        mimetype="application/x-hdf5", uri="file://localhost/not/there.h5", data_key="hdf5", parameters={"dataset": "a"}
+    )
+    datum = resource.compose_datum(datum_kwargs={"point_number": 0})
+    event = stream.compose_event(
+        data={"tiff": datum["datum_id"]}, timestamps={"tiff": 1.0}, filled={"tiff": False}, validate=False
+    )
+    stream_datum = streamed.compose_stream_datum(
+        indices={"start": 0, "stop": 1}, seq_nums={"start": 1, "stop": 2}, descriptor=stream.descriptor_doc
+    )
+    page = {"resource": resource.resource_doc["uid"], "datum_id": ["other"], "datum_kwargs": {"point_number": [1]}}
+    return [
+        ("start", run.start_doc),
+        ("descriptor", stream.descriptor_doc),
+        ("resource", resource.resource_doc),
+        ("datum", datum),
+        ("datum_page", page),
+        ("stream_resource", streamed.stream_resource_doc),
+        ("event", event),
+        ("stream_datum", stream_datum),
+        ("stop", run.compose_stop(validate=False)),
+    ]
+
+
 def uid_of(docs: Docs) -> str:
     return docs[0][1]["uid"]
 
@@ -118,3 +153,20 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
         assert struct.pack("<dd", one.real, one.imag) == struct.pack("<dd", other.real, other.imag), where
     else:
         assert one == other, where
+
+
+def fly(detector: Any, events: int, frames: int) -> Any:
+    """A fly scan of a detector of ophyd-async, with so many frames an event."""
+
+    from ophyd_async.core import TriggerInfo
+
+    @bpp.stage_decorator([detector])
+    @bpp.run_decorator()
+    def plan():
+        trigger = TriggerInfo(number_of_events=events, livetime=0.001, deadtime=0.001, collections_per_event=frames)
+        yield from bps.prepare(detector, trigger, wait=True)
+        yield from bps.declare_stream(detector, name="primary")
+        yield from bps.kickoff(detector, wait=True)
+        yield from bps.collect_while_completing([detector], [detector], flush_period=0.05, stream_name="primary")
+
+    return plan()

@@ -120,16 +120,12 @@ def test_what_is_no_catalogue_is_refused_in_a_line(where, options, error, messag
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_a_file(tmp_path) -> None:
-    path = tmp_path / "file"
-    path.write_text("")
+def test_a_directory_that_is_something_else(tmp_path) -> None:
+    path = tmp_path / "catalog.db"
+    path.write_text("not a database")
     with pytest.raises(FileExistsError, match=f"the catalogue {path} needs a directory") as error:
         open_catalog(path)
     assert "\n" not in str(error.value)
-
-
-def test_a_directory_with_something_else_in_it(tmp_path) -> None:
-    (tmp_path / "catalog.db").write_text("not a database")
     with pytest.raises(OSError, match=f"{tmp_path} could not be opened .*not a database") as error:
         open_catalog(tmp_path)
     assert "\n" not in str(error.value)

@@ -50,6 +50,14 @@ def flushed(sink: Any, docs: Docs) -> None:
         pass
 
 
+def saver_without_backup(catalog: Any, backup: Path, **options: Any) -> Any:
+    """What saves runs, but can't write into the directory of its backups any more."""
+    sink = save(catalog, backup=backup, **options)
+    backup.rmdir()
+    backup.touch()
+    return sink
+
+
 def test_a_server_that_goes_in_the_middle_of_a_run_loses_no_event(server, docs, tmp_path, caplog) -> None:
     client = server.client()
     backup = tmp_path / "backup"
@@ -129,9 +137,7 @@ def test_a_slow_catalogue_does_not_hold_up_the_run_for_ever(docs, tmp_path, capl
 
 
 def test_without_a_backup_the_run_goes_into_the_catalogue(docs, tmp_path, caplog, embedded) -> None:
-    sink = save(embedded, backup=tmp_path / "backup")
-    (tmp_path / "backup").rmdir()
-    (tmp_path / "backup").touch()
+    sink = saver_without_backup(embedded, tmp_path / "backup")
     feed(sink, docs)
     sink.close()
     assert sink.backups == []
@@ -143,9 +149,7 @@ def test_without_a_backup_the_run_goes_into_the_catalogue(docs, tmp_path, caplog
 
 def test_with_neither_what_is_lost_is_counted_and_the_scan_goes_on(tmp_path, caplog) -> None:
     client = open_catalog(tmp_path / "catalog")
-    sink = save(client, backup=tmp_path / "backup")
-    (tmp_path / "backup").rmdir()
-    (tmp_path / "backup").touch()
+    sink = saver_without_backup(client, tmp_path / "backup")
     close_catalog(client)
     run_engine = RunEngine(call_returns_result=False)
     run_engine.subscribe(sink)
@@ -160,9 +164,7 @@ def test_with_neither_what_is_lost_is_counted_and_the_scan_goes_on(tmp_path, cap
 
 def test_with_neither_the_caller_is_told_on_request(docs, tmp_path) -> None:
     client = open_catalog(tmp_path / "catalog")
-    sink = save(client, backup=tmp_path / "backup", on_error="raise")
-    (tmp_path / "backup").rmdir()
-    (tmp_path / "backup").touch()
+    sink = saver_without_backup(client, tmp_path / "backup", on_error="raise")
     close_catalog(client)
     with pytest.raises(OSError, match=f"start {uid_of(docs)} is saved nowhere") as error:
         sink(*docs[0])
