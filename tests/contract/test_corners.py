@@ -117,12 +117,6 @@ def test_whatever_the_stop_is_like_the_derived_run_has_one(odd):
     assert stage.open_runs == []
 
 
-def test_a_count_of_losses_upstream_is_not_cut_with_its_list():
-    docs = raw_run()
-    docs[-1] = ("stop", docs[-1][1] | {"lost": {"primary": [7, 8]}, "lost_counts": {"primary": 1000}})
-    assert run_through(Plain(), docs).stop["lost_counts"] == {"primary": 1000}
-
-
 def test_numbers_of_numpy_are_numbers():
     docs = [(name, doc | {"seq_num": np.int64(doc["seq_num"])} if name == "event" else doc) for name, doc in raw_run()]
     assert same(content(run_through(Plain(), docs)), content(run_through(Plain(), raw_run())))

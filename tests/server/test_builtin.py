@@ -103,12 +103,6 @@ def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path
     assert "1 events are left out, their images can't be read" in caplog.text
 
 
-def test_masks_without_their_registry(settings, tmp_path):
-    (tmp_path / "masks.toml").write_text('data_key = "eiger_image"\nmasks = [["eiger", "beamstop"]]\n')
-    with pytest.raises(ValueError, match="give --catalog"):
-        configured("masks", tmp_path / "masks.toml").build(Site())
-
-
 def test_masks_of_a_catalog(tmp_path):
     pytest.importorskip("tiled.server.app")
     from bluesky_ext.masks import MaskClient

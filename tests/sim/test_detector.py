@@ -378,24 +378,6 @@ def test_a_pause_in_the_middle_of_an_event_loses_no_resource(run_engine: RunEngi
     assert len(images(documents)) == 2
 
 
-@SPECS
-def test_a_trigger_before_a_pause_can_be_read_after_it(run_engine: RunEngine, tmp_path: Path, spec: str):
-    b = small(directory=tmp_path, spec=spec)
-
-    @bpp.stage_decorator([b.detector])
-    @bpp.run_decorator()
-    def plan():
-        yield from bps.trigger(b.detector, wait=True)
-        yield from bps.checkpoint()
-        yield from bps.pause()
-        yield from bps.create("primary")
-        yield from bps.read(b.detector)
-        yield from bps.save()
-
-    (image,) = images(resumed(run_engine, plan()))
-    np.testing.assert_array_equal(image[0], b.crystal.frame(0, 0, 0))
-
-
 def test_a_plan_that_fails_during_an_exposure_leaves_the_detector_ready(run_engine: RunEngine, tmp_path: Path):
     b = small(directory=tmp_path, real_time=True, acquire_time=0.5)
     statuses = []

@@ -14,6 +14,8 @@ import event_model
 import h5py
 import numpy as np
 
+from bluesky_ext.storage import save
+
 Docs = list[tuple[str, dict[str, Any]]]
 
 IMAGE = (32, 40)
@@ -132,6 +134,15 @@ def uid_of(docs: Docs) -> str:
 def feed(sink: Any, docs: Docs) -> None:
     for name, document in docs:
         sink(name, document)
+
+
+def saved(catalog: Any, docs: Docs, backup: Path, **options: Any) -> Any:
+    """The run in the catalogue, after it was saved without a trouble."""
+    with save(catalog, backup=backup, **options) as sink:
+        feed(sink, docs)
+    assert sink.backups == []
+    assert list(backup.iterdir()) == []
+    return catalog[uid_of(docs)]
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:

@@ -19,7 +19,7 @@ from bluesky.plans import count
 from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import hw
 from programs import save_and_be_killed, save_to_a_full_disk, save_to_a_server_that_hangs
-from runs import Docs, assert_same, feed, images, run_of, uid_of
+from runs import Docs, assert_same, feed, images, run_of, saved, uid_of
 from servers import run
 
 from bluesky_ext import Recording
@@ -91,10 +91,8 @@ def test_what_was_left_by_a_failure_is_saved_again_from_its_backup(docs, tmp_pat
     (refused,) = sink.backups
     assert_same(docs, list(Recording(refused)))
     assert "replace_incomplete=True) replaces it" in caplog.records[-1].getMessage()
-    with save(second, backup=tmp_path / "backup", replace_incomplete=True) as sink:
-        feed(sink, list(Recording(path)))
-    assert sink.backups == []
-    assert_same(docs, list(documents(second[uid_of(docs)])))
+    again = saved(second, list(Recording(path)), tmp_path / "again", replace_incomplete=True)
+    assert_same(docs, list(documents(again)))
     close_catalog(second)
 
 
@@ -110,10 +108,7 @@ def test_a_locked_database_loses_no_event(docs, tmp_path, caplog, impatient) -> 
     assert "could not be saved in the catalogue" in one_error(caplog)
     # The next run is saved as if nothing had been.
     docs = run_of([{"x": 1.0}])
-    with save(client, backup=tmp_path / "backup") as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    assert_same(docs, list(documents(client[uid_of(docs)])))
+    assert_same(docs, list(documents(saved(client, docs, tmp_path / "again"))))
     close_catalog(client)
 
 
@@ -202,9 +197,7 @@ def test_a_process_that_is_killed_leaves_all_that_it_was_given(tmp_path) -> None
     for n, (_, event) in enumerate(back[2:]):
         assert event["data"]["camera"].tobytes() == images("u2", n, (64, 64)).tobytes()
     client = open_catalog(tmp_path / "catalog")
-    with save(client, backup=tmp_path / "again", replace_incomplete=True) as sink:
-        feed(sink, back)
-    assert_same(back, list(documents(client[uid_of(back)])))
+    assert_same(back, list(documents(saved(client, back, tmp_path / "again", replace_incomplete=True))))
     close_catalog(client)
 
 
@@ -258,9 +251,7 @@ def test_a_run_that_is_being_written_is_not_replaced(embedded, docs, tmp_path, c
 
 def test_a_log_of_a_run_that_was_deleted_is_not_of_its_successor(embedded, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(3)])
-    with save(embedded, backup=tmp_path) as sink:
-        feed(sink, docs)
-    embedded[uid_of(docs)].delete(recursive=True, external_only=False)
+    saved(embedded, docs, tmp_path).delete(recursive=True, external_only=False)
     for name, document in docs:
         if name == "event":
             document["data"] = {"camera": document["data"]["camera"] // 2, "x": 7.0}
@@ -365,19 +356,13 @@ def test_metadata_and_table_never_fail_the_log(embedded, value, tmp_path) -> Non
     docs = run_of([{"x": 1.0, "name": "a"} for _ in range(2)], value=value)
     docs[2][1]["data"] = {"x": value, "name": value}
     docs[1][1]["data_keys"]["b\udc80"] = {"source": "sim"}
-    with save(embedded, backup=tmp_path) as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    back = list(documents(embedded[uid_of(docs)]))
+    back = list(documents(saved(embedded, docs, tmp_path)))
     assert_same(docs, back)
 
 
 def test_a_table_that_cannot_be_made_is_left_out(embedded, docs, tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    with save(embedded, backup=tmp_path / "backup") as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    assert_same(docs, list(documents(embedded[uid_of(docs)])))
+    assert_same(docs, list(documents(saved(embedded, docs, tmp_path / "backup"))))
     assert [*embedded[uid_of(docs)]["primary"].base] == ["camera"]
     assert "the table of a stream is left out" in caplog.text
 

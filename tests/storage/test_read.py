@@ -19,7 +19,7 @@ from bluesky.plans import count
 from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import hw
 from ophyd_async.core import TriggerInfo
-from runs import Docs, assert_same, described, feed, fly, images, run_of, uid_of
+from runs import Docs, assert_same, described, feed, fly, images, run_of, saved, uid_of
 from tiled.server import app
 from tiled.server.settings import get_settings
 
@@ -27,11 +27,8 @@ from bluesky_ext.storage import close_catalog, documents, open_catalog, read, sa
 from bluesky_ext.storage.metadata import as_json
 
 
-def stream_of(catalog: Any, rows: list[dict[str, Any]], tmp_path: Any) -> Any:
-    docs = run_of(rows)
-    with save(catalog, backup=tmp_path) as sink:
-        feed(sink, docs)
-    return read(catalog[uid_of(docs)])["primary"]
+def stream_of(catalog: Any, rows: list[dict[str, Any]], tmp_path: Path) -> Any:
+    return read(saved(catalog, run_of(rows), tmp_path))["primary"]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +57,7 @@ def test_columns_have_the_dtype_of_their_values(embedded, values, dtype, read_ba
     docs[1][1]["data_keys"]["x"] = described(values[0]) if dtype != "O" else {"source": "sim", "dtype": "array"}
     for (_, event), value in zip(docs[2:-1], values, strict=True):
         event["data"]["x"] = value
-    with save(embedded, backup=tmp_path) as sink:
-        feed(sink, docs)
-    column = read(embedded[uid_of(docs)])["primary"]["x"]
+    column = read(saved(embedded, docs, tmp_path))["primary"]["x"]
     assert column.dtype == np.dtype(dtype)
     assert [None if value != value else value for value in column.values.tolist()] == read_back
 
@@ -226,10 +221,7 @@ def test_documents_that_are_larger_than_any_answer(narrow, shape, dtype, tmp_pat
         given = [(name, copy.deepcopy(document)) for name, document in given]
         uid = given[0][1]["uid"] = str(uuid.uuid4())
         given[1][1]["run_start"] = given[-1][1]["run_start"] = uid
-        with save(narrow, backup=tmp_path / "backup") as sink:
-            feed(sink, given)
-        assert sink.backups == []
-        run = narrow[uid]
+        run = saved(narrow, given, tmp_path / "backup")
         assert_same(given, list(documents(run)))
         assert read(run)["primary"]["c"].values.tobytes() == page["data"]["c"].tobytes()
         if dtype == "u2" and shape != (140_001,):

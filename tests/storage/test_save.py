@@ -3,8 +3,6 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from pathlib import Path
-from typing import Any
 
 import event_model
 import numpy as np
@@ -14,19 +12,10 @@ from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.plans import count
 from ophyd.sim import SynSignal, hw
-from runs import Docs, assert_same, feed, images, referring_run, run_of, uid_of
+from runs import Docs, assert_same, feed, images, referring_run, run_of, saved, uid_of
 
 from bluesky_ext import Recording
 from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
-
-
-def saved(catalog: Any, docs: Docs, tmp_path: Path, **options: Any) -> Any:
-    """The run in the catalogue, after it was saved without a trouble."""
-    with save(catalog, backup=tmp_path / "backup", **options) as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    assert list((tmp_path / "backup").iterdir()) == []
-    return catalog[uid_of(docs)]
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16", "?"])
