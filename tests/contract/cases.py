@@ -18,7 +18,7 @@ from runs import Docs, feed
 
 from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
-from bluesky_ext.engine import Stage, compose
+from bluesky_ext.engine import Map, Stage, compose
 
 KEY = "det_image"
 SHAPE = (64, 64)
@@ -127,6 +127,11 @@ def collect(stage: Stage) -> Collector:
     sink = Collector()
     stage.subscribe(sink)
     return sink
+
+
+def map_of(kernel: Callable[..., Any], **options: Any) -> Map:
+    """A map with a kernel of the test's."""
+    return Map(kernel, **{"parameters": {}, "data_keys": (KEY,), **options})
 
 
 def run_through(stage: Stage, docs: Docs) -> Collector:

@@ -217,33 +217,21 @@ def test_any_order_of_frames_and_events_gives_one_result(case, files, data):
 
 
 def test_resource_and_datum(tmp_path):
-    docs = []
-    for name, doc in snapshot(raw_run(dark=False)):
-        if name == "descriptor":
-            doc["data_keys"][KEY]["external"] = "FILESTORE"
-            docs.append((name, doc))
-            resource = {"uid": "r", "spec": "NPY_SEQ", "root": str(tmp_path), "resource_path": "f"}
-            docs.append(("resource", resource | {"resource_kwargs": {}, "path_semantics": "posix"}))
-        elif name == "event":
-            np.save(tmp_path / f"f_{doc['seq_num']}.npy", doc["data"][KEY])
-            docs.append(
-                (
-                    "datum",
-                    {"datum_id": f"r/{doc['seq_num']}", "resource": "r", "datum_kwargs": {"index": doc["seq_num"]}},
-                )
-            )
-            doc["data"][KEY], doc["filled"] = f"r/{doc['seq_num']}", {KEY: False}
-            docs.append((name, doc))
-        else:
-            docs.append((name, doc))
-    docs[2][1]["run_start"] = docs[0][1]["uid"]
+    start, descriptor, *events, stop = snapshot(raw_run(dark=False))
+    descriptor[1]["data_keys"][KEY]["external"] = "FILESTORE"
+    rest = []
+    for name, doc in events:
+        number = doc["seq_num"]
+        np.save(tmp_path / f"f_{number}.npy", doc["data"][KEY])
+        doc["data"][KEY], doc["filled"] = f"r/{number}", {KEY: False}
+        datum = {"datum_id": f"r/{number}", "resource": "r", "datum_kwargs": {"index": number}}
+        rest += [("datum", datum), (name, doc)]
+    resource = {"uid": "r", "spec": "NPY_SEQ", "root": str(tmp_path), "resource_path": "f", "resource_kwargs": {}}
     for case in named("ImageProcessor"), named("PeakTracker"):
-        got = content(run_through(case.make(), docs))
-        assert same(got, content(run_through(case.make(), raw_run(dark=False))))
-        unlabelled = [
-            (name, {k: v for k, v in doc.items() if name != "resource" or k != "run_start"}) for name, doc in docs
-        ]
-        assert same(content(run_through(case.make(), unlabelled)), got)
+        expected = content(run_through(case.make(), raw_run(dark=False)))
+        for label in ({}, {"run_start": start[1]["uid"]}):
+            docs = [start, descriptor, ("resource", resource | label), *rest, stop]
+            assert same(content(run_through(case.make(), docs)), expected)
 
 
 def test_an_image_that_is_here_is_not_called_external():

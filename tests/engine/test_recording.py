@@ -158,6 +158,15 @@ def test_a_run_that_starts_again_has_another_file(tmp_path, caplog) -> None:
     assert "it was started again" in caplog.text
 
 
+def test_what_starts_again_under_the_same_name_is_kept_apart(tmp_path) -> None:
+    documents = run_documents("run", 1)
+    with Recorder(tmp_path) as recorder:
+        feed(recorder, [*documents[:3], *documents])
+    recording, orphans = recorder.artifacts
+    assert_holds(recording, documents[:3])
+    assert_holds(orphans, documents)
+
+
 def test_a_scan_goes_on_without_its_recording(tmp_path, run_engine, caplog) -> None:
     recorder = Recorder(tmp_path / "runs", file_prefix="{sample}")
     shutil.rmtree(tmp_path / "runs")
