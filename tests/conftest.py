@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,29 @@ def run_engine() -> Iterator[RunEngine]:
     """A RunEngine that leaves neither a thread nor a task behind."""
     with _running() as engine:
         yield engine
+
+
+@pytest.fixture
+def documents_of(run_engine: RunEngine) -> Callable[[Any], list[tuple[str, Any]]]:
+    """Runs a plan and gives its documents."""
+
+    def documents_of(plan: Any) -> list[tuple[str, Any]]:
+        docs: list[tuple[str, Any]] = []
+        run_engine(plan, lambda name, doc: docs.append((name, doc)))
+        return docs
+
+    return documents_of
+
+
+@pytest.fixture
+def blob(run_engine: RunEngine, tmp_path: Path) -> Any:
+    """A detector of ophyd-async that writes its frames to a file of the test."""
+    from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider, init_devices
+    from ophyd_async.sim import SimBlobDetector
+
+    with init_devices():
+        detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
+    return detector
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
+from trackpy.linking import Linker
 
+from bluesky_ext._arguments import check_keywords, keywords_of
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.callbacks.tree import entry, nxdata_of
-from bluesky_ext.engine import DerivedRun, Reduce, frames_of
+from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import LiveMaps, StreamLinker, warm_up_live_maps
@@ -126,6 +128,7 @@ class CrystalMap(TrackReduce):
         t_column: str = "frame",
         **link_kwargs: Any,
     ) -> None:
+        check_keywords("CrystalMap", link_kwargs, keywords_of(CrystalMap, Reduce, Stage, StreamLinker, Linker))
         options, link_kwargs = Reduce.split_options(link_kwargs)
         if max_maps < 1:
             raise ValueError(f"max_maps={max_maps!r}: give a number of maps above 0")

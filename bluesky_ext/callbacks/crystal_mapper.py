@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.netcdf import save
@@ -19,12 +20,12 @@ from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.engine import DerivedRun, Reduce, image_of
+from bluesky_ext.engine import DerivedRun, Reduce, Stage, image_of
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
-from bluesky_ext.peaks import mean_in_windows, warm_up, warm_up_windows
+from bluesky_ext.peaks import LocateParameters, mean_in_windows, warm_up, warm_up_windows
 from bluesky_ext.peaks.crystal_map import REFLECTION
 from bluesky_ext.storage import as_source
 
@@ -138,6 +139,8 @@ class CrystalMapper(Reduce):
         directory: str | os.PathLike[str] | None = None,
         **locate_kwargs: Any,
     ) -> None:
+        refuse_document("CrystalMapper", diameter)
+        check_keywords("CrystalMapper", locate_kwargs, keywords_of(CrystalMapper, Reduce, Stage, LocateParameters))
         # A few images once a run, not one for each event: their hash is worth its time.
         options, locate_kwargs = Reduce.split_options({"hash_images": True, **locate_kwargs})
         if isinstance(windows, CrystalMapper):

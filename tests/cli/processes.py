@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from runs import feed
 
 from bluesky_ext import Recording
 from bluesky_ext.engine import Map
@@ -102,7 +103,7 @@ class Command:
         while not self.says("stop success", 0.1):
             if time.monotonic() > deadline:
                 raise AssertionError(f"it hears nothing: {self.said}")
-            publish(sink, runs())
+            feed(sink, runs())
 
     def end(self, number: int | None = None) -> int:
         """Its exit code, after a signal if there is one."""
@@ -133,11 +134,6 @@ class Command:
         self._lines.put(None)
 
 
-def publish(sink: Any, docs: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    for name, doc in docs:
-        sink(name, doc)
-
-
 def stops_in(directory: Path) -> dict[str, list[dict[str, Any]]]:
     """The stop documents of derived runs, by the uid of the raw run."""
     stops: dict[str, list[dict[str, Any]]] = {}
@@ -158,5 +154,5 @@ def sha256_of(docs: Iterable[tuple[str, Any]]) -> str:
         data_keys=("camera",),
     )
     stage.subscribe(lambda _, doc: stops.append(doc), "stop")
-    publish(stage, docs)
+    feed(stage, docs)
     return stops[0]["sha256"]

@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from processes import publish
+from runs import feed
 
 from bluesky_ext import Recording, replay
 from bluesky_ext.cli import main
@@ -16,8 +16,8 @@ def test_what_is_recorded_is_what_was_published_and_replay_reads_it(start, proxy
     recorder.wait_for("connected")
     a, b = run_of(seed=1), run_of(seed=2)
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
-        publish(publisher, a)
-        publish(publisher, b[:-1])
+        feed(publisher, a)
+        feed(publisher, b[:-1])
     path = tmp_path / "raw" / "scan-2.bsrec"
     # What was sent before the signal is on its way, and may be too late for it: so ask the file.
     deadline = time.monotonic() + 60
@@ -44,8 +44,8 @@ def test_what_can_not_be_written_is_a_failure(start, proxy, run_of):
     recorder = start("record", "--address", proxy.out_address, "--directory", "raw", "--file-prefix", "scan")
     recorder.wait_for("connected")
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
-        publish(publisher, docs)
-        publish(publisher, run_of(seed=1)[:1])  # of the same name: a recording is never written over
+        feed(publisher, docs)
+        feed(publisher, run_of(seed=1)[:1])  # of the same name: a recording is never written over
     recorder.wait_for("never written over")
     assert recorder.end(signal.SIGTERM) == 1
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import event_model
 import numpy as np
+from runs import Docs, feed
 
 from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, TrackLinker
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
-from bluesky_ext.engine import Stage, compose
-
-Docs = list[tuple[str, dict[str, Any]]]
+from bluesky_ext.engine import Map, Stage, compose
 
 KEY = "det_image"
 SHAPE = (64, 64)
@@ -106,11 +105,6 @@ def marked(docs: Docs, marker: Any) -> Docs:
     return docs
 
 
-def feed(stage: Callable[[str, dict[str, Any]], Any], docs: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    for name, doc in docs:
-        stage(name, doc)
-
-
 class Collector(list):
     """A sink: the documents that came, in order."""
 
@@ -126,6 +120,18 @@ class Collector(list):
     def stop(self) -> dict[str, Any]:
         (stop,) = self.named("stop")
         return stop
+
+
+def collect(stage: Stage) -> Collector:
+    """A sink of what a stage makes from now on."""
+    sink = Collector()
+    stage.subscribe(sink)
+    return sink
+
+
+def map_of(kernel: Callable[..., Any], **options: Any) -> Map:
+    """A map with a kernel of the test's."""
+    return Map(kernel, **{"parameters": {}, "data_keys": (KEY,), **options})
 
 
 def run_through(stage: Stage, docs: Docs) -> Collector:

@@ -9,7 +9,21 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import KEY, MAPS, Collector, content, feed, frames, marked, named, raw_run, run_through, same, snapshot
+from cases import (
+    KEY,
+    MAPS,
+    collect,
+    content,
+    feed,
+    frames,
+    map_of,
+    marked,
+    named,
+    raw_run,
+    run_through,
+    same,
+    snapshot,
+)
 from kernels import Counting, Loaded, die_at_three, die_once, minus
 
 from bluesky_ext.engine import Lanes, Map
@@ -133,26 +147,25 @@ def closed_gate():
     Gate.open.set()
 
 
-class Gated(Map):
-    def __init__(self, **options):
-        super().__init__(gate, parameters={}, data_keys=(KEY,), **options)
+def source(stage, docs):
+    """A thread that feeds a stage, and the names of the documents that it has got rid of."""
+    fed = []
+
+    def work():
+        for name, doc in docs:
+            stage(name, doc)
+            fed.append(name)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, fed
 
 
 def test_back_pressure_holds_the_source_and_the_stop_waits_for_all(closed_gate):
     with ThreadPoolExecutor(8) as pool:
-        stage = Gated(executor=pool, max_in_flight=3)
-        sink = Collector()
-        stage.subscribe(sink)
-        fed = []
-        docs = raw_run(n=6, dark=False)
-
-        def source():
-            for name, doc in docs:
-                stage(name, doc)
-                fed.append(name)
-
-        thread = threading.Thread(target=source)
-        thread.start()
+        stage = map_of(gate, executor=pool, max_in_flight=3)
+        sink = collect(stage)
+        thread, fed = source(stage, raw_run(n=6, dark=False))
         assert closed_gate.entered[3].wait(20)
         # Start, descriptor and three events are in; the fourth event waits for the first.
         thread.join(0.05)
@@ -174,20 +187,15 @@ def wait_for_the_next(data, seq_num):
 
 
 def test_results_keep_the_order_of_events_whatever_finishes_first(closed_gate):
-    class Later(Map):
-        def __init__(self, **options):
-            super().__init__(wait_for_the_next, parameters={}, data_keys=(KEY,), **options)
-
     with ThreadPoolExecutor(3) as pool:
-        sink = run_through(Later(executor=pool, max_in_flight=3), raw_run(n=9, dark=False))
+        sink = run_through(map_of(wait_for_the_next, executor=pool, max_in_flight=3), raw_run(n=9, dark=False))
     assert [doc["data"]["number"] for doc in sink.named("event")] == list(range(1, 10))
 
 
 def test_drain_hands_out_what_is_ready(closed_gate):
     with ThreadPoolExecutor(1) as pool:
-        stage = Gated(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        stage = map_of(gate, executor=pool)
+        sink = collect(stage)
         docs = raw_run(n=2, dark=False)
         feed(stage, docs[:-1])
         stage.drain()
@@ -199,14 +207,9 @@ def test_drain_hands_out_what_is_ready(closed_gate):
         stage(*docs[-1])
 
 
-class Dying(Map):
-    def __init__(self, **options):
-        super().__init__(die_at_three, parameters={}, data_keys=(KEY,), **options)
-
-
 def test_a_broken_pool_fails_its_events_and_the_run_ends(caplog):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        stage = Dying(executor=pool, max_in_flight=1)
+        stage = map_of(die_at_three, executor=pool, max_in_flight=1)
         stop = run_through(stage, raw_run(n=5, dark=False)).stop
     assert stop["failed"] == {"primary": [3, 4, 5]}
     assert stop["num_events"] == {"primary": 2}
@@ -246,7 +249,7 @@ def test_a_pool_that_a_stage_makes_is_made_again_when_a_worker_was_killed(tmp_pa
 
 
 def test_an_event_that_kills_two_workers_has_failed(caplog):
-    with Dying(executor=Pools(), max_in_flight=1) as stage:
+    with map_of(die_at_three, executor=Pools(), max_in_flight=1) as stage:
         stop = run_through(stage, raw_run(n=5, dark=False)).stop
     assert stop["failed"] == {"primary": [3]}
     assert stop["num_events"] == {"primary": 4}
@@ -255,7 +258,7 @@ def test_an_event_that_kills_two_workers_has_failed(caplog):
 
 def test_an_executor_that_cannot_be_made_fails_the_run_and_not_the_scan(caplog):
     for make, reason in ((lambda: 3, "executor= made a int"), (lambda: 1 / 0, "can't be made: ZeroDivisionError")):
-        stop = run_through(Dying(executor=make), raw_run(n=2, dark=False)).stop
+        stop = run_through(map_of(die_at_three, executor=make), raw_run(n=2, dark=False)).stop
         assert stop["failed"] == {"primary": [1, 2]}
         assert reason in caplog.text
 
@@ -271,7 +274,7 @@ def test_a_kernel_with_a_state_is_refused_by_an_executor_that_keeps_none(caplog)
 def test_a_closed_executor_fails_every_event_and_the_scan_goes_on(caplog):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
-    stop = run_through(Dying(executor=pool), raw_run(n=2, dark=False)).stop
+    stop = run_through(map_of(die_at_three, executor=pool), raw_run(n=2, dark=False)).stop
     assert stop["failed"] == {"primary": [1, 2]}
     assert "shutdown" in caplog.text
 
@@ -280,9 +283,9 @@ def test_no_lanes_and_no_executor_are_refused():
     with pytest.raises(ValueError, match="at least one worker"):
         Lanes.threads(0)
     with pytest.raises(TypeError, match="executor=2"):
-        Dying(executor=2)
+        map_of(die_at_three, executor=2)
     with pytest.raises(ValueError, match="max_in_flight=0"):
-        Dying(max_in_flight=0)
+        map_of(die_at_three, max_in_flight=0)
 
 
 def monitored(docs, number):
@@ -300,24 +303,11 @@ def monitored(docs, number):
 
 
 def test_events_that_pass_wait_as_the_others_do(closed_gate):
-    fed = []
     with ThreadPoolExecutor(1) as pool:
-        stage = Gated(executor=pool, max_in_flight=3)
-        sink = Collector()
-        stage.subscribe(sink)
-        docs = monitored(raw_run(n=1, dark=False), 50)
-        there = threading.Event()
-
-        def source():
-            for name, doc in docs:
-                if len(fed) == 5:
-                    there.set()
-                stage(name, doc)
-                fed.append(name)
-
-        thread = threading.Thread(target=source)
-        thread.start()
-        assert there.wait(20)
+        stage = map_of(gate, executor=pool, max_in_flight=3)
+        sink = collect(stage)
+        thread, fed = source(stage, monitored(raw_run(n=1, dark=False), 50))
+        assert closed_gate.entered[1].wait(20)
         thread.join(0.05)
         # The image and two monitor events are in flight; the third one waits for the image.
         assert fed == ["start", "descriptor", "event", "descriptor", "event", "event"][: len(fed)]
@@ -330,9 +320,8 @@ def test_events_that_pass_wait_as_the_others_do(closed_gate):
 
 def test_events_that_pass_let_out_what_is_ready(closed_gate):
     with ThreadPoolExecutor(1) as pool:
-        stage = Gated(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        stage = map_of(gate, executor=pool)
+        sink = collect(stage)
         *docs, stop = monitored(raw_run(n=1, dark=False), 3)
         feed(stage, docs[:4])
         closed_gate.open.set()
@@ -344,9 +333,8 @@ def test_events_that_pass_let_out_what_is_ready(closed_gate):
 
 def test_an_interrupted_end_names_what_it_left(closed_gate):
     with ThreadPoolExecutor(1) as pool:
-        stage = Gated(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        stage = map_of(gate, executor=pool)
+        sink = collect(stage)
 
         def interrupt(name, doc):
             if doc["seq_num"] == 2:
@@ -374,14 +362,9 @@ def test_a_repeated_event_that_succeeds_has_not_failed(closed_gate):
             raise ValueError("not yet")
         return {}
 
-    class Flaky(Map):
-        def __init__(self, **options):
-            super().__init__(fail_once, parameters={}, data_keys=(KEY,), **options)
-
     with ThreadPoolExecutor(1) as pool:
-        stage = Flaky(executor=pool)
-        sink = Collector()
-        stage.subscribe(sink)
+        stage = map_of(fail_once, executor=pool)
+        sink = collect(stage)
         *docs, stop = raw_run(seq_nums=[1, 1], dark=False)
         feed(stage, docs)  # the second try comes before the first one has failed
         closed_gate.open.set()
@@ -391,44 +374,30 @@ def test_a_repeated_event_that_succeeds_has_not_failed(closed_gate):
     assert [doc["seq_num"] for doc in sink.named("event")] == [1]
 
 
-class Loads(Map):
-    def __init__(self, **options):
-        super().__init__(Loaded(np.zeros(100_000)), parameters={}, data_keys=(KEY,), **options)
-
-
 def test_a_kernel_goes_to_each_process_once():
     Loaded.pickled = 0
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        stage = Loads(executor=pool)
+        stage = map_of(Loaded(np.zeros(100_000)), executor=pool)
         loads = [doc["data"]["loads"] for _ in range(2) for doc in run_through(stage, raw_run(n=16)).named("event")]
     assert Loaded.pickled == 2  # once a run
     assert set(loads) == {1}
 
 
-def test_a_cluster_is_sent_a_small_kernel_at_once_and_finishes_after_its_shutdown(dask_client):
-    for size in (10, 100_000):
-        executor = dask_client.get_executor(pure=False)
-        stage = Map(Loaded(np.zeros(size)), parameters={}, data_keys=(KEY,), executor=executor)
-        sink = Collector()
-        stage.subscribe(sink)
-        *docs, stop = raw_run(n=8, dark=False)
-        feed(stage, docs)
-        executor.shutdown(wait=True)
-        stage(*stop)
-        assert [doc["seq_num"] for doc in sink.named("event")] == list(range(1, 9))
-
-
-def test_processes_finish_what_they_have_after_the_shutdown():
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    stage = Loads(executor=pool)
-    sink = Collector()
-    stage.subscribe(sink)
-    *docs, stop = raw_run(n=5, dark=False)
+@pytest.mark.parametrize("size", [10, 100_000])  # a small kernel is sent at once
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_what_an_executor_has_is_finished_after_its_shutdown(request, kind, size):
+    if kind == "dask":
+        executor = request.getfixturevalue("dask_client").get_executor(pure=False)
+    else:
+        executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    stage = map_of(Loaded(np.zeros(size)), executor=executor)
+    sink = collect(stage)
+    *docs, stop = raw_run(n=8, dark=False)
     feed(stage, docs)
-    pool.shutdown(wait=True)
+    executor.shutdown(wait=True)
     stage(*stop)
     assert "failed" not in sink.stop
-    assert [doc["seq_num"] for doc in sink.named("event")] == [1, 2, 3, 4, 5]
+    assert [doc["seq_num"] for doc in sink.named("event")] == list(range(1, 9))
 
 
 def test_a_kernel_that_cannot_travel_is_named(caplog):
@@ -442,9 +411,6 @@ def test_an_input_that_is_changed_afterwards_is_found_out(caplog):
     class Running(Map):
         has_inputs = True
 
-        def __init__(self, **options):
-            super().__init__(minus, parameters={}, data_keys=(KEY,), **options)
-
         def begin(self, start):
             return np.zeros(20_000)
 
@@ -453,7 +419,7 @@ def test_an_input_that_is_changed_afterwards_is_found_out(caplog):
             return (state,)
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        sink = run_through(Running(executor=pool), raw_run(n=3, dark=False))
+        sink = run_through(Running(minus, parameters={}, data_keys=(KEY,), executor=pool), raw_run(n=3, dark=False))
     assert [doc["data"]["first"] for doc in sink.named("event")] == [1.0]
     assert sink.stop["failed"] == {"primary": [2, 3]}
 
@@ -463,9 +429,8 @@ def test_a_cluster_without_workers_is_waited_for_and_a_closed_client_is_not(monk
     monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.05)
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         client = distributed.Client(cluster)
-        stage = Gated(executor=client.get_executor(pure=False))
-        sink = Collector()
-        stage.subscribe(sink)
+        stage = map_of(gate, executor=client.get_executor(pure=False))
+        sink = collect(stage)
         *docs, stop = raw_run(n=3, dark=False)
         feed(stage, docs)
         thread = threading.Thread(target=stage, args=stop)
@@ -497,9 +462,8 @@ class Silent(Executor):
 def test_no_answer_is_waited_for_from_an_executor_that_is_closed(monkeypatch, caplog):
     monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.01)
     executor = Silent()
-    stage = Gated(executor=executor)
-    sink = Collector()
-    stage.subscribe(sink)
+    stage = map_of(gate, executor=executor)
+    sink = collect(stage)
     *docs, stop = raw_run(n=2, dark=False)
     feed(stage, docs)
     thread = threading.Thread(target=stage, args=stop)
@@ -514,7 +478,7 @@ def test_no_answer_is_waited_for_from_an_executor_that_is_closed(monkeypatch, ca
 def test_a_wait_for_an_executor_is_told_once(closed_gate, monkeypatch, caplog):
     monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.01)
     with ThreadPoolExecutor(1) as pool:
-        stage = Gated(executor=pool)
+        stage = map_of(gate, executor=pool)
         docs = raw_run(n=1, dark=False)
         feed(stage, docs[:-1])
         opener = threading.Timer(0.2, closed_gate.open.set)

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from cases import (
-    CASES,
     KEY,
+    MAPS,
     N_EVENTS,
     Case,
     Collector,
@@ -31,9 +31,7 @@ from bluesky_ext.engine import Map, compose
 from bluesky_ext.engine.frames import references
 from bluesky_ext.engine.frames.references import FrameReference
 
-every_map_of_raw_runs = pytest.mark.parametrize(
-    "case", [case for case in CASES if case.is_map], ids=lambda case: case.name
-)
+every_map = pytest.mark.parametrize("case", MAPS, ids=lambda case: case.name)
 
 
 def streamed(docs, directory, *, spans=1):
@@ -98,7 +96,7 @@ def woven(run, apart, *, before):
     ("case", "before", "spans"),
     [
         *((named("ImageProcessor-dark"), before, spans) for before in (True, False) for spans in (1, 4, 100)),
-        *((case, number % 2 == 0, 4) for number, case in enumerate(CASES) if case.is_map),
+        *((case, number % 2 == 0, 4) for number, case in enumerate(MAPS)),
     ],
     ids=lambda value: value.name if isinstance(value, Case) else str(value),
 )
@@ -133,7 +131,7 @@ def test_a_fly_scan_has_frames_and_no_events(case, tmp_path):
             assert same(data[key], expected["events"]["primary"][number][key])
 
 
-@every_map_of_raw_runs
+@every_map
 def test_a_missing_file_costs_its_events_and_is_named(case, tmp_path, caplog):
     run, apart = streamed(raw_run(), tmp_path)
     (tmp_path / "primary.h5").rename(tmp_path / "elsewhere.h5")
@@ -181,7 +179,7 @@ def test_frames_that_a_stage_does_not_look_at_are_neither_waited_for_nor_read(ke
     assert streams == ({"primary"} if KEY in keys else set())
 
 
-@every_map_of_raw_runs
+@every_map
 def test_frames_that_never_came_are_failures(case, tmp_path, caplog):
     run, apart = streamed(raw_run(), tmp_path)
     apart["primary"] = apart["primary"][:-1]
@@ -219,33 +217,21 @@ def test_any_order_of_frames_and_events_gives_one_result(case, files, data):
 
 
 def test_resource_and_datum(tmp_path):
-    docs = []
-    for name, doc in snapshot(raw_run(dark=False)):
-        if name == "descriptor":
-            doc["data_keys"][KEY]["external"] = "FILESTORE"
-            docs.append((name, doc))
-            resource = {"uid": "r", "spec": "NPY_SEQ", "root": str(tmp_path), "resource_path": "f"}
-            docs.append(("resource", resource | {"resource_kwargs": {}, "path_semantics": "posix"}))
-        elif name == "event":
-            np.save(tmp_path / f"f_{doc['seq_num']}.npy", doc["data"][KEY])
-            docs.append(
-                (
-                    "datum",
-                    {"datum_id": f"r/{doc['seq_num']}", "resource": "r", "datum_kwargs": {"index": doc["seq_num"]}},
-                )
-            )
-            doc["data"][KEY], doc["filled"] = f"r/{doc['seq_num']}", {KEY: False}
-            docs.append((name, doc))
-        else:
-            docs.append((name, doc))
-    docs[2][1]["run_start"] = docs[0][1]["uid"]
+    start, descriptor, *events, stop = snapshot(raw_run(dark=False))
+    descriptor[1]["data_keys"][KEY]["external"] = "FILESTORE"
+    rest = []
+    for name, doc in events:
+        number = doc["seq_num"]
+        np.save(tmp_path / f"f_{number}.npy", doc["data"][KEY])
+        doc["data"][KEY], doc["filled"] = f"r/{number}", {KEY: False}
+        datum = {"datum_id": f"r/{number}", "resource": "r", "datum_kwargs": {"index": number}}
+        rest += [("datum", datum), (name, doc)]
+    resource = {"uid": "r", "spec": "NPY_SEQ", "root": str(tmp_path), "resource_path": "f", "resource_kwargs": {}}
     for case in named("ImageProcessor"), named("PeakTracker"):
-        got = content(run_through(case.make(), docs))
-        assert same(got, content(run_through(case.make(), raw_run(dark=False))))
-        unlabelled = [
-            (name, {k: v for k, v in doc.items() if name != "resource" or k != "run_start"}) for name, doc in docs
-        ]
-        assert same(content(run_through(case.make(), unlabelled)), got)
+        expected = content(run_through(case.make(), raw_run(dark=False)))
+        for label in ({}, {"run_start": start[1]["uid"]}):
+            docs = [start, descriptor, ("resource", resource | label), *rest, stop]
+            assert same(content(run_through(case.make(), docs)), expected)
 
 
 def test_an_image_that_is_here_is_not_called_external():
@@ -262,10 +248,3 @@ def test_an_image_that_is_here_is_not_called_external():
     assert [doc["data"]["total"] for doc in sink.named("event")] == [
         float(frames(number).sum()) for number in range(1, N_EVENTS + 1)
     ]
-
-
-def test_the_files_hold_what_the_documents_said(files, tmp_path):
-    _raw, _run, apart = files
-    path = apart["primary"][0][1]["uri"].removeprefix("file://localhost")
-    with h5py.File(path) as file:
-        assert np.array_equal(file["entry/data"][2:4], frames(2))

@@ -11,9 +11,9 @@ import pytest
 from cases import (
     CASES,
     KEY,
-    KINDS,
     LOCATE,
     Collector,
+    collect,
     content,
     feed,
     frames,
@@ -22,11 +22,9 @@ from cases import (
     run_through,
     same,
     snapshot,
-    unpacked,
 )
 from test_promises import split
 
-import bluesky_ext
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker, compose
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenStream
@@ -34,7 +32,6 @@ from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.stages.run import StageRun
 
 every_stage = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-every_kind = pytest.mark.parametrize("case", KINDS, ids=lambda case: case.name)
 one_to_one = pytest.mark.parametrize("case", [case for case in CASES if case.keeps_seq_num], ids=lambda case: case.name)
 
 
@@ -80,8 +77,7 @@ def test_each_run_has_its_own_darks(make):
     one, other = raw_run(), darker(raw_run(), 7)
     alone = [content(run_through(make(), docs)) for docs in (one, other)]
     stage = make()
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     for pair in zip(one, other, strict=True):
         feed(stage, pair)
     assert not same(alone[0]["events"], alone[1]["events"])
@@ -93,8 +89,7 @@ def test_each_run_is_mapped_on_its_own_grid():
         return list(run_through(PeakTracker(KEY, **LOCATE), reuid(raw_run(n=3 * n, shape=[n, 3]))))
 
     stage = CrystalMap(search_range=5, memory=1)
-    sink = Collector()
-    stage.subscribe(sink)
+    sink = collect(stage)
     for pair in zip_longest(peaks(2), peaks(3)):
         feed(stage, filter(None, pair))
     runs = [[doc["data"] for name, doc in run if name == "event" and "map" in doc["data"]] for run in split(sink)]
@@ -126,30 +121,6 @@ def test_nothing_of_a_run_is_kept_when_it_is_over(case):
     assert alive() == before
 
 
-@every_kind
-def test_every_run_has_its_own_warnings(case, caplog):
-    docs = case.given(raw_run())
-    streams = {doc["uid"]: doc["name"] for name, doc in docs if name == "descriptor"}
-    short = [item for item in docs if not (item[0] == "event" and streams[item[1]["descriptor"]] == "primary")][:-1]
-    short += [("stop", docs[-1][1] | {"num_events": {"primary": 50}})]
-    stage = case.make()
-    feed(stage, short)
-    feed(stage, reuid(short))
-    assert sum("never came" in message for message in caplog.messages) == 2
-
-
-@every_kind
-def test_the_run_that_is_closed_for_want_of_room_is_the_one_that_was_silent_longest(case):
-    docs = case.given(raw_run())
-    one, other, third = reuid(docs), reuid(docs), reuid(docs)
-    stage = case.make(max_open_runs=2)
-    feed(stage, one[:2])
-    feed(stage, other[:2])
-    feed(stage, one[2:3])  # events: the one that started first is the one heard of last
-    feed(stage, third[:1])
-    assert stage.open_runs == [one[0][1]["uid"], third[0][1]["uid"]]
-
-
 @one_to_one
 def test_what_passes_through_keeps_its_times_and_devices(case):
     docs = raw_run()
@@ -166,20 +137,6 @@ def test_what_passes_through_keeps_its_times_and_devices(case):
     (start,) = sink.named("start")
     assert start["motors"] == ["my", "mx"]
     assert start["hints"] == docs[0][1]["hints"]
-
-
-@every_kind
-def test_uids_are_new(case):
-    docs = case.given(raw_run())
-    given = {doc["uid"] for _, doc in unpacked(docs)}
-    assert not given & {doc["uid"] for _, doc in unpacked(run_through(case.make(), docs))}
-
-
-@every_kind
-def test_the_version_is_that_of_the_package(case):
-    (start,) = run_through(case.make(), case.given(raw_run())).named("start")
-    assert start["analysis"]["version"] == bluesky_ext.__version__
-    assert start["analysis"]["package"] == "bluesky_ext"
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import bluesky.plan_stubs as bps
 import bluesky.plans as bp
-import bluesky.preprocessors as bpp
 import h5py
 import numpy as np
 import pytest
 from cases import Collector, content
 from ophyd.sim import SynAxis
-from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
-from ophyd_async.sim import SimBlobDetector
+from runs import fly
 
 from bluesky_ext import ImageProcessor, PeakTracker
-
-
-@pytest.fixture
-def blob(run_engine, tmp_path):
-    with init_devices():
-        detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
-    return detector
 
 
 def images(directory):
@@ -28,19 +18,6 @@ def images(directory):
     (path,) = directory.glob("*.h5")
     with h5py.File(path) as file:
         return file["entry/data/data"][()]
-
-
-def fly(detector, events, frames):
-    @bpp.stage_decorator([detector])
-    @bpp.run_decorator()
-    def plan():
-        trigger = TriggerInfo(number_of_events=events, livetime=0.001, deadtime=0.001, collections_per_event=frames)
-        yield from bps.prepare(detector, trigger, wait=True)
-        yield from bps.declare_stream(detector, name="primary")
-        yield from bps.kickoff(detector, wait=True)
-        yield from bps.collect_while_completing([detector], [detector], flush_period=0.05, stream_name="primary")
-
-    return plan()
 
 
 def test_a_step_scan_is_worked_on_while_its_file_is_written(run_engine, blob, tmp_path):

@@ -14,8 +14,6 @@ from bluesky.utils import RunEngineInterrupted
 from cases import KEY, Collector, feed, frames, raw_run, run_through
 from event_model import DocumentNames, schema_validators
 from ophyd.sim import SynAxis, hw
-from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider, init_devices
-from ophyd_async.sim import SimBlobDetector
 from test_forms import streamed, woven
 
 from bluesky_ext import replay
@@ -23,13 +21,6 @@ from bluesky_ext.engine import Map, Recorder
 from bluesky_ext.engine.frames.references import FrameReference
 from bluesky_ext.storage import close_catalog, open_catalog, save
 from bluesky_ext.storage import read as datasets
-
-
-@pytest.fixture
-def blob(run_engine, tmp_path):
-    with init_devices():
-        detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
-    return detector
 
 
 @pytest.fixture

@@ -21,11 +21,10 @@ from types import MappingProxyType
 import msgpack
 import numpy as np
 import pytest
-import zmq
-from bluesky.callbacks.zmq import Publisher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from runs import assert_same
 
 from bluesky_ext.engine.codec.documents import MAX_DEPTH, DecodeError, dumps, loads
 
@@ -35,31 +34,6 @@ DTYPES = [
     *(order + kind for kind in NUMBERS for order in "<>"),
     *("<U5", ">U5", "S5", "V6", "<M8[ns]", ">M8[ns]", "<M8[D]", "<M8[25s]", "<M8", "<m8[us]", ">m8[us]"),
 ]
-
-
-def assert_same(one: object, other: object) -> None:
-    """Equal, of the same types, to the last bit."""
-    assert type(one) is type(other)
-    if isinstance(one, np.ndarray | np.generic):
-        assert one.dtype == other.dtype
-        assert one.dtype.str == other.dtype.str
-        assert one.shape == other.shape
-        assert one.tobytes() == other.tobytes()
-    elif isinstance(one, dict):
-        assert len(one) == len(other)
-        for (key, value), (other_key, other_value) in zip(one.items(), other.items(), strict=True):
-            assert_same(key, other_key)
-            assert_same(value, other_value)
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other)
-        for value, other_value in zip(one, other, strict=True):
-            assert_same(value, other_value)
-    elif isinstance(one, float):
-        assert struct.pack("<d", one) == struct.pack("<d", other)
-    elif isinstance(one, complex):
-        assert struct.pack("<dd", one.real, one.imag) == struct.pack("<dd", other.real, other.imag)
-    else:
-        assert one == other
 
 
 def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -74,14 +48,10 @@ def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_array_of_any_dtype_and_shape_comes_back(dtype: str) -> None:
+def test_arrays_and_scalars_of_any_dtype_come_back(dtype: str) -> None:
     for shape in [(), (0,), (4, 0), (7,), (2, 3, 4)]:
         array = values(dtype, shape)
         assert_same(loads(dumps({"image": array}))["image"], array)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_scalar_of_any_dtype_comes_back_as_a_scalar(dtype: str) -> None:
     scalar = values(dtype, (1,))[0]
     assert isinstance(scalar, np.generic)
     assert_same(loads(dumps([scalar]))[0], scalar)
@@ -355,16 +325,12 @@ def test_a_frame_made_by_hand_is_read() -> None:
     "code",
     [
         b"|O",
-        b"|O8",
         b"O",
         b"i4,O",
-        b"<f8,<f8",
-        b"{'names': ['x'], 'formats': ['O']}",
         b"float64",
         b"<T16",
         b"<i3",
         b"<U0",
-        b"<U9999999999",
         b"<M8[0s]",
         b"<M8[lightyear]",
         b"<i8\n",
@@ -577,20 +543,3 @@ def test_a_damaged_frame_is_a_document_or_a_decode_error(document: object, seed:
     frame, rng = dumps(document), random.Random(seed)
     for _ in range(30):
         assert_whole_or_refused(damaged(frame, rng))
-
-
-def test_the_publisher_of_bluesky_takes_it_as_serializer() -> None:
-    document = {"uid": "x", "data": {"image": np.arange(12, dtype=">u2").reshape(3, 4)}, "seq_num": np.int64(1)}
-    with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
-        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
-        port = subscriber.bind_to_random_port("tcp://127.0.0.1")
-        publisher = Publisher(("127.0.0.1", port), serializer=dumps)
-        try:
-            # What is published before the subscription has arrived is lost.
-            while not subscriber.poll(20):
-                publisher("event", document)
-            prefix, name, payload = subscriber.recv().split(b" ", 2)
-        finally:
-            publisher.close()
-    assert (prefix, name) == (b"", b"event")
-    assert_same(loads(payload), document)

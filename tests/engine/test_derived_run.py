@@ -53,16 +53,6 @@ def test_objects_that_no_descriptor_will_carry_are_not_promised(parent):
     assert kept["sample"]["a"] is not parent["sample"]["a"]
 
 
-def test_the_history_of_a_run_grows_by_one_step_a_stage(parent):
-    one = Provenance.of("One", {"a": 1}).start(parent, keep_objects=True)
-    two = Provenance.of("Two", {}).start(one, keep_objects=True)
-    three = Provenance.of("Three", {}).start(two, keep_objects=True)
-    assert [step["stage"] for step in three["analysis"]["upstream"]] == ["One", "Two"]
-    assert three["analysis"]["upstream"][0]["parameters"] == {"a": 1}
-    assert {start["original_run_uid"] for start in (one, two, three)} == {"raw"}
-    assert three["analysis"]["parent_run_uid"] == two["uid"]
-
-
 @pytest.mark.parametrize(
     ("value", "dtype", "shape", "numpy_dtype"),
     [
@@ -81,17 +71,6 @@ def test_data_keys_say_what_a_value_is(value, dtype, shape, numpy_dtype):
     assert said["source"] == "here"
     assert said["units"] == "mm"
     assert not {"external", "limits"} & said.keys()
-
-
-def test_another_shape_gets_another_descriptor_and_an_earlier_one_serves_again(derived, sink):
-    for shape in ((2, 2), (3, 3), (2, 2)):
-        derived.event("primary", None, {"image": np.zeros(shape)})
-    stop = derived.stop("success", "", {})
-    first, second = named(sink, "descriptor")
-    assert [doc["data_keys"]["image"]["shape"] for doc in (first, second)] == [[2, 2], [3, 3]]
-    assert [doc["descriptor"] for doc in named(sink, "event")] == [first["uid"], second["uid"], first["uid"]]
-    assert [doc["seq_num"] for doc in named(sink, "event")] == [1, 2, 3]
-    assert stop["num_events"] == {"primary": 3}
 
 
 def test_numpy_scalars_become_python_numbers(derived, sink):

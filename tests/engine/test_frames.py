@@ -396,14 +396,6 @@ def test_uris_are_unquoted(tmp_path: Path) -> None:
 # --- handlers ---------------------------------------------------------------------------------------------
 
 
-def test_a_datum_is_read_by_the_installed_handler(tmp_path: Path) -> None:
-    np.save(tmp_path / "scan_4.npy", ROWS[4])
-    frame = datum_frame(spec="NPY_SEQ", root=str(tmp_path), resource_path="scan", datum_kwargs={"index": 4})
-    assert frame.handler is None
-    assert frame.file == str(tmp_path / "scan")
-    np.testing.assert_array_equal(frame.read(), ROWS[4], strict=True)
-
-
 def test_area_detector_files_are_read_by_their_handlers(tmp_path: Path) -> None:
     pytest.importorskip("area_detector_handlers")
     for spec in ("AD_HDF5", "AD_HDF5_SWMR"):
@@ -540,25 +532,21 @@ def test_a_handler_that_fails_to_close_does_not_fail_the_read(caplog: pytest.Log
     assert "failed to close" in caplog.text
 
 
-class Lazy:
-    """What a handler of dask arrays returns, as far as it matters."""
-
-    def compute(self, scheduler: str) -> np.ndarray:
-        assert scheduler == "synchronous"
-        return np.arange(3)
-
-
-def test_what_is_lazy_is_computed_in_the_thread_that_reads() -> None:
-    np.testing.assert_array_equal(OpenHandlers().read("it", lambda: Lazy, {}), [0, 1, 2])
-
-
 def test_handlers_give_arrays_that_are_whole() -> None:
+    class Lazy:
+        """What a handler of dask arrays returns, as far as it matters."""
+
+        def compute(self, scheduler: str) -> np.ndarray:
+            assert scheduler == "synchronous"  # in the thread that reads
+            return np.arange(3)
+
     handlers = OpenHandlers()
     with pytest.raises(OSError, match="no data"):
         handlers.read(1, lambda: lambda: np.empty((0, 4)), {})
     with pytest.raises(OSError, match=r"\(2, 4\).*3 frames"):
         handlers.read(2, lambda: lambda: np.empty((2, 4)), {}, frames=3)
     np.testing.assert_array_equal(handlers.read(3, lambda: lambda: [[1, 2]], {}), [[1, 2]])
+    np.testing.assert_array_equal(handlers.read(4, lambda: Lazy, {}), [0, 1, 2])
 
 
 # --- late files -------------------------------------------------------------------------------------------
@@ -582,18 +570,16 @@ def test_a_missing_file_is_named_with_its_event(tmp_path: Path) -> None:
 class Late:
     """A handler whose file comes when the test says so."""
 
-    there: ClassVar[threading.Event]
-    missed: ClassVar[threading.Event]
+    there: ClassVar[bool]
     calls: ClassVar[int]
 
     @classmethod
     def reset(cls) -> None:
-        cls.there, cls.missed, cls.calls = threading.Event(), threading.Event(), 0
+        cls.there, cls.calls = False, 0
 
     def __init__(self, path: str) -> None:
         Late.calls += 1
-        if not self.there.is_set():
-            self.missed.set()
+        if not self.there:
             raise FileNotFoundError(2, "No such file", path)
 
     def __call__(self) -> np.ndarray:
@@ -663,24 +649,6 @@ def test_the_patience_of_a_reference_is_its_own(clock: Clock) -> None:
     assert clock.now == pytest.approx(3)
 
 
-def test_a_file_that_comes_late_is_waited_for() -> None:
-    Late.reset()
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(datum_frame(Late, uid="late").read, patience=30)
-        assert Late.missed.wait(30)
-        assert not reading.done()
-        Late.there.set()
-        np.testing.assert_array_equal(reading.result(30), ROWS[0])
-
-
-def test_a_file_written_between_two_reads(tmp_path: Path) -> None:
-    frame = stream_frame(f"file://localhost{tmp_path}/", 0, (4, 5), NPY, resource="between", filename="scan")
-    with pytest.raises(FrameNotAvailable):
-        frame.read(patience=0.02)
-    np.save(tmp_path / "scan_0.npy", ROWS[0])
-    np.testing.assert_array_equal(frame.read(patience=0.02), ROWS[0])
-
-
 def test_patience_is_counted_once_for_a_resource() -> None:
     Late.reset()
     first, second = (datum_frame(Late, uid="once", datum_kwargs={}) for _ in range(2))
@@ -696,7 +664,7 @@ def test_patience_is_counted_once_for_a_resource() -> None:
     with pytest.raises(FrameNotAvailable):
         datum_frame(Late, uid="another").read(patience=0.05)
     assert Late.calls > 1
-    Late.there.set()
+    Late.there = True
     np.testing.assert_array_equal(second.read(patience=0.05), ROWS[0])
 
 
@@ -795,69 +763,46 @@ class Busy:
         return ROWS[0]
 
 
-def _read_into(queue: Any, read: Callable[[], np.ndarray]) -> None:
-    queue.put(int(read().sum()))
-
-
-def _count_into(queue: Any, read: Callable[[float], np.ndarray]) -> None:
-    Late.calls = 0
-    with pytest.raises(FrameNotAvailable):
-        read(0.05)
-    queue.put(Late.calls)
-
-
-def in_a_fork(target: Callable[[Any, Any], None], argument: Any) -> Any:
-    fork = multiprocessing.get_context("fork")
-    queue = fork.SimpleQueue()
-    child = fork.Process(target=target, args=(queue, argument), daemon=True)
-    child.start()
-    child.join(30)
-    assert child.exitcode == 0
-    return queue.get()
-
-
-needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system has no fork")
-
-
-@needs_fork
-@pytest.mark.parametrize("what", ["does_not_inherit_handlers_in_use", "has_its_own_patience"])
-def test_a_forked_worker(what: str) -> None:
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system has no fork")
+def test_a_forked_worker_inherits_neither_handlers_in_use_nor_a_patience_that_is_used_up() -> None:
     """In a process without threads of other tests, whose locks a fork would inherit."""
-    script = "import runpy, sys; runpy.run_path(sys.argv[1])[sys.argv[2]]()"
-    command = [sys.executable, "-c", script, __file__, what]
+    script = "import runpy, sys; runpy.run_path(sys.argv[1])['fork']()"
+    command = [sys.executable, "-c", script, __file__]
     done = subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def does_not_inherit_handlers_in_use() -> None:
-    frame = datum_frame(Busy, uid="busy")
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(frame.read)
-        assert Busy.entered.wait(30)
-        try:
-            assert in_a_fork(_read_into, frame.read) == ROWS[0].sum()
-        finally:
-            Busy.leave.set()
-        reading.result(30)
-
-
-def has_its_own_patience() -> None:
+def fork() -> None:
     Late.reset()
-    frame = datum_frame(Late, uid="forked")
+    late, busy = datum_frame(Late, uid="forked"), datum_frame(Busy, uid="busy")
     with pytest.raises(FrameNotAvailable):
-        frame.read(patience=0.05)
-    assert in_a_fork(_count_into, frame.read) > 1
+        late.read(patience=0.05)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+
+    def work() -> None:
+        Late.calls = 0
+        with pytest.raises(FrameNotAvailable):
+            late.read(patience=0.05)
+        queue.put((Late.calls > 1, int(busy.read().sum())))
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(busy.read)
+        assert Busy.entered.wait(30)
+        child = context.Process(target=work, daemon=True)
+        child.start()
+        child.join(30)
+        Busy.leave.set()
+        reading.result(30)
+    assert child.exitcode == 0
+    assert queue.get() == (True, ROWS[0].sum())
 
 
 # --- images -----------------------------------------------------------------------------------------------
 
 
-def test_as_image_passes_an_array_through() -> None:
-    image = ROWS[0]
-    assert as_image(image) is image
-
-
-def test_as_image_of_nested_lists_and_of_references(hdf5: Path) -> None:
+def test_as_image_of_arrays_nested_lists_and_references(hdf5: Path) -> None:
+    assert as_image(ROWS) is ROWS
     np.testing.assert_array_equal(as_image(ROWS[0].tolist()), ROWS[0])
     np.testing.assert_array_equal(as_image(((1.5, 2), (3, 4))), [[1.5, 2], [3, 4]])
     np.testing.assert_array_equal(as_image(stream_frame(hdf5, 2, (4, 5))), ROWS[2], strict=True)

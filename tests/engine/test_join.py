@@ -7,21 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
-import tifffile
-from bluesky import RunEngine
-from bluesky import plan_stubs as bps
 from bluesky import plans as bp
-from bluesky import preprocessors as bpp
-from bluesky.utils import RunEngineInterrupted
-from event_model import DocumentNames, compose_run, pack_datum_page, pack_event_page, schema_validators
+from event_model import DocumentNames, pack_datum_page, pack_event_page, schema_validators
 from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.sim import NumpySeqHandler, SynSignal, hw
-from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
-from ophyd_async.sim import SimBlobDetector
 
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.datums import DatumReference
@@ -33,9 +25,6 @@ from bluesky_ext.engine.frames.streams import EVENTS_KEPT
 # What they say of themselves is not what the RunEngine's types say.
 Documents = list[tuple[str, Any]]
 motor: Any = hw().motor
-
-TIFF = "multipart/related;type=image/tiff"
-NPY = "multipart/related;type=application/x-npy"
 
 
 def join(documents: Iterable[tuple[str, Any]], joiner: Joiner | None = None, **options: Any) -> list[Any]:
@@ -56,43 +45,14 @@ def of_kind(documents: Documents, name: str) -> list[dict[str, Any]]:
     return [doc for kind, doc in documents if kind == name]
 
 
-@pytest.fixture(scope="module")
-def engine() -> RunEngine:
-    return RunEngine({}, call_returns_result=True)
-
-
-@pytest.fixture
-def run(engine: RunEngine) -> Any:
-    """Run a plan; its documents."""
-
-    def run(plan: Any) -> Documents:
-        documents: Documents = []
-        engine(plan, lambda name, doc: documents.append((name, doc)))
-        return documents
-
-    return run
-
-
-@pytest.fixture
-def blob(engine: RunEngine, tmp_path: Path) -> SimBlobDetector:
-    with init_devices():
-        detector = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
-    return detector
-
-
-def frames_of(path: str) -> np.ndarray:
-    with h5py.File(path) as file:
-        return file["entry/data/data"][()]  # pyright: ignore
-
-
 # --- images in the events ---------------------------------------------------------------------------------
 
 
-def test_events_without_frames_in_files_are_the_same_objects(run: Any) -> None:
+def test_events_without_frames_in_files_are_the_same_objects(documents_of: Any) -> None:
     numbers = itertools.count()
     camera: Any = SynSignal(func=lambda: np.full((2, 2), next(numbers), "uint16"), name="camera")
     devices = hw()
-    documents = run(bp.count([camera, devices.det, devices.direct_img, devices.direct_img_list], 2))
+    documents = documents_of(bp.count([camera, devices.det, devices.direct_img, devices.direct_img_list], 2))
     joiner = Joiner()
     events = join(documents, joiner)
     assert [id(event) for event in events] == [id(event) for event in of_kind(documents, "event")]
@@ -104,35 +64,13 @@ def test_events_without_frames_in_files_are_the_same_objects(run: Any) -> None:
     assert joiner.finish() == ([], [])
 
 
-def test_a_direct_image_whose_descriptor_says_external_is_taken_as_it_is(run: Any) -> None:
-    camera: Any = SynSignal(func=lambda: np.ones((2, 2)), name="camera")
-    camera.trigger()
-    for external in ("FILESTORE", "FILESTORE:", "OLD:", "STREAM:"):
-        describe = SynSignal.describe(camera)
-        camera.describe = lambda describe=describe, external=external: {
-            "camera": {**describe["camera"], "external": external}
-        }
-        if external == "STREAM:":  # the RunEngine does not let this through
-            plain: Any = SynSignal(func=lambda: 1, name="x")
-            documents = run(bp.count([plain]))
-            descriptor, event = of_kind(documents, "descriptor")[0], of_kind(documents, "event")[0]
-            descriptor["data_keys"] = camera.describe()
-            event["data"], event["timestamps"] = {"camera": np.ones((2, 2))}, {"camera": 0.0}
-        else:
-            documents = run(bp.count([camera]))
-        (event,) = join(documents, data_keys=["camera"])
-        assert event is of_kind(documents, "event")[0]
-        (event,) = join(documents, data_keys=[])
-        assert event is of_kind(documents, "event")[0]
-
-
 # --- resource and datum -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def counted(run: Any) -> Documents:
+def counted(documents_of: Any) -> Documents:
     """The documents of three events with an image in a file and a motor."""
-    return run(bp.scan([hw().img], motor, 0, 2, 3))
+    return documents_of(bp.scan([hw().img], motor, 0, 2, 3))
 
 
 @pytest.mark.parametrize("handlers", [None, {"NPY_SEQ": NumpySeqHandler}])
@@ -239,194 +177,6 @@ def test_what_is_filled_or_is_no_datum_is_not_looked_up() -> None:
     assert list(joiner("event", {**doc, "data": {"img": "r/1"}, "timestamps": {"img": 1.0}})) == []
 
 
-# --- stream_resource and stream_datum: a real detector ----------------------------------------------------
-
-
-def test_a_step_scan_of_a_stream_detector(run: Any, blob: SimBlobDetector) -> None:
-    documents = run(bp.scan([blob], motor, 0, 2, 3))
-    joiner = Joiner(["blob"])
-    events = join(documents, joiner)
-    raw = of_kind(documents, "event")
-    assert [event["uid"] for event in events] == [event["uid"] for event in raw]
-    assert [event["data"]["motor"] for event in events] == [0, 1, 2]
-    expected = frames_of(events[0]["data"]["blob"].file)
-    assert len(expected) == 3
-    for number, event in enumerate(events):
-        assert event["data"].keys() == {"motor", "motor_setpoint", "blob"}
-        assert event["timestamps"]["blob"] == event["time"]
-        np.testing.assert_array_equal(event["data"]["blob"].read(), expected[number : number + 1], strict=True)
-    assert joiner.finish() == ([], [])
-    assert join(documents, data_keys=["motor"]) == raw
-    both = join(documents)
-    assert [event["data"]["blob-sum"].read()[0] for event in both] == [frame.astype(int).sum() for frame in expected]
-
-
-def in_replayed_order(documents: Documents) -> Documents:
-    """As from Tiled: the events of a stream first, then its frames, in a single stream_datum."""
-    merged: dict[str, Any] = {}
-    for doc in of_kind(documents, "stream_datum"):
-        one = merged.setdefault(doc["stream_resource"], doc)
-        merged[doc["stream_resource"]] = one | {
-            name: {"start": one[name]["start"], "stop": doc[name]["stop"]} for name in ("seq_nums", "indices")
-        }
-    names = ("start", "descriptor", "event", "stream_resource")
-    ordered = [(name, doc) for name in names for doc in of_kind(documents, name)]
-    return [*ordered, *(("stream_datum", doc) for doc in merged.values()), documents[-1]]
-
-
-@pytest.mark.parametrize("points", [1, 3])
-@pytest.mark.parametrize("order", [list, in_replayed_order])
-def test_a_count_of_a_stream_detector_alone_gives_its_own_events(
-    run: Any, blob: SimBlobDetector, points: int, order: Any
-) -> None:
-    documents = run(bp.count([blob], points))
-    raw = of_kind(documents, "event")
-    assert [event["data"] for event in raw] == [{}] * points
-    joiner = Joiner(["blob"])
-    events = join(order(documents), joiner)
-    assert [(event["seq_num"], event["uid"], event["time"]) for event in events] == [
-        (event["seq_num"], event["uid"], event["time"]) for event in raw
-    ]
-    assert [event["data"]["blob"].index for event in events] == list(range(points))
-    assert joiner.finish() == ([], [])
-
-
-def fly(detector: SimBlobDetector, events: int, frames: int = 1) -> Any:
-    @bpp.stage_decorator([detector])
-    @bpp.run_decorator()
-    def plan() -> Any:
-        trigger = TriggerInfo(number_of_events=events, livetime=0.001, deadtime=0.001, collections_per_event=frames)
-        yield from bps.prepare(detector, trigger, wait=True)
-        yield from bps.declare_stream(detector, name="primary")
-        yield from bps.kickoff(detector, wait=True)
-        yield from bps.collect_while_completing([detector], [detector], flush_period=0.05, stream_name="primary")
-
-    return plan()
-
-
-@pytest.mark.parametrize("frames", [1, 3])
-@pytest.mark.parametrize("order", [list, in_replayed_order])
-def test_a_fly_scan_has_events_made_of_frames(run: Any, blob: SimBlobDetector, frames: int, order: Any) -> None:
-    documents = order(run(fly(blob, 4, frames)))
-    assert of_kind(documents, "event") == []
-    joiner = Joiner(["blob"])
-    events = join(documents, joiner)
-    (descriptor,) = of_kind(documents, "descriptor")
-    assert [event["seq_num"] for event in events] == [1, 2, 3, 4]
-    assert {event["descriptor"] for event in events} == {descriptor["uid"]}
-    assert {event["time"] for event in events} == {descriptor["time"]}
-    assert len({event["uid"] for event in events}) == 4
-    expected = frames_of(events[0]["data"]["blob"].file).reshape(4, frames, 240, 320)
-    for event, image in zip(events, expected, strict=True):
-        assert event["data"].keys() == {"blob"}
-        np.testing.assert_array_equal(event["data"]["blob"].read(), image, strict=True)
-    assert joiner.finish() == ([], [])
-    assert [event["data"]["blob-sum"].read().sum() for event in join(documents)] == expected.sum((1, 2, 3)).tolist()
-
-
-def test_the_frames_of_one_event_may_be_a_whole_fly_scan(run: Any, blob: SimBlobDetector) -> None:
-    documents = run(fly(blob, 1))
-    joiner = Joiner(["blob"])
-    assert join(documents, joiner) == []
-    (event,), missing = joiner.finish()
-    assert (event["seq_num"], event["data"]["blob"].index, missing) == (1, 0, [])
-    assert joiner.finish() == ([], [])
-
-
-def test_frames_are_readable_the_moment_they_come(engine: RunEngine, blob: SimBlobDetector) -> None:
-    joiner, sums = Joiner(["blob"]), []
-
-    def subscriber(name: str, doc: Any) -> None:
-        sums.extend(event["data"]["blob"].read(patience=0).sum() for event in joiner(name, doc))
-
-    engine(bp.count([blob], 3), subscriber)
-    assert len(sums) == 3
-    assert all(sums)
-
-
-def test_a_pause_repeats_events_with_new_frames(engine: RunEngine, blob: SimBlobDetector) -> None:
-    documents: Documents = []
-    token = engine.subscribe(lambda name, doc: documents.append((name, doc)))
-    paused = []
-
-    @bpp.stage_decorator([blob])
-    @bpp.run_decorator()
-    def plan() -> Any:
-        yield from bps.checkpoint()
-        for position in range(3):
-            yield from bps.mv(motor, position)
-            yield from bps.trigger_and_read([blob, motor])
-            if position == 1 and not paused:
-                paused.append(True)
-                yield from bps.pause()
-
-    with pytest.raises(RunEngineInterrupted):
-        engine(plan())
-    engine.resume()
-    engine.unsubscribe(token)
-    raw = of_kind(documents, "event")
-    assert [event["seq_num"] for event in raw] == [1, 2, 1, 2, 3]
-    joiner = Joiner(["blob"])
-    last = {event["seq_num"]: event for event in join(documents, joiner)}
-    assert {seq_num: event["uid"] for seq_num, event in last.items()} == {
-        event["seq_num"]: event["uid"] for event in raw
-    }
-    assert {seq_num: event["data"]["blob"].index for seq_num, event in last.items()} == {1: 2, 2: 3, 3: 4}
-    assert joiner.finish() == ([], [])
-
-
-# --- stream_resource and stream_datum: files of every kind ------------------------------------------------
-
-
-def composed(mimetype: str, uri: str, parameters: dict, shape: list[int], events: int, order: str) -> Documents:
-    """The documents of a scan with a motor, as event-model composes (and validates) them."""
-    bundle: Any = compose_run()
-    keys: Any = {
-        "det": {"dtype": "array", "dtype_numpy": "<u2", "shape": shape, "source": "test", "external": "STREAM:"},
-        "motor": {"dtype": "number", "shape": [], "source": "test"},
-    }
-    described = bundle.compose_descriptor(name="primary", data_keys=keys)
-    resource = bundle.compose_stream_resource(mimetype=mimetype, uri=uri, data_key="det", parameters=parameters)
-    all_events: Documents = [
-        ("event", described.compose_event(data={"motor": number}, timestamps={"motor": 1.0}, seq_num=number + 1))
-        for number in range(events)
-    ]
-    datum = resource.compose_stream_datum(
-        seq_nums={"start": 1, "stop": events + 1},
-        indices={"start": 0, "stop": events},
-        descriptor=described.descriptor_doc,
-    )
-    streamed: Documents = [("stream_resource", resource.stream_resource_doc), ("stream_datum", datum)]
-    rest = streamed + all_events if order == "frames first" else all_events + streamed
-    return [("start", bundle.start_doc), ("descriptor", described.descriptor_doc), *rest]
-
-
-@pytest.mark.parametrize("order", ["frames first", "events first"])
-@pytest.mark.parametrize("frames", [1, 3])
-def test_files_of_every_kind_in_either_order(tmp_path: Path, order: str, frames: int) -> None:
-    rows = np.arange(2 * frames * 4 * 5, dtype="uint16").reshape(2 * frames, 4, 5)
-    for number, row in enumerate(rows):
-        tifffile.imwrite(tmp_path / f"img_{number:04d}.tif", row)
-    for number, event in enumerate(rows.reshape(2, frames, 4, 5)):
-        np.save(tmp_path / f"img_{number}.npy", event)
-    with h5py.File(tmp_path / "img.h5", "w") as file:
-        file["data"] = rows
-    directory, shape = f"file://localhost{tmp_path}/", [frames, 4, 5]
-    for mimetype, uri, parameters in (
-        (TIFF, directory, {"template": "img_{:04d}.tif", "chunk_shape": [1, 4, 5]}),
-        (TIFF, directory, {"template": "%s%s_%04d.tif", "filename": "img"}),
-        (NPY, directory, {"filename": "img"}),
-        ("application/x-hdf5", f"{directory}img.h5", {"dataset": "data"}),
-    ):
-        documents = composed(mimetype, uri, parameters, shape, 2, order)
-        joiner = Joiner()
-        events = join(documents, joiner)
-        assert [event["data"]["motor"] for event in events] == [0, 1]
-        images = [as_image(event["data"]["det"]) for event in events]
-        np.testing.assert_array_equal(images, rows.reshape(2, frames, 4, 5), strict=True)
-        assert joiner.finish() == ([], [])
-
-
 # --- stream_resource and stream_datum: what comes when ----------------------------------------------------
 
 
@@ -514,6 +264,14 @@ def test_a_fly_scan_may_show_itself_late() -> None:
     assert join(documents, joiner) == []
     events = join([stream_resource("b", "rb"), stream_datum(1, 0, 2, "rb")], joiner)
     assert [(event["seq_num"], event["data"]["a"].index) for event in events] == [(1, 0), (2, 1)]
+    assert joiner.finish() == ([], [])
+
+
+def test_the_frames_of_one_event_may_be_a_whole_fly_scan() -> None:
+    joiner = Joiner()
+    assert join([descriptor("det", inline=()), stream_resource(), stream_datum(1, 0)], joiner) == []
+    (made,), missing = joiner.finish()
+    assert (made["seq_num"], made["data"]["det"].index, missing) == (1, 0, [])
     assert joiner.finish() == ([], [])
 
 

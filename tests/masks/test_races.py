@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import numpy as np
 import pytest
@@ -32,21 +31,6 @@ def check(place, results):
             assert uid == winner
             assert number_of(mask.compute()) == number
     assert place.arrays() == sorted(uid for _, uid in winners.values())
-
-
-def test_of_threads_that_race_one_wins(place):
-    barrier = Barrier(WRITERS)
-    with place.open() as masks, ThreadPoolExecutor(WRITERS) as pool:
-
-        def run(number):
-            results = []
-            for at in range(ROUNDS):
-                barrier.wait(60)
-                results.append((at, number, attempt(masks, number, f"round {at}")))
-            return results
-
-        results = [result for of_writer in pool.map(run, range(WRITERS)) for result in of_writer]
-    check(place, results)
 
 
 def test_of_processes_that_race_one_wins(everywhere, run_all):

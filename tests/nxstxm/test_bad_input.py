@@ -60,10 +60,14 @@ NOWHERE = {"POSITIONER": "GoniY", "SETPOINTS": [], "NPOINTS": 0, "START": None, 
         ({"rois": {"0": {"Y": NOWHERE}}}, "'Y'"),
         ({"img_idx_map": '{"e_idx'}, "'img_idx_map'"),
         ({"img_idx_map": json.dumps({"e_idx": 5, "entry": "entry0", "sp_id": 0})}, "energy 5"),
+        ({"img_idx_map": json.dumps({"e_idx": "a"})}, "'a'"),
+        ({"wdg_com": json.dumps({"SINGLE_LST": "{"})}, "'SINGLE_LST'"),
+        ({"sequence_map": {"0": 5}}, "'sequence_map'"),
+        ({"rois": {"0": 5}}, "5"),
     ],
 )
 def test_metadata_that_lack_something(docs, refused, changes, said):
-    if changes.get("rois"):
+    if isinstance((changes.get("rois") or {}).get("0"), dict):
         region = json.loads(docs[0][1]["metadata"])["rois"]["0"]
         changes = {"rois": {"0": region | changes["rois"]["0"]}}
     error = refused(changed(docs, **changes), errors.MetadataError, ValueError)

@@ -177,37 +177,6 @@ def test_two_processes_with_one_name(process, stxm, tmp_path, read):
         final.unlink()
 
 
-def test_two_processes_with_one_name_and_scans_of_their_own(process, stxm, tmp_path, read):
-    one, two = stxm.make("sample image"), stxm.make("sample image")
-    assert one.runs[0][0][1]["uid"] != two.runs[0][0][1]["uid"]
-    program = """
-        mine = [runs[int(sys.stdin.readline())]]
-        uid = mine[0][0][1]["uid"]
-        export(mine[0], out, file_prefix="C1")
-        print("ready", flush=True)
-        sys.stdin.readline()
-        try:
-            print(finish_export(out, "C1", uid), flush=True)
-        except FileExistsError as error:
-            print(type(error).__name__, flush=True)
-        """
-    children = [process(program, [one.runs[0], two.runs[0]]) for _ in range(2)]
-    for number, child in enumerate(children):
-        child.stdin.write(f"{number}\n")
-        child.stdin.flush()
-    for child in children:
-        assert child.stdout.readline() == "ready\n"
-    for child in children:
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    said = [child.communicate(timeout=30)[0].strip() for child in children]
-    assert sorted(said) == [str(tmp_path / "out" / "C1.hdf5"), "FinalFileExistsError"]
-    loser = (one, two)[said.index("FinalFileExistsError")]
-    assert names(tmp_path / "out") == sorted(["C1.hdf5", f"{loser.runs[0][0][1]['uid']}-C1.hdf5.tmp"])
-    winner = (two, one)[said.index("FinalFileExistsError")]
-    np.testing.assert_array_equal(read(tmp_path / "out" / "C1.hdf5")["entry0/counter0/data"], winner.data["entry0"])
-
-
 def test_an_exception_in_the_middle_of_the_documents(stxm, tmp_path, read):
     case = stxm.make("sample image")
     (docs,) = case.runs

@@ -1,6 +1,5 @@
 """The life of a file: ``.tmp`` until it is complete, then its own name, and never anyone else's."""
 
-import itertools
 import os
 from pathlib import Path
 
@@ -60,18 +59,6 @@ def test_the_default_prefix_makes_one_file_of_all_runs(stxm, tmp_path, read):
     path = finish_export(tmp_path, "{uid}-", first)
     assert names(tmp_path) == [f"{first}-.hdf5"]
     np.testing.assert_array_equal(read(path)["entry1/counter0/data"], case.data["entry1"])
-
-
-def test_any_order_of_runs_gives_the_same_numbers(stxm, tmp_path, read):
-    case = stxm.make("stack")
-    for i, runs in enumerate(list(itertools.permutations(case.runs[:4]))[::9]):
-        found = read(export_scan([*runs, *case.runs[4:]], tmp_path, f"scan{i}"))
-        for entry, expected in case.data.items():
-            np.testing.assert_array_equal(found[f"{entry}/counter0/data"], expected)
-            np.testing.assert_array_equal(found[f"{entry}/instrument/counter0/data"], expected.ravel())
-            assert found[f"{entry}/sample/rotation_angle"] == 2.25
-            assert found[f"{entry}/start_time"][0] == min(found[f"{entry}/collection/runs"]["start_time"])
-            assert found[f"{entry}/end_time"][0] == max(found[f"{entry}/collection/runs"]["end_time"])
 
 
 def test_a_final_file_is_never_overwritten_unless_told(stxm, tmp_path, read):

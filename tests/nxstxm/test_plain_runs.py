@@ -81,17 +81,6 @@ def test_names_that_were_given_are_there(measured, tmp_path, read):
     assert found["entry0/sample/name"][0] == b"rust"
 
 
-def test_unknown_motors_make_a_generic_scan(measured, tmp_path, read):
-    bench = Bench("temperature", "field")
-    plan = bp.grid_scan([bench.counter], bench.slow, 5, 7, 3, bench.fast, -1, 1, 4, snake_axes=True)
-    found = read(export_scan([measured(plan)], tmp_path, "scan"))
-    assert found["entry0/counter/stxm_scan_type"][0] == b"generic scan"
-    assert [a.decode() for a in found["entry0/counter@axes"]] == ["temperature", "field"]
-    expected = bench.expected(np.linspace(5, 7, 3), np.linspace(-1, 1, 4))
-    np.testing.assert_array_equal(found["entry0/counter/data"], expected)
-    np.testing.assert_array_equal(found["entry0/counter/temperature"], np.linspace(5, 7, 3))
-
-
 def test_a_scan_type_can_be_given(measured, tmp_path, read):
     bench = Bench("a", "b")
     plan = bp.grid_scan([bench.counter], bench.slow, 5, 7, 3, bench.fast, -1, 1, 4)
@@ -113,6 +102,7 @@ def test_a_scan_type_can_be_given(measured, tmp_path, read):
         (("stxm_sample_y", "stxm_sample_x"), b"sample image"),
         (("GoniY", "GoniX"), b"sample image"),
         (("sample_x", "sample_x2"), b"generic scan"),
+        (("temperature", "field"), b"generic scan"),
     ],
 )
 def test_the_motors_speak_for_a_scan_type(measured, tmp_path, read, names, label):
@@ -122,6 +112,9 @@ def test_the_motors_speak_for_a_scan_type(measured, tmp_path, read, names, label
     assert found["entry0/counter/stxm_scan_type"][0] == label
     expected = bench.expected(np.linspace(5, 7, 3), np.linspace(-1, 1, 4))
     np.testing.assert_array_equal(found["entry0/counter/data"], expected)
+    if label == b"generic scan":
+        assert [a.decode() for a in found["entry0/counter@axes"]] == list(names)
+        np.testing.assert_array_equal(found[f"entry0/counter/{names[0]}"], np.linspace(5, 7, 3))
 
 
 def test_an_energy_scan_is_a_spectrum(measured, tmp_path, read):

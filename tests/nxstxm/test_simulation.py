@@ -59,20 +59,12 @@ SCANS: dict[str, tuple[Plan, str, list[str], tuple[int, ...], int]] = {
         lambda s, e: plans.sample_image(both(s), e, *IMAGE, snake=True),
         *("sample image", ["sample_y", "sample_x"], (3, 4), 1),
     ),
-    "sample image by lines": (
-        lambda s, e: plans.sample_image([s.line], e, *IMAGE),
-        *("sample image", ["sample_y", "sample_x"], (3, 4), 1),
-    ),
     "stack": (
         lambda s, e: plans.sample_image_stack(both(s), e, [IMAGE], ENERGIES, polarizations=[2, 3]),
         *("sample image stack", ["energy", "sample_y", "sample_x"], (3, 3, 4), 2),
     ),
     "stack by lines": (
         lambda s, e: plans.sample_image_stack([s.line], e, [IMAGE], ENERGIES),
-        *("sample image stack", ["energy", "sample_y", "sample_x"], (3, 3, 4), 1),
-    ),
-    "stack in one run": (
-        lambda s, e: plans.sample_image_stack(both(s), e, [IMAGE], ENERGIES, single_run=True),
         *("sample image stack", ["energy", "sample_y", "sample_x"], (3, 3, 4), 1),
     ),
     # As many images as a line has points, and then as many entries: what is a line is not a frame of a point.

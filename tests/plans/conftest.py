@@ -91,10 +91,10 @@ def interrupt(plan: Any, at: Callable[[Msg], bool], occurrence: int, instead: Ca
 
 @pytest.fixture
 def paused() -> Callable[..., MsgGenerator[Any]]:
-    """Give a plan that pauses itself: before the message of a point where its image has been triggered."""
+    """Give a plan that pauses itself: before the message of a point where its image has been triggered, or another."""
 
-    def paused(plan: Any, occurrence: int) -> MsgGenerator[Any]:
-        return interrupt(plan, lambda msg: msg.command == "create", occurrence, bps.pause)
+    def paused(plan: Any, occurrence: int, at: Callable[[Msg], bool] = lambda msg: msg.command == "create") -> Any:
+        return interrupt(plan, lambda msg: msg.command != "pause" and at(msg), occurrence, bps.pause)
 
     return paused
 

@@ -49,23 +49,17 @@ def test_a_motor_without_hints_leaves_the_dimensions_out():
     ("args", "snake", "error", "message"),
     [
         ((), False, ValueError, "^0 arguments for the motors: give motor, start, stop, num"),
-        ((motor1, 0, 1), False, ValueError, "^3 arguments"),
         ((motor1, 0, 1, 2, motor2, 0, 1, 2, True), False, ValueError, "^9 arguments"),
         ((motor1, 0, 1, 2, motor1, 0, 1, 2), False, ValueError, "^motor1 is there 2 times"),
         (("motor1", 0, 1, 2), False, TypeError, r"^'motor1' stands where a motor should"),
-        ((0, motor1, 1, 2), False, TypeError, "^0 stands where a motor should"),
         ((det, 0, 1, 2), False, TypeError, "stands where a motor should"),
         ((motor1, 0, 1, 0), False, ValueError, "^num of motor1 is 0: give a whole number of at least 1"),
-        ((motor1, 0, 1, -3), False, ValueError, "^num of motor1 is -3"),
         ((motor1, 0, 1, 2.0), False, ValueError, r"^num of motor1 is 2\.0"),
-        ((motor1, 0, 1, True), False, ValueError, "^num of motor1 is True"),
         ((motor1, "a", 1, 2), False, ValueError, "^start of motor1 is 'a': give a finite number"),
         ((motor1, 0, float("nan"), 2), False, ValueError, "^stop of motor1 is nan"),
-        ((motor1, 0, float("inf"), 2), False, ValueError, "^stop of motor1 is inf"),
         ((motor1, 0, 1, 2, motor2, 0, 1, 2), [motor1], ValueError, "^snake has motor1 in it, the slowest"),
         ((motor1, 0, 1, 2, motor2, 0, 1, 2), [motor3], ValueError, "^snake has 'motor3' in it, which is no motor"),
         ((motor1, 0, 1, 2, motor2, 0, 1, 2), "motor2", TypeError, "^snake is 'motor2'"),
-        ((motor1, 0, 1, 2, motor2, 0, 1, 2), 1, TypeError, "^snake is 1"),
     ],
 )
 def test_wrong_arguments(args, snake, error, message):

@@ -263,26 +263,6 @@ def test_the_wait_for_the_beam_after_a_pause(
     assert triggered[0] - opened[0] >= 0.05
 
 
-class Counting(Shutter):
-    """A shutter that notes what it is told."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        self.told: list[Any] = []
-        super().__init__(**kwargs)
-
-    def set(self, value: Any, **kwargs: Any) -> Any:
-        self.told.append(value)
-        return super().set(value, **kwargs)
-
-
-@pytest.mark.parametrize("scan", [grid_scan_nd, fly_scan_nd])
-def test_a_shutter_is_told_once(run_engine: RunEngine, bench: Beamline, scan: Callable):
-    shutter = Counting(name="shutter")
-    args = (bench.detector, bench.y, 0, 1, 2, bench.x, 0, 1, 2)
-    run_engine(scan(*args, shutter=shutter, shutter_open="open", shutter_close="closed", **TIMES))
-    assert shutter.told == ["closed", "open", "closed"]
-
-
 def test_nothing_is_left_to_do_after_the_end(run_engine: RunEngine, bench: Beamline, make_plan, documents):
     """A pause later in the same call of the RunEngine leaves the shutter alone."""
 

@@ -10,6 +10,7 @@ import pytest
 from bluesky.utils import MsgGenerator, is_plan
 
 import bluesky_ext.plans
+from bluesky_ext import sim
 from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever, stxm
 from bluesky_ext.plans.stxm import ScanType
 from bluesky_ext.sim import Beamline
@@ -46,23 +47,13 @@ def test_queueserver_reads_the_plans(plan):
     assert described == set(inspect.signature(plan).parameters)
 
 
-@pytest.mark.parametrize("name", ["grid_scan_nd", "fly_scan_nd"])
-@pytest.mark.parametrize("single", [True, False])
-def test_queueserver_prepares_a_scan(bench: Beamline, name: str, single: bool):
-    """Names in the queue become devices, wherever a device may stand; all else stays as it was."""
+def prepared(namespace: dict[str, Any], name: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A plan of the queue as it is called: names become devices, wherever a device may stand."""
     profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
-    namespace: dict[str, Any] = {name: getattr(bluesky_ext.plans, name)}
-    namespace |= {device.name: device for device in (bench.detector, bench.shutter, bench.y, bench.x)}
     plans, devices, plans_in, devices_in = profile_ops.existing_plans_and_devices_from_nspace(nspace=namespace)
-    kwargs = {"time_per_point": 0.2, "shutter_open": "open", "shutter_close": 0, "md": {"sample": "LaB6"}}
-    item = {
-        "name": name,
-        "args": ["dexela" if single else ["dexela"], "sample_y", -1, 1, 2, "sample_x", 0.5, 1, 3],
-        "kwargs": {**kwargs, "shutter": "shutter", "snake": single or ["sample_x"]},
-        "user_group": "primary",
-    }
+    item = {"name": name, "args": args, "kwargs": kwargs, "user_group": "primary"}
     assert profile_ops.validate_plan(item, allowed_plans=plans, allowed_devices=devices) == (True, "")
-    prepared = profile_ops.prepare_plan(
+    return profile_ops.prepare_plan(
         item,
         plans_in_nspace=plans_in,
         devices_in_nspace=devices_in,
@@ -70,8 +61,29 @@ def test_queueserver_prepares_a_scan(bench: Beamline, name: str, single: bool):
         allowed_devices={"primary": devices},
         nspace=namespace,
     )
+
+
+@pytest.mark.parametrize("name", ["grid_scan_nd", "fly_scan_nd"])
+@pytest.mark.parametrize("single", [True, False])
+def test_queueserver_prepares_a_scan(bench: Beamline, name: str, single: bool):
+    namespace: dict[str, Any] = {name: getattr(bluesky_ext.plans, name)}
+    namespace |= {device.name: device for device in (bench.detector, bench.shutter, bench.y, bench.x)}
+    kwargs = {"time_per_point": 0.2, "shutter_open": "open", "shutter_close": 0, "md": {"sample": "LaB6"}}
+    plan = prepared(
+        namespace,
+        name,
+        ["dexela" if single else ["dexela"], "sample_y", -1, 1, 2, "sample_x", 0.5, 1, 3],
+        {**kwargs, "shutter": "shutter", "snake": single or ["sample_x"]},
+    )
     detectors = bench.detector if single else [bench.detector]
-    assert prepared["args"] == [detectors, bench.y, -1, 1, 2, bench.x, 0.5, 1, 3]
-    assert prepared["kwargs"] == {**kwargs, "shutter": bench.shutter, "snake": single or [bench.x]}
-    plan = prepared["callable"](*prepared["args"], **prepared["kwargs"])
-    assert "save" in [msg.command for msg in plan]
+    assert plan["args"] == [detectors, bench.y, -1, 1, 2, bench.x, 0.5, 1, 3]
+    assert plan["kwargs"] == {**kwargs, "shutter": bench.shutter, "snake": single or [bench.x]}
+    assert "save" in [msg.command for msg in plan["callable"](*plan["args"], **plan["kwargs"])]
+
+
+def test_queueserver_finds_the_endstation_by_its_name():
+    s = sim.stxm(seed=3)
+    station = stxm.Endstation(s.devices, s.shutter)
+    namespace = {"sample_image": stxm.sample_image, "endstation": station, "counter0": s.counter}
+    plan = prepared(namespace, "sample_image", [["counter0"], "endstation", -1, 1, 2, -2, 2, 3], {"dwell": 2.0})
+    assert plan["args"][:2] == [[s.counter], station]

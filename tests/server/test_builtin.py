@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from bluesky import RunEngine
 from bluesky.plans import grid_scan
-from event_model import compose_run
+from runs import feed, run_of, streamed_run
 
 from bluesky_ext import replay
 from bluesky_ext.plans.stxm import Endstation, sample_image
@@ -60,8 +60,7 @@ def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp
     config = settings(directory=tmp_path / "files")
     final = tmp_path / "files" / f"{docs[0][1]['uid']}.hdf5"
     first = configured("nxstxm", config).build(Site())
-    for name, doc in docs[:-3]:
-        first(name, doc)
+    feed(first, docs[:-3])
     # As a server has it when it is stopped: the run is closed by a stop that nobody sent.
     first("stop", {"uid": "x", "time": 0.0, "run_start": docs[0][1]["uid"], "exit_status": "abort", "incomplete": "so"})
     first.close()  # pyright: ignore[reportFunctionMemberAccess]
@@ -86,17 +85,7 @@ def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp
 
 def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path, caplog):
     frames = np.arange(12, dtype=np.uint16).reshape(2, 2, 3)
-    with h5py.File(tmp_path / "frames.h5", "w") as file:
-        file["d"] = frames
-    run = compose_run()
-    key = {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2", "external": "STREAM:"}
-    stream = run.compose_descriptor(name="primary", data_keys={"image": key})
-    uri = f"file://localhost{tmp_path}/frames.h5"
-    resource = run.compose_stream_resource(
-        data_key="image", mimetype="application/x-hdf5", uri=uri, parameters={"dataset": "d"}
-    )
-    datum = resource.compose_stream_datum(indices={"start": 0, "stop": 3}, seq_nums={"start": 1, "stop": 4})
-    datum["descriptor"] = stream.descriptor_doc["uid"]
+    docs = streamed_run(tmp_path / "frames.h5", frames, said=3)
 
     class Collector(list):
         def __call__(self, name, doc):
@@ -107,21 +96,11 @@ def test_an_nxstxm_file_gets_the_images_that_a_detector_wrote(settings, tmp_path
 
     callback = configured("nxstxm", settings(directory=tmp_path / "files")).build(Site())
     callback.writer = got = Collector()  # pyright: ignore[reportFunctionMemberAccess]
-    callback("start", run.start_doc)
-    callback("descriptor", stream.descriptor_doc)
-    callback("stream_resource", resource.stream_resource_doc)
-    callback("stream_datum", datum)
-    callback("stop", run.compose_stop())
+    feed(callback, docs)
     assert [name for name, _ in got] == ["start", "descriptor", "event", "event", "stop"]
     np.testing.assert_array_equal([doc["data"]["image"] for name, doc in got if name == "event"], frames)
     # There were two frames in the file, and three in the documents.
     assert "1 events are left out, their images can't be read" in caplog.text
-
-
-def test_masks_without_their_registry(settings, tmp_path):
-    (tmp_path / "masks.toml").write_text('data_key = "eiger_image"\nmasks = [["eiger", "beamstop"]]\n')
-    with pytest.raises(ValueError, match="give --catalog"):
-        configured("masks", tmp_path / "masks.toml").build(Site())
 
 
 def test_masks_of_a_catalog(tmp_path):
@@ -129,21 +108,15 @@ def test_masks_of_a_catalog(tmp_path):
     from bluesky_ext.masks import MaskClient
     from bluesky_ext.storage import close_catalog, open_catalog
 
-    catalog = open_catalog(tmp_path / "catalog")
+    catalog, got = open_catalog(tmp_path / "catalog"), []
     try:
         mask = np.ones((2, 3), bool)
         mask[0, 1] = False
         MaskClient(catalog, detector_shapes={"eiger": (2, 3)}).register_mask("eiger", "beamstop", mask)
         (tmp_path / "masks.toml").write_text('data_key = "image"\nmasks = [["eiger", "beamstop"]]\n')
-        run = compose_run()
-        key = {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2"}
-        stream = run.compose_descriptor(name="primary", data_keys={"image": key})
-        image = np.arange(1, 7, dtype=np.uint16).reshape(2, 3)
-        event = stream.compose_event(data={"image": image}, timestamps={"image": 0.0}, validate=False)
-        got: list = []
         callback = configured("masks", tmp_path / "masks.toml").build(Site(catalog=catalog, sinks=(got,)))
-        documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
-        replay([*documents, ("stop", run.compose_stop())], callback, progress=False)
+        image = np.arange(1, 7, dtype=np.uint16).reshape(2, 3)
+        replay(run_of([{"image": image}]), callback, progress=False)
     finally:
         close_catalog(catalog)
     (masked,) = [doc["data"]["image"] for name, doc in got if name == "event"]

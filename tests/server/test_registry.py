@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -74,22 +74,27 @@ number = 5
     sys.modules.pop("my_analysis", None)
 
 
-def test_a_function_of_a_module_at_hand(module, tmp_path):
-    (tmp_path / "settings.toml").write_text('greeting = "good morning"')
-    callback = registry.configured(f"{module}:plain", tmp_path / "settings.toml").build(Site())
-    RunEngine()(count([det]), callback)
-    import my_analysis
+@pytest.fixture
+def built(module, tmp_path) -> Callable[..., Any]:
+    """Builds a pipeline of the module at hand, or of another one, from the text of its settings."""
 
-    assert [("good morning", name) for name in ("start", "descriptor", "event", "stop")] == my_analysis.SEEN
+    def built(name: str, text: str = "", executor: Any = None) -> Any:
+        (tmp_path / "settings.toml").write_text(text)
+        where = name if ":" in name else f"{module}:{name}"
+        return registry.configured(where, tmp_path / "settings.toml").build(Site(executor=executor))
+
+    return built
 
 
-def test_a_pipeline_of_a_module_at_hand(module, tmp_path):
-    (tmp_path / "settings.toml").write_text('greeting = "good evening"')
-    callback = registry.configured(f"{module}:Settings", tmp_path / "settings.toml").build(Site())
-    callback("stop", {})
-    import my_analysis
+def test_a_function_of_a_module_at_hand(module, built):
+    RunEngine()(count([det]), built("plain", 'greeting = "good morning"'))
+    seen = sys.modules[module].SEEN
+    assert seen == [("good morning", name) for name in ("start", "descriptor", "event", "stop")]
 
-    assert my_analysis.SEEN == [("good evening", "stop")]
+
+def test_a_pipeline_of_a_module_at_hand(module, built):
+    built("Settings", 'greeting = "good evening"')("stop", {})
+    assert sys.modules[module].SEEN == [("good evening", "stop")]
 
 
 def test_what_a_plain_stage_makes_goes_to_the_sinks(module):
@@ -118,60 +123,49 @@ def test_a_pipeline_that_is_none(module, name, said):
         registry.find(name)
 
 
-def test_a_factory_that_returns_nothing(module):
+def test_a_factory_that_returns_nothing(built):
     with pytest.raises(TypeError, match="returned None: a pipeline is a callback"):
-        registry.configured(f"{module}:nothing", None).build(Site())
+        built("nothing")
 
 
-def test_a_factory_is_given_the_executor_if_it_takes_one(module, tmp_path):
-    (tmp_path / "settings.toml").write_text('data_key = "camera"')
+def test_a_factory_is_given_the_executor_if_it_takes_one(module, built):
     with ThreadPoolExecutor(1) as pool:
-        stage: Any = registry.configured(f"{module}:somewhere", tmp_path / "settings.toml").build(Site(executor=pool))
-        assert stage.executor is pool
+        assert built("somewhere", 'data_key = "camera"', pool).executor is pool
     assert registry.find(f"{module}:somewhere").distributes
     assert not registry.find(f"{module}:plain").distributes
 
 
-def test_the_class_of_a_stage_is_a_pipeline(tmp_path):
-    (tmp_path / "settings.toml").write_text('data_key = "camera"\ndiameter = 7\nminmass = 30\n')
-    stage: Any = registry.configured("bluesky_ext:PeakTracker", tmp_path / "settings.toml").build(Site())
+def test_the_class_of_a_stage_is_a_pipeline(built):
+    stage = built("bluesky_ext:PeakTracker", 'data_key = "camera"\ndiameter = 7\nminmass = 30\n')
     assert stage.data_keys == ("camera",)
     assert (stage.parameters["diameter"], stage.parameters["minmass"]) == (7, 30)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("name", "text", "said"),
     [
-        ("", "settings.toml: data_key is missing"),
-        ('data_key = "a"\n\nexecutor = "b"\n', "settings.toml, line 3: executor is no setting: there are data_key"),
+        ("somewhere", "", "settings.toml: data_key is missing"),
+        ("somewhere", 'data_key = "a"\n\nexecutor = "b"\n', "settings.toml, line 3: executor is no setting: there are"),
+        ("annotated", 'number = "many"', 'settings.toml, line 1: number = "many": input should be a valid integer'),
+        ("annotated", 'number = 1\nsizes = [1, "a"]', r"settings.toml, line 2: sizes.1 = \"a\": .* be a valid number"),
     ],
 )
-def test_the_settings_of_a_factory_are_checked_too(module, tmp_path, text, said):
-    (tmp_path / "settings.toml").write_text(text)
+def test_the_settings_of_a_factory_are_checked_too(built, name, text, said):
     with pytest.raises(ConfigError, match=said):
-        registry.configured(f"{module}:somewhere", tmp_path / "settings.toml").build(Site())
+        built(name, text)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("name", "text", "seen"),
     [
-        ('number = "many"', 'settings.toml, line 1: number = "many": input should be a valid integer'),
-        ('number = 1\nsizes = [1, "a"]', r"settings.toml, line 2: sizes.1 = \"a\": input should be a valid number"),
+        ("annotated", "number = 2\nsizes = [1, 2.5]\nimage = 'a.npy'\n", (2, [1.0, 2.5])),
+        ("for_type_checkers", 'number = "two"', "two"),  # np is not known where it is asked for
     ],
 )
-def test_the_settings_of_a_factory_are_of_the_types_that_it_says(module, tmp_path, text, said):
-    (tmp_path / "settings.toml").write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        registry.configured(f"{module}:annotated", tmp_path / "settings.toml").build(Site())
-    (tmp_path / "settings.toml").write_text("number = 2\nsizes = [1, 2.5]\nimage = 'a.npy'\n")
-    registry.configured(f"{module}:annotated", tmp_path / "settings.toml").build(Site())("start", {})
-    assert sys.modules[module].SEEN == [(2, [1.0, 2.5])]
-
-
-def test_annotations_that_cannot_be_read_are_left_alone(module, tmp_path):
-    (tmp_path / "settings.toml").write_text('number = "two"')  # np is not known where it is asked for
-    registry.configured(f"{module}:for_type_checkers", tmp_path / "settings.toml").build(Site())("start", {})
-    assert sys.modules[module].SEEN == ["two"]
+def test_settings_are_of_the_types_that_a_factory_says_if_they_can_be_read(module, built, name, text, seen):
+    built(name, text)("start", {})
+    (found,) = sys.modules[module].SEEN
+    assert found == seen
 
 
 @pytest.mark.parametrize("text", ["threads:2", "processes:1"])

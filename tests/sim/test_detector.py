@@ -110,20 +110,6 @@ def test_files_hold_what_would_be_inline(run_engine: RunEngine, tmp_path: Path, 
         np.testing.assert_array_equal(one, other)
 
 
-def test_tiff_images_can_be_read_while_the_scan_goes_on(run_engine: RunEngine, tmp_path: Path):
-    seen: list[np.ndarray] = []
-    with event_model.Filler(HANDLERS, inplace=False) as filler:
-
-        def read(name: str, document: Any) -> None:
-            _, document = filler(name, document)
-            if name == "event":
-                seen.append(document["data"]["dexela_image"])
-
-        run_engine(grid(small(directory=tmp_path)), read)
-    for one, other in zip(images(run(run_engine, grid(small()))), seen, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_hdf5_images_can_be_read_by_a_new_reader_while_the_detector_is_staged(tmp_path: Path):
     b = small(directory=tmp_path, spec="AD_HDF5")
     b.detector.stage()
@@ -390,24 +376,6 @@ def test_a_pause_in_the_middle_of_an_event_loses_no_resource(run_engine: RunEngi
     known = {resource["uid"] for resource in named(documents, "resource")}
     assert {datum["resource"] for datum in named(documents, "datum")} <= known
     assert len(images(documents)) == 2
-
-
-@SPECS
-def test_a_trigger_before_a_pause_can_be_read_after_it(run_engine: RunEngine, tmp_path: Path, spec: str):
-    b = small(directory=tmp_path, spec=spec)
-
-    @bpp.stage_decorator([b.detector])
-    @bpp.run_decorator()
-    def plan():
-        yield from bps.trigger(b.detector, wait=True)
-        yield from bps.checkpoint()
-        yield from bps.pause()
-        yield from bps.create("primary")
-        yield from bps.read(b.detector)
-        yield from bps.save()
-
-    (image,) = images(resumed(run_engine, plan()))
-    np.testing.assert_array_equal(image[0], b.crystal.frame(0, 0, 0))
 
 
 def test_a_plan_that_fails_during_an_exposure_leaves_the_detector_ready(run_engine: RunEngine, tmp_path: Path):

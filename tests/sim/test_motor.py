@@ -4,10 +4,8 @@ import threading
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.plans as bp
 import pytest
 from bluesky import RunEngine
-from event_model import DocumentNames, schema_validators
 from ophyd.utils import LimitError, ReadOnlyError, StatusTimeoutError
 
 from bluesky_ext.sim import SimMotor
@@ -159,17 +157,6 @@ def test_a_move_may_begin_the_next_one():
     assert arrived.wait(10)
     assert motor.position == 0.0
     assert not motor.moving
-
-
-def test_scan(run_engine: RunEngine):
-    motor = new()
-    documents: list[tuple[str, dict]] = []
-    collect: Any = lambda name, document: documents.append((name, document))  # noqa: E731
-    run_engine(bp.scan([], motor, -1, 1, 5), collect)
-    for name, document in documents:
-        schema_validators[DocumentNames[name]].validate(document)
-    events = [document["data"] for name, document in documents if name == "event"]
-    assert [event["m"] for event in events] == [-1, -0.5, 0, 0.5, 1]
 
 
 def test_an_aborted_plan_stops_the_motor(run_engine: RunEngine):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.plans import count
-from event_model import DocumentNames, compose_run
+from event_model import DocumentNames
 from ophyd.sim import SynSignal, hw
 from runs import Docs, assert_same, feed, images, run_of, uid_of
 
@@ -20,22 +20,10 @@ from bluesky_ext import Recorder, Recording
 from bluesky_ext.storage import Saver, as_sink, as_source, documents
 
 IMAGE = np.arange(12, dtype=np.uint16).reshape(3, 4)
-DATA_KEYS = {
-    "x": {"source": "PV:x", "dtype": "number", "shape": []},
-    "image": {"source": "PV:image", "dtype": "array", "shape": [3, 4], "dtype_numpy": "<u2"},
-}
 
 
-def documents_of(uid: str = "run", time: float = 1.0, n_events: int = 2) -> list[tuple[str, Any]]:
-    run = compose_run(uid=uid, time=time)
-    described = run.compose_descriptor(name="primary", data_keys=DATA_KEYS)
-    stamps = {"x": time, "image": time}
-    events = [
-        described.compose_event(data={"x": float(n), "image": IMAGE + n}, timestamps=stamps, validate=False)
-        for n in range(n_events)
-    ]
-    start, stop = ("start", run.start_doc), ("stop", run.compose_stop())
-    return [start, ("descriptor", described.descriptor_doc), *(("event", event) for event in events), stop]
+def documents_of(uid: str = "run", time: float = 1.0) -> Docs:
+    return run_of([{"x": float(n), "image": IMAGE + n} for n in range(2)], uid=uid, time=time)
 
 
 NAMES = ["start", "descriptor", "event", "event", "stop"]

@@ -19,7 +19,7 @@ from bluesky.plans import count
 from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import hw
 from programs import save_and_be_killed, save_to_a_full_disk, save_to_a_server_that_hangs
-from runs import Docs, assert_same, feed, images, run_of, uid_of
+from runs import Docs, assert_same, feed, images, run_of, saved, uid_of
 from servers import run
 
 from bluesky_ext import Recording
@@ -48,6 +48,14 @@ def flushed(sink: Any, docs: Docs) -> None:
     uid, uids = uid_of(docs), [doc["uid"] for _, doc in docs]
     while uid not in sink.catalog or [doc["uid"] for _, doc in documents(sink.catalog[uid])] != uids:
         pass
+
+
+def saver_without_backup(catalog: Any, backup: Path, **options: Any) -> Any:
+    """What saves runs, but can't write into the directory of its backups any more."""
+    sink = save(catalog, backup=backup, **options)
+    backup.rmdir()
+    backup.touch()
+    return sink
 
 
 def test_a_server_that_goes_in_the_middle_of_a_run_loses_no_event(server, docs, tmp_path, caplog) -> None:
@@ -83,10 +91,8 @@ def test_what_was_left_by_a_failure_is_saved_again_from_its_backup(docs, tmp_pat
     (refused,) = sink.backups
     assert_same(docs, list(Recording(refused)))
     assert "replace_incomplete=True) replaces it" in caplog.records[-1].getMessage()
-    with save(second, backup=tmp_path / "backup", replace_incomplete=True) as sink:
-        feed(sink, list(Recording(path)))
-    assert sink.backups == []
-    assert_same(docs, list(documents(second[uid_of(docs)])))
+    again = saved(second, list(Recording(path)), tmp_path / "again", replace_incomplete=True)
+    assert_same(docs, list(documents(again)))
     close_catalog(second)
 
 
@@ -102,10 +108,7 @@ def test_a_locked_database_loses_no_event(docs, tmp_path, caplog, impatient) -> 
     assert "could not be saved in the catalogue" in one_error(caplog)
     # The next run is saved as if nothing had been.
     docs = run_of([{"x": 1.0}])
-    with save(client, backup=tmp_path / "backup") as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    assert_same(docs, list(documents(client[uid_of(docs)])))
+    assert_same(docs, list(documents(saved(client, docs, tmp_path / "again"))))
     close_catalog(client)
 
 
@@ -129,9 +132,7 @@ def test_a_slow_catalogue_does_not_hold_up_the_run_for_ever(docs, tmp_path, capl
 
 
 def test_without_a_backup_the_run_goes_into_the_catalogue(docs, tmp_path, caplog, embedded) -> None:
-    sink = save(embedded, backup=tmp_path / "backup")
-    (tmp_path / "backup").rmdir()
-    (tmp_path / "backup").touch()
+    sink = saver_without_backup(embedded, tmp_path / "backup")
     feed(sink, docs)
     sink.close()
     assert sink.backups == []
@@ -143,9 +144,7 @@ def test_without_a_backup_the_run_goes_into_the_catalogue(docs, tmp_path, caplog
 
 def test_with_neither_what_is_lost_is_counted_and_the_scan_goes_on(tmp_path, caplog) -> None:
     client = open_catalog(tmp_path / "catalog")
-    sink = save(client, backup=tmp_path / "backup")
-    (tmp_path / "backup").rmdir()
-    (tmp_path / "backup").touch()
+    sink = saver_without_backup(client, tmp_path / "backup")
     close_catalog(client)
     run_engine = RunEngine(call_returns_result=False)
     run_engine.subscribe(sink)
@@ -160,9 +159,7 @@ def test_with_neither_what_is_lost_is_counted_and_the_scan_goes_on(tmp_path, cap
 
 def test_with_neither_the_caller_is_told_on_request(docs, tmp_path) -> None:
     client = open_catalog(tmp_path / "catalog")
-    sink = save(client, backup=tmp_path / "backup", on_error="raise")
-    (tmp_path / "backup").rmdir()
-    (tmp_path / "backup").touch()
+    sink = saver_without_backup(client, tmp_path / "backup", on_error="raise")
     close_catalog(client)
     with pytest.raises(OSError, match=f"start {uid_of(docs)} is saved nowhere") as error:
         sink(*docs[0])
@@ -200,9 +197,7 @@ def test_a_process_that_is_killed_leaves_all_that_it_was_given(tmp_path) -> None
     for n, (_, event) in enumerate(back[2:]):
         assert event["data"]["camera"].tobytes() == images("u2", n, (64, 64)).tobytes()
     client = open_catalog(tmp_path / "catalog")
-    with save(client, backup=tmp_path / "again", replace_incomplete=True) as sink:
-        feed(sink, back)
-    assert_same(back, list(documents(client[uid_of(back)])))
+    assert_same(back, list(documents(saved(client, back, tmp_path / "again", replace_incomplete=True))))
     close_catalog(client)
 
 
@@ -256,9 +251,7 @@ def test_a_run_that_is_being_written_is_not_replaced(embedded, docs, tmp_path, c
 
 def test_a_log_of_a_run_that_was_deleted_is_not_of_its_successor(embedded, tmp_path) -> None:
     docs = run_of([{"camera": images("u2", n, (64, 64)), "x": float(n)} for n in range(3)])
-    with save(embedded, backup=tmp_path) as sink:
-        feed(sink, docs)
-    embedded[uid_of(docs)].delete(recursive=True, external_only=False)
+    saved(embedded, docs, tmp_path).delete(recursive=True, external_only=False)
     for name, document in docs:
         if name == "event":
             document["data"] = {"camera": document["data"]["camera"] // 2, "x": 7.0}
@@ -363,19 +356,13 @@ def test_metadata_and_table_never_fail_the_log(embedded, value, tmp_path) -> Non
     docs = run_of([{"x": 1.0, "name": "a"} for _ in range(2)], value=value)
     docs[2][1]["data"] = {"x": value, "name": value}
     docs[1][1]["data_keys"]["b\udc80"] = {"source": "sim"}
-    with save(embedded, backup=tmp_path) as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    back = list(documents(embedded[uid_of(docs)]))
+    back = list(documents(saved(embedded, docs, tmp_path)))
     assert_same(docs, back)
 
 
 def test_a_table_that_cannot_be_made_is_left_out(embedded, docs, tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    with save(embedded, backup=tmp_path / "backup") as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    assert_same(docs, list(documents(embedded[uid_of(docs)])))
+    assert_same(docs, list(documents(saved(embedded, docs, tmp_path / "backup"))))
     assert [*embedded[uid_of(docs)]["primary"].base] == ["camera"]
     assert "the table of a stream is left out" in caplog.text
 

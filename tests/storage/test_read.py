@@ -18,9 +18,8 @@ from bluesky import RunEngine
 from bluesky.plans import count
 from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import hw
-from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
-from ophyd_async.sim import SimBlobDetector
-from runs import Docs, assert_same, described, feed, images, run_of, uid_of
+from ophyd_async.core import TriggerInfo
+from runs import Docs, assert_same, described, feed, fly, images, run_of, saved, uid_of
 from tiled.server import app
 from tiled.server.settings import get_settings
 
@@ -28,11 +27,8 @@ from bluesky_ext.storage import close_catalog, documents, open_catalog, read, sa
 from bluesky_ext.storage.metadata import as_json
 
 
-def stream_of(catalog: Any, rows: list[dict[str, Any]], tmp_path: Any) -> Any:
-    docs = run_of(rows)
-    with save(catalog, backup=tmp_path) as sink:
-        feed(sink, docs)
-    return read(catalog[uid_of(docs)])["primary"]
+def stream_of(catalog: Any, rows: list[dict[str, Any]], tmp_path: Path) -> Any:
+    return read(saved(catalog, run_of(rows), tmp_path))["primary"]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +57,7 @@ def test_columns_have_the_dtype_of_their_values(embedded, values, dtype, read_ba
     docs[1][1]["data_keys"]["x"] = described(values[0]) if dtype != "O" else {"source": "sim", "dtype": "array"}
     for (_, event), value in zip(docs[2:-1], values, strict=True):
         event["data"]["x"] = value
-    with save(embedded, backup=tmp_path) as sink:
-        feed(sink, docs)
-    column = read(embedded[uid_of(docs)])["primary"]["x"]
+    column = read(saved(embedded, docs, tmp_path))["primary"]["x"]
     assert column.dtype == np.dtype(dtype)
     assert [None if value != value else value for value in column.values.tolist()] == read_back
 
@@ -114,18 +108,17 @@ def test_data_keys_that_are_called_as_the_coordinates(embedded, tmp_path) -> Non
     assert stream["camera"].dims == ("seq_num", "camera_0_", "camera_1")
 
 
-def the_run(catalog: Any, plan: Any, tmp_path: Path) -> Any:
-    run_engine = RunEngine(call_returns_result=False)
+def the_run(run_engine: RunEngine, catalog: Any, plan: Any, tmp_path: Path) -> Any:
     with save(catalog, backup=tmp_path / "backup") as sink:
         run_engine.subscribe(sink)
         (uid,) = run_engine(plan)
     return catalog[uid]
 
 
-def test_images_that_a_resource_tells_of(embedded, tmp_path, caplog) -> None:
+def test_images_that_a_resource_tells_of(run_engine, embedded, tmp_path, caplog) -> None:
     devices = hw(save_path=str(tmp_path / "images"))
     (tmp_path / "images").mkdir()
-    run = the_run(embedded, count([devices.img, devices.det], 3), tmp_path)
+    run = the_run(run_engine, embedded, count([devices.img, devices.det], 3), tmp_path)
     stream = read(run)["primary"]
     assert stream.attrs["external"] == []
     assert stream["img"].shape == (3, 10, 10)
@@ -148,25 +141,16 @@ def test_images_that_a_resource_tells_of(embedded, tmp_path, caplog) -> None:
     assert "primary/img: an image in a file cannot be read" in record.getMessage()
 
 
-@pytest.mark.parametrize("fly", [False, True], ids=["events", "fly"])
-def test_images_that_a_stream_resource_tells_of(embedded, fly, tmp_path, caplog) -> None:
-    with init_devices(mock=False):
-        blob = SimBlobDetector(StaticPathProvider(UUIDFilenameProvider(), tmp_path), name="blob")
-
+@pytest.mark.parametrize("flown", [False, True], ids=["events", "fly"])
+def test_images_that_a_stream_resource_tells_of(run_engine, embedded, flown, blob, tmp_path, caplog) -> None:
     @bpp.stage_decorator([blob])
     @bpp.run_decorator()
-    def plan():
-        info = TriggerInfo(number_of_events=2 if fly else 1, collections_per_event=3)
-        yield from bps.prepare(blob, info, wait=True)
-        if fly:
-            yield from bps.declare_stream(blob, name="primary", collect=True)
-            yield from bps.kickoff(blob, wait=True)
-            yield from bps.collect_while_completing([blob], [blob], flush_period=0.1, stream_name="primary")
-        else:
-            for _ in range(2):
-                yield from bps.trigger_and_read([blob])
+    def step() -> Any:
+        yield from bps.prepare(blob, TriggerInfo(number_of_events=1, collections_per_event=3), wait=True)
+        for _ in range(2):
+            yield from bps.trigger_and_read([blob])
 
-    run = the_run(embedded, plan(), tmp_path)
+    run = the_run(run_engine, embedded, fly(blob, 2, 3) if flown else step(), tmp_path)
     stream = read(run)["primary"]
     assert stream["seq_num"].values.tolist() == [1, 2]
     assert stream.attrs["external"] == []
@@ -237,10 +221,7 @@ def test_documents_that_are_larger_than_any_answer(narrow, shape, dtype, tmp_pat
         given = [(name, copy.deepcopy(document)) for name, document in given]
         uid = given[0][1]["uid"] = str(uuid.uuid4())
         given[1][1]["run_start"] = given[-1][1]["run_start"] = uid
-        with save(narrow, backup=tmp_path / "backup") as sink:
-            feed(sink, given)
-        assert sink.backups == []
-        run = narrow[uid]
+        run = saved(narrow, given, tmp_path / "backup")
         assert_same(given, list(documents(run)))
         assert read(run)["primary"]["c"].values.tobytes() == page["data"]["c"].tobytes()
         if dtype == "u2" and shape != (140_001,):

@@ -3,8 +3,6 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from pathlib import Path
-from typing import Any
 
 import event_model
 import numpy as np
@@ -14,19 +12,10 @@ from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.plans import count
 from ophyd.sim import SynSignal, hw
-from runs import Docs, assert_same, feed, images, run_of, uid_of
+from runs import Docs, assert_same, feed, images, referring_run, run_of, saved, uid_of
 
 from bluesky_ext import Recording
 from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
-
-
-def saved(catalog: Any, docs: Docs, tmp_path: Path, **options: Any) -> Any:
-    """The run in the catalogue, after it was saved without a trouble."""
-    with save(catalog, backup=tmp_path / "backup", **options) as sink:
-        feed(sink, docs)
-    assert sink.backups == []
-    assert list((tmp_path / "backup").iterdir()) == []
-    return catalog[uid_of(docs)]
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16", "?"])
@@ -180,40 +169,7 @@ def test_a_repeated_seq_num_is_kept_and_the_last_one_is_read(embedded, tmp_path)
 
 
 def test_references_to_files_stay_references(embedded, tmp_path) -> None:
-    bundle = event_model.compose_run(validate=False)
-    external = {"source": "sim", "dtype": "array", "shape": [1, 4], "external": "FILESTORE:"}
-    keys = {"tiff": external, "hdf5": external | {"external": "STREAM:"}}
-    stream = bundle.compose_descriptor(name="primary", data_keys=keys, validate=False)
-    resource = bundle.compose_resource(
-        spec="AD_TIFF", root=str(tmp_path), resource_path="not/there", resource_kwargs={"template": "%s%s_%d.tiff"}
-    )
-    stream_resource = bundle.compose_stream_resource(
-        mimetype="application/x-hdf5", uri="file://localhost/not/there.h5", data_key="hdf5", parameters={"dataset": "a"}
-    )
-    datum = resource.compose_datum(datum_kwargs={"point_number": 0})
-    docs: Docs = [
-        ("start", bundle.start_doc),
-        ("descriptor", stream.descriptor_doc),
-        ("resource", resource.resource_doc),
-        ("datum", datum),
-        ("stream_resource", stream_resource.stream_resource_doc),
-        (
-            "event",
-            stream.compose_event(
-                data={"tiff": datum["datum_id"]},
-                timestamps={"tiff": 1.0},
-                filled={"tiff": False},
-                validate=False,
-            ),
-        ),
-        (
-            "stream_datum",
-            stream_resource.compose_stream_datum(
-                indices={"start": 0, "stop": 1}, seq_nums={"start": 1, "stop": 2}, descriptor=stream.descriptor_doc
-            ),
-        ),
-        ("stop", bundle.compose_stop(validate=False)),
-    ]
+    docs = referring_run()
     run = saved(embedded, docs, tmp_path)
     assert_same(docs, list(documents(run)))
     stream = read(run)["primary"]

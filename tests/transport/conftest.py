@@ -9,9 +9,10 @@ from typing import Any
 
 import bluesky.callbacks.zmq
 import pytest
+import runs
 import zmq.auth
 from bluesky.callbacks.zmq import ClientCurve, ServerCurve
-from event_model import compose_run
+from runs import Docs
 
 from bluesky_ext.transport import RemoteDispatcher
 
@@ -106,27 +107,12 @@ def listen_theirs() -> Iterator[Callable[..., Heard]]:
 
 
 @pytest.fixture
-def run_of() -> Callable[..., list[tuple[str, Any]]]:
+def run_of() -> Callable[..., Docs]:
     """Makes the documents of a run."""
 
-    def make(uid: str = "run", events: int = 3, image: Any = None) -> list[tuple[str, Any]]:
-        run = compose_run(uid=uid, time=1.0, validate=False)
-        keys = {"x": {"source": "sim", "dtype": "number", "shape": []}}
-        if image is not None:
-            keys["image"] = {
-                "source": "sim",
-                "dtype": "array",
-                "shape": list(image.shape),
-                "dtype_numpy": image.dtype.str,
-            }
-        stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)  # type: ignore[arg-type]
-        documents: list[tuple[str, Any]] = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
-        for n in range(events):
-            data = {"x": float(n)} | ({} if image is None else {"image": (image + n).astype(image.dtype)})
-            documents.append(
-                ("event", stream.compose_event(data=data, timestamps=dict.fromkeys(data, 1.0), validate=False))
-            )
-        return [*documents, ("stop", run.compose_stop(validate=False))]
+    def make(uid: str = "run", events: int = 3, image: Any = None) -> Docs:
+        shown = [{} if image is None else {"image": (image + n).astype(image.dtype)} for n in range(events)]
+        return runs.run_of([{"x": float(n)} | more for n, more in enumerate(shown)], uid=uid, time=1.0)
 
     return make
 

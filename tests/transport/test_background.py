@@ -11,6 +11,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.sim import det
+from runs import feed
 
 from bluesky_ext.engine import Map
 from bluesky_ext.transport import background
@@ -146,8 +147,7 @@ def test_failures_stop_the_scan_when_asked_for(run_of, until) -> None:
     behind = background(fail, on_error="raise")
     stage.subscribe(behind)
     *before, last, _ = run_of(events=2)
-    for name, doc in before:
-        stage(name, doc)
+    feed(stage, before)
     until(lambda: behind.failure)
     with pytest.raises(RuntimeError, match="failed: no good"):
         stage(*last)

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from runs import feed
 
 from bluesky_ext import Recording
 from bluesky_ext.transport import Proxy, Publisher
@@ -32,18 +33,6 @@ rd = RemoteDispatcher(sys.argv[1], prefix=b"raw", name="server")
 rd.subscribe(stage)
 rd.start()
 recorder.close()
-"""
-
-SENDER = """
-import sys
-from bluesky_ext import Recording
-from bluesky_ext.transport import Publisher
-publisher = Publisher(sys.argv[1], prefix=b"raw", block=True, wait=60.0)
-for name, doc in Recording(sys.argv[2]):
-    if name != "stop":
-        publisher(name, doc)
-print("sent", flush=True)
-sys.stdin.read()
 """
 
 
@@ -76,8 +65,7 @@ def free_ports() -> tuple[int, int]:
 
 def publish(address, documents, **options) -> None:
     with Publisher(address, prefix=b"raw", block=True, wait=60.0, patience=60.0, **options) as publisher:
-        for name, doc in documents:
-            publisher(name, doc)
+        feed(publisher, documents)
 
 
 def results(directory: Path) -> list[list[float]]:
@@ -98,30 +86,6 @@ EVENTS = 50
 EXPECTED = [2.0 * n for n in range(EVENTS)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_dies_in_the_middle(number, tmp_path, run_of, until) -> None:
-    documents = run_of(events=EVENTS)
-    with Proxy(block=True) as proxy:
-        with ExitStack() as stack:
-            dying = stack.enter_context(server(proxy.out_address, tmp_path))
-            publisher = stack.enter_context(Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0))
-            for name, doc in documents[:-1]:
-                publisher(name, doc)
-            until(lambda: has_events(tmp_path))
-            dying.send_signal(number)
-            assert dying.wait(60) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-        assert results(tmp_path) == []
-        if number == signal.SIGTERM:  # what it had is all there, and says that it is not whole
-            (path,) = tmp_path.glob("*.bsrec")
-            *_, (name, stop) = Recording(path)
-            assert (name, stop["exit_status"]) == ("stop", "abort")
-            assert "stopped before the run was over" in stop["incomplete"]
-        with server(proxy.out_address, tmp_path):
-            publish(proxy.in_address, documents)
-            until(lambda: results(tmp_path))
-    assert results(tmp_path) == [EXPECTED]
-
-
 def test_a_proxy_that_is_killed_in_the_middle(tmp_path, run_of, until) -> None:
     documents = run_of(events=EVENTS)
     into, out = free_ports()
@@ -129,8 +93,7 @@ def test_a_proxy_that_is_killed_in_the_middle(tmp_path, run_of, until) -> None:
         with proxy_at(into, out) as dying:
             assert dying.stdout.readline()
             with Publisher(into, prefix=b"raw", block=True, wait=60.0) as publisher:
-                for name, doc in documents[:-1]:
-                    publisher(name, doc)
+                feed(publisher, documents[:-1])
                 until(lambda: has_events(tmp_path))
                 os.kill(dying.pid, signal.SIGKILL)
 
@@ -145,53 +108,6 @@ def test_a_proxy_that_is_killed_in_the_middle(tmp_path, run_of, until) -> None:
             publish(into, documents)
             until(lambda: results(tmp_path))
     assert results(tmp_path) == [EXPECTED]
-
-
-def test_a_publisher_that_is_killed_in_the_middle(tmp_path, run_of, until) -> None:
-    from bluesky_ext import Recorder
-
-    documents = run_of(events=EVENTS)
-    with Recorder(tmp_path / "raw") as recorder:
-        for name, doc in documents:
-            recorder(name, doc)
-    found = tmp_path / "found"
-    with Proxy(block=True) as proxy, server(proxy.out_address, found):
-        sender = [sys.executable, "-c", SENDER, proxy.in_address, str(tmp_path / "raw" / "run.bsrec")]
-        with process(sender) as dying:
-            assert dying.stdout.readline() == "sent\n"
-            until(lambda: has_events(found))
-            os.kill(dying.pid, signal.SIGKILL)
-        assert results(found) == []
-        publish(proxy.in_address, documents)
-        until(lambda: results(found))
-    assert results(found) == [EXPECTED]
-    # The first attempt was closed as incomplete when the run started again.
-    assert len(list(found.glob("*.bsrec"))) == 2
-
-
-def test_a_server_restarted_in_the_middle_says_so_and_is_whole_after_a_replay(tmp_path, run_of, until) -> None:
-    documents = run_of(events=EVENTS)
-    with Proxy(block=True) as proxy, ExitStack() as stack:
-        with server(proxy.out_address, tmp_path) as first:
-            scan = stack.enter_context(Publisher(proxy.in_address, prefix=b"raw", wait=60.0))
-            for name, doc in documents[:40]:
-                scan(name, doc)
-            until(lambda: has_events(tmp_path))
-            first.kill()
-            first.wait(60)
-        with server(proxy.out_address, tmp_path) as second:
-            until(lambda: scan(*documents[40]) or scan.stats.sent > 40)  # it knows the listener
-            for name, doc in documents[41:]:
-                scan(name, doc)
-            said = [second.stderr.readline()]
-            while "its beginning is lost" not in said[-1]:  # which its stop tells: all of it has come
-                said.append(second.stderr.readline())
-            publish(proxy.in_address, documents)
-            until(lambda: EXPECTED in results(tmp_path))
-            second.terminate()
-            _, rest = second.communicate(timeout=60)
-            assert second.returncode == 0
-    assert "its beginning is lost" not in rest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,7 @@ from typing import Any
 import bluesky.callbacks.zmq as theirs
 import numpy as np
 import pytest
+from runs import feed
 
 import bluesky_ext.transport as ours
 from bluesky_ext.transport import dumps, loads
@@ -71,8 +72,7 @@ def test_the_ends_understand_each_other(addresses, curves, sender, listener, run
             publisher("start", {"uid": "hello", "time": 0.0})
             with heard.changed:
                 heard.changed.wait(0.05)
-        for name, doc in documents:
-            publisher(name, doc)
+        feed(publisher, documents)
         came = heard.wait()
     finally:
         publisher.close()

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 import numpy as np
 import pytest
 import zmq
+from runs import feed
 
 from bluesky_ext.transport import Proxy, Publisher
 
@@ -55,8 +56,7 @@ def test_documents_go_through_sockets_of_files(tmp_path, listen, run_of) -> None
     with Proxy(("ipc", f"{tmp_path}/in"), f"ipc://{tmp_path}/out", block=True) as proxy:
         heard = listen(proxy.out_address, prefix=b"raw").heard
         with Publisher(f"ipc://{tmp_path}/in", prefix=b"raw", block=True, wait=60.0) as publisher:
-            for name, doc in run_of():
-                publisher(name, doc)
+            feed(publisher, run_of())
             assert len(heard.wait()) == 6
 
 
@@ -65,8 +65,7 @@ def test_one_that_connects_joins_two(listen, run_of, until) -> None:
         stack.enter_context(Proxy(first.out_address, second.in_address, in_bind=False, out_bind=False))
         heard = listen(second.out_address, prefix=b"raw").heard
         with Publisher(first.in_address, prefix=b"raw", wait=60.0) as publisher:
-            for name, doc in run_of():
-                publisher(name, doc)
+            feed(publisher, run_of())
             assert len(heard.wait()) == 6
 
 
@@ -85,8 +84,7 @@ def test_it_stops_from_another_thread_and_passes_on_what_came(end, listen, run_o
     thread = threading.Thread(target=start)
     thread.start()
     with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0) as publisher:
-        for name, doc in run_of(events=2000):
-            publisher(name, doc)
+        feed(publisher, run_of(events=2000))
     end(proxy)
     assert proxy.closed or end is Proxy.stop
     thread.join(60)
@@ -104,8 +102,7 @@ def test_a_stuck_listener_is_left_out_and_the_others_lose_nothing(stuck, listen,
         stuck(proxy.out_address)
         heard = listen(proxy.out_address, prefix=b"raw", name="good").heard
         publisher = Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0)
-        for name, doc in run_of(events=300, image=IMAGE):
-            publisher(name, doc)
+        feed(publisher, run_of(events=300, image=IMAGE))
         assert len(heard.wait()) == 303
         with pytest.raises(ConnectionError, match="a listener took nothing for too long, and lost documents: replay"):
             publisher.close()
@@ -128,15 +125,13 @@ def test_a_stuck_listener_of_ours_is_named_and_goes_on_when_it_can(listen, run_o
             callback=lambda name, doc: gate.wait(60),
         )
         with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0, patience=60.0, linger=60.0) as publisher:
-            for name, doc in run_of(events=300, image=IMAGE):
-                publisher(name, doc)
+            feed(publisher, run_of(events=300, image=IMAGE))
             good.heard.wait()
             gate.set()
             again = 0
             while "stop" not in stuck.heard.names:  # until it has taken half of what waits for it
                 again += 1
-                for name, doc in run_of(f"run {again}"):
-                    publisher(name, doc)
+                feed(publisher, run_of(f"run {again}"))
             assert "run" in stuck.dispatcher.open_runs
             with pytest.raises(ConnectionError, match="a listener took nothing"):
                 publisher.close()
@@ -156,8 +151,7 @@ def test_a_slow_listener_is_not_stuck(listen, run_of) -> None:
             callback=lambda name, doc: pause.wait(0.01),
         ).heard
         with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0) as publisher:
-            for name, doc in run_of(events=200, image=np.zeros(100_000, np.uint16)):
-                publisher(name, doc)
+            feed(publisher, run_of(events=200, image=np.zeros(100_000, np.uint16)))
             heard.wait()
         assert len(heard.documents) == 203
         assert proxy.stats.stalls == 0
@@ -218,8 +212,7 @@ def test_a_listener_that_has_not_taken_all_when_it_stops_is_counted(
     with Proxy(None, where and f"ipc://{tmp_path}/out", **options) as proxy:
         stuck(proxy.out_address)
         with suppress(ConnectionError), Publisher(proxy.in_address, prefix=b"raw", block=options["block"]) as publisher:
-            for name, doc in run_of(events=60, image=IMAGE):
-                publisher(name, doc)
+            feed(publisher, run_of(events=60, image=IMAGE))
     assert (proxy.stats.messages, proxy.stats.lost) == (63, 0)
     assert proxy.stats.unfinished == 1
     assert (proxy.stats.stalls > 0) is (stalls > 0)
@@ -230,8 +223,7 @@ def test_messages_that_had_come_in_and_there_was_no_time_for_are_counted(stuck, 
     with Proxy(block=True, linger=0.2, high_water=10) as proxy:
         stuck(proxy.out_address)
         with Publisher(proxy.in_address, prefix=b"raw", wait=60.0, linger=0.0) as publisher:
-            for name, doc in run_of(events=100, image=IMAGE)[:-1]:
-                publisher(name, doc)
+            feed(publisher, run_of(events=100, image=IMAGE)[:-1])
             until(lambda: proxy.stats.messages > 10)
             proxy.close()
     stats = proxy.stats
@@ -244,8 +236,7 @@ def test_a_listener_that_dies_with_something_on_its_way_is_counted_when_it_stops
     with Proxy(block=True, linger=60.0, high_water=100) as proxy:
         listener = stuck(proxy.out_address)
         with Publisher(proxy.in_address, prefix=b"raw", wait=60.0, block=True) as publisher:
-            for name, doc in run_of(events=60, image=IMAGE):
-                publisher(name, doc)
+            feed(publisher, run_of(events=60, image=IMAGE))
         proxy.stop()
         until(lambda: proxy._out.zmq.closed)  # noqa: SLF001 - it waits for the listener from then on
         listener.close()
