@@ -10,9 +10,9 @@ import numpy as np
 
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
+from bluesky_ext.engine.executors.in_flight import InFlight, InlineTasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears
 from bluesky_ext.engine.executors.pool import Pool
-from bluesky_ext.engine.executors.tasks import InFlight, InlineTasks
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 

@@ -1,20 +1,17 @@
-"""Tasks: the work of a map on one event each, in the order of the events, and never too many at once."""
+"""The tasks of a map under way, in the order of their events, and never too many at once."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from bluesky_ext.engine.executors.kernel import TOLD, Kernel, StatefulKernel, hears, perform
-
-if TYPE_CHECKING:
-    from bluesky_ext.engine.executors.lanes import LaneTasks
-    from bluesky_ext.engine.executors.pool import PoolTasks
+from bluesky_ext.engine.executors.kernel import TOLD, Kernel, StatefulKernel, hears, news, perform
+from bluesky_ext.engine.executors.lanes import LaneTasks
+from bluesky_ext.engine.executors.pool import PoolTasks, Task, trouble_of
 
 log = logging.getLogger(__name__)
 
@@ -24,37 +21,6 @@ Finished: TypeAlias = tuple[Tag, Any, BaseException | None]
 
 #: After so many seconds a wait for a task is worth a warning.
 PATIENCE = 5.0
-
-
-def failed(error: BaseException) -> Future:
-    """A future that has failed."""
-    future: Future = Future()
-    future.set_exception(error)
-    return future
-
-
-def trouble_of(done: Future) -> BaseException | None:
-    """The exception of a future that is done, also when that is its cancellation."""
-    try:
-        return done.exception(timeout=0)
-    except CancelledError:
-        return CancelledError("its executor was shut down before it was done")
-
-
-@dataclass(eq=False, slots=True)
-class Task:
-    """An event for an executor."""
-
-    home: PoolTasks | None = None  # the tasks that it is one of; None if there is nothing to do
-    call: tuple = ()  # the event's data, its seq_num and the inputs
-    told: tuple = ()  # what its kernel must have been told before, as (name, document)
-    sent: Future = field(default_factory=lambda: failed(CancelledError()))  # the answer to come
-    executor: Any = None  # the one that it was sent to last
-    is_second: bool = False  # whether that was the second time
-
-    def wait(self, timeout: float) -> bool:
-        """Wait so many seconds for the answer; whether it is there."""
-        return self.home is None or self.home.wait(self, timeout)
 
 
 class InFlight(Generic[Tag]):
@@ -109,18 +75,18 @@ class InFlight(Generic[Tag]):
 
 
 class InlineTasks(Generic[Tag]):
-    """Tasks that are done at once, where they are put: what `InFlight` is without an executor.
-
-    A kernel with a state is copied, so that each run has its own.
-    """
+    """Tasks that are done at once, where they are put: what `InFlight` is without an executor."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else kernel
+        self._kernel = kernel
+        self._copy = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else None
         self._run = "?"
 
     def put(self, tag: Tag, data: Mapping, seq_num: int, inputs: tuple, refers: Any) -> tuple[Finished[Tag], ...]:
         """Do a task, and return what came of it; ``refers`` says whether something is to be read for it."""
         try:
+            if self._copy is not None:
+                return ((tag, self._copy.work((), (data, seq_num, inputs)), None),)
             if refers:
                 return ((tag, perform(self._kernel, data, seq_num, inputs), None),)
             return ((tag, self._kernel(data, seq_num, *inputs), None),)
@@ -135,16 +101,13 @@ class InlineTasks(Generic[Tag]):
         """Nothing: each task was finished when it was put."""
         return ()
 
-    drain = abandon = ready
+    drain = abandon = close = ready
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell a kernel with a state of the run; what goes wrong is logged, and fails its events."""
         self._run = doc["uid"] if name == "start" else self._run
         try:
-            if isinstance(self._kernel, StatefulKernel):
-                self._kernel.tell(name, doc)
-        except Exception as error:
-            log.warning("run %s: the kernel's %s failed: %s: %s", self._run, name, type(error).__name__, error)
-
-    def close(self) -> None:
-        """Nothing: nothing is kept."""
+            if self._copy is not None:
+                self._copy.work(news(name, doc))
+        except RuntimeError as error:
+            log.warning("run %s: %s", self._run, error)
