@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
@@ -45,12 +45,12 @@ class DatumReference(FrameReference):
         """The path that the handler is given; a handler of file sequences adds to it."""
         return os.path.join(self.resource.get("root") or "", self.resource["resource_path"])
 
-    def _reader(self) -> Callable[[], np.ndarray]:
+    def _read(self) -> np.ndarray:
         handler = self.handler or handler_class(self.resource["spec"])
         file, kwargs = self.file, self.resource["resource_kwargs"]
-        frames = kwargs.get("frame_per_point", 1)
         key = (self.resource["uid"], file, handler, repr(kwargs))
-        return lambda: OPEN_HANDLERS.read(key, lambda: handler(file, **kwargs), self.datum_kwargs, frames)
+        make = partial(handler, file, **kwargs)
+        return OPEN_HANDLERS.read(key, make, self.datum_kwargs, kwargs.get("frame_per_point", 1))
 
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the resource, if it was not told of yet, and a datum; and the id of that."""
