@@ -126,13 +126,9 @@ class Intervals:
 
     def missing(self, expected: int = 0) -> Iterator[range]:
         """The integers from 1 that are not here, up to the highest one or the number that was ``expected``."""
-        at = 1
-        for span in self._spans:
-            if at < span.start:
-                yield range(at, span.start)
-            at = span.stop
-        if at <= expected:
-            yield range(at, expected + 1)
+        whole = Intervals()
+        whole.add(1, max(self.high, expected) + 1)
+        return whole.outside(self)
 
 
 _new_span = tuple.__new__  # as NamedTuple's own, but without a call of Python
