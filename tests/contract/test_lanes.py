@@ -231,7 +231,7 @@ def test_lanes_that_were_closed_fail_their_events_and_the_run_ends(caplog):
     feed(stage, docs[3:])
     assert [doc["seq_num"] for doc in sink.named("event")] == [1]
     assert sink.stop["failed"] == {"primary": [2]}
-    assert "the lanes were closed" in caplog.text
+    assert "lane 0 was closed" in caplog.text
 
 
 def test_a_kernel_may_keep_an_image(caplog):

@@ -24,11 +24,10 @@ _numbers = count()
 
 def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple = ()) -> Any:
     """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here."""
-    for value in data.values():
+    for key, value in data.items():
         if hasattr(value, "read"):
-            data = {key: item.read() if hasattr(item, "read") else item for key, item in data.items()}
-            break
-    return kernel(data, seq_num, *(item.read() if hasattr(item, "read") else item for item in inputs))
+            data = {**data, key: value.read()}
+    return kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
 
 
 def hears(kernel: Kernel, *names: str) -> bool:
@@ -101,7 +100,7 @@ _lock = threading.Lock()  # the worker of a cluster may have several threads
 def perform_there(token: str, sent: Kernel | bytes | SharedArray | None, told: News | None, call: tuple | None) -> Any:
     """Do a task in a worker that may not have its kernel yet; ``told`` is what that is to know, if it has a state."""
     with _lock:
-        kernel = _met.pop(token, None)
+        kernel: Any = _met.pop(token, None)
         if kernel is None:
             if sent is None:
                 return Unknown()

@@ -13,14 +13,11 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, Th
 from functools import partial
 from itertools import count
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks, Task, trouble_of
 from bluesky_ext.engine.executors.shared import SharedBlocks
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +37,7 @@ class Lanes:
         first event or document comes, and again when the lane has died.
     is_there
         Tells whether the worker of a lane, given by its number, still exists, where a death does not show as an
-        exception, as on a cluster.
+        exception and tasks are not always done in their order, as on a cluster.
     local : bool
         Whether the workers are processes of this machine: then images go to them through shared memory.
     """
@@ -55,11 +52,10 @@ class Lanes:
         if not make_executors:
             raise ValueError("lanes need at least one worker, got 0: give one make_executor() for each lane")
         self._lanes = [
-            Pool(partial(self._made, make), f"lane {number}", None if is_there is None else partial(is_there, number))
+            Pool(make, f"lane {number}", None if is_there is None else partial(is_there, number))
             for number, make in enumerate(make_executors)
         ]
         self._shares_blocks = local and SharedBlocks.available()
-        self._is_closed = False
         self._turns = count()
 
     @classmethod
@@ -74,8 +70,8 @@ class Lanes:
         return cls([partial(ProcessPoolExecutor, 1, mp_context=get_context("spawn"))] * lanes, local=True)
 
     @classmethod
-    def dask(cls, client: Client, lanes: int | None = None) -> Lanes:
-        """Lanes on workers of a dask cluster, one for each worker unless fewer are asked for."""
+    def dask(cls, client: Any, lanes: int | None = None) -> Lanes:
+        """Lanes on the workers of a ``distributed.Client``, one for each unless fewer are asked for."""
         addresses: dict[int, str] = {}  # of the lanes, by number
 
         def workers() -> list[str]:
@@ -108,7 +104,6 @@ class Lanes:
 
     def close(self) -> None:
         """Let the workers go, when they have done what they were given."""
-        self._is_closed = True
         for lane in self._lanes:
             lane.close()
 
@@ -117,11 +112,6 @@ class Lanes:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def _made(self, make: Callable[[], Executor]) -> Executor:
-        if self._is_closed:
-            raise RuntimeError("the lanes were closed")
-        return make()
 
 
 class LaneTasks:

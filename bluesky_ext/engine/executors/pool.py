@@ -55,21 +55,25 @@ class Pool:
     """The workers of one executor, which is its owner's; or of one that is made when needed, and again when it broke.
 
     For a lane on a cluster, ``is_there()`` tells whether its one worker still exists: there a death need not show as
-    an exception.
+    an exception, and tasks are not always done in their order.
     """
 
     def __init__(self, executor: Any, name: str = "the executor", is_there: Callable[[], bool] | None = None) -> None:
         self.name = name
+        self.keeps_order = is_there is None
         self.is_renewable = not isinstance(executor, Executor) and callable(executor)
         self._make: Any = executor if self.is_renewable else lambda: executor
         self._executor: Any = None
         self._is_there = is_there
+        self._is_closed = False
         self._lock = threading.Lock()  # runs may be fed from several threads
 
     @property
     def executor(self) -> Any:
-        """The executor of now; RuntimeError if it can't be made."""
+        """The executor of now; RuntimeError if it can't be made, or was closed."""
         with self._lock:
+            if self._is_closed and self.is_renewable:
+                raise RuntimeError(f"{self.name} was closed")
             try:
                 self._executor = self._make() if self._executor is None else self._executor
             except Exception as error:
@@ -91,7 +95,7 @@ class Pool:
         """Whether an error tells that the executor, or its one worker, is dead."""
         # dask's own exceptions are told by name: importing distributed takes a second, and without it there are none.
         # A cluster of many workers goes on after KilledWorker, without the task that killed some of them.
-        names = ("CommClosedError",) if self._is_there is None else ("CommClosedError", "KilledWorker")
+        names = ("CommClosedError",) if self.keeps_order else ("CommClosedError", "KilledWorker")
         return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in names
 
     def lack(self) -> str:
@@ -109,7 +113,7 @@ class Pool:
     def close(self) -> None:
         """Shut the executor down, if it was made here, when it has done what it was sent."""
         with self._lock:
-            made, self._executor = self._executor, None
+            made, self._executor, self._is_closed = self._executor, None, True
         if made is not None and self.is_renewable:
             made.shutdown(wait=True) if isinstance(made, Executor) else made.close()
 
@@ -154,6 +158,11 @@ class PoolTasks:
         """Have the kernel hear of its run, if it has a state: now, and with each task after this."""
         if self._told is None or not (name == "stop" or hears(self._kernel, name)):
             return None
+        while not self.pool.keeps_order:  # then what was sent before this must be done
+            self.mend()
+            left = [task.sent for task in self._open if not task.sent.done()]
+            if not left or (wait_for(left, ASK_EVERY).not_done and self.pool.lack()):
+                break
         self._told = news(name, doc, self._told)
         return self._begin(Task(self, self._told))
 

@@ -177,8 +177,7 @@ class Map(Stage):
         else:
             inputs = self.inputs(run.state, stream.name, event) if self.has_inputs else ()
             data = dict(event["data"])  # the kernel's own: others hold the event as well
-            refers = stream.is_partial or event.get("filled")
-            finished = run.tasks.put((stream, event), data, event["seq_num"], inputs, refers)
+            finished = run.tasks.put((stream, event), data, event["seq_num"], inputs)
         for tag, result, trouble in finished:
             self._done(tag, result, trouble)
 
@@ -187,18 +186,19 @@ class Map(Stage):
         run: StageRun = stream.run
         try:
             if trouble is None:
-                (self._emit_rows if self.makes_rows else self._emit_event)(stream, event, result)
+                if self.makes_rows:
+                    self._emit_rows(stream, event, result)
+                elif type(result) is dict or isinstance(result, Mapping):
+                    run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
+                else:
+                    what = type(result).__name__
+                    raise TypeError(f"the kernel of {self.name} returned a {what}: return a dict of changes")
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                     run.failed[stream.name].discard(event["seq_num"])
         except Exception as error:
             trouble = error
         if trouble is not None:
             run.fail(stream.name, (event["seq_num"],), trouble)
-
-    def _emit_event(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
-        if type(result) is not dict and not isinstance(result, Mapping):
-            raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
-        stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
 
     def _emit_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
         if not isinstance(rows, Rows):
