@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,25 +65,17 @@ class DatumReference(FrameReference):
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
 def handler_class(spec: str) -> HandlerClass:
     """Return the handler class that an installed package has for this spec; it is imported now."""
-    try:
-        return _installed()[spec].load()
-    except KeyError:
-        known = ", ".join(sorted(_installed())) or "none"
-        raise ValueError(
-            f"no handler for spec {spec!r} (installed: {known}): install area-detector-handlers, "
-            f"or pass handlers={{{spec!r}: YourHandler}}"
-        ) from None
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"the handler for spec {spec!r}, {_installed()[spec].value}, cannot be imported ({error}): "
-            f"install what it needs, or pass handlers={{{spec!r}: YourHandler}}"
-        ) from error
+    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if spec not in installed:
+        why = f"is not installed (there are {', '.join(sorted(installed)) or 'none'}): install area-detector-handlers"
+    else:
+        try:
+            return installed[spec].load()
+        except (ImportError, AttributeError) as error:
+            why = f"{installed[spec].value}, cannot be imported ({error}): install what it needs"
+    raise ValueError(f"the handler for spec {spec!r}, {why}, or pass handlers={{{spec!r}: YourHandler}}")
 
 
 class _Entry:

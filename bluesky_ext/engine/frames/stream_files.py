@@ -18,7 +18,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
-from bluesky_ext.engine.frames.hdf5 import parse_slice, read_hdf5
+from bluesky_ext.engine.frames.hdf5 import read_hdf5
 from bluesky_ext.engine.frames.references import FrameReference, Told
 
 HDF5 = "application/x-hdf5"
@@ -67,12 +67,7 @@ class StreamReference(FrameReference):
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
         path, shape, index = _path(uri), self._shape(), self.index
         if mimetype == HDF5:
-            dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
-            if not dataset:
-                raise ValueError(f"stream_resource of {uri!r} has no 'dataset' in its parameters")
-            cut = parse_slice(parameters.get("slice") or "")
-            squeeze, swmr = bool(parameters.get("squeeze")), bool(parameters.get("swmr", True))
-            return read_hdf5(path, dataset, shape, index, cut=cut, squeeze=squeeze, swmr=swmr)
+            return read_hdf5(path, parameters, shape, index)
         load, files = _LOADERS.get(mimetype), self._files()
         if load is None:
             raise ValueError(

@@ -20,7 +20,7 @@ from bluesky_ext.engine.documents.complaints import OnError, check_on_error
 from bluesky_ext.engine.documents.file_name import file_name
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.journal import Journal
-from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, pack_record
+from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Recorder:
 
     Every document has reached the operating system when the call returns: a process that is killed loses none.
     At the stop the file is flushed to the disk. Runs may be interleaved. Documents of no open run (their start was
-    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsorphans``; the first is reported.
+    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsrec``; the first is reported.
 
     Parameters
     ----------
@@ -190,6 +190,6 @@ class Recorder:
         if self._orphanage is not None:
             self._orphanage.append(record)
             return
-        path = self.directory / f"orphans-{uuid.uuid4().hex}{ORPHANS_SUFFIX}"
+        path = self.directory / f"orphans-{uuid.uuid4().hex}{SUFFIX}"
         self._orphanage = self._create(path, record)
         logger.warning("a document (%s) of no open run: it and all like it are kept in %s", name, path)
