@@ -16,7 +16,7 @@ from bluesky import plans as bp
 from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
 from event_model import DocumentNames, compose_run, pack_datum_page, pack_event_page, schema_validators
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ophyd.sim import NumpySeqHandler, SynSignal, hw
 from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
@@ -729,6 +729,7 @@ def interleavings(draw: st.DrawFn) -> tuple[list[tuple[str, Any]], dict[int, tup
     return order, final
 
 
+@settings(deadline=None)
 @given(interleavings())
 def test_any_interleaving_comes_to_the_same(given_: tuple[list[tuple[str, Any]], dict[int, tuple[int, int]]]) -> None:
     documents, final = given_

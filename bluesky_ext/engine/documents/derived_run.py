@@ -30,7 +30,7 @@ class _Stream:
 
     def __init__(self, ragged: Collection[str]) -> None:
         self._ragged = ragged
-        self.received = Intervals()
+        self.emitted = Intervals()
         # Uids by (id of the input's descriptor, data keys). The input's is kept too: else its id could be used again.
         self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
         self.descriptor = ""
@@ -138,7 +138,7 @@ class DerivedRun:
             if not out.is_described(kind, data):
                 self._describe(stream, kind, data, changes, descriptor, unhashed)
         if seq_num is None:
-            seq_num = out.received.high + 1
+            seq_num = out.emitted.high + 1
         filled: dict[str, bool] = {}
         if out.references:
             data, filled = self._referred(out, seq_num, data)
@@ -155,7 +155,7 @@ class DerivedRun:
             "timestamps": timestamps,
             "filled": filled,
         }
-        if not out.received.high:
+        if not out.emitted.high:
             _validated("event", doc)
         said = []
         for key in out.hashed:  # as `content` does it, which is called where it has something to do
@@ -166,7 +166,7 @@ class DerivedRun:
                 value = content(value)
             said.append(value)
         self._digest.add(stream, seq_num, said)
-        out.received.note(seq_num)
+        out.emitted.note(seq_num)
         self._emit("event", doc)
 
     def rows(
@@ -192,7 +192,7 @@ class DerivedRun:
             The input event that the table comes from, and that one's descriptor.
         """
         out = self._streams[stream]
-        first = out.received.high + 1
+        first = out.emitted.high + 1
         arrays: dict[str, np.ndarray] = {}
         lists: dict[str, list[Any]] = {}
         for key, column in columns.items():
@@ -208,8 +208,9 @@ class DerivedRun:
             self._describe(stream, kind, sample, sample, descriptor)
         times = [event["time"] if event is not None else time.time()] * length
         seq_nums = range(first, first + length)
+        prefix = new_uid()[:24]  # of all of the page, since its random digits take longer than the rest
         doc = {
-            "uid": [new_uid() for _ in seq_nums],
+            "uid": [f"{prefix}{seq_num:012x}" for seq_num in seq_nums],
             "descriptor": out.descriptor,
             "seq_num": list(seq_nums),
             "time": times,
@@ -221,7 +222,7 @@ class DerivedRun:
             row = {key: doc[key][:1] for key in ("uid", "seq_num", "time")}
             row |= {key: {name: column[:1] for name, column in doc[key].items()} for key in ("data", "timestamps")}
             _validated("event_page", doc | row)
-        out.received.add(seq_nums.start, seq_nums.stop)
+        out.emitted.add(seq_nums.start, seq_nums.stop)
         self._emit("event_page", doc)
         return first
 
@@ -233,7 +234,7 @@ class DerivedRun:
             "run_start": self.uid,
             "exit_status": exit_status,
             "reason": reason,
-            "num_events": {name: len(out.received) for name, out in self._streams.items() if out.received},
+            "num_events": {name: len(out.emitted) for name, out in self._streams.items() if out.emitted},
             "sha256": self._digest.hexdigest(),
             **more,
         }
