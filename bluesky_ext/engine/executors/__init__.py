@@ -32,5 +32,4 @@ def open_tasks(pool: Pool, kernel: Kernel) -> PoolTasks | LaneTasks:
     if not isinstance(executor, Executor):
         raise TypeError(f"executor= made a {type(executor).__name__}: a concurrent.futures.Executor or Lanes is needed")
     check_executor(executor, kernel)
-    shares = isinstance(executor, ProcessPoolExecutor) and SharedBlocks.available()
-    return PoolTasks(pool, kernel, SharedBlocks() if shares else None)
+    return PoolTasks(pool, kernel, SharedBlocks() if isinstance(executor, ProcessPoolExecutor) else None)

@@ -97,8 +97,12 @@ _met: OrderedDict[str, Any] = OrderedDict()  # the eight kernels that the worker
 _lock = threading.Lock()  # the worker of a cluster may have several threads
 
 
-def perform_there(token: str, sent: Kernel | bytes | SharedArray | None, told: News | None, call: tuple | None) -> Any:
-    """Do a task in a worker that may not have its kernel yet; ``told`` is what that is to know, if it has a state."""
+def perform_there(token: str, sent: Any, told: News | None, call: tuple | None) -> Any:
+    """Do a task in a worker that may not have its kernel yet.
+
+    It is ``sent`` the kernel, its pickle, where that lies in shared memory, or None if it should know it by its token;
+    ``told`` is what a kernel with a state is to know.
+    """
     with _lock:
         kernel: Any = _met.pop(token, None)
         if kernel is None:

@@ -55,7 +55,7 @@ class Lanes:
             Pool(make, f"lane {number}", None if is_there is None else partial(is_there, number))
             for number, make in enumerate(make_executors)
         ]
-        self._shares_blocks = local and SharedBlocks.available()
+        self._is_local = local
         self._turns = count()
 
     @classmethod
@@ -97,7 +97,7 @@ class Lanes:
 
     def open(self, kernel: Kernel) -> LaneTasks:
         """The tasks of a kernel in all lanes, for one run."""
-        blocks = SharedBlocks(copied=True) if self._shares_blocks else None
+        blocks = SharedBlocks(copied=True) if self._is_local else None
         first = next(self._turns) % len(self)  # two runs at once do not begin in the same lane
         lanes = self._lanes[first:] + self._lanes[:first]
         return LaneTasks([PoolTasks(lane, kernel, blocks) for lane in lanes])

@@ -62,11 +62,6 @@ class SharedBlocks:
         self._complaints = Complaints(log)
         self._finalize = weakref.finalize(self, _unlink, self._all)
 
-    @staticmethod
-    def available() -> bool:
-        """Whether this system has shared memory that a worker can open by its name."""
-        return _FOLDER.is_dir()
-
     def pack(self, task: Hashable, data: Mapping[str, Any], inputs: tuple) -> tuple[dict[str, Any], tuple]:
         """A task's data and inputs with their large arrays in shared memory, which is the task's until `unpack`.
 

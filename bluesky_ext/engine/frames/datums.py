@@ -20,7 +20,6 @@ from bluesky_ext.engine.frames.references import FrameReference, Told
 
 logger = logging.getLogger(__name__)
 
-ENTRY_POINTS = "databroker.handlers"
 OPEN_AT_MOST = 16
 
 # What handlers are seen to raise while their file is missing, half written or shorter than asked for.
@@ -67,7 +66,7 @@ class DatumReference(FrameReference):
 @cache
 def handler_class(spec: str) -> HandlerClass:
     """Return the handler class that an installed package has for this spec; it is imported now."""
-    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    installed = {point.name: point for point in entry_points(group="databroker.handlers")}
     if spec not in installed:
         why = f"is not installed (there are {', '.join(sorted(installed)) or 'none'}): install area-detector-handlers"
     else:
@@ -115,7 +114,11 @@ class OpenHandlers:
         (yet), or fewer than `frames` frames on its first axis.
         """
         while True:
-            entry = self._enter(key)
+            with self._lock:
+                entry = self._entries.setdefault(key, _Entry())
+                self._entries.move_to_end(key)
+                oldest = self._entries.popitem(last=False) if len(self._entries) > self._size else None
+            del oldest  # closed, if it is not in use, now that the lock is free again
             opened = False
             try:
                 with entry.lock:
@@ -136,16 +139,6 @@ class OpenHandlers:
                     raise OSError(f"{type(error).__name__}: {error}") from error
                 raise
 
-    def _enter(self, key: Hashable) -> _Entry:
-        oldest = None  # closed, if it is not in use, when the lock is free again
-        with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-            if len(self._entries) > self._size:
-                oldest = self._entries.popitem(last=False)
-        del oldest
-        return entry
-
 
 def _as_array(value: Any, frames: int) -> np.ndarray:
     if hasattr(value, "compute"):
@@ -161,5 +154,4 @@ def _as_array(value: Any, frames: int) -> np.ndarray:
 
 
 OPEN_HANDLERS = OpenHandlers()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=OPEN_HANDLERS.forget)
+os.register_at_fork(after_in_child=OPEN_HANDLERS.forget)

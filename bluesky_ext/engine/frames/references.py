@@ -77,8 +77,7 @@ def _state(file: str) -> tuple[int, int] | None:
 
 
 _SILENCES = Silences()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_SILENCES.forget)
+os.register_at_fork(after_in_child=_SILENCES.forget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

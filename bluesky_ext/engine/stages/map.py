@@ -183,7 +183,7 @@ class Map(Stage):
 
     def _done(self, tag: _Input, result: Any, trouble: BaseException | None) -> None:
         stream, event = tag
-        run: StageRun = stream.run
+        run = stream.run
         try:
             if trouble is None:
                 if self.makes_rows:
