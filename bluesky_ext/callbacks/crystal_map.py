@@ -179,7 +179,7 @@ class CrystalMap(TrackReduce):
         dataset = self._dataset(state, columns=("z", "y", "x"))
         return entry(state.start, "maps", maps=nxdata_of(dataset, "maps"))
 
-    def reduce(self, state: _Mapping, stream: str, event: Mapping[str, Any]) -> None:
+    def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> None:
         """Take a row, or learn which rows a frame has and where it was taken."""
         if stream == frames_of(self._stream_name):
             state.points.note(event["data"]["frame"], event["data"])

@@ -92,7 +92,7 @@ def reshape(
     absent = [name for name in motors or () if name not in data]
     if absent:
         raise ValueError(f"motors={motors!r}: the data has no {absent[0]!r}, only {list(data)}")
-    keys = {key for key in data if np.shape(data[key]) == (len(events),)}
+    keys = {key for key in map(str, data) if np.shape(data[key]) == (len(events),)}
     readings = {name: np.asarray(data[name], float)[last] for name in names if name in keys}
     sent = {
         name: next((key for key in (f"{name}_user_setpoint", f"{name}_setpoint") if key in keys), "") for name in names

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from bluesky_ext.engine.documents.validation import plain_name
+from bluesky_ext.engine.documents.open_runs import plain_name
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.storage.catalog import is_container

@@ -18,8 +18,9 @@ _DEEPEST = MAX_DEPTH // 2  # a text on what is below says enough
 def with_text(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the document as a recording can hold it, and what was changed for that: the types, by place.
 
-    Sets become sorted lists, arrays of objects lists, masked arrays dicts of ``data`` and ``mask``, and all else that
-    `bluesky_ext.engine.codec.documents` refuses its text, ``str(value)``. The rest is what it was.
+    Sets become sorted lists, arrays of objects lists, arrays with fields dicts of these, masked arrays dicts of
+    ``data`` and ``mask``, and all else that `bluesky_ext.engine.codec.documents` refuses its text, ``str(value)``. The
+    rest is what it was.
     """
     changed: dict[str, str] = {}
     plain = {_key(key, "", changed): _with_text(item, str(key), 1, changed) for key, item in document.items()}
@@ -35,6 +36,9 @@ def _with_text(value: Any, where: str, level: int, changed: dict[str, str]) -> A
             changed[where] = "MaskedArray"
             parts = {"data": np.asarray(value.data), "mask": np.ma.getmaskarray(value)}
             return {key: _with_text(part, where, level + 1, changed) for key, part in parts.items()}
+        case np.ndarray() | np.void() if value.dtype.names:
+            changed[where] = "array with fields"
+            return {name: _with_text(value[name], f"{where}.{name}", level + 1, changed) for name in value.dtype.names}
         case np.ndarray() if value.dtype.hasobject:
             changed[where] = "array of objects"
             return _with_text(value.tolist(), where, level + 1, changed)

@@ -136,7 +136,6 @@ class RunSaver:
         try:
             with closing(self._journal) as journal:
                 journal.sync()
-                journal.sync_name()
         except OSError as error:
             logger.error("the backup of run %s would not survive a loss of power (%s)", self.uid, error)
 

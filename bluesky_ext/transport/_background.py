@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
-from bluesky_ext.engine.documents.validation import plain_name
+from bluesky_ext.engine.documents.open_runs import plain_name
 from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
-from bluesky_ext.engine.documents.validation import plain_name
+from bluesky_ext.engine.documents.open_runs import plain_name
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.listeners import Listeners
 from bluesky_ext.transport.queue import MANY

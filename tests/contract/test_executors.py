@@ -426,7 +426,7 @@ def test_an_input_that_is_changed_afterwards_is_found_out(caplog):
 
 def test_a_cluster_without_workers_is_waited_for_and_a_closed_client_is_not(monkeypatch, caplog):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.05)
+    monkeypatch.setattr("bluesky_ext.engine.executors.in_flight.PATIENCE", 0.05)
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         client = distributed.Client(cluster)
         stage = map_of(gate, executor=client.get_executor(pure=False))
@@ -435,7 +435,7 @@ def test_a_cluster_without_workers_is_waited_for_and_a_closed_client_is_not(monk
         feed(stage, docs)
         thread = threading.Thread(target=stage, args=stop)
         waits = threading.Event()
-        monkeypatch.setattr("bluesky_ext.engine.executors.tasks.log.warning", lambda text, *what: waits.set())
+        monkeypatch.setattr("bluesky_ext.engine.executors.in_flight.log.warning", lambda text, *what: waits.set())
         thread.start()
         assert waits.wait(20)
         client.close()
@@ -460,7 +460,7 @@ class Silent(Executor):
 
 
 def test_no_answer_is_waited_for_from_an_executor_that_is_closed(monkeypatch, caplog):
-    monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.01)
+    monkeypatch.setattr("bluesky_ext.engine.executors.in_flight.PATIENCE", 0.01)
     executor = Silent()
     stage = map_of(gate, executor=executor)
     sink = collect(stage)
@@ -476,7 +476,7 @@ def test_no_answer_is_waited_for_from_an_executor_that_is_closed(monkeypatch, ca
 
 
 def test_a_wait_for_an_executor_is_told_once(closed_gate, monkeypatch, caplog):
-    monkeypatch.setattr("bluesky_ext.engine.executors.tasks.PATIENCE", 0.01)
+    monkeypatch.setattr("bluesky_ext.engine.executors.in_flight.PATIENCE", 0.01)
     with ThreadPoolExecutor(1) as pool:
         stage = map_of(gate, executor=pool)
         docs = raw_run(n=1, dark=False)

@@ -259,7 +259,6 @@ def test_tiff_templates_old_and_new(tmp_path: Path, template: str, filename: str
         (3, (3, 4, 5), {"chunk_shape": (3, 4, 5)}, ROWS[3:6]),
         (3, (6, 4, 5), {"chunk_shape": (3, 4, 5)}, ROWS[6:12]),
         (3, (3, 4, 5), {"join_method": "stack"}, ROWS[3:6]),
-        (1, (3, 4, 5), {"join_method": "stack", "files_per_datum": 3}, ROWS[3:6]),
         (1, (4, 5), {}, ROWS[1]),
         (1, (4, 5), {"chunk_shape": (1, 4, 5)}, ROWS[1]),
         (2, (2, 4, 5), {"chunk_shape": (1, 2, 4, 5)}, ROWS[2:4]),
@@ -343,33 +342,16 @@ def test_jpeg(tmp_path: Path) -> None:
 # --- other formats, other places --------------------------------------------------------------------------
 
 
-def test_another_mimetype_goes_through_the_consolidators(tmp_path: Path) -> None:
-    pytest.importorskip("tiled")
-    path = tmp_path / "table.csv"
-    frame = StreamReference(
-        data_key="det",
-        resource={"uid": "r", "uri": uri_of(path), "mimetype": "text/csv;header=absent", "parameters": {}},
-        description={"shape": [2, 2], "dtype_numpy": "<f8"},
-        index=1,
-    )
-    with pytest.raises(FrameNotAvailable, match=r"table\.csv"):
-        frame.read(patience=0)
-    np.savetxt(path, np.arange(8).reshape(4, 2), delimiter=",")
-    np.testing.assert_array_equal(frame.read(), [[4, 5], [6, 7]])
-    assert frame.resource["parameters"] == {}
-
-
-def test_an_unknown_mimetype_and_one_without_tiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_mimetype_is_named(tmp_path: Path) -> None:
     frame = stream_frame(tmp_path / "x.raw", 0, (4, 5), "application/x-raw")
-    with pytest.raises(ValueError, match=r"det \(run 01234567, stream primary, seq_num 7\).*x-raw") as caught:
+    with pytest.raises(
+        ValueError, match=r"det \(run 01234567, stream primary, seq_num 7\).*x-raw.*only HDF5"
+    ) as caught:
         frame.read()
     assert "\n" not in str(caught.value)
-    monkeypatch.setitem(sys.modules, "bluesky.consolidators", None)
-    with pytest.raises(ValueError, match=r"pip install 'bluesky-ext\[tiled\]'"):
-        frame.read()
 
 
-@pytest.mark.parametrize("mimetype", [HDF5, TIFF, "text/csv;header=absent"])
+@pytest.mark.parametrize("mimetype", [HDF5, TIFF])
 def test_a_uri_that_is_no_file(mimetype: str) -> None:
     frame = stream_frame("https://tiled.example/x.h5", 0, (4, 5), mimetype, template="{:d}.tif")
     if mimetype == HDF5:

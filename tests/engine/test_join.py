@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from bluesky import plans as bp
 from event_model import DocumentNames, pack_datum_page, pack_event_page, schema_validators
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ophyd.sim import NumpySeqHandler, SynSignal, hw
 
@@ -262,8 +261,8 @@ def test_a_fly_scan_may_show_itself_late() -> None:
     joiner = Joiner(["a"])
     documents = [descriptor(inline=("a", "b")), stream_resource("a", "ra"), stream_datum(1, 0, 2, "ra")]
     assert join(documents, joiner) == []
-    events = join([stream_resource("b", "rb"), stream_datum(1, 0, 2, "rb")], joiner)
-    assert [(event["seq_num"], event["data"]["a"].index) for event in events] == [(1, 0), (2, 1)]
+    events = join([stream_resource("b", "rb"), stream_datum(1, 0, 2, "rb"), stream_datum(3, 2, 1, "ra")], joiner)
+    assert [(event["seq_num"], event["data"]["a"].index) for event in events] == [(1, 0), (2, 1), (3, 2)]
     assert joiner.finish() == ([], [])
 
 
@@ -407,21 +406,11 @@ def test_events_with_images_in_them_are_not_kept() -> None:
         assert [missing.seq_num for missing in joiner.finish()[1]] == list(range(1, number + 1))
 
 
-def test_frames_without_events_are_told_of_but_events_that_wait_come_first(caplog: pytest.LogCaptureFixture) -> None:
+def test_events_that_wait_for_ever_are_missing() -> None:
     joiner = Joiner()
-    documents = [
-        descriptor("det"),
-        stream_resource(),
-        stream_datum(1, 0, 5),
-        event(1, x=1),
-        event(3, x=1),
-        event(9, x=1),
-    ]
-    assert len(join(documents, joiner)) == 2
-    with caplog.at_level(logging.WARNING):
-        assert [missing.seq_num for missing in joiner.finish()[1]] == [9]
-    (record,) = caplog.records
-    assert record.getMessage() == "run run, stream 'primary': no event came for 3 frames of 'det' (seq_nums 2 to 5)"
+    documents = [descriptor("det"), stream_resource(), stream_datum(1, 0, 5), event(1, x=1), event(9, x=1)]
+    assert len(join(documents, joiner)) == 1
+    assert [missing.seq_num for missing in joiner.finish()[1]] == [9]
 
 
 def test_streams_do_not_mix_and_descriptors_of_one_stream_do() -> None:
@@ -498,6 +487,7 @@ def interleavings(draw: st.DrawFn) -> tuple[list[tuple[str, Any]], dict[int, tup
     return order, final
 
 
+@settings(deadline=None)
 @given(interleavings())
 def test_any_interleaving_comes_to_the_same(given_: tuple[list[tuple[str, Any]], dict[int, tuple[int, int]]]) -> None:
     documents, final = given_
@@ -569,7 +559,5 @@ def test_documents_out_of_order_are_refused_in_one_line() -> None:
 
 
 def test_arguments_that_cannot_be_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"\['det'\]"):
-        Joiner("det")
     with pytest.raises(TypeError, match="'SPEC'"):
         Joiner(handlers={"SPEC": "a string"})  # pyright: ignore

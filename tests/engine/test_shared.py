@@ -11,8 +11,6 @@ import pytest
 
 from bluesky_ext.engine.executors.shared import WORTH_SHARING, SharedArray, SharedBlocks
 
-pytestmark = pytest.mark.skipif(not SharedBlocks.available(), reason="no shared memory by name here")
-
 
 @pytest.fixture
 def blocks():

@@ -311,6 +311,7 @@ def test_what_no_recording_can_hold_is_kept_as_text(embedded, tmp_path, caplog) 
         "sample": {3, 1, 2},
         "nested": {"a": [Decimal("1.1")], "b": (uuid.UUID(int=5),)},
         "color": color.red,
+        "table": np.array([(1, 2.5)], "i4,f8"),
         Path("/k"): 1,
     }
     docs = run_of([{"x": 1.0, "y": 2.0} for _ in range(3)])
@@ -329,6 +330,7 @@ def test_what_no_recording_can_hold_is_kept_as_text(embedded, tmp_path, caplog) 
         "sample": [1, 2, 3],
         "nested": {"a": ["1.1"], "b": ("00000000-0000-0000-0000-000000000005",)},
         "color": "color.red",
+        "table": {"f0": np.array([1]), "f1": np.array([2.5])},
         "/k": 1,
     }
     assert {key: back[0][1][key] for key in kept} == kept

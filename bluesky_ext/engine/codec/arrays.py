@@ -2,8 +2,7 @@
 
 An array is its number of dimensions (1 byte), their lengths (8 bytes each) and its dtype; its values are elsewhere. A
 scalar is the length of its dtype (2 bytes), the dtype and the value. All numbers are little endian. A dtype is numpy's
-string for it (``<u2``, ``>f8``, ``<M8[ns]``), msgpack of ``[itemsize, [[name, dtype, shape, offset, title], ...]]`` if
-it has fields, or ``str`` or ``bytes`` for the scalars `numpy.str_` and `numpy.bytes_`.
+string for it (``<u2``, ``>f8``, ``<M8[ns]``), or ``str`` or ``bytes`` for the scalars `numpy.str_` and `numpy.bytes_`.
 """
 
 from __future__ import annotations
@@ -11,20 +10,14 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, unpack
-
-_ARRAYS = (np.ndarray, np.memmap, np.recarray)
-
-_MAX_BYTES = 2**16 - 1
-_TOO_LARGE = f"cannot encode a dtype of more than {MAX_DEPTH} levels or {_MAX_BYTES} bytes: give one array a field"
+from bluesky_ext.engine.codec.framing import Buffer, DecodeError
 
 # dtypes that numpy reads by their string. A whitelist by kind, so that the text from a frame never reaches numpy's
 # parser of structured dtypes, and no object ('O') or foreign dtype can be named. M8[0s] is left out: it divides by 0.
@@ -42,7 +35,7 @@ def raw(array: NDArray[Any]) -> memoryview:
 def array_payload(array: NDArray[Any]) -> bytes:
     """Return the bytes of an array but for its values; raise TypeError if it would not come back as it was."""
     # A subclass can mean more than its numbers, as the mask of a masked array or a unit.
-    if type(array) not in _ARRAYS:
+    if type(array) not in (np.ndarray, np.memmap):
         raise TypeError(f"cannot encode {type(array).__name__}: give plain arrays, numpy.asarray(...)")
     return struct.pack(f"<B{array.ndim}Q", array.ndim, *array.shape) + code_of(array.dtype)
 
@@ -89,66 +82,31 @@ def _window(shape: tuple[int, ...], dtype: np.dtype[Any], data: Buffer) -> NDArr
     if not array.flags.aligned:
         array = array.copy()
     array.flags.writeable = False
-    _check_text(array)
+    if dtype.kind == "U" and array.size:  # text that numpy would hold, but fail to read
+        codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(dtype.byteorder))
+        if codes.max() > 0x10FFFF:
+            raise DecodeError("an array of text with characters that do not exist")
     return array
 
 
-def _check_text(array: NDArray[Any]) -> None:
-    """Refuse text that numpy would hold, but fail to read."""
-    for name in array.dtype.names or ():
-        _check_text(array[name])
-    if array.dtype.kind == "U" and array.size:
-        codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
-        if codes.max() > 0x10FFFF:
-            raise DecodeError("an array of text with characters that do not exist")
-
-
 @lru_cache(maxsize=256)
-def code_of(dtype: np.dtype[Any], level: int = 0) -> bytes:
-    """Return the bytes of a dtype, which is at this level of fields within fields.
-
-    Raises TypeError if it would not come back as it was: one of objects, of a library other than numpy, or of too
-    many fields.
-    """
-    if dtype.names is None:
-        plain = dtype.str.encode()
-        # Compared, because a dtype from elsewhere (bfloat16) may call itself plain bytes.
-        if not _PLAIN.fullmatch(plain) or np.dtype(dtype.str) != dtype or not dtype.itemsize:
-            raise TypeError(f"cannot encode dtype {dtype}: convert it to numbers, bool, bytes ('S') or str ('U')")
-        return plain
-    if level > MAX_DEPTH:
-        raise TypeError(_TOO_LARGE)
-    fields = []
-    for name in dtype.names:
-        # Its type in numpy's stubs is a mapping of literal strings, which the names are not.
-        field, offset, *title = cast("Mapping[str, Any]", dtype.fields)[name]
-        base, shape = field.subdtype or (field, ())
-        fields.append([name, code_of(base, level + 1), shape, offset, title[0] if title else None])
-    code: bytes = msgpack.Packer().pack([dtype.itemsize, fields])
-    if len(code) > _MAX_BYTES:
-        raise TypeError(_TOO_LARGE)
+def code_of(dtype: np.dtype[Any]) -> bytes:
+    """Return the bytes of a dtype; raise TypeError if it would not come back as it was, as one of objects."""
+    code = dtype.str.encode()
+    # Compared, because a dtype with fields, or one from elsewhere (bfloat16), calls itself plain bytes.
+    if not _PLAIN.fullmatch(code) or np.dtype(dtype.str) != dtype or not dtype.itemsize:
+        raise TypeError(
+            f"cannot encode dtype {dtype}: give numbers, bool, bytes ('S') or str ('U'), each field by itself"
+        )
     return code
 
 
 @lru_cache(maxsize=256)
-def dtype_of(code: bytes, level: int = 0) -> np.dtype[Any]:
-    """Return the dtype of these bytes, which are at this level of fields within fields.
+def dtype_of(code: bytes) -> np.dtype[Any]:
+    """Return the dtype of these bytes.
 
     Raises `DecodeError`, or the TypeError, ValueError or OverflowError of numpy at one that it refuses.
     """
-    if _PLAIN.fullmatch(code):
-        dtype = np.dtype(code.decode())
-    elif len(code) > _MAX_BYTES or level > MAX_DEPTH:
-        raise DecodeError("a dtype of too many fields")
-    else:
-        itemsize, fields = unpack(code, msgpack.ExtType)
-        names, codes, shapes, offsets, titles = zip(*fields, strict=True)
-        if not all(title is None or isinstance(title, str) for title in titles):
-            raise DecodeError("a dtype with a field whose title is no text")
-        formats = [(dtype_of(base, level + 1), tuple(shape)) for base, shape in zip(codes, shapes, strict=True)]
-        dtype = np.dtype(
-            {"names": names, "formats": formats, "offsets": offsets, "titles": titles, "itemsize": itemsize}
-        )
-    if not dtype.itemsize:
-        raise DecodeError("a dtype of no bytes")
+    if not _PLAIN.fullmatch(code) or not (dtype := np.dtype(code.decode())).itemsize:
+        raise DecodeError(f"an array of an unknown dtype {code[:50]!r}")
     return dtype

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_ext.engine.codec.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
-from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, parts, split, unpack
+from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, parts, split
 
 _TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
 
@@ -61,14 +61,14 @@ def dumps(document: object) -> bytes:
     bytes
         The frame. `loads` gives an equal document of the same types, down to dtypes and NaNs, except that
         subclasses come back as what they extend: every mapping as dict, every other sequence as list, named tuples
-        as tuple, str or int enums as str or int, `numpy.memmap` and `numpy.recarray` as ndarray, bytearray and
-        memoryview as bytes. A time zone comes back as its offset from UTC.
+        as tuple, str or int enums as str or int, `numpy.memmap` as ndarray, bytearray and memoryview as bytes. A time
+        zone comes back as its offset from UTC.
 
     Raises
     ------
     TypeError
-        At something that would not come back as it was: a set, an array of objects, any other type. The message
-        says where in the document it is.
+        At something that would not come back as it was: a set, an array of objects or with fields, any other type. The
+        message says where in the document it is.
     ValueError
         If the document has more than `MAX_DEPTH` levels, or contains itself.
     """
@@ -117,7 +117,11 @@ def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
         head = encoder.pack(document)
     except TypeError as error:
         raise TypeError(f"document{_path(document, encoder.value) or ''}: {error}") from error
-    if _deeper_than(MAX_DEPTH, document):
+    except (ValueError, RecursionError) as error:
+        if "recursion" not in str(error):
+            raise
+        raise ValueError(_TOO_DEEP) from error
+    if _is_deeper(document, MAX_DEPTH):
         raise ValueError(_TOO_DEEP)
     return head, encoder.arrays
 
@@ -126,7 +130,7 @@ def decode(head: Buffer, arrays: Iterator[Buffer]) -> Any:
     """Return the document from its msgpack and the bytes of its arrays: the second half of `loads`."""
     try:
         document = _Decoder(arrays).unpack(head)
-        if _deeper_than(MAX_DEPTH, document):
+        if _is_deeper(document, MAX_DEPTH):
             raise DecodeError(f"a document of more than {MAX_DEPTH} levels")
         if next(arrays, None) is not None:
             raise DecodeError("a frame with more arrays than its document has")
@@ -143,22 +147,11 @@ class _Encoder:
         self.arrays: list[NDArray[Any]] = []
         self.value: object = None
         """What `extend` was given last: what it refused, if it did."""
-        self._depth = 0
 
     def pack(self, value: object) -> bytes:
-        self._depth += 1
-        if self._depth > MAX_DEPTH + 1:
-            raise ValueError(_TOO_DEEP)
         # Strict: subclasses, numpy's scalars among them (numpy.float64 is a float), and tuples come to `extend`.
         packer = msgpack.Packer(default=self.extend, strict_types=True, unicode_errors="surrogatepass", buf_size=4096)
-        try:
-            packed = packer.pack(value)
-        except ValueError as error:
-            if "recursion" not in str(error):
-                raise
-            raise ValueError(_TOO_DEEP) from error
-        self._depth -= 1
-        return packed
+        return packer.pack(value)
 
     def extend(self, value: Any) -> object:
         """Return what msgpack does not know as something that it does."""
@@ -210,7 +203,10 @@ class _Decoder:
         if not self._levels:
             raise DecodeError("a document of too many levels")
         self._levels -= 1
-        value = unpack(packed, self.extension)
+        split(packed)  # so that it is known to be all there, as it says
+        # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
+        options = {"strict_map_key": False, "unicode_errors": "surrogatepass", "timestamp": 3}
+        value = msgpack.unpackb(packed, ext_hook=self.extension, **options)
         self._levels += 1
         return value
 
@@ -239,18 +235,12 @@ class _Decoder:
         raise DecodeError(f"extension type {code} is unknown: made by a newer bluesky-ext, or by another program")
 
 
-def _deeper_than(limit: int, value: object) -> bool:
-    level = [value] if _is_container(value) else []
-    for _ in range(limit):
-        if not level:
-            return False
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, Mapping) else node)
-            if type(child) not in _LEAVES and _is_container(child)
-        ]
-    return bool(level)
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether a document has more than so many levels of containers."""
+    if not _is_container(value):
+        return False
+    children = value.values() if isinstance(value, Mapping) else value
+    return not levels or any(_is_deeper(child, levels - 1) for child in children if type(child) not in _LEAVES)
 
 
 def _is_container(value: object) -> TypeGuard[Sequence[Any] | Mapping[Any, Any]]:

@@ -8,15 +8,15 @@ and numba are slower on arrays that are not aligned. The frame of a document wit
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import msgpack
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: Levels of containers that a document may have, and of fields within fields that a dtype may have. Real documents
-#: have about ten; the limit is on both sides, so that a document which no one could read is refused where it is made.
+#: Levels of containers that a document may have. Real documents have about ten; the limit is on both sides, so that a
+#: document which no one could read is refused where it is made.
 MAX_DEPTH = 100
 
 _ALIGNMENT = 16
@@ -68,18 +68,6 @@ def split(buffer: Buffer) -> tuple[memoryview, Iterator[memoryview]]:
         end = unpacker.tell()
         return frame[:end], _bins(frame, end)
     raise DecodeError("a frame that ends within its document")
-
-
-def unpack(packed: Buffer, extension: Callable[[int, bytes], object]) -> Any:
-    """Return the one object that some msgpack holds; ``extension(code, payload)`` makes those of extension types.
-
-    Raises `DecodeError`, or one of the errors of msgpack and of `extension`.
-    """
-    split(packed)  # so that it is known to be all there, as it says
-    # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
-    return msgpack.unpackb(
-        packed, ext_hook=extension, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3
-    )
 
 
 def _bins(frame: memoryview, offset: int) -> Iterator[memoryview]:

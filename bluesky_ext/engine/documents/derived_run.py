@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.documents.provenance import Provenance, new_uid, new_uids
-from bluesky_ext.engine.documents.validation import first_row, validated
+from bluesky_ext.engine.documents.provenance import Provenance, new_uid
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -30,7 +30,7 @@ class _Stream:
 
     def __init__(self, ragged: Collection[str]) -> None:
         self._ragged = ragged
-        self.received = Intervals()
+        self.emitted = Intervals()
         # Uids by (id of the input's descriptor, data keys). The input's is kept too: else its id could be used again.
         self.descriptors: dict[tuple[int, str], tuple[str, Any]] = {}
         self.descriptor = ""
@@ -72,18 +72,9 @@ class _Stream:
 class DerivedRun:
     """The documents of a derived run, composed and handed on to ``emit(name, doc)`` as its stage works.
 
-    Parameters
-    ----------
-    parent : dict
-        The start document of the run that the stage is given.
-    keep_objects : bool
-        Whether its descriptors will carry the devices of the parent.
-    hinted, ragged : sequence of str
-        Which of the keys that the stage adds are worth a plot (they become hints), and which are arrays of another
-        length in each event.
-    hash_images : bool
-        Whether arrays of two dimensions and more that the stage made count in the sha256 of the stop document; hashing
-        one costs more than making it.
+    Its descriptors carry the devices of the ``parent`` (a start document) with ``keep_objects``. Of the keys that the
+    stage adds, those ``hinted`` are worth a plot, and those ``ragged`` are arrays of another length in each event.
+    Images count in the sha256 of the stop document with ``hash_images``: to hash one costs more than to make it.
     """
 
     def __init__(
@@ -105,7 +96,7 @@ class DerivedRun:
         self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
         self._digest = RunDigest()
         self._resources: dict[str, Any] = {}  # of references: those that were emitted
-        start = validated("start", provenance.start(parent, keep_objects=keep_objects))
+        start = _validated("start", provenance.start(parent, keep_objects=keep_objects))
         self.uid: str = start["uid"]
         emit("start", start)
         if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
@@ -147,7 +138,7 @@ class DerivedRun:
             if not out.is_described(kind, data):
                 self._describe(stream, kind, data, changes, descriptor, unhashed)
         if seq_num is None:
-            seq_num = out.received.high + 1
+            seq_num = out.emitted.high + 1
         filled: dict[str, bool] = {}
         if out.references:
             data, filled = self._referred(out, seq_num, data)
@@ -164,8 +155,8 @@ class DerivedRun:
             "timestamps": timestamps,
             "filled": filled,
         }
-        if not out.received.high:
-            validated("event", doc)
+        if not out.emitted.high:
+            _validated("event", doc)
         said = []
         for key in out.hashed:  # as `content` does it, which is called where it has something to do
             value = data[key]
@@ -175,7 +166,7 @@ class DerivedRun:
                 value = content(value)
             said.append(value)
         self._digest.add(stream, seq_num, said)
-        out.received.note(seq_num)
+        out.emitted.note(seq_num)
         self._emit("event", doc)
 
     def rows(
@@ -201,7 +192,7 @@ class DerivedRun:
             The input event that the table comes from, and that one's descriptor.
         """
         out = self._streams[stream]
-        first = out.received.high + 1
+        first = out.emitted.high + 1
         arrays: dict[str, np.ndarray] = {}
         lists: dict[str, list[Any]] = {}
         for key, column in columns.items():
@@ -217,8 +208,9 @@ class DerivedRun:
             self._describe(stream, kind, sample, sample, descriptor)
         times = [event["time"] if event is not None else time.time()] * length
         seq_nums = range(first, first + length)
+        prefix = new_uid()[:24]  # of all of the page, since its random digits take longer than the rest
         doc = {
-            "uid": new_uids(length),
+            "uid": [f"{prefix}{seq_num:012x}" for seq_num in seq_nums],
             "descriptor": out.descriptor,
             "seq_num": list(seq_nums),
             "time": times,
@@ -227,8 +219,10 @@ class DerivedRun:
             "filled": {},
         }
         if first == 1:  # the first row stands for all: a validator takes 50 us for each
-            validated("event_page", first_row(doc))
-        out.received.add(seq_nums.start, seq_nums.stop)
+            row = {key: doc[key][:1] for key in ("uid", "seq_num", "time")}
+            row |= {key: {name: column[:1] for name, column in doc[key].items()} for key in ("data", "timestamps")}
+            _validated("event_page", doc | row)
+        out.emitted.add(seq_nums.start, seq_nums.stop)
         self._emit("event_page", doc)
         return first
 
@@ -240,11 +234,11 @@ class DerivedRun:
             "run_start": self.uid,
             "exit_status": exit_status,
             "reason": reason,
-            "num_events": {name: len(out.received) for name, out in self._streams.items() if out.received},
+            "num_events": {name: len(out.emitted) for name, out in self._streams.items() if out.emitted},
             "sha256": self._digest.hexdigest(),
             **more,
         }
-        self._emit("stop", validated("stop", doc))
+        self._emit("stop", _validated("stop", doc))
         return doc
 
     def _referred(self, out: _Stream, seq_num: int, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bool]]:
@@ -253,7 +247,7 @@ class DerivedRun:
         for key in out.references:
             documents, datum_ids = data[key].documents(self.uid, out.descriptor, seq_num, self._resources)
             for name, doc in documents:
-                self._emit(name, validated(name, doc))
+                self._emit(name, _validated(name, doc))
             here.update(datum_ids)
             filled.update(dict.fromkeys(datum_ids, False))
         return here, filled
@@ -277,4 +271,10 @@ class DerivedRun:
         out.describe(uid, kind, data, changes, {*unhashed, *images})
         if is_new:
             about = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream}
-            self._emit("descriptor", copy.deepcopy(validated("descriptor", about | said)))
+            self._emit("descriptor", copy.deepcopy(_validated("descriptor", about | said)))
+
+
+def _validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
+    """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
+    schema_validators[DocumentNames[name]].validate(doc)
+    return doc

@@ -40,13 +40,7 @@ def canonical(value: Any) -> bytes:
 
 
 def content(value: Any) -> Any:
-    """A value of an event as it counts: a whole number is one however it is stored, a list of numbers is an array.
-
-    Examples
-    --------
-    >>> content(2.0), content(2.5), content("text")
-    (2, 2.5, 'text')
-    """
+    """A value of an event as it counts: a whole number is one however it is stored, a list of numbers is an array."""
     if type(value) is float:
         return int(value) if value.is_integer() else value
     if isinstance(value, list | tuple):
@@ -73,13 +67,7 @@ def array_sha256(array: np.ndarray) -> str:
 
 
 def describe(value: Any) -> Any:
-    """A parameter of a stage as its provenance holds it: plain data, arrays by hash.
-
-    Examples
-    --------
-    >>> describe({"diameter": 15, "axes": (0, 1)})
-    {'diameter': 15, 'axes': [0, 1]}
-    """
+    """A parameter of a stage as its provenance holds it: plain data, arrays by hash."""
     if isinstance(value, np.ndarray):
         return {"sha256": array_sha256(value), "shape": list(value.shape), "dtype": value.dtype.str}
     if isinstance(value, np.generic):

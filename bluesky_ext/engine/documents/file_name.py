@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-__all__ = ["file_name"]
-
 _LONGEST = 200  # bytes: most file systems take 255, and writers add suffixes
 _DIGITS = 12
 

@@ -76,40 +76,32 @@ class Intervals:
             return [range(start, stop)]
         self.high = max(self.high, stop - 1)
         new = _Span(start, stop, rank, offset)
-        first = bisect_left(spans, start, key=_BY_START)
-        if first and spans[first - 1].stop > start:
-            first -= 1
-        last = bisect_left(spans, stop, lo=first, key=_BY_START)
+        # The neighbours take part, since consecutive documents make one span.
+        first = max(bisect_left(spans, start, key=_BY_START) - 1, 0)
+        last = bisect_right(spans, stop, key=_BY_START)
         pieces: list[_Span] = []
         changed: list[range] = []
         at = start
         for old in spans[first:last]:
-            if old.start < start:
-                pieces.append(old._replace(stop=start))
-            if at < old.start:
-                pieces.append(new._replace(start=at, stop=old.start))
-                changed.append(range(at, old.start))
             both = range(max(old.start, start), min(old.stop, stop))
-            wins = new[2:] > old[2:]
-            pieces.append((new if wins else old)._replace(start=both.start, stop=both.stop))
-            if wins:
-                changed.append(both)
-            if old.stop > stop:
-                pieces.append(old._replace(start=stop))
+            if not both:
+                pieces.append(old)
+                continue
+            winner = new if new[2:] > old[2:] else old
+            pieces += old._replace(stop=both.start), old._replace(start=both.stop)
+            pieces += new._replace(start=at, stop=both.start), winner._replace(start=both.start, stop=both.stop)
+            changed += range(at, both.start), both if winner is new else range(0)
             at = both.stop
-        if at < stop:
-            pieces.append(new._replace(start=at))
-            changed.append(range(at, stop))
-        # The neighbours take part in the merging: consecutive documents make one span.
-        before, after = max(first - 1, 0), last + 1
+        pieces.append(new._replace(start=at))
+        changed.append(range(at, stop))
         merged: list[_Span] = []
-        for span in (*spans[before:first], *pieces, *spans[last:after]):
+        for span in sorted(piece for piece in pieces if piece.start < piece.stop):
             if merged and merged[-1].stop == span.start and merged[-1][2:] == span[2:]:
                 merged[-1] = merged[-1]._replace(stop=span.stop)
             else:
                 merged.append(span)
-        spans[before:after] = merged
-        return changed
+        spans[first:last] = merged
+        return [some for some in changed if some]
 
     def outside(self, other: Intervals) -> Iterator[range]:
         """The integers that are here and not in the other set, in order."""
@@ -126,13 +118,9 @@ class Intervals:
 
     def missing(self, expected: int = 0) -> Iterator[range]:
         """The integers from 1 that are not here, up to the highest one or the number that was ``expected``."""
-        at = 1
-        for span in self._spans:
-            if at < span.start:
-                yield range(at, span.start)
-            at = span.stop
-        if at <= expected:
-            yield range(at, expected + 1)
+        whole = Intervals()
+        whole.add(1, max(self.high, expected) + 1)
+        return whole.outside(self)
 
 
 _new_span = tuple.__new__  # as NamedTuple's own, but without a call of Python

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from typing import Any
 
 from bluesky_ext.engine.documents.intervals import Intervals
@@ -47,16 +48,11 @@ class Losses:
         counts = self.counts
         if not counts:
             return {}
-        return {key: {name: list(_first(LISTED, self._seq_nums[name])) for name in counts}, f"{key}_counts": counts}
+        listed = {name: list(islice(chain.from_iterable(self._seq_nums[name]), LISTED)) for name in counts}
+        return {key: listed, f"{key}_counts": counts}
 
 
 def mapping_of(stop: Mapping[str, Any], key: str, kind: type) -> dict[str, Any]:
     """The items of a stop document's mapping whose values are of this kind; a stop may say anything."""
     value = stop.get(key)
     return {name: item for name, item in value.items() if isinstance(item, kind)} if isinstance(value, Mapping) else {}
-
-
-def _first(count: int, ranges: Iterable[range]) -> Iterator[int]:
-    for some in ranges:
-        yield from some[:count]
-        count -= len(some[:count])

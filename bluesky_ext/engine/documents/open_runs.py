@@ -9,12 +9,12 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
-from bluesky_ext.engine.documents.stats import Stats
 
 #: The kinds of documents, and the key by which each names what it belongs to: a run, a descriptor or a resource. The
 #: resources of old do not name their run.
@@ -36,6 +36,32 @@ REFERENCES = frozenset({"resource", "datum", "datum_page", "stream_resource", "s
 
 DAY = 86_400.0  # s
 MAX_OPEN_RUNS = 64
+
+
+def plain_name(name: str | Enum) -> str:
+    """The name of a document as a plain str; `event_model.DocumentNames` is an Enum, but no str."""
+    return str(name.value if isinstance(name, Enum) else name)
+
+
+@dataclass
+class Stats:
+    """Counts of a stage over all its runs; they only grow.
+
+    Events, but for ``runs``, ``incomplete`` (runs that were closed without a stop, or could not be finished),
+    ``not_concerned`` (runs that have none of the keys that the stage works on) and ``subscriber_failures`` (documents
+    that a subscriber raised on); ``failed`` counts other documents and stops that could not be worked on as well.
+    """
+
+    runs: int = 0
+    received: int = 0
+    emitted: int = 0
+    repeated: int = 0
+    failed: int = 0
+    lost: int = 0
+    orphaned: int = 0
+    incomplete: int = 0
+    not_concerned: int = 0
+    subscriber_failures: int = 0
 
 
 @dataclass(eq=False)
@@ -125,7 +151,6 @@ class OpenRuns(Generic[R]):
         #: Streams by the uid of their descriptor.
         self.streams: dict[str, OpenStream] = {}
         self._runs: dict[str, R] = {}
-        self._owners: dict[str, list[R]] = {}  # of resources
         self._close = close
         self._name = name
         self._log = log
@@ -174,9 +199,9 @@ class OpenRuns(Generic[R]):
             stream.has_frames = stream.has_frames or name == "stream_datum"
             runs = [stream.run]
         elif name in ("datum", "datum_page"):
-            runs = self._owners.get(parent) or list(self._runs.values())
+            runs = [run for run in self if parent in run.resources] or list(self)
         elif parent is None and name in ("resource", "stream_resource"):
-            runs = list(self._runs.values())
+            runs = list(self)
         else:
             runs = [self._runs[parent]] if parent in self._runs else ()
         now = time.monotonic()
@@ -185,9 +210,8 @@ class OpenRuns(Generic[R]):
             if name == "descriptor" and doc["uid"] not in run.streams:
                 stream = doc.get("name", "primary")
                 self.streams[doc["uid"]] = run.streams[doc["uid"]] = OpenStream(run, stream, doc, run.received[stream])
-            elif name in ("resource", "stream_resource") and doc["uid"] not in run.resources:
+            elif name in ("resource", "stream_resource"):
                 run.resources.add(doc["uid"])
-                self._owners.setdefault(doc["uid"], []).append(run)
         return runs
 
     def note(self, stream: OpenStream, seq_num: int) -> None:
@@ -225,12 +249,6 @@ class OpenRuns(Generic[R]):
             del self._runs[run.uid]
         for uid in run.streams:
             self.streams.pop(uid, None)
-        for resource in run.resources:
-            owners = self._owners.get(resource, [])
-            if run in owners:
-                owners.remove(run)
-            if not owners:
-                self._owners.pop(resource, None)
 
     def close(self, run: R, reason: str) -> None:
         """Close a run without its stop document."""

@@ -26,16 +26,6 @@ def new_uid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-def new_uids(count: int) -> list[str]:
-    """So many random UUIDs, as `new_uid` makes them."""
-    digits = os.urandom(16 * count).hex()
-    return [
-        f"{digits[at : at + 8]}-{digits[at + 8 : at + 12]}-4{digits[at + 13 : at + 16]}"
-        f"-a{digits[at + 17 : at + 20]}-{digits[at + 20 : at + 32]}"
-        for at in range(0, 32 * count, 32)
-    ]
-
-
 def plain_copy(value: Any) -> Any:
     """A copy all the way down, of dicts and lists: what a subscriber does to a document of ours stays there."""
     if isinstance(value, Mapping):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any, TypeAlias
 
 from bluesky_ext.engine.executors.kernel import TOLD, Kernel, hears
 from bluesky_ext.engine.executors.lanes import Lanes, LaneTasks
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks
-from bluesky_ext.engine.executors.remote import RemoteTasks
+from bluesky_ext.engine.executors.shared import SharedBlocks
 
 #: What a map takes as its executor, beside None.
 ExecutorLike: TypeAlias = Executor | Lanes | Callable[[], Executor | Lanes]
@@ -32,4 +32,4 @@ def open_tasks(pool: Pool, kernel: Kernel) -> PoolTasks | LaneTasks:
     if not isinstance(executor, Executor):
         raise TypeError(f"executor= made a {type(executor).__name__}: a concurrent.futures.Executor or Lanes is needed")
     check_executor(executor, kernel)
-    return PoolTasks(pool, kernel) if isinstance(executor, ThreadPoolExecutor) else RemoteTasks(pool, kernel)
+    return PoolTasks(pool, kernel, SharedBlocks() if isinstance(executor, ProcessPoolExecutor) else None)

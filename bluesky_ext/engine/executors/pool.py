@@ -1,22 +1,54 @@
-"""Pools: executors that are made when they are needed and again when they broke, and the tasks that they were sent."""
+"""Pools: executors that are made when they are needed and again when they broke, and the tasks that they are sent."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import pickle
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from bluesky_ext.engine.executors.kernel import Kernel, perform
-from bluesky_ext.engine.executors.shared import SharedBlocks
-from bluesky_ext.engine.executors.tasks import Task, failed, trouble_of
+import numpy as np
+
+from bluesky_ext.engine.executors.kernel import (
+    TOLD,
+    Kernel,
+    News,
+    StatefulKernel,
+    Unknown,
+    hears,
+    news,
+    perform,
+    perform_there,
+)
+from bluesky_ext.engine.executors.shared import WORTH_SHARING, SharedArray, SharedBlocks
 
 log = logging.getLogger(__name__)
 
 #: How often an executor that does not answer is asked whether it is still there, in seconds.
 ASK_EVERY = 2.0
+
+
+def failed(error: BaseException) -> Future:
+    """A future that has failed."""
+    future: Future = Future()
+    future.set_exception(error)
+    return future
+
+
+def trouble_of(done: Future) -> BaseException | None:
+    """The exception of a future that is done, also when that is its cancellation."""
+    try:
+        return done.exception(timeout=0)
+    except CancelledError:
+        return CancelledError("its executor was shut down before it was done")
 
 
 class Pool:
@@ -28,17 +60,20 @@ class Pool:
 
     def __init__(self, executor: Any, name: str = "the executor", is_there: Callable[[], bool] | None = None) -> None:
         self.name = name
-        self.is_renewable = not isinstance(executor, Executor) and callable(executor)
         self.keeps_order = is_there is None
+        self.is_renewable = not isinstance(executor, Executor) and callable(executor)
         self._make: Any = executor if self.is_renewable else lambda: executor
         self._executor: Any = None
         self._is_there = is_there
+        self._is_closed = False
         self._lock = threading.Lock()  # runs may be fed from several threads
 
     @property
     def executor(self) -> Any:
-        """The executor of now; RuntimeError if it can't be made."""
+        """The executor of now; RuntimeError if it can't be made, or was closed."""
         with self._lock:
+            if self._is_closed and self.is_renewable:
+                raise RuntimeError(f"{self.name} was closed")
             try:
                 self._executor = self._make() if self._executor is None else self._executor
             except Exception as error:
@@ -78,13 +113,34 @@ class Pool:
     def close(self) -> None:
         """Shut the executor down, if it was made here, when it has done what it was sent."""
         with self._lock:
-            made, self._executor = self._executor, None
+            made, self._executor, self._is_closed = self._executor, None, True
         if made is not None and self.is_renewable:
             made.shutdown(wait=True) if isinstance(made, Executor) else made.close()
 
 
+@dataclass(eq=False, slots=True)
+class Task:
+    """What an executor is sent."""
+
+    home: PoolTasks | None = None  # the tasks that it is one of; None if there is nothing to do
+    told: News | None = None  # what a kernel with a state must know before
+    call: tuple | None = None  # the event's data, its seq_num and the inputs; None if the kernel is only told
+    sent: Future = field(default_factory=lambda: failed(CancelledError()))  # the answer to come
+    executor: Any = None  # the one that it was sent to last
+    is_second: bool = False  # whether that was the second time
+
+    def wait(self, timeout: float) -> bool:
+        """Wait so many seconds for the answer; whether it is there."""
+        return self.home is None or self.home.wait(self, timeout)
+
+
 class PoolTasks:
-    """The tasks of a kernel for one run in one pool, whose workers share our memory.
+    """The tasks of a kernel for one run in one pool.
+
+    Threads share our memory; other workers get by pickle what they need. A kernel may hold a subtrahend of 32 MB: a
+    large one lies in shared memory for processes, and to a cluster it is sent with every task until the first result
+    is back, and then again when a worker answers that it has not met it. A worker that has met an equal kernel, be it
+    in another run, has it already. Of one with a state, each pool has a copy for each run.
 
     When an executor broke that can be made again, all that it had in flight is sent once more, in order, and has
     failed if that one breaks too.
@@ -94,25 +150,32 @@ class PoolTasks:
         self.pool = pool
         self._kernel = kernel
         self._blocks = blocks
-        self._told: tuple = ()
+        self._told: News | None = () if hears(kernel, *TOLD) else None
         self._open: list[Task] = []
+        self._is_known = False
 
-    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Nothing: a kernel of which any worker may have a copy has no state."""
+    def tell(self, name: str, doc: Mapping[str, Any]) -> Task | None:
+        """Have the kernel hear of its run, if it has a state: now, and with each task after this."""
+        if self._told is None or not (name == "stop" or hears(self._kernel, name)):
+            return None
+        while not self.pool.keeps_order:  # then what was sent before this must be done
+            self.mend()
+            left = [task.sent for task in self._open if not task.sent.done()]
+            if not left or (wait_for(left, ASK_EVERY).not_done and self.pool.lack()):
+                break
+        self._told = news(name, doc, self._told)
+        return self._begin(Task(self, self._told))
 
     def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
         """Have an event worked on; whatever goes wrong is in the task."""
-        self.mend()
-        task = Task(self, (data, seq_num, inputs), self._told)
+        task = Task(self, self._told)
         if self._blocks is not None:
             data, inputs = self._blocks.pack(task, data, inputs)
-            task.call = (data, seq_num, inputs)
-        self._open.append(task)
-        self._send(task)
-        return task
+        task.call = (data, seq_num, inputs)
+        return self._begin(task)
 
     def load(self) -> int:
-        """How many events are not done."""
+        """How many tasks are not done."""
         return sum(not task.sent.done() for task in self._open)
 
     def wait(self, task: Task, timeout: float) -> bool:
@@ -134,7 +197,16 @@ class PoolTasks:
         return True
 
     def mend(self, lack: str = "") -> None:
-        """Send again what was in flight in an executor that has died, or (``lack`` says why) will not answer."""
+        """Send again what can't be done where it is.
+
+        That is what a worker could not do, having not met the kernel, and what was in flight in an executor that has
+        died, or (``lack`` says why) will not answer.
+        """
+        answers = [(task, task.sent.result()) for task in self._open if task.sent.done() and not trouble_of(task.sent)]
+        unknown = [task for task, answer in answers if isinstance(answer, Unknown)]
+        self._is_known = not unknown if answers else self._is_known
+        for task in unknown:
+            self._send(task)
         died = {task.executor for task in self._open if self._is_lost(task, bool(lack))}
         if not died or not (lack or self.pool.is_renewable):  # of a death, each task has its own error
             return
@@ -144,23 +216,32 @@ class PoolTasks:
         for executor in died:
             self.pool.renew(executor)
         end = "died twice with it" if self.pool.is_renewable else "was closed before it was done"
-        for task in lost:  # all of them first, since a lane may wait for those that are under way
+        for task in lost:
             task.sent.cancel()
             task.sent = failed(RuntimeError(f"{self.pool.name} {end}: {why}"))
         if self.pool.is_renewable:
-            log.warning("%s died (%s); the %d events that it held are sent again", self.pool.name, why, len(lost))
+            log.warning("%s died (%s); the %d tasks that it held are sent again", self.pool.name, why, len(lost))
             for task in lost:
                 if not task.is_second:
                     task.is_second = True
                     self._send(task)
 
     def close(self) -> None:
-        """Free the shared memory."""
+        """Let go what is not done, and free the shared memory."""
+        for task in self._open:
+            task.sent.cancel()
+        self._open.clear()
         if self._blocks is not None:
             self._blocks.close()
 
     def _is_lost(self, task: Task, never_comes: bool) -> bool:
         return self.pool.has_died(trouble_of(task.sent)) if task.sent.done() else never_comes
+
+    def _begin(self, task: Task) -> Task:
+        self.mend()
+        self._open.append(task)
+        self._send(task)
+        return task
 
     def _send(self, task: Task) -> None:
         try:
@@ -170,4 +251,31 @@ class PoolTasks:
             task.sent = failed(error)
 
     def _start(self, executor: Executor, task: Task) -> Future:
-        return executor.submit(perform, self._kernel, *task.call)
+        if not isinstance(executor, ThreadPoolExecutor):
+            token, kernel, goes_along = self._travelling
+            kernel = kernel if goes_along or not self._is_known else None
+            return executor.submit(perform_there, token, kernel, task.told, task.call)
+        if task.told is None:
+            return executor.submit(perform, self._kernel, *task.call or ())
+        return executor.submit(self._copy.work, task.told, task.call)
+
+    @cached_property
+    def _copy(self) -> StatefulKernel:
+        return StatefulKernel(deepcopy(self._kernel))
+
+    @cached_property
+    def _travelling(self) -> tuple[str, Any, bool]:
+        """The name by which workers know the kernel, what they are sent of it, and whether that goes with each task."""
+        token, pickled = str(uuid.uuid4()), b""
+        try:
+            pickled = pickle.dumps(self._kernel, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            if isinstance(self.pool.executor, ProcessPoolExecutor):  # clusters have ways of their own with a lambda
+                raise TypeError(f"the kernel {self._kernel!r} can't be pickled for a process: {error}") from None
+        if pickled and self._told is None:
+            token = hashlib.sha256(pickled).hexdigest()
+        is_large = len(pickled) >= WORTH_SHARING
+        if self._blocks is None:
+            return token, self._kernel, bool(pickled) and not is_large
+        shared = self._blocks.share(np.frombuffer(pickled, np.uint8)) if is_large else None
+        return token, shared if isinstance(shared, SharedArray) else pickled, True

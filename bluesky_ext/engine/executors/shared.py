@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bluesky_ext.engine.documents.complaints import Complaints
+
 log = logging.getLogger(__name__)
 
 #: Smaller arrays travel faster in the message itself.
@@ -57,13 +59,8 @@ class SharedBlocks:
         self._lent: dict[Hashable, list[str]] = {}  # the names of blocks by task
         # Inputs by their id, held beside their copies so that it is not given to another.
         self._inputs: dict[int, tuple[np.ndarray, np.ndarray | SharedArray]] = {}
-        self._is_full = False
+        self._complaints = Complaints(log)
         self._finalize = weakref.finalize(self, _unlink, self._all)
-
-    @staticmethod
-    def available() -> bool:
-        """Whether this system has shared memory that a worker can open by its name."""
-        return _FOLDER.is_dir()
 
     def pack(self, task: Hashable, data: Mapping[str, Any], inputs: tuple) -> tuple[dict[str, Any], tuple]:
         """A task's data and inputs with their large arrays in shared memory, which is the task's until `unpack`.
@@ -115,9 +112,8 @@ class SharedBlocks:
         try:
             block = _allocated(size)
         except OSError as error:
-            if not self._is_full:
-                self._is_full = True
-                log.warning("no shared memory for an array of %d bytes, it goes with the message: %s", size, error)
+            text = "no shared memory for an array of %d bytes, it goes with the message: %s"
+            self._complaints("full", text, size, error)
             return None
         self._all[block.name] = block
         return block

@@ -9,8 +9,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, partial
+from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,6 @@ from bluesky_ext.engine.frames.references import FrameReference, Told
 
 logger = logging.getLogger(__name__)
 
-ENTRY_POINTS = "databroker.handlers"
 OPEN_AT_MOST = 16
 
 # What handlers are seen to raise while their file is missing, half written or shorter than asked for.
@@ -45,12 +44,12 @@ class DatumReference(FrameReference):
         """The path that the handler is given; a handler of file sequences adds to it."""
         return os.path.join(self.resource.get("root") or "", self.resource["resource_path"])
 
-    def _reader(self) -> Callable[[], np.ndarray]:
+    def _read(self) -> np.ndarray:
         handler = self.handler or handler_class(self.resource["spec"])
         file, kwargs = self.file, self.resource["resource_kwargs"]
-        frames = kwargs.get("frame_per_point", 1)
         key = (self.resource["uid"], file, handler, repr(kwargs))
-        return lambda: OPEN_HANDLERS.read(key, lambda: handler(file, **kwargs), self.datum_kwargs, frames)
+        make = partial(handler, file, **kwargs)
+        return OPEN_HANDLERS.read(key, make, self.datum_kwargs, kwargs.get("frame_per_point", 1))
 
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the resource, if it was not told of yet, and a datum; and the id of that."""
@@ -65,25 +64,17 @@ class DatumReference(FrameReference):
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
 def handler_class(spec: str) -> HandlerClass:
     """Return the handler class that an installed package has for this spec; it is imported now."""
-    try:
-        return _installed()[spec].load()
-    except KeyError:
-        known = ", ".join(sorted(_installed())) or "none"
-        raise ValueError(
-            f"no handler for spec {spec!r} (installed: {known}): install area-detector-handlers, "
-            f"or pass handlers={{{spec!r}: YourHandler}}"
-        ) from None
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"the handler for spec {spec!r}, {_installed()[spec].value}, cannot be imported ({error}): "
-            f"install what it needs, or pass handlers={{{spec!r}: YourHandler}}"
-        ) from error
+    installed = {point.name: point for point in entry_points(group="databroker.handlers")}
+    if spec not in installed:
+        why = f"is not installed (there are {', '.join(sorted(installed)) or 'none'}): install area-detector-handlers"
+    else:
+        try:
+            return installed[spec].load()
+        except (ImportError, AttributeError) as error:
+            why = f"{installed[spec].value}, cannot be imported ({error}): install what it needs"
+    raise ValueError(f"the handler for spec {spec!r}, {why}, or pass handlers={{{spec!r}: YourHandler}}")
 
 
 class _Entry:
@@ -123,7 +114,11 @@ class OpenHandlers:
         (yet), or fewer than `frames` frames on its first axis.
         """
         while True:
-            entry = self._enter(key)
+            with self._lock:
+                entry = self._entries.setdefault(key, _Entry())
+                self._entries.move_to_end(key)
+                oldest = self._entries.popitem(last=False) if len(self._entries) > self._size else None
+            del oldest  # closed, if it is not in use, now that the lock is free again
             opened = False
             try:
                 with entry.lock:
@@ -144,16 +139,6 @@ class OpenHandlers:
                     raise OSError(f"{type(error).__name__}: {error}") from error
                 raise
 
-    def _enter(self, key: Hashable) -> _Entry:
-        oldest = None  # closed, if it is not in use, when the lock is free again
-        with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-            if len(self._entries) > self._size:
-                oldest = self._entries.popitem(last=False)
-        del oldest
-        return entry
-
 
 def _as_array(value: Any, frames: int) -> np.ndarray:
     if hasattr(value, "compute"):
@@ -169,5 +154,4 @@ def _as_array(value: Any, frames: int) -> np.ndarray:
 
 
 OPEN_HANDLERS = OpenHandlers()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=OPEN_HANDLERS.forget)
+os.register_at_fork(after_in_child=OPEN_HANDLERS.forget)

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import h5py
 
-
-def read_hdf5(
-    path: str,
-    dataset: str,
-    shape: Sequence[int | None],
-    index: int,
-    *,
-    cut: Sequence[Any] = (...,),
-    squeeze: bool = False,
-    swmr: bool = True,
-) -> np.ndarray:
+def read_hdf5(path: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int) -> np.ndarray:
     """Return event `index` of a dataset whose first axis counts events, or the frames of events.
 
     Which of the two is told by the number of axes: with as many as `shape`, every event has
     ``shape[0]`` rows; with one more, one row. The parameter `join_method` is not asked, because Tiled replays
-    "stack" for both.
+    "stack" for both. The ``parameters`` are those of the stream_resource.
     """
+    dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
+    if not dataset:
+        raise ValueError("the stream_resource has no 'dataset' in its parameters")
+    cut, squeeze = parse_slice(parameters.get("slice") or ""), bool(parameters.get("squeeze"))
     try:
-        with _open(path, swmr) as file:
+        with _open(path, bool(parameters.get("swmr", True))) as file:
             return _rows(_dataset(file, dataset), shape, index, cut, squeeze)
     except RuntimeError as error:  # what h5py makes of metadata that is being written at this moment
         raise OSError(f"dataset {dataset!r} cannot be read: {error}") from error
 
 
-def _rows(data: h5py.Dataset, shape: Sequence[int | None], index: int, cut: Sequence[Any], squeeze: bool) -> np.ndarray:
+def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any], squeeze: bool) -> np.ndarray:
     first, *rest = _expand(cut, data.ndim)
     lengths = (len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice))
     frame = [n for n in lengths if not (squeeze and n == 1)]
@@ -56,7 +48,7 @@ def _rows(data: h5py.Dataset, shape: Sequence[int | None], index: int, cut: Sequ
     return array[0] if one_row else array
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+def _dataset(file: Any, name: str) -> Any:
     import h5py
 
     try:
@@ -66,21 +58,18 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     if not isinstance(data, h5py.Dataset) or not data.ndim:
         raise ValueError(f"{name!r} is {data} and not a dataset with rows: correct it in the stream_resource")
     filters = data.id.get_create_plist()
-    for number in range(filters.get_nfilters()):
-        code, _, _, label = filters.get_filter(number)
-        if h5py.h5z.filter_avail(code):
-            continue
+    labels = {filters.get_filter(number)[0]: filters.get_filter(number)[3] for number in range(filters.get_nfilters())}
+    if missing := [label.decode() for code, label in labels.items() if not h5py.h5z.filter_avail(code)]:
         try:
             import hdf5plugin  # noqa: F401 - importing it is what makes the filters known  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError(
-                f"dataset {name!r} is compressed with {label.decode()!r}, which HDF5 does not have: "
-                "pip install hdf5plugin"
+                f"dataset {name!r} is compressed with {missing[0]!r}, which HDF5 does not have: pip install hdf5plugin"
             ) from error
     return data
 
 
-def _open(path: str, swmr: bool) -> h5py.File:
+def _open(path: str, swmr: bool) -> Any:
     """Return the file opened for reading, whether its writer is done, in SWMR mode or holds a plain lock."""
     import h5py
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, cast
@@ -15,8 +14,6 @@ from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
 from bluesky_ext.engine.frames.stream_files import StreamReference
 from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream
-
-logger = logging.getLogger(__name__)
 
 Document = Mapping[str, Any]
 
@@ -42,13 +39,9 @@ class Joiner:
     comes when it is; `finish` tells of those that never were complete. No document is changed, no file is opened.
 
     A frame is looked for where an event has a datum id or lacks a key of its descriptor; what the descriptor says in
-    `external` decides nothing alone, since devices disagree on it. A stream of nothing but streamed frames may be that
-    of a fly scan, whose frames make the events (see `JoinedDescriptor.flown`). After a pause the RunEngine repeats
-    seq_nums with new uids and new frames: the last event and the last frame win, in any order, and an event that was
-    given (one of the last `streams.EVENTS_KEPT` of its stream) is given again when its frame is replaced.
-
-    Memory grows with what a run leaves open (the events that wait) and with its datum documents, which any later event
-    may name; stream_datum documents are merged.
+    `external` decides nothing alone, since devices disagree on it. After a pause the RunEngine repeats seq_nums with
+    new uids and new frames: the last event and the last frame win, in any order, and an event that was given (one of
+    the last `streams.EVENTS_KEPT` of its stream) is given again when its frame is replaced.
 
     Of the frames those are wanted that are of the ``data_keys``, in streams that have all of them (None: every frame).
     Others are left out of the events, and not waited for. ``handlers`` and ``root_map`` are as for
@@ -62,8 +55,6 @@ class Joiner:
         root_map: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        if isinstance(data_keys, str):
-            raise TypeError(f"data_keys={data_keys!r} is one string: give a collection, such as [{data_keys!r}]")
         self._handlers = dict(handlers or {})
         for spec, handler in self._handlers.items():
             if not callable(handler):
@@ -113,13 +104,6 @@ class Joiner:
             if descriptor.only_frames and not stream.has_events:
                 reason = "no stream_datum of this seq_num came for it"
                 missing += [Missing(uid, seq_num, key, reason) for seq_num, key in descriptor.incomplete()]
-                continue
-            for key, alone in stream.frames_alone():
-                logger.warning(
-                    "run %s, stream %r: no event came for %d frames of %r (seq_nums %d to %d)",
-                    *(descriptor.doc["run_start"], stream.name, sum(map(len, alone)), key),
-                    *(alone[0].start, alone[-1].stop - 1),
-                )
         return events, sorted(missing)
 
     # Documents, one kind after another
@@ -156,14 +140,11 @@ class Joiner:
             return ()
         self._ranks[doc["uid"]] = len(self._stream_resources)
         self._stream_resources.append(doc)
-        if doc["data_key"] in self._stream_keys:
-            return ()
-        self._stream_keys.add(doc["data_key"])
-        # What turns out to be a fly scan may have frames that wait for events which need not come.
-        grounded = [one for one in self._descriptors.values() if not one.only_frames]
-        for descriptor in self._descriptors.values():
-            descriptor.sort_keys(self._stream_keys)
-        return [self._complete(one, event) for one in grounded if one.only_frames for event in one.flown(())]
+        if doc["data_key"] not in self._stream_keys:
+            self._stream_keys.add(doc["data_key"])
+            for descriptor in self._descriptors.values():
+                descriptor.sort_keys(self._stream_keys)
+        return ()
 
     def _stream_datum(self, doc: Document) -> Iterable[Event]:
         about = f"stream_datum {doc['uid']}"

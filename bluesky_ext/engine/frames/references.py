@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -77,8 +77,7 @@ def _state(file: str) -> tuple[int, int] | None:
 
 
 _SILENCES = Silences()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_SILENCES.forget)
+os.register_at_fork(after_in_child=_SILENCES.forget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +104,8 @@ class FrameReference(ABC):
         """The path (or the URI, if it is not a file) to name in messages."""
 
     @abstractmethod
-    def _reader(self) -> Callable[[], np.ndarray]:
-        """Return a function that reads once; OSError means that the frames are not there yet."""
+    def _read(self) -> np.ndarray:
+        """Read once; OSError means that the frames are not there yet."""
 
     @abstractmethod
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
@@ -123,13 +122,9 @@ class FrameReference(ABC):
         FrameNotAvailable is raised. ValueError if it can never be read, as of a URI that is not a file.
         """
         patience = self.patience if patience is None else patience
-        try:
-            read = self._reader()
-        except ValueError as error:
-            raise ValueError(f"{self._name()}: {_one_line(error)}") from error
         while True:
             try:
-                frames = read()
+                frames = self._read()
             except OSError as error:
                 if not _SILENCES.wait(self.resource["uid"], self.file, patience):
                     raise FrameNotAvailable(f"{self._name()}: no frame in {self.file}: {_one_line(error)}") from error

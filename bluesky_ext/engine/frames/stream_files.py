@@ -1,18 +1,16 @@
 """Frames behind a stream_resource and a stream_datum document, which are read straight from their files.
 
-The conventions are those of `bluesky.consolidators`, but without an adapter in between: an index counts
+The conventions are those of `bluesky.consolidators`: an index counts
 events, so with three frames an event index 1 is rows 3-5. Files may still be growing. A reader raises
 `OSError` when the frames are not there (yet) and `ValueError` when waiting for them would be in vain.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -20,7 +18,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
-from bluesky_ext.engine.frames.hdf5 import parse_slice, read_hdf5
+from bluesky_ext.engine.frames.hdf5 import read_hdf5
 from bluesky_ext.engine.frames.references import FrameReference, Told
 
 HDF5 = "application/x-hdf5"
@@ -65,20 +63,17 @@ class StreamReference(FrameReference):
             documents.append(("stream_datum", datum))
         return documents, {}
 
-    def _reader(self) -> Callable[[], np.ndarray]:
+    def _read(self) -> np.ndarray:
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
         path, shape, index = _path(uri), self._shape(), self.index
-        if mimetype == HDF5 and "template" not in parameters:
-            dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
-            if not dataset:
-                raise ValueError(f"stream_resource of {uri!r} has no 'dataset' in its parameters")
-            cut = parse_slice(parameters.get("slice") or "")
-            squeeze, swmr = bool(parameters.get("squeeze")), bool(parameters.get("swmr", True))
-            return lambda: read_hdf5(path, dataset, shape, index, cut=cut, squeeze=squeeze, swmr=swmr)
-        if (load := _LOADERS.get(mimetype)) is not None:
-            files = self._files()
-            return lambda: _assemble([load(file) for file in files], shape, files)
-        return _consolidated(self)
+        if mimetype == HDF5:
+            return read_hdf5(path, parameters, shape, index)
+        load, files = _LOADERS.get(mimetype), self._files()
+        if load is None:
+            raise ValueError(
+                f"cannot read {mimetype!r} ({uri}): only HDF5, and sequences of TIFF, JPEG and NPY, are read"
+            )
+        return _assemble([load(file) for file in files], shape, files)
 
     def _shape(self) -> tuple[int | None, ...]:
         """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
@@ -116,8 +111,6 @@ def _path(uri: str) -> str:
 
 
 def _files_per_event(parameters: Mapping[str, Any], shape: Sequence[int | None], mimetype: str) -> int:
-    if files := parameters.get("files_per_datum"):
-        return int(files)
     chunks = tuple(parameters.get("chunk_shape") or (1,))
     join = parameters.get("join_method", "stack" if mimetype.endswith("x-npy") else "concat")
     # With fewer than three axes, or a chunk of more axes than the data, no axis of the data counts frames.
@@ -193,38 +186,3 @@ def _assemble(arrays: list[np.ndarray], shape: Sequence[int | None], files: Sequ
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise OSError(f"{files[0]} and so on hold {shapes} and not (yet) an event of shape {tuple(shape)}")
     return stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
-
-
-def _consolidated(frame: StreamReference) -> Callable[[], np.ndarray]:
-    """Return a function that reads a frame of any other kind of file, through the adapters of Tiled."""
-    uri, mimetype, index = frame.resource["uri"], frame.resource["mimetype"], frame.index
-    try:
-        from bluesky.consolidators import consolidator_factory
-    except ImportError as error:
-        raise ValueError(
-            f"{mimetype!r} ({uri}) is only read through bluesky.consolidators, which needs Tiled: "
-            f"pip install 'bluesky-ext[tiled]' ({error})"
-        ) from error
-    # Copies, because a consolidator writes into the documents that it is given.
-    resource: Any = copy.deepcopy({**frame.resource, "data_key": frame.data_key})
-    descriptor: Any = {"data_keys": {frame.data_key: copy.deepcopy(dict(frame.description))}}
-    span = {"start": 0, "stop": index + 1}
-
-    def read() -> np.ndarray:
-        try:
-            consolidator = consolidator_factory(resource, descriptor)
-            consolidator.consume_stream_datum(cast(Any, {"indices": span, "seq_nums": span}))
-            rows = consolidator.datum_shape[0] if consolidator.join_method == "concat" else 1
-            block = consolidator.get_adapter().read((slice(index * rows, (index + 1) * rows),))
-        except OSError:
-            raise
-        except Exception as error:  # a consolidator and an adapter of unknown make: say once what they said
-            raise ValueError(
-                f"bluesky.consolidators cannot read {mimetype!r} ({uri}): {type(error).__name__}: {error}"
-            ) from error
-        array = np.asarray(block)
-        if array.size < rows * math.prod(consolidator.datum_shape[1:]):
-            raise OSError(f"{uri} does not hold event {index} yet")
-        return array if consolidator.join_method == "concat" else array[0]
-
-    return read

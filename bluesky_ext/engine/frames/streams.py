@@ -46,15 +46,6 @@ class JoinedStream:
             if len(self.recent) > EVENTS_KEPT:
                 del self.recent[next(iter(self.recent))]
 
-    def frames_alone(self) -> Iterator[tuple[str, list[range]]]:
-        """Yield the data keys with frames that have no event, and the seq_nums of these."""
-        events = Intervals()
-        for seq_nums in (*self.seen, *(range(n, n + 1) for n in self.waiting)):
-            events.add(seq_nums.start, seq_nums.stop)
-        for key, ranges in self.frames.items():
-            if alone := list(ranges.outside(events)):
-                yield key, alone
-
 
 @dataclass(slots=True)
 class JoinedDescriptor:

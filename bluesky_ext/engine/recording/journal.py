@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -18,20 +17,11 @@ _MOST_PIECES = 512  # of one writev; Linux takes 1024
 class Journal:
     """A new file that only grows, by whole records: what could be written of one that failed is taken away again.
 
-    Its errors are OSError with the name of the file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; FileExistsError if there is one.
-    sync_interval : float or None
-        Flush to the disk after a record if the last time was that long ago, in s; None: only when `sync` is called.
+    Its errors are OSError with the name of the file; FileExistsError at first if there is one.
     """
 
-    def __init__(self, path: Path, sync_interval: float | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._sync_interval = sync_interval
-        self._synced = time.monotonic()
         self._size = 0
         self._torn = False
         # "x": never over another file. To append, so that the position follows when the end is cut off.
@@ -50,28 +40,21 @@ class Journal:
             raise
         self._torn = False
         self._size += sum(map(len, record))
-        if self._sync_interval is not None and time.monotonic() - self._synced >= self._sync_interval:
-            self.sync()
 
     def sync(self) -> None:
-        """Flush the file to the disk."""
-        self._synced = time.monotonic()
+        """Flush the file to the disk, and its directory, so that its name survives a loss of power too."""
         with _naming(self.path):
             os.fsync(self._file.fileno())
-
-    def sync_name(self) -> None:
-        """Flush the directory to the disk, so that the name of the file survives a loss of power too."""
-        directory = self.path.parent
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with _naming(directory):
-                os.fsync(descriptor)
+            with _naming(self.path.parent):
+                os.fsync(directory)
         except OSError as error:
             # Some network file systems cannot do this with a directory, and need not.
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 raise
         finally:
-            os.close(descriptor)
+            os.close(directory)
 
     def close(self) -> None:
         """Close the file."""
@@ -79,14 +62,12 @@ class Journal:
 
     def _write(self, record: list[Buffer]) -> None:
         pieces = [memoryview(piece) for piece in record]
-        first = 0
-        while first < len(pieces):
-            written = os.writev(self._file.fileno(), pieces[first : first + _MOST_PIECES])
-            while first < len(pieces) and written >= len(pieces[first]):
-                written -= len(pieces[first])
-                first += 1
+        while pieces:
+            written = os.writev(self._file.fileno(), pieces[:_MOST_PIECES])
+            while pieces and written >= len(pieces[0]):
+                written -= len(pieces.pop(0))
             if written:
-                pieces[first] = pieces[first][written:]
+                pieces[0] = pieces[0][written:]
 
     def _cut(self) -> None:
         with _naming(self.path):

@@ -18,10 +18,9 @@ from event_model import DocumentNames
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
 from bluesky_ext.engine.documents.file_name import file_name
-from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns
-from bluesky_ext.engine.documents.validation import plain_name
+from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.journal import Journal
-from bluesky_ext.engine.recording.records import MAGIC, ORPHANS_SUFFIX, SUFFIX, pack_record
+from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class Recorder:
 
     Every document has reached the operating system when the call returns: a process that is killed loses none.
     At the stop the file is flushed to the disk. Runs may be interleaved. Documents of no open run (their start was
-    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsorphans``; the first is reported.
+    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsrec``; the first is reported.
 
     Parameters
     ----------
@@ -51,8 +50,6 @@ class Recorder:
         Name of the file, without the suffix ``.bsrec``: a format string on the start document, as ``{uid}`` or
         ``{scan_id:05d}-{start[plan_name]}``. Where a name has a slash, a leading dot or what is not printable, that
         becomes an underscore, and a few digits of its sha256 are added.
-    sync_interval : float, optional
-        Flush to the disk during the run too, at most this often, in s: for machines that lose their power.
     on_error : {"log", "raise"}
         Whether a document that can't be written is logged and counted, so that the scan goes on, or raises its error.
     max_open_runs, stale_after
@@ -62,10 +59,9 @@ class Recorder:
     ----------
     artifacts : list of pathlib.Path
         The files written so far, in the order in which they were opened.
-    orphans : int
-        Number of documents that belonged to no open run.
     stats : Stats
-        How many runs there were, how many were closed as incomplete, and how many documents ``failed``.
+        How many runs there were, how many were closed as incomplete, how many documents ``failed``, and how many were
+        ``orphaned``: of no open run.
 
     Examples
     --------
@@ -86,7 +82,6 @@ class Recorder:
         directory: str | os.PathLike[str],
         *,
         file_prefix: str = "{uid}",
-        sync_interval: float | None = None,
         on_error: OnError = "log",
         max_open_runs: int = MAX_OPEN_RUNS,
         stale_after: float = DAY,
@@ -94,8 +89,6 @@ class Recorder:
         if "/" in file_prefix:
             raise ValueError(f"file_prefix {file_prefix!r} has a slash: give the folder as directory")
         list(string.Formatter().parse(file_prefix))  # raises if it is malformed
-        if sync_interval is not None and not sync_interval >= 0:
-            raise ValueError(f"sync_interval {sync_interval!r} s: give a time of 0 or more, or None")
         self._raises = check_on_error(on_error) == "raise"
         where = f"the recorder in {directory}"
         self._runs: OpenRuns[_Run] = OpenRuns(
@@ -105,9 +98,7 @@ class Recorder:
         self.directory = Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.artifacts: list[Path] = []
-        self.orphans = 0
         self._file_prefix = file_prefix
-        self._sync_interval = sync_interval
         self._orphanage: Journal | None = None
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
@@ -134,7 +125,7 @@ class Recorder:
         with self._runs.lock:
             self._runs.close_all("it has no stop, and the recorder was closed")
             if self._orphanage is not None:
-                logger.warning("%d documents of no open run are in %s", self.orphans, self._orphanage.path)
+                logger.warning("%d documents of no open run are in %s", self.stats.orphaned, self._orphanage.path)
                 self._orphanage.close()
                 self._orphanage = None
 
@@ -161,7 +152,6 @@ class Recorder:
                 with closing(run.journal) as journal:
                     journal.append(record)
                     journal.sync()
-                    journal.sync_name()
             else:
                 run.journal.append(record)
         if not runs:
@@ -173,19 +163,16 @@ class Recorder:
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:
             stem = self._file_prefix.format_map({**start, "start": start})
-        except KeyError as error:
-            raise ValueError(
-                f"file_prefix {self._file_prefix!r} needs {error}, which the start of run {start['uid']} lacks"
-            ) from None
-        except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"file_prefix {self._file_prefix!r} fails on run {start['uid']}: {error}") from error
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            what = "it lacks " if isinstance(error, KeyError) else ""
+            raise ValueError(f"file_prefix {self._file_prefix!r} fails on run {start['uid']}: {what}{error}") from error
         if not stem:
             raise ValueError(f"file_prefix {self._file_prefix!r} gives no name for run {start['uid']}: add {{uid}}")
         return file_name(stem)
 
     def _create(self, path: Path, record: list[Buffer]) -> Journal:
         try:
-            journal = Journal(path, self._sync_interval)
+            journal = Journal(path)
         except FileExistsError as error:
             message = "a recording is never written over: choose another file_prefix"
             raise FileExistsError(errno.EEXIST, message, str(path)) from error
@@ -199,10 +186,10 @@ class Recorder:
         return journal
 
     def _keep(self, name: str, record: list[Buffer]) -> None:
-        self.orphans += 1
+        self.stats.orphaned += 1
         if self._orphanage is not None:
             self._orphanage.append(record)
             return
-        path = self.directory / f"orphans-{uuid.uuid4().hex}{ORPHANS_SUFFIX}"
+        path = self.directory / f"orphans-{uuid.uuid4().hex}{SUFFIX}"
         self._orphanage = self._create(path, record)
         logger.warning("a document (%s) of no open run: it and all like it are kept in %s", name, path)

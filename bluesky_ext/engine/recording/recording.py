@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bluesky_ext.engine.codec.framing import DecodeError
-from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, ORPHANS_SUFFIX, SUFFIX, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, read_header, read_payload
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,6 @@ class Recording:
         """
         found = []
         for path in sorted(Path(directory).iterdir()):
-            if path.suffix == ORPHANS_SUFFIX:
-                logger.warning("%s has documents of runs that were not recorded from their start", path)
             if path.suffix not in (SUFFIX, ".json", ".jsonl") or not path.is_file():
                 continue
             try:

@@ -18,7 +18,6 @@ from bluesky_ext.engine.codec.documents import decode, encode
 from bluesky_ext.engine.codec.framing import Buffer, DecodeError, parts, split
 
 SUFFIX = ".bsrec"
-ORPHANS_SUFFIX = ".bsorphans"
 
 _VERSION = 1
 MAGIC = struct.pack("<14sH", b"\x89BSREC\r\n\x1a\n", _VERSION)

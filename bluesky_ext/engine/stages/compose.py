@@ -81,11 +81,10 @@ class Composed(Map):
         """Add the configuration of each map, under the name of the composed one; each key begins with its own name."""
         configuration = descriptor.setdefault("configuration", {})
         for one, its_state in zip(self.maps, state, strict=True):
-            others = configuration.pop(one.name, None)
-            one.describe(its_state, descriptor)
-            own = configuration.pop(one.name, {})
-            if others is not None:  # a device of that name
-                configuration[one.name] = others
+            others = {name: said for name, said in configuration.items() if name != one.name}  # a device, say
+            one.describe(its_state, {**descriptor, "configuration": others})
+            own = others.pop(one.name, {})
+            configuration.update(others)
             for part, said in own.items():
                 mine = configuration.setdefault(self.name, {}).setdefault(part, {})
                 mine.update({f"{one.name}_{key}": value for key, value in said.items()})

@@ -10,9 +10,9 @@ import numpy as np
 
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
+from bluesky_ext.engine.executors.in_flight import InFlight, InlineTasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears
 from bluesky_ext.engine.executors.pool import Pool
-from bluesky_ext.engine.executors.tasks import InFlight, InlineTasks
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
@@ -180,17 +180,22 @@ class Map(Stage):
         else:
             inputs = self.inputs(run.state, stream.name, event) if self.has_inputs else ()
             data = dict(event["data"])  # the kernel's own: others hold the event as well
-            refers = stream.is_partial or event.get("filled")
-            finished = run.tasks.put((stream, event), data, event["seq_num"], inputs, refers)
+            finished = run.tasks.put((stream, event), data, event["seq_num"], inputs)
         for tag, result, trouble in finished:
             self._done(tag, result, trouble)
 
     def _done(self, tag: _Input, result: Any, trouble: BaseException | None) -> None:
         stream, event = tag
-        run: StageRun = stream.run
+        run = stream.run
         try:
             if trouble is None:
-                (self._emit_rows if self.makes_rows else self._emit_event)(stream, event, result)
+                if self.makes_rows:
+                    self._emit_rows(stream, event, result)
+                elif type(result) is dict or isinstance(result, Mapping):
+                    run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
+                else:
+                    what = type(result).__name__
+                    raise TypeError(f"the kernel of {self.name} returned a {what}: return a dict of changes")
                 self.remark(run, event, result)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                     run.failed[stream.name].discard(event["seq_num"])
@@ -198,11 +203,6 @@ class Map(Stage):
             trouble = error
         if trouble is not None:
             run.fail(stream.name, (event["seq_num"],), trouble)
-
-    def _emit_event(self, stream: OpenStream, event: Mapping[str, Any], result: Any) -> None:
-        if type(result) is not dict and not isinstance(result, Mapping):
-            raise TypeError(f"the kernel of {self.name} returned a {type(result).__name__}: return a dict of changes")
-        stream.run.derived.event(stream.name, event["seq_num"], result, event=event, descriptor=stream.descriptor)
 
     def _emit_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
         if not isinstance(rows, Rows):

@@ -82,13 +82,10 @@ class Reduce(Stage, ABC):
             return run.published
 
     def _run(self, uid: str) -> StageRun:
-        runs = [*self._open_runs, *([] if self._latest is None else [self._latest])]
-        for run in runs:
+        for run in filter(None, [*self._open_runs, self._latest]):
             if run.derived is not None and uid in (run.uid, run.start.get("original_run_uid")):
                 return run
-        raise LookupError(
-            f"{self.name} has no run {uid}: it is neither open nor the latest; there are {self.open_runs}"
-        )
+        raise LookupError(f"{self.name} has no run {uid}, open or latest: there are {self.open_runs}")
 
     def begin_run(self, run: StageRun) -> None:
         """Make the state of the run, which is the latest one now."""

@@ -9,7 +9,7 @@ from typing import Any
 from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.stats import Stats
+from bluesky_ext.engine.documents.open_runs import Stats
 
 Subscriber = Callable[[str, dict[str, Any]], Any]
 
@@ -26,18 +26,17 @@ class Subscribers:
         self.error: BaseException | None = None
         self._tokens = 0
         self._all: dict[int, tuple[str, Subscriber]] = {}
-        self._of: dict[str, list[tuple[int, Subscriber, bool]]] = {name.name: [] for name in DocumentNames}
 
     def add(self, callback: Subscriber, name: str | DocumentNames) -> int:
         """Have a callback called; return its token."""
         if isinstance(callback, type) and hasattr(callback, "subscribe"):
             raise TypeError(f"{callback.__name__} is a class: give an instance, {callback.__name__}(...)")
         kind = name.name if isinstance(name, DocumentNames) else name
-        if kind != "all" and kind not in self._of:
-            raise ValueError(f"there are no documents named {kind!r}: give 'all' or one of {sorted(self._of)}")
+        kinds = sorted(DocumentNames.__members__)
+        if kind not in ("all", *kinds):
+            raise ValueError(f"there are no documents named {kind!r}: give 'all' or one of {kinds}")
         self._tokens += 1
         self._all[self._tokens] = (kind, callback)
-        self._sort()
         return self._tokens
 
     def remove(self, token: int) -> None:
@@ -45,7 +44,6 @@ class Subscribers:
         if token not in self._all:
             raise ValueError(f"no subscription has the token {token!r}: give what subscribe() returned")
         del self._all[token]
-        self._sort()
 
     @property
     def raises(self) -> bool:
@@ -66,10 +64,14 @@ class Subscribers:
             self._stats.emitted += 1
         elif name == "event_page":
             self._stats.emitted += len(doc["seq_num"])
-        for token, callback, by_rows in self._of[name]:
-            for one in unpack_event_page(doc) if by_rows else (doc,):  # pyright: ignore[reportArgumentType]
+        for token, (kind, callback) in list(self._all.items()):
+            if kind == "event" and name == "event_page":
+                rows: Any = unpack_event_page(doc)  # pyright: ignore[reportArgumentType]
+            else:
+                rows = (doc,) if kind in ("all", name) else ()
+            for row in rows:
                 try:
-                    callback("event" if by_rows else name, one)  # pyright: ignore[reportArgumentType]
+                    callback("event" if row is not doc else name, row)
                 except Exception as error:
                     self._report(token, callback, name, error)
 
@@ -83,14 +85,3 @@ class Subscribers:
             *(self._owner, reprlib.repr(callback), name, type(error).__name__, error),
             exc_info=None if is_demanded else error,  # the stage that raises it has logged it
         )
-
-    def _sort(self) -> None:
-        # New lists, since one of the old may just be gone through.
-        self._of = {
-            kind: [
-                (token, callback, (wanted, kind) == ("event", "event_page"))
-                for token, (wanted, callback) in self._all.items()
-                if wanted in ("all", kind) or (wanted, kind) == ("event", "event_page")
-            ]
-            for kind in self._of
-        }

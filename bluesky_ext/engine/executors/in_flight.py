@@ -1,0 +1,110 @@
+"""The tasks of a map under way, in the order of their events, and never too many at once."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from copy import deepcopy
+from typing import Any, TypeAlias
+
+from bluesky_ext.engine.executors.kernel import TOLD, Kernel, StatefulKernel, hears, news, perform
+from bluesky_ext.engine.executors.lanes import LaneTasks
+from bluesky_ext.engine.executors.pool import PoolTasks, Task, trouble_of
+
+log = logging.getLogger(__name__)
+
+#: A finished task: the tag that it was put with, its result, and the error if it failed.
+Finished: TypeAlias = tuple[Any, Any, BaseException | None]
+
+#: After so many seconds a wait for a task is worth a warning.
+PATIENCE = 5.0
+
+
+class InFlight:
+    """The tasks under way, in the order of their events: beyond ``limit``, the next waits for the oldest."""
+
+    def __init__(self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Any], str]) -> None:
+        self.tell = tasks.tell
+        self.close = tasks.close
+        self._submit = tasks.submit
+        self._limit = limit
+        self._name_of = name_of
+        self._under_way: deque[tuple[Any, Task]] = deque()
+
+    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple) -> Iterator[Finished]:
+        """Start a task; what is finished meanwhile comes out, in order."""
+        yield from self.drain(self._limit - 1)
+        self._under_way.append((tag, self._submit(data, seq_num, inputs)))
+        yield from self.ready()
+
+    def put_done(self, tag: Any, result: Any) -> Iterator[Finished]:
+        """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
+        yield from self.drain(self._limit - 1)
+        task = Task(sent=Future())
+        task.sent.set_result(result)
+        self._under_way.append((tag, task))
+        yield from self.ready()
+
+    def ready(self) -> Iterator[Finished]:
+        """What is finished and has no unfinished task before it."""
+        while self._under_way and self._under_way[0][1].wait(0):
+            yield self._oldest()
+
+    def drain(self, left: int = 0) -> Iterator[Finished]:
+        """Everything but so many, waited for."""
+        while len(self._under_way) > left:
+            tag, task = self._under_way[0]
+            if not task.wait(PATIENCE):
+                log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
+                while not task.wait(PATIENCE):
+                    pass
+            yield self._oldest()
+
+    def abandon(self) -> Iterator[Any]:
+        """The tags of everything that is left, whether it is finished or not."""
+        while self._under_way:
+            yield self._under_way.popleft()[0]
+
+    def _oldest(self) -> Finished:
+        tag, task = self._under_way.popleft()
+        trouble = trouble_of(task.sent)
+        return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
+
+
+class InlineTasks:
+    """Tasks that are done at once, where they are put: what `InFlight` is without an executor."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._copy = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else None
+        self._run = "?"
+
+    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple) -> tuple[Finished, ...]:
+        """Do a task, and return what came of it."""
+        try:
+            if self._copy is not None:
+                return ((tag, self._copy.work((), (data, seq_num, inputs)), None),)
+            return ((tag, perform(self._kernel, data, seq_num, inputs), None),)
+        except Exception as error:
+            return ((tag, None, error),)
+
+    def put_done(self, tag: Any, result: Any) -> tuple[Finished, ...]:
+        """Return what needs no work, as a finished task."""
+        return ((tag, result, None),)
+
+    def ready(self) -> tuple[()]:
+        """Nothing: each task was finished when it was put."""
+        return ()
+
+    drain = abandon = close = ready
+
+    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Tell a kernel with a state of the run; what goes wrong is logged, and fails its events."""
+        self._run = doc["uid"] if name == "start" else self._run
+        try:
+            if self._copy is not None:
+                self._copy.work(news(name, doc))
+        except RuntimeError as error:
+            log.warning("run %s: %s", self._run, error)
