@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from bluesky_ext.transport.dispatcher import RemoteDispatcher
     from bluesky_ext.transport.proxy import Proxy
     from bluesky_ext.transport.publisher import Publisher
-    from bluesky_ext.transport.signals import interruptible
 
 __all__ = ["Background", "ClientCurve", "DecodeError", "Proxy", "Publisher", "RemoteDispatcher", "ServerCurve"]
-__all__ += ["background", "dumps", "interruptible", "loads"]
+__all__ += ["background", "dumps", "loads"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -30,6 +29,5 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
         "bluesky_ext.transport.proxy": ("Proxy",),
         "bluesky_ext.transport.publisher": ("Publisher",),
-        "bluesky_ext.transport.signals": ("interruptible",),
     },
 )

@@ -17,7 +17,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.validation import plain_name
-from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
+from bluesky_ext.transport.queue import DocumentQueue, Policy
 
 if TYPE_CHECKING:
     from event_model import DocumentNames
@@ -150,12 +150,8 @@ class Background:
         return f"background({self.name})"
 
     def _work(self) -> None:
-        while True:
-            try:
-                item = self._queue.get()
-            except Closed:
-                return
-            name, doc = item or ("", {})  # there is always one, without a timeout
+        while (item := self._queue.get()) is not None:
+            name, doc = item
             try:
                 self._callback(name, doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below

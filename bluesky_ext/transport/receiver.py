@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,9 +15,8 @@ from event_model import DocumentNames
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
-from bluesky_ext.transport.signals import StopPipe
-from bluesky_ext.transport.socket import Socket, poller
-from bluesky_ext.transport.topics import ALL, ANY, ECHO, MARK
+from bluesky_ext.transport.socket import Socket, wait_for
+from bluesky_ext.transport.topics import ALL, ECHO, MARK
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +29,14 @@ _NEVER = float("inf")
 class Received(Stats):
     """Counts of a dispatcher over all its runs; they only grow.
 
-    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``foreign``
-    (of another prefix), ``malformed``, of an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or
-    the dispatcher was stopped; the ``pickles`` among the malformed; the runs ``joined`` in the middle, and those
-    ``replayed`` from the store; the ``connections`` that were made. ``received`` counts the documents that came,
-    without those of the store, ``lost`` the events that never came.
+    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``, of
+    an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or the dispatcher was stopped; the
+    ``pickles`` among the malformed; the runs ``joined`` in the middle, and those ``replayed`` from the store; the
+    ``connections`` that were made. ``received`` counts the documents that came, without those of the store, ``lost``
+    the events that never came.
     """
 
     messages: int = 0
-    foreign: int = 0
     malformed: int = 0
     pickles: int = 0
     unknown: int = 0
@@ -49,8 +46,8 @@ class Received(Stats):
     connections: int = 0
 
 
-#: A document as it came: its name, and its payload with the parts that may follow it.
-Message: TypeAlias = tuple[str, Sequence[memoryview]]
+#: A document as it came: its name, and its payload.
+Message: TypeAlias = tuple[str, memoryview]
 
 
 class Receiver(threading.Thread):
@@ -73,36 +70,31 @@ class Receiver(threading.Thread):
         self.listening = threading.Event()
         self._socket = socket
         self._address = address
-        self._prefix = prefix
         self._queue = queue
         self._stats = stats
         self._warn_after = warn_after
         self._complaints = Complaints(log)
-        self._stopping = StopPipe()
+        self._stopping = False
         self._question = b""
-        self._others: set[bytes] = set()  # prefixes
-        # When to take the proxy's answer for granted, to say that nobody answers, and that all have other prefixes.
-        self._answer_by = self._nobody_at = self._others_at = _NEVER
-        self._looks_for_others = bool(prefix)
-        for topic in (prefix + b" " if prefix else ALL, *ANY):
+        self._answer_by = _NEVER  # when to take the proxy's answer for granted
+        self._nobody_at = _NEVER  # when to say that nobody answers
+        for topic in [prefix + b" "] if prefix else ALL:
             socket.zmq.subscribe(topic)
 
     def run(self) -> None:
         """Take messages until it is stopped."""
         try:
             self._nobody_at = time.monotonic() + self._warn_after
-            self._socket.connect(self._address)
-            sources = poller(self._socket, self._stopping.fd)
-            while not self._stopping.is_set:
-                due = min(self._answer_by, self._nobody_at, self._others_at)
-                sources.poll(None if due == _NEVER else max(0, round((due - time.monotonic()) * 1000)) + 1)
+            self._socket.open(self._address)
+            while not self._stopping:
+                wait_for(self._socket)
                 self._take_events()
                 for frames in self._socket.messages(100):
                     if frames[0].buffer[: len(MARK)] == MARK:
                         self._take_answer(frames[0].bytes)
                     else:
                         self._take([frame.buffer for frame in frames])
-                    if self._stopping.is_set:
+                    if self._stopping:
                         break
                 self._look_at_the_clock()
         except Exception as error:
@@ -114,7 +106,7 @@ class Receiver(threading.Thread):
 
     def stop(self) -> None:
         """Have it take no more messages, from any thread or signal handler."""
-        self._stopping.set()
+        self._stopping = True
         self._queue.close()
 
     def close(self) -> None:
@@ -122,34 +114,26 @@ class Receiver(threading.Thread):
         if self.is_alive():
             self.stop()
             self.join()
-        self._stopping.close()
         self._socket.close()
 
-    def _take(self, parts: Sequence[memoryview]) -> None:
+    def _take(self, parts: list[memoryview]) -> None:
         self._stats.messages += 1
         first = parts[0]
         head = bytes(first[:300])
-        try:
-            prefix, name, _ = head.split(b" ", 2)
-        except ValueError:
+        prefix, _, rest = head.partition(b" ")
+        name, space, _ = rest.partition(b" ")
+        if not space or len(parts) > 1:
             self._stats.malformed += 1
             self._complaints("malformed", "%s: a message that is no document came: %r", self._address, head[:40])
             return
-        if self._prefix and prefix != self._prefix:
-            self._stats.foreign += 1
-            if self._looks_for_others and len(self._others) < 10:
-                self._others.add(prefix[:40])
-                self._others_at = min(self._others_at, time.monotonic() + self._warn_after)
-            return
-        self._look_for_no_others()
         if name not in _NAMES:
             self._stats.unknown += 1
             self._complaints("unknown", "%s: there are no documents named %r: it is left out", self._address, name[:40])
             return
-        payload = [first[len(prefix) + len(name) + 2 :], *parts[1:]]
-        if not self._queue.put(_NAMES[name], (_NAMES[name], payload), sum(map(len, parts))):
+        payload = first[len(prefix) + len(name) + 2 :]
+        if not self._queue.put(_NAMES[name], (_NAMES[name], payload), len(first)):
             self._stats.dropped += 1
-            why = "it was stopped" if self._stopping.is_set else "the callbacks do not keep up"
+            why = "it was stopped" if self._stopping else "the callbacks do not keep up"
             self._complaints("dropped", "%s: %s: documents are dropped, and counted", self._address, why)
 
     def _take_events(self) -> None:
@@ -189,15 +173,3 @@ class Receiver(threading.Thread):
         if now > self._nobody_at:
             self._nobody_at = _NEVER
             self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self._address)
-        if now > self._others_at:
-            others = " or ".join(map(repr, sorted(self._others)))
-            message = "%s: documents come with prefix %s, but none with %r, which was asked for"
-            log.warning(message, self._address, others, self._prefix)
-            self._look_for_no_others()
-
-    def _look_for_no_others(self) -> None:
-        if self._looks_for_others:
-            self._looks_for_others = False
-            self._others_at = _NEVER
-            for topic in ANY:
-                self._socket.zmq.unsubscribe(topic)

@@ -8,11 +8,10 @@ from typing import Any
 
 import event_model
 import pytest
-from bluesky.callbacks.zmq import Publisher as PlainPublisher
 
 from bluesky_ext import Recording
 from bluesky_ext.server import serve
-from bluesky_ext.transport import Proxy, Publisher, dumps
+from bluesky_ext.transport import Proxy, Publisher
 
 
 @pytest.fixture
@@ -108,24 +107,6 @@ def test_a_run_that_is_open_at_the_end_is_flagged(proxy, tmp_path):
     assert recording.stop is not None
     assert recording.stop["exit_status"] == "abort"
     assert recording.stop["incomplete"]
-
-
-def test_frames_of_another_prefix_are_said_once(proxy, said, caplog):
-    mistaken = said("documents come with prefix b'raw', but none with b'other'")
-
-    def publish():
-        # Bluesky's own publisher sends whoever listens, as ours does not.
-        publisher = PlainPublisher(proxy.in_address.removeprefix("tcp://"), prefix=b"raw", serializer=dumps)
-        try:
-            for _ in range(500):
-                publisher("start", run()[0][1])
-                if mistaken.wait(0.02):
-                    return
-        finally:
-            publisher.close()
-
-    serve(lambda name, doc: None, proxy.out_address, b"other", warn_after=0.2, ready=beside(publish))
-    assert len([record for record in caplog.records if "documents come with prefix" in record.getMessage()]) == 1
 
 
 def test_that_nobody_answers_is_said(said):

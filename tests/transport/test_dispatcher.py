@@ -138,11 +138,12 @@ def test_it_lives_through_thousands_of_malformed_frames(listening, raw, run_of, 
             case 4:
                 frame = bytearray(b"raw " + rng.randbytes(30))
         raw(b"raw " + frame[4:])
+    raw(frames[0], b"another part")
     documents = run_of("good")
     send(raw, documents)
     listening.heard.wait(lambda names: names[-1:] == ["stop"] and listening.heard.documents[-1][1] == documents[-1][1])
     stats = listening.dispatcher.stats
-    assert stats.messages == 20_006
+    assert stats.messages == 20_007
     assert stats.malformed > 4000
     assert stats.unknown > 200
     assert len(caplog.records) < 5000  # most of them at DEBUG, once the first of a kind was said
@@ -266,18 +267,6 @@ def test_a_message_that_claims_a_gigabyte_is_not_waited_for(proxy, listening, ra
     send(raw, run_of())
     listening.heard.wait()
     assert listening.heard.names == [name for name, _ in run_of()]
-
-
-def test_a_wrong_prefix_is_said_once(proxy, raw, listen, run_of, caplog, until) -> None:
-    rd = listen(proxy.out_address, prefix=b"row", warn_after=0.1).dispatcher
-    raw.meet(b"row ")
-    send(raw, run_of())
-    until(lambda: warnings(caplog, "documents come with prefix b'raw', but none with b'row', which was asked for"))
-    send(raw, run_of())
-    send(raw, run_of(), prefix=b"row")
-    until(lambda: rd.stats.received == 6)
-    assert len(warnings(caplog, "which was asked for")) == 1
-    assert rd.stats.foreign > 0
 
 
 def test_wrong_keys_end_it_in_one_line(keys, listen) -> None:
