@@ -38,7 +38,7 @@ class Done:
     dropped: int = 0
 
 
-class Background:
+class background:  # noqa: N801 - to its users, what makes a callback of another one
     """A callback that hands its documents to another one in a thread of its own, so that the scan does not wait.
 
     The documents are copied as they come, so that nobody changes them on their way; arrays only if somebody can
@@ -172,9 +172,6 @@ class Background:
             raise RuntimeError(f"background {self.name} failed: {self.failure}") from self.failure
 
 
-background = Background
-
-
 def copied(value: Any, share: bool = False) -> tuple[Any, int]:
     """Return a copy of a document but for what does not change, and arrays if they are shared; and its bytes, about."""
     if isinstance(value, np.ndarray):
@@ -206,7 +203,7 @@ def is_frozen(array: np.ndarray) -> bool:
     return base is None or (isinstance(base, bytes | memoryview) and memoryview(base).readonly)
 
 
-_living: weakref.WeakSet[Background] = weakref.WeakSet()  # those that have not been closed
+_living: weakref.WeakSet[background] = weakref.WeakSet()  # those that have not been closed
 
 
 def _finish_all() -> None:

@@ -77,10 +77,9 @@ class Connection:
         self._nbytes = 0
         self._waiting: deque[bytes] = deque()
         self._closed = threading.Event()
-        self._socket = socket = Socket(zmq.XPUB, curve)
+        self._socket = socket = Socket(zmq.XPUB, curve, high_water)
         try:
             socket.zmq.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-            socket.zmq.sndhwm = high_water
             socket.zmq.sndtimeo = 0 if patience is None else round(SLICE * 1000)
             socket.zmq.setsockopt(zmq.XPUB_NODROP, 1)  # so that one knows: without, 0MQ drops in silence
             socket.zmq.setsockopt(zmq.IMMEDIATE, 1)  # so that subscriptions go with the connection
@@ -148,8 +147,9 @@ class Connection:
             if self.present and not settling:
                 settling, end = True, time.monotonic() + settle
         if self._patience is not None and BLOCKING not in self._topics:
-            what = "the proxy there drops what is too much" if self._topics else "nothing answers"
-            raise ConnectionError(f"{self._address}: {what}: start `bluesky-ext proxy --block` there")
+            address = self._address
+            what = f"{address} drops what is too much" if self._topics else f"nothing answers at {address}"
+            raise ConnectionError(f"{what}: start `bluesky-ext proxy --block` there")
         if not self.present:
             self.complaints("unheard", "%s", self.why_nobody())
         elif not is_known:

@@ -144,12 +144,7 @@ class RemoteDispatcher:
         self._started = False
         self._give_up = float("inf")
         self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
-        socket = Socket(zmq.SUB, curve_config, max_bytes=max_bytes)
-        try:
-            socket.zmq.rcvhwm = high_water
-        except BaseException:
-            socket.close()
-            raise
+        socket = Socket(zmq.SUB, curve_config, high_water, max_bytes=max_bytes)
         label = f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}"
         socket.zmq.subscribe(LISTENER + label.encode())
         self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats, warn_after)

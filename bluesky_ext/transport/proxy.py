@@ -106,15 +106,14 @@ class Proxy:
         self._running = threading.Lock()
         ends = ((in_address, in_bind), (out_address, out_bind))
         into, out = [bind_address(at) if bind else connect_address(at or "") for at, bind in ends]
-        self._in = Socket(zmq.XSUB, in_curve, bind=in_bind, max_bytes=max_bytes)  # to publishers
+        high_water = high_water or (10 if block else 1000)
+        self._in = Socket(zmq.XSUB, in_curve, high_water, bind=in_bind, max_bytes=max_bytes)  # to publishers
         self._sockets = [self._in]
         try:
-            self._out = Socket(zmq.XPUB, out_curve, bind=out_bind, max_bytes=max_bytes)  # to listeners
+            self._out = Socket(zmq.XPUB, out_curve, high_water, bind=out_bind, max_bytes=max_bytes)  # to listeners
             self._sockets.append(self._out)
-            for socket in self._sockets:
-                socket.zmq.rcvhwm = socket.zmq.sndhwm = high_water or (10 if block else 1000)
-                socket.zmq.sndtimeo = round(SLICE * 1000)
             self._in.zmq.sndhwm = 0  # subscriptions must not be dropped, of which many come at once
+            self._out.zmq.sndtimeo = round(SLICE * 1000)
             self._out.zmq.setsockopt(zmq.XPUB_NODROP, int(block))
             self.in_address = self.in_port = self._in.open(into)
             self.out_address = self.out_port = self._out.open(out)

@@ -29,12 +29,13 @@ _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MON
 class Socket:
     """A 0MQ socket in a context of its own, since only one socket of a context can let in clients by their keys.
 
-    It has a ClientCurve, or a ServerCurve if it is to ``bind``, or None. Of ``zmq`` one sets options, and sends and
-    receives. One that connects is ``connected``, or was ``refused``, once it is beyond doubt that its keys are not
-    right.
+    Its keys are a ClientCurve, or a ServerCurve if it is to ``bind``, or None. One that connects is ``connected``, or
+    was ``refused``, once it is beyond doubt that its keys are not right.
     """
 
-    def __init__(self, kind: int, curve: Any, *, bind: bool = False, max_bytes: int = -1) -> None:
+    def __init__(self, kind: int, curve: Any, high_water: int, *, bind: bool = False, max_bytes: int = -1) -> None:
+        if high_water < 1:
+            raise ValueError(f"high_water={high_water!r}: give a number of messages above 0")
         keys = _keys(curve, bind) if curve is not None else {}
         self.connected = False
         self.refused: zmq.Event | None = None
@@ -44,6 +45,7 @@ class Socket:
         self._authenticator: ThreadAuthenticator | None = None
         self._context = zmq.Context()
         self.zmq: zmq.Socket[Any] = self._context.socket(kind)
+        self.zmq.set_hwm(high_water)
         self.zmq.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self.zmq.setsockopt(zmq.MAXMSGSIZE, max_bytes)  # who sends a larger message is disconnected
         for option, key in keys.items():

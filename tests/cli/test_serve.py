@@ -147,11 +147,14 @@ def test_the_script_of_the_documentation(proxy, tmp_path):
     [
         (["serve", "crystal-maping"], "no pipeline 'crystal-maping': there are crystal-mapping, "),
         (["serve", "crystal-mapping"], "data_key is missing: The key of the image"),
-        (["serve", "crystal-mapping", "--config", "bad.toml"], "bad.toml is no TOML: .*line 2.*at 'diameter'"),
-        (["serve", "crystal-mapping", "--config", "odd.toml"], "odd.toml, line 2: diameter = 4: .*odd"),
+        (["serve", "crystal-mapping", "--config", "bad.toml"], "bad.toml is no TOML: .*line 2"),
+        (["serve", "crystal-mapping", "--config", "odd.toml"], "odd.toml: diameter=4 must be an odd number"),
         (["serve", "masks", "--config", "masks.toml"], "masks.toml: .*give --catalog"),
         (["serve", "crystal-mapping", "--config", "none.toml"], "none.toml can't be read"),
-        (["serve", "crystal-mapping", "--config", "locate.toml"], "locate.toml, line 3: locate.minmas is no setting"),
+        (
+            ["serve", "crystal-mapping", "--config", "locate.toml"],
+            "locate.toml: .*'minmas'",
+        ),
         (["serve", "nxstxm", "--executor", "threads:2"], "nxstxm works on no executor"),
         (["serve", "nxstxm", "--executor", "gpu:2"], "give threads:N"),
         (["serve", "nxstxm", "--address", "localhost"], "no port"),

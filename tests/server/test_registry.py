@@ -47,12 +47,6 @@ def stage():
 def somewhere(data_key, executor=None):
     return ImageProcessor(data_key, executor=executor)
 
-def annotated(number: int = 1, name: str | None = None, image: object = None, sizes: list[float] = ()):
-    return lambda name, doc: SEEN.append((number, sizes))
-
-def for_type_checkers(number: "int" = 1, image: "np.ndarray | None" = None):
-    return lambda name, doc: SEEN.append(number)
-
 there = ImageProcessor("camera")
 
 def nothing():
@@ -143,35 +137,13 @@ def test_the_class_of_a_stage_is_a_pipeline(tmp_path):
     ("text", "said"),
     [
         ("", "settings.toml: data_key is missing"),
-        ('data_key = "a"\n\nexecutor = "b"\n', "settings.toml, line 3: executor is no setting: there are data_key"),
+        ('data_key = "a"\n\nexecutor = "b"\n', "settings.toml: executor is no setting: there are data_key"),
     ],
 )
 def test_the_settings_of_a_factory_are_checked_too(module, tmp_path, text, said):
     (tmp_path / "settings.toml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         registry.configured(f"{module}:somewhere", tmp_path / "settings.toml").build(Site())
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('number = "many"', 'settings.toml, line 1: number = "many": input should be a valid integer'),
-        ('number = 1\nsizes = [1, "a"]', r"settings.toml, line 2: sizes.1 = \"a\": input should be a valid number"),
-    ],
-)
-def test_the_settings_of_a_factory_are_of_the_types_that_it_says(module, tmp_path, text, said):
-    (tmp_path / "settings.toml").write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        registry.configured(f"{module}:annotated", tmp_path / "settings.toml").build(Site())
-    (tmp_path / "settings.toml").write_text("number = 2\nsizes = [1, 2.5]\nimage = 'a.npy'\n")
-    registry.configured(f"{module}:annotated", tmp_path / "settings.toml").build(Site())("start", {})
-    assert sys.modules[module].SEEN == [(2, [1.0, 2.5])]
-
-
-def test_annotations_that_cannot_be_read_are_left_alone(module, tmp_path):
-    (tmp_path / "settings.toml").write_text('number = "two"')  # np is not known where it is asked for
-    registry.configured(f"{module}:for_type_checkers", tmp_path / "settings.toml").build(Site())("start", {})
-    assert sys.modules[module].SEEN == ["two"]
 
 
 @pytest.mark.parametrize("text", ["threads:2", "processes:1"])
