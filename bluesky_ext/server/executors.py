@@ -12,14 +12,11 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-#: The forms that are known.
-FORMS = "threads:N, processes:N or dask:ADDRESS"
-
 
 def check_executor(text: str) -> str:
     """Return the text if it names an executor; raise ValueError if not."""
     if not re.fullmatch(r"(threads|processes):0*[1-9][0-9]*|dask:.+", text, re.ASCII):
-        raise ValueError(f"executor {text!r}: give {FORMS}")
+        raise ValueError(f"executor {text!r}: give threads:N, processes:N or dask:ADDRESS")
     return text
 
 

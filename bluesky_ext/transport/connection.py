@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import zmq
@@ -35,40 +35,34 @@ class Published:
     failed: int = 0
 
 
+@dataclass(eq=False)
 class Connection:
     """Sends messages as there is room for them; for one thread at a time, that which has its ``lock``.
 
-    With a ``patience`` it waits for listeners and for room, and gives up after so many seconds without progress; with
-    None it drops. Some listeners are ``present``, or may be: behind a plain proxy one can't know. The ``runs`` that are
-    open are broken when the last listener leaves; ``stalls`` counts how often the proxy went on without one that took
-    nothing.
+    Some listeners are ``present``, or may be: behind a plain proxy one can't know. The ``runs`` that are open are
+    broken when the last listener leaves; ``stalls`` counts how often the proxy went on without one that took nothing.
     """
 
-    def __init__(
-        self,
-        address: str,
-        prefix: bytes,
-        curve: Any,
-        *,
-        patience: float | None,
-        max_queue: int,
-        high_water: int,
-        linger: float,
-        wait: float,
-        settle: float,
-    ) -> None:
+    address: str
+    prefix: bytes
+    curve: InitVar[Any]
+    #: It waits for listeners and for room, and gives up after so many seconds without progress; with None it drops.
+    patience: float | None
+    max_queue: int
+    high_water: InitVar[int]
+    linger: float
+    #: For the first listener, and when there is a plain proxy, in s.
+    wait: InitVar[float]
+    settle: InitVar[float]
+
+    def __post_init__(self, curve: Any, high_water: int, wait: float, settle: float) -> None:
         self.stats = Published()
         self.complaints = Complaints(log)
         self.lock = threading.Lock()
-        self.linger = linger
         self.runs: set[str] = set()
         self.present = False
         self.stalls = 0
-        self._address = address
-        self._prefix = prefix
-        self._header = prefix + b" "
-        self._patience = patience
-        self._max_queue = max_queue
+        self._header = self.prefix + b" "
         self._topics: set[bytes] = set()  # the beginnings of the messages that somebody wants
         self._breaks = 0
         self._moved = 0.0  # when the proxy said last that it passes on documents
@@ -80,10 +74,10 @@ class Connection:
         self._socket = socket = Socket(zmq.XPUB, curve, high_water)
         try:
             socket.zmq.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-            socket.zmq.sndtimeo = 0 if patience is None else round(SLICE * 1000)
+            socket.zmq.sndtimeo = 0 if self.patience is None else round(SLICE * 1000)
             socket.zmq.setsockopt(zmq.XPUB_NODROP, 1)  # so that one knows: without, 0MQ drops in silence
             socket.zmq.setsockopt(zmq.IMMEDIATE, 1)  # so that subscriptions go with the connection
-            socket.open(address)
+            socket.open(self.address)
             self._wait_for_the_first(wait, settle)
         except BaseException:
             socket.close()
@@ -109,31 +103,31 @@ class Connection:
         self.present = self._socket.connected and any(map(self._is_ours, self._topics))
         if self.runs and before and (self._breaks > breaks or not self.present):
             lost = "the last listener left" if self._topics else "the connection was lost"
-            message = f"{self._address}: {lost} in the middle of run {', '.join(sorted(self.runs))}: replay it"
+            message = f"{self.address}: {lost} in the middle of run {', '.join(sorted(self.runs))}: replay it"
             self.runs.clear()
             log.warning("%s", message)
-            if self._patience is not None:
+            if self.patience is not None:
                 raise ConnectionError(message)
 
     def wait_for_listener(self) -> bool:
         """Whether there is a listener; with a patience it is waited for."""
-        end = time.monotonic() + (self._patience or 0.0)
-        while self._patience is not None and not self.present:
+        end = time.monotonic() + (self.patience or 0.0)
+        while self.patience is not None and not self.present:
             if time.monotonic() > end:
-                raise TimeoutError(f"{self.why_nobody()} (waited {self._patience:g} s)")
+                raise TimeoutError(f"{self.why_nobody()} (waited {self.patience:g} s)")
             self.update(SLICE)
         return self.present
 
     def why_nobody(self) -> str:
         """Why there is nobody to send to."""
         if self._socket.refused is not None:
-            return self._socket.refusal(self._address)
+            return self._socket.refusal(self.address)
         if not self._socket.connected:
-            return f"nothing answers at {self._address}: is the proxy running? Documents are lost until it is"
+            return f"nothing answers at {self.address}: is the proxy running? Documents are lost until it is"
         others = [topic for topic in self._topics if topic[:1] != MARK[:1] and not self._is_ours(topic)]
         prefixes = sorted({topic.split(b" ")[0] for topic in others})
         rest = f", but there is who does to {prefixes}" if prefixes else " yet; documents are lost until somebody does"
-        return f"{self._address}: nobody listens to prefix {self._prefix!r}{rest}"
+        return f"{self.address}: nobody listens to prefix {self.prefix!r}{rest}"
 
     def _wait_for_the_first(self, wait: float, settle: float) -> None:
         """Wait until the first listener is there, or until it is clear that one can't know."""
@@ -146,14 +140,14 @@ class Connection:
             is_known = self.present and (PROXY in self._topics or any(map(self._is_ours, self._topics - {b""})))
             if self.present and not settling:
                 settling, end = True, time.monotonic() + settle
-        if self._patience is not None and BLOCKING not in self._topics:
-            address = self._address
-            what = f"{address} drops what is too much" if self._topics else f"nothing answers at {address}"
+        if self.patience is not None and BLOCKING not in self._topics:
+            where = self.address
+            what = f"{where} drops what is too much" if self._topics else f"nothing answers at {where}"
             raise ConnectionError(f"{what}: start `bluesky-ext proxy --block` there")
         if not self.present:
             self.complaints("unheard", "%s", self.why_nobody())
         elif not is_known:
-            log.warning("%s is a plain proxy: who listens can't be known; waited %g s", self._address, settle)
+            log.warning("%s is a plain proxy: who listens can't be known; waited %g s", self.address, settle)
 
     def _is_ours(self, topic: bytes) -> bool:
         """Whether who subscribed to this gets messages of our prefix."""
@@ -171,7 +165,7 @@ class Connection:
             elif topic == STALLED:
                 self.stalls += 1
                 message = "%s: a listener took nothing for too long, and lost documents"
-                self.complaints("stalled", message, self._address)
+                self.complaints("stalled", message, self.address)
 
     # Messages
 
@@ -182,10 +176,10 @@ class Connection:
         elif keep and len(self._waiting) < RESERVE:
             self._waiting.append(message)
             if len(self._waiting) == 1:
-                threading.Thread(target=self._send_later, name=f"sender to {self._address}", daemon=True).start()
+                threading.Thread(target=self._send_later, name=f"sender to {self.address}", daemon=True).start()
         else:
             self.stats.dropped += 1
-            self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self._address)
+            self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
     def close(self) -> bool:
         """Send what is waiting, and close the connection; whether all of it has arrived, or left for a plain proxy."""
@@ -203,9 +197,9 @@ class Connection:
             self._socket.close()
         broken = self._breaks + ended > breaks
         if not arrived and broken:
-            log.warning("%s: the connection was lost while the last documents were on their way", self._address)
+            log.warning("%s: the connection was lost while the last documents were on their way", self.address)
         elif not (arrived or left):
-            log.warning("%s: the last documents were not taken in %g s: they may be lost", self._address, self.linger)
+            log.warning("%s: the last documents were not taken in %g s: they may be lost", self.address, self.linger)
         return arrived or (left and not broken)
 
     def _wait_until_arrived(self, end: float) -> bool:
@@ -219,7 +213,7 @@ class Connection:
                 with suppress(zmq.Again):
                     self._socket.zmq.send(self._question)
                     asked = True
-            if self._patience is not None:
+            if self.patience is not None:
                 end = max(end, self._moved + self.linger)
             if not (PROXY in self._topics or self._waiting) or time.monotonic() > end:
                 return False
@@ -230,18 +224,18 @@ class Connection:
         """Hand a message to 0MQ; False if it has no room, and this does not wait for some."""
         began = time.monotonic()
         while not self._hand_over(message):
-            if self._patience is None:
+            if self.patience is None:
                 return False
             self.update()
-            if time.monotonic() > max(began, self._moved) + self._patience:
-                raise TimeoutError(f"{self._address} has taken nothing for {self._patience:g} s: a listener is stuck")
+            if time.monotonic() > max(began, self._moved) + self.patience:
+                raise TimeoutError(f"{self.address} has taken nothing for {self.patience:g} s: a listener is stuck")
         return True
 
     def _hand_over(self, message: bytes) -> bool:
         """Hand a message to 0MQ, which does not copy a large one; False if it has no room."""
         try:
-            while self._large and (self._large[0][0].done or self._nbytes + len(message) > self._max_queue):
-                self._large[0][0].wait(0 if self._patience is None else SLICE)
+            while self._large and (self._large[0][0].done or self._nbytes + len(message) > self.max_queue):
+                self._large[0][0].wait(0 if self.patience is None else SLICE)
                 self._nbytes -= self._large.popleft()[1]
             tracker = self._socket.zmq.send(message, copy=False, track=True)
         except (zmq.Again, zmq.NotDone):

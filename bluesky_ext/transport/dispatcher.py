@@ -72,8 +72,6 @@ class RemoteDispatcher:
         than this are open.
     warn_after : float
         After so many seconds it says that nobody answers.
-    drain : float
-        How long the documents that have come in may take when it is stopped, in s.
     name : str, optional
         What the proxy calls it in its log; the name of the program unless given.
 
@@ -115,31 +113,22 @@ class RemoteDispatcher:
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
         warn_after: float = 5.0,
-        drain: float = 10.0,
         name: str | None = None,
     ) -> None:
         self.address = connect_address(address, port)
         if store is not None and not callable(store):
             raise TypeError(f"store={store!r} can't be called: give a function of the uid of a run")
-        for option, seconds in (("warn_after", warn_after), ("stale_after", stale_after)):
-            if not seconds > 0:
-                raise ValueError(f"{option}={seconds!r}: give a time in seconds above 0")
+        if not stale_after > 0:
+            raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
         check_prefix(prefix)
         self.stats = Received()
         self.closed = False
         self._deserializer = codec_of(deserializer, loads, pickle.loads, self.address)
-        self._drain = drain
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
         self._runs = ReceivedRuns(
-            self._subscribers.emit,
-            self.stats,
-            store=store,
-            store_patience=store_patience,
-            close_incomplete=close_incomplete,
-            stale_after=stale_after,
-            name=repr(self),
-            max_open_runs=max_open_runs,
+            *(repr(self), self._subscribers.emit, self.stats),
+            *(store, store_patience, close_incomplete, stale_after, max_open_runs),
         )
         self._started = False
         self._give_up = float("inf")
@@ -187,13 +176,13 @@ class RemoteDispatcher:
         if self._receiver.failure is not None:
             raise self._receiver.failure
 
-    def stop(self, drain: bool = True) -> None:
+    def stop(self, drain: float = 10.0) -> None:
         """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
 
-        With ``drain``, the documents that have come in are handed to the callbacks first, and then a run that is open
-        is closed as incomplete; else they are dropped.
+        The documents that have come in are handed to the callbacks first, for ``drain`` seconds at most, and what is
+        left of them is dropped; then a run that is open is closed as incomplete.
         """
-        self._give_up = min(self._give_up, time.monotonic() + (self._drain if drain else -1.0))
+        self._give_up = min(self._give_up, time.monotonic() + drain)
         if self._started:
             self._receiver.stop()
         else:

@@ -45,7 +45,8 @@ class Socket:
         self._authenticator: ThreadAuthenticator | None = None
         self._context = zmq.Context()
         self.zmq: zmq.Socket[Any] = self._context.socket(kind)
-        self.zmq.set_hwm(high_water)
+        # Of documents: subscriptions, which go the other way, must not be dropped.
+        self.zmq.setsockopt(zmq.SNDHWM if kind == zmq.XPUB else zmq.RCVHWM, high_water)
         self.zmq.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self.zmq.setsockopt(zmq.MAXMSGSIZE, max_bytes)  # who sends a larger message is disconnected
         for option, key in keys.items():
