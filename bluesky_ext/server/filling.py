@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
-from bluesky_ext.engine.documents.open_runs import MAX_OPEN_RUNS, PARENT, REFERENCES, OpenRun, OpenRuns
+from bluesky_ext.engine.documents.open_runs import PARENT, REFERENCES, OpenRun, OpenRuns
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference
@@ -31,12 +31,10 @@ class Filling:
         self,
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
-        *,
-        max_open_runs: int = MAX_OPEN_RUNS,
     ) -> None:
         self.failures: list[str] = []
         self._joiner = partial(Joiner, None, handlers, root_map)
-        self._runs: OpenRuns[_Run] = OpenRuns(self._end, name="a source", log=log, max_open_runs=max_open_runs)
+        self._runs: OpenRuns[_Run] = OpenRuns(self._end, name="a source", log=log)
         self._late: list[Any] = []  # events that only the end of their run made complete
 
     def __call__(self, name: str, document: dict[str, Any]) -> Iterator[Pair]:

@@ -20,6 +20,7 @@ from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
 
 from bluesky_ext import ImageProcessor, PeakTracker, Recorder, Recording, replay
 from bluesky_ext.engine import FrameNotAvailable, compose
+from bluesky_ext.engine.documents.open_runs import MAX_OPEN_RUNS
 from bluesky_ext.server import Filling, filled
 from bluesky_ext.server.playback import expected_events, paced
 from bluesky_ext.sim import beamline
@@ -344,11 +345,12 @@ def test_a_document_that_claims_a_long_fly_scan_fills_no_memory(tmp_path):
 
 def test_runs_that_never_stop_do_not_pile_up(tmp_path):
     docs, _ = streamed(tmp_path / "frames.h5")
-    filling = Filling(max_open_runs=1)
+    filling = Filling()
     came = [pair for name, doc in docs[:-2] for pair in filling(name, doc)]  # neither stream_datum nor stop
     assert [name for name, _ in came] == ["start", "descriptor"]
     assert filling.failures == []
-    list(filling("start", {"uid": "another", "time": 0.0}))
+    for number in range(MAX_OPEN_RUNS):
+        list(filling("start", {"uid": f"another {number}", "time": 0.0}))
     assert len(filling.failures) == 4
     assert "image of event 1" in filling.failures[0]
 
