@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from bluesky_ext.server.filling import Filling
 from bluesky_ext.server.pipeline import Callback, Pipeline, Site
@@ -35,6 +35,16 @@ class CrystalMapping(Pipeline):
         description="Keywords of trackpy.locate.",
         examples=[{"minmass": 1000, "percentile": 80, "separation": 100}],
     )
+
+    @field_validator("locate")
+    @classmethod
+    def _check_keywords(cls, locate: dict[str, Any]) -> dict[str, Any]:
+        from bluesky_ext.peaks.parameters import LocateParameters
+
+        known = [name for name in LocateParameters.__dataclass_fields__ if name != "diameter"]
+        if unknown := sorted(locate.keys() - known):
+            raise ValueError(f"{', '.join(unknown)} is no keyword of trackpy.locate: there are {', '.join(known)}")
+        return locate
 
     def build(self, site: Site) -> Callback:
         """The stages from images to maps, put together."""

@@ -153,7 +153,7 @@ def test_the_script_of_the_documentation(proxy, tmp_path):
         (["serve", "crystal-mapping", "--config", "none.toml"], "none.toml can't be read"),
         (
             ["serve", "crystal-mapping", "--config", "locate.toml"],
-            "locate.toml: .*'minmas'",
+            "locate.toml: .*minmas is no keyword",
         ),
         (["serve", "nxstxm", "--executor", "threads:2"], "nxstxm works on no executor"),
         (["serve", "nxstxm", "--executor", "gpu:2"], "give threads:N"),

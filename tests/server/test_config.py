@@ -54,6 +54,10 @@ def test_a_template_is_toml_and_its_comments_are_settings_too(name, written):
         ("diameter = 5\n", r"settings.toml: data_key is missing: The key of the image"),
         ('data_key = "a"\nmemory = "long"\n', r"settings.toml: memory = \"long\": .*integer"),
         ('data_key = "a"\ndiameter = -4\n', r"settings.toml: diameter = -4: .*greater than 0$"),
+        (
+            'data_key = "a"\n[locate]\nminmas = 3\n',
+            r"minmas = 3 }: minmas is no keyword of .*: there are minmass, maxsize",
+        ),
         ('data_key = "a"\nlocate.topn = "x"\n', r"locate = { topn = \"x\" }: .*valid integer.* or .*valid list or .*"),
         ('memory = "long"\nspeed = 4\n', r"data_key is missing: .*; speed is no setting: .*; memory = \"long\": "),
     ],
