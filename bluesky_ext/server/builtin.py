@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt
-from typing_extensions import TypedDict  # that of Python 3.11 does not do for pydantic
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from bluesky_ext.server.filling import Filling
 from bluesky_ext.server.pipeline import Callback, Pipeline, Site
+from bluesky_ext.storage.adapters import Pair
 
 log = logging.getLogger(__name__)
-
-
-def _odd(diameter: int) -> int:
-    if diameter % 2 == 0:
-        raise ValueError("give an odd number of pixels")
-    return diameter
-
-
-_Pixels = float | list[float]
-
-
-class Locate(TypedDict, total=False):
-    """The keywords of `trackpy.locate` that a file can give; their values are checked by `PeakTracker`."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # pyright: ignore[reportGeneralTypeIssues]
-
-    minmass: float
-    maxsize: float
-    separation: _Pixels
-    noise_size: _Pixels
-    smoothing_size: int | list[int]
-    threshold: float
-    invert: bool
-    percentile: float
-    topn: int
-    preprocess: bool
-    max_iterations: int
-    filter_after: bool
-    characterize: bool
-    engine: Literal["auto", "python", "numba"]
 
 
 class CrystalMapping(Pipeline):
@@ -54,9 +25,7 @@ class CrystalMapping(Pipeline):
         description="What is taken away from each image: the latest event of a stream of the run, or an image's path.",
         examples=["dark"],
     )
-    diameter: Annotated[PositiveInt, AfterValidator(_odd)] = Field(
-        11, description="The extent of a peak in pixels, an odd number."
-    )
+    diameter: PositiveInt = Field(11, description="The extent of a peak in pixels, an odd number.")
     search_range: PositiveFloat = Field(5.0, description="How far a peak may move between two frames, in pixels.")
     memory: int = Field(0, ge=0, description="For how many frames a peak may be gone and still be the same.")
     max_maps: PositiveInt = Field(100, description="Maps are made of so many tracks, the brightest.")
@@ -64,11 +33,21 @@ class CrystalMapping(Pipeline):
     gaps: Literal["auto"] | bool = Field(
         "auto", description="Whether pixels at the maximum of their dtype are gaps: auto, true or false."
     )
-    locate: Locate = Field(
-        default_factory=Locate,
+    locate: dict[str, bool | int | float | list[float] | Literal["auto", "python", "numba"]] = Field(
+        {},
         description="Keywords of trackpy.locate.",
         examples=[{"minmass": 1000, "percentile": 80, "separation": 100}],
     )
+
+    @field_validator("locate")
+    @classmethod
+    def _check_keywords(cls, locate: dict[str, Any]) -> dict[str, Any]:
+        from bluesky_ext.peaks.parameters import LocateParameters
+
+        known = [name for name in LocateParameters.__dataclass_fields__ if name != "diameter"]
+        if unknown := sorted(locate.keys() - known):
+            raise ValueError(f"{', '.join(unknown)} is no keyword of trackpy.locate: there are {', '.join(known)}")
+        return locate
 
     def build(self, site: Site) -> Callback:
         """The stages from images to maps, put together."""
@@ -107,14 +86,7 @@ class NXstxm(Pipeline):
         """The writer of the suitcase, which is given whole scans, with their images."""
         from suitcase_nxstxm import NXstxmWriter
 
-        given = {"source_name": self.source_name, "scan_type": self.scan_type}
-        writer = NXstxmWriter(
-            self.directory,
-            self.file_prefix,
-            overwrite=self.overwrite,
-            **{name: value for name, value in given.items() if value is not None},
-        )
-        return _Files(writer)
+        return _Files(NXstxmWriter(**dict(self)))
 
 
 class _Files:
@@ -125,23 +97,24 @@ class _Files:
         self._filling = Filling()
 
     def __call__(self, name: str, document: dict[str, Any]) -> None:
-        for pair in self._filling(name, document):
-            # The file of a run that was cut off stays under construction: a replay makes it whole.
-            if not (pair[0] == "stop" and pair[1].get("incomplete")):
-                self.writer(*pair)
+        self._write(self._filling(name, document))
         if name == "stop":
             self._say_failures()
 
     def close(self) -> None:
         """Finish what can be finished; a file whose run is not over stays under construction."""
-        for late in self._filling.finish():
-            for pair in self._filling.read(*late):
-                self.writer(*pair)
+        self._write(self._filling.finish())
         self._say_failures()
         try:
             self.writer.finish()
         except RuntimeError as error:  # which names the runs
             log.warning("%s", error)
+
+    def _write(self, pairs: Iterable[Pair]) -> None:
+        for name, document in pairs:
+            # The file of a run that was cut off stays under construction: a replay makes it whole.
+            if not (name == "stop" and document.get("incomplete")):
+                self.writer(name, document)
 
     def _say_failures(self) -> None:
         failures = self._filling.failures

@@ -10,15 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-
-#: The forms that are known.
-FORMS = "threads:N, processes:N or dask:ADDRESS"
+from typing import Any
 
 
 def check_executor(text: str) -> str:
     """Return the text if it names an executor; raise ValueError if not."""
     if not re.fullmatch(r"(threads|processes):0*[1-9][0-9]*|dask:.+", text, re.ASCII):
-        raise ValueError(f"executor {text!r}: give {FORMS}")
+        raise ValueError(f"executor {text!r}: give threads:N, processes:N or dask:ADDRESS")
     return text
 
 
@@ -31,20 +29,17 @@ def executor_of(text: str | None) -> Iterator[Executor | Callable[[], Executor] 
     if text is None:
         yield None
         return
-    kind, _, number = check_executor(text).partition(":")
-    if kind == "dask":
-        yield from _cluster(number)
-        return
+    kind, _, where = check_executor(text).partition(":")
     with ExitStack() as stack:
         if kind == "threads":
-            yield stack.enter_context(ThreadPoolExecutor(int(number)))
+            yield stack.enter_context(ThreadPoolExecutor(int(where)))
+        elif kind == "processes":
+            # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
+            options: Any = {"mp_context": multiprocessing.get_context("spawn"), "initializer": _live_with_parent}
+            yield lambda: stack.enter_context(ProcessPoolExecutor(int(where), **options))
         else:
-            yield lambda: stack.enter_context(_processes(int(number)))
-
-
-def _processes(number: int) -> Executor:
-    # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
-    return ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+            # pure=False: the same event twice is worked on twice, as everywhere.
+            yield stack.enter_context(_cluster(where)).get_executor(pure=False)
 
 
 def _live_with_parent() -> None:
@@ -62,15 +57,12 @@ def _live_with_parent() -> None:
     threading.Thread(target=follow, name="follow parent", daemon=True).start()
 
 
-def _cluster(address: str) -> Iterator[Executor]:
+def _cluster(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError("for a dask cluster, install its extra: pip install 'bluesky-ext[dask]'") from error
     try:
-        client = Client(address, timeout="10s")
+        return Client(address, timeout="10s")
     except (OSError, ValueError) as error:
         raise ConnectionError(f"no dask scheduler answers at {address}: {error}") from error
-    with client:
-        # pure=False: the same event twice is worked on twice, as everywhere.
-        yield client.get_executor(pure=False)

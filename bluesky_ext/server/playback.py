@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.engine import Recording, Stage
+from bluesky_ext.engine import Stage
 from bluesky_ext.engine.frames.datums import HandlerClass
-from bluesky_ext.engine.frames.references import PATIENCE
-from bluesky_ext.server.filling import Filling, Pair, for_stage
-from bluesky_ext.server.pace import check_speed, paced
+from bluesky_ext.server.filling import Filling, filled
 from bluesky_ext.storage import as_sink, as_source
+from bluesky_ext.storage.adapters import Pair
 
 
 def replay(
@@ -40,16 +41,16 @@ def replay(
     *callbacks : stage, callable, Broker, catalog, directory or list
         Who gets the documents; see `bluesky_ext.storage.as_sink`.
     fill : bool
-        Whether images that are kept in files are read and put in their events. A stage is given references to them in
-        any case, also one that is in the `background`, and reads them where it works; stores should be given the
-        references (False).
+        Whether images that are kept in files are read and put in their events. A stage is given the documents as they
+        are in any case, also one that is in the `background`, and reads images where it works; stores should be given
+        them too (False).
     speed : float, optional
         1.0 keeps the original rhythm, 10.0 is ten times as fast; as fast as the callbacks take it unless given.
     progress : bool or str
         Whether a bar shows documents, events and the time left, where there is a terminal; a str is its title.
     handlers, root_map : dict, optional
-        For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Those that a Broker has
-        registered are known, those that the stages were given, and those that are installed.
+        For images behind ``resource`` and ``datum``, as for `event_model.Filler`; stages know them from then on. Those
+        that a Broker has registered are known, and those that are installed.
 
     Raises
     ------
@@ -71,22 +72,19 @@ def replay(
     >>> names
     ['start', 'descriptor', 'event', 'event', 'event', 'stop']
     """
-    check_speed(speed)
-    stages = [stage for stage in map(inspect.unwrap, callbacks) if isinstance(stage, Stage)]
-    known = {spec: handler for stage in stages for spec, handler in (stage.handlers or {}).items()}
-    roots = {root: here for stage in stages for root, here in (stage.root_map or {}).items()}
-    filling = Filling(
-        {**_registered(source), **known, **(handlers or {})},
-        {**roots, **(root_map or {})},
-        patience=max((stage.patience for stage in stages), default=PATIENCE),
-    )
-    documents = filling.references(as_source(source)) if fill else filling.unchanged(as_source(source))
-    if speed is not None:
-        documents = paced(documents, speed)
+    if speed is not None and not (isinstance(speed, int | float) and speed > 0 and math.isfinite(speed)):
+        raise ValueError(f"speed={speed!r}: give a number above 0 (1.0 is the original rhythm), or None")
+    documents = as_source(source)
+    registered, handlers, root_map = _registered(source), handlers or {}, root_map or {}
     uids: list[str] = []
+    stages, others = [], []
     with ExitStack() as stack:
-        sinks = [(as_sink(callback), _data_keys(callback)) for callback in callbacks]
-        for sink, _ in sinks:
+        for callback in callbacks:
+            sink, stage = as_sink(callback), inspect.unwrap(callback)  # `background` wraps its callback
+            if isinstance(stage, Stage):
+                stage.handlers = {**registered, **(stage.handlers or {}), **handlers}
+                stage.root_map = {**(stage.root_map or {}), **root_map}
+            (stages if isinstance(stage, Stage) else others).append(sink)
             if callable(close := getattr(sink, "close", None)):  # made here, for a directory or a catalogue
                 stack.callback(close)
         bar = stack.enter_context(
@@ -98,42 +96,56 @@ def replay(
                 disable=None if progress else True,  # None: a bar only where there is a terminal
             )
         )
-        for n_documents, (name, document) in enumerate(documents, 1):
-            whole: list[Pair] | None = None  # the document with its images, once they are read
-            for sink, data_keys in sinks:
-                if data_keys is not None:
-                    sink(name, for_stage(document, data_keys) if fill else document)
-                    continue
-                if whole is None:
-                    whole = list(filling.read(name, document)) if fill else [(name, document)]
-                for pair in whole:
-                    sink(*pair)
-            if name == "start":
-                uids.append(document["uid"])
-            if not bar.disable:
-                bar.set_postfix(documents=n_documents, refresh=False)
-                bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
+
+        def played() -> Iterator[Pair]:
+            for number, (name, document) in enumerate(documents if speed is None else paced(documents, speed), 1):
+                for sink in stages:
+                    sink(name, document)
+                yield name, document
+                if name == "start":
+                    uids.append(document["uid"])
+                if not bar.disable:
+                    bar.set_postfix(documents=number, refresh=False)
+                    bar.update(1 if name == "event" else len(document["seq_num"]) if name == "event_page" else 0)
+
+        for pair in filled(played(), {**registered, **handlers}, root_map) if fill and others else _followed(played()):
+            for sink in others:
+                sink(*pair)
     return uids
 
 
-def _data_keys(callback: Any) -> tuple[str, ...] | None:
-    """The keys of the images that a callback reads by itself, being a stage; None of any other callback."""
-    stage = inspect.unwrap(callback)  # `background` keeps its callback as functools.wraps does
-    return stage.data_keys if isinstance(stage, Stage) else None
+def paced(documents: Iterable[Pair], speed: float, sleep: Callable[[float], object] = time.sleep) -> Iterator[Pair]:
+    """Yield each document when it is due, so that a run takes as long as it did, divided by the speed.
+
+    Time between runs is not waited for. A clock that was set back in the middle of a run costs no time.
+    """
+    open_runs, began, first = 0, 0.0, None
+    for name, document in documents:
+        when = document.get("time")
+        if isinstance(when, list):  # of a page: it was whole when its last row was
+            when = max(when, default=None)
+        open_runs += (name == "start") - (name == "stop")
+        if when is not None and (first is None or (name == "start" and open_runs == 1)):
+            began, first = time.monotonic(), when
+        elif when is not None and (left := began + (when - first) / speed - time.monotonic()) > 0:
+            sleep(left)
+        yield name, document
+
+
+def _followed(documents: Iterable[Pair]) -> Iterator[Pair]:
+    """Yield the documents as they are; a run that lacks events is warned of."""
+    filling = Filling()
+    for pair in documents:
+        filling.follow(*pair)
+        yield pair
 
 
 def expected_events(source: Any) -> int | None:
-    """How many events a source will give, as its stop document says; None if nobody knows."""
-    if isinstance(source, list | tuple):
-        stops = [item[1] for item in source if isinstance(item, list | tuple) and item[0] == "stop"]
-    elif isinstance(source, Recording):
-        stops = [source.stop]
-    else:
-        metadata = getattr(source, "metadata", None)
-        stops = [getattr(source, "stop", None) or (metadata.get("stop") if isinstance(metadata, Mapping) else None)]
-    counts = [stop.get("num_events") if isinstance(stop, Mapping) else None for stop in stops]
-    known = [count for count in counts if isinstance(count, Mapping)]
-    return sum(sum(count.values()) for count in known) if known and len(known) == len(counts) else None
+    """How many events a run will give, as its stop document says; None if nobody knows."""
+    metadata = getattr(source, "metadata", None)
+    stop = getattr(source, "stop", None) or (metadata.get("stop") if isinstance(metadata, Mapping) else None)
+    counts = stop.get("num_events") if isinstance(stop, Mapping) else None
+    return sum(counts.values()) if isinstance(counts, Mapping) else None
 
 
 def _registered(source: Any) -> dict[str, HandlerClass]:

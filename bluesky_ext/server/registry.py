@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import create_model
 
 from bluesky_ext.server.config import read_config, validated
-from bluesky_ext.server.pipeline import Pipeline, of_factory
+from bluesky_ext.server.pipeline import Callback, Pipeline, Site
 
 GROUP = "bluesky_ext.pipelines"
 
@@ -24,17 +27,27 @@ def find(name: str) -> type[Pipeline]:
     That is a `Pipeline`, or a function that returns a callback, whose keywords are the settings; the module may lie in
     the working directory.
     """
-    module, colon, attribute = name.partition(":")
-    if colon:
-        return _pipeline(_named(module, attribute), name)
-    installed = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in installed:
-        raise UnknownPipeline(f"no pipeline {name!r}: there are {', '.join(sorted(installed))}, or give module:factory")
+    if ":" in name:
+        here = str(Path.cwd())
+        if here not in sys.path:  # a console script does not look where it is called
+            sys.path.insert(0, here)
+        point = EntryPoint(name, name, GROUP)
+    else:
+        installed = {point.name: point for point in entry_points(group=GROUP)}
+        if name not in installed:
+            there = ", ".join(sorted(installed))
+            raise UnknownPipeline(f"no pipeline {name!r}: there are {there}, or give module:factory")
+        point = installed[name]
     try:
-        found = installed[name].load()
-    except (ImportError, AttributeError) as error:
-        raise UnknownPipeline(f"pipeline {name!r} ({installed[name].value}) can't be loaded: {error}") from error
-    return _pipeline(found, name)
+        found: Any = point.load()
+    except Exception as error:  # whatever a module of somebody's raises when it is imported
+        what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise UnknownPipeline(f"no pipeline {point.value}: {what}") from error
+    if isinstance(found, type) and issubclass(found, Pipeline):
+        return found
+    if callable(found) and (isinstance(found, type) or not hasattr(found, "subscribe")):
+        return _of_factory(found, name)
+    raise UnknownPipeline(f"{name} is {found!r}: give a Pipeline, or a function that returns a callback")
 
 
 def configured(name: str, config: Path | None) -> Pipeline:
@@ -42,23 +55,35 @@ def configured(name: str, config: Path | None) -> Pipeline:
     return validated(find(name), {} if config is None else read_config(config), config)
 
 
-def _named(module: str, attribute: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:  # a console script does not look where it is called
-        sys.path.insert(0, here)
+def _of_factory(factory: Callable[..., Any], name: str) -> type[Pipeline]:
+    """The pipeline of a plain function, or of the class of a stage: its settings are their keywords.
+
+    If one of them is ``executor``, that is the site's and no setting. What the stage that it returns makes is kept.
+    """
     try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # whatever a module of somebody's raises when it is imported
-        what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
-        raise UnknownPipeline(f"no pipeline {module}:{attribute}: {what}") from error
-    return found
+        parameters = inspect.signature(factory).parameters
+    except ValueError as error:
+        raise TypeError(f"{factory!r} does not say what it takes: give a function of Python") from error
+    fields: dict[str, Any] = {
+        key: (Any, ... if parameter.default is parameter.empty else parameter.default)
+        for key, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and key != "executor"
+    }
+    takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    extra_settings: Literal["allow", "forbid"] = "allow" if takes_more else "forbid"
 
+    class OfFactory(Pipeline, extra=extra_settings):
+        distributes: ClassVar[bool] = "executor" in parameters
 
-def _pipeline(found: Any, name: str) -> type[Pipeline]:
-    if isinstance(found, type) and issubclass(found, Pipeline):
-        return found
-    if callable(found) and (isinstance(found, type) or not hasattr(found, "subscribe")):
-        return of_factory(found, name)
-    raise UnknownPipeline(f"{name} is {found!r}: give a Pipeline, or a function that returns a callback")
+        def build(self, site: Site) -> Callback:
+            settings: dict[str, Any] = {key: getattr(self, key) for key in self.model_fields_set}
+            if self.distributes and site.executor is not None:
+                settings["executor"] = site.executor
+            callback = factory(**settings)
+            if not callable(callback):
+                raise TypeError(f"{name} returned {callback!r}: a pipeline is a callback of (name, document)")
+            if hasattr(callback, "subscribe"):
+                site.keep(callback)
+            return callback
+
+    return create_model(name, __base__=OfFactory, __doc__=(factory.__doc__ or "").partition("\n\n")[0], **fields)

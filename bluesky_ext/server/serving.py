@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.storage import as_sink
@@ -56,22 +57,18 @@ def serve(
         pt.subscribe(CrystalMap(search_range=5, directory="maps"))
         serve(pt, ("localhost", 5568), prefix=b"raw")
     """
-    dispatcher: RemoteDispatcher | None = None
-    sink: Any = None
-    try:
+    with ExitStack() as stack:
+        sink = as_sink(callback)
+        # A sink that was made for a directory or a catalogue is ours to close.
+        close = getattr(sink, "close", None) or getattr(callback, "close", None)
+        if callable(close):
+            stack.callback(close)
         dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
-        dispatcher.subscribe(sink := as_sink(callback))
+        stack.callback(dispatcher.stop)  # also if it is never started
+        dispatcher.subscribe(sink)
         if ready is not None:
             ready(dispatcher)
         log.info("listening at %s for prefix %r", dispatcher.address, prefix)
         dispatcher.start()
-        return dispatcher
-    finally:
-        if dispatcher is not None and not dispatcher.closed:  # it was never started
-            dispatcher.stop()
-        # A sink that was made for a directory or a catalogue is ours to close.
-        close = getattr(sink, "close", None) or getattr(callback, "close", None)
-        if callable(close):
-            close()
-        if dispatcher is not None:
-            log.info("stopped: %s", dispatcher.stats)
+    log.info("stopped: %s", dispatcher.stats)
+    return dispatcher

@@ -12,24 +12,22 @@ from bluesky_ext.engine.codec.documents import DecodeError, dumps, loads
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-    from bluesky_ext.transport._background import Background, background
+    from bluesky_ext.transport._background import background
     from bluesky_ext.transport.dispatcher import RemoteDispatcher
     from bluesky_ext.transport.proxy import Proxy
     from bluesky_ext.transport.publisher import Publisher
-    from bluesky_ext.transport.signals import interruptible
 
-__all__ = ["Background", "ClientCurve", "DecodeError", "Proxy", "Publisher", "RemoteDispatcher", "ServerCurve"]
-__all__ += ["background", "dumps", "interruptible", "loads"]
+__all__ = ["ClientCurve", "DecodeError", "Proxy", "Publisher", "RemoteDispatcher", "ServerCurve"]
+__all__ += ["background", "dumps", "loads"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         # Bluesky's own, so that a configuration made for one end fits the other.
         "bluesky.callbacks.zmq": ("ClientCurve", "ServerCurve"),
-        "bluesky_ext.transport._background": ("Background", "background"),
+        "bluesky_ext.transport._background": ("background",),
         "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
         "bluesky_ext.transport.proxy": ("Proxy",),
         "bluesky_ext.transport.publisher": ("Publisher",),
-        "bluesky_ext.transport.signals": ("interruptible",),
     },
 )

@@ -17,7 +17,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.open_runs import plain_name
-from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
+from bluesky_ext.transport.queue import DocumentQueue, Policy
 
 if TYPE_CHECKING:
     from event_model import DocumentNames
@@ -38,7 +38,7 @@ class Done:
     dropped: int = 0
 
 
-class Background:
+class background:  # noqa: N801 - to its users, what makes a callback of another one
     """A callback that hands its documents to another one in a thread of its own, so that the scan does not wait.
 
     The documents are copied as they come, so that nobody changes them on their way; arrays only if somebody can
@@ -150,12 +150,8 @@ class Background:
         return f"background({self.name})"
 
     def _work(self) -> None:
-        while True:
-            try:
-                item = self._queue.get()
-            except Closed:
-                return
-            name, doc = item or ("", {})  # there is always one, without a timeout
+        while (item := self._queue.get()) is not None:
+            name, doc = item
             try:
                 self._callback(name, doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
@@ -174,9 +170,6 @@ class Background:
         if self.raises and self.failure is not None and not self._raised:
             self._raised = True
             raise RuntimeError(f"background {self.name} failed: {self.failure}") from self.failure
-
-
-background = Background
 
 
 def copied(value: Any, share: bool = False) -> tuple[Any, int]:
@@ -210,7 +203,7 @@ def is_frozen(array: np.ndarray) -> bool:
     return base is None or (isinstance(base, bytes | memoryview) and memoryview(base).readonly)
 
 
-_living: weakref.WeakSet[Background] = weakref.WeakSet()  # those that have not been closed
+_living: weakref.WeakSet[background] = weakref.WeakSet()  # those that have not been closed
 
 
 def _finish_all() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import platform
 import sys
 import time
@@ -13,17 +14,18 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from bluesky_ext.engine.codec.documents import loads
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.transport.address import Address, connect_address
-from bluesky_ext.transport.queue import Closed, DocumentQueue, Policy
+from bluesky_ext.transport.queue import DocumentQueue, Policy
 from bluesky_ext.transport.receiver import Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import Socket
 from bluesky_ext.transport.topics import LISTENER
-from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, deserializer_of, is_pickle, unpack
+from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, codec_of
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
@@ -69,9 +71,7 @@ class RemoteDispatcher:
         A run is given up after so many seconds without a document, and the one that was silent longest when more runs
         than this are open.
     warn_after : float
-        After so many seconds it says that nobody answers, or that all documents have another prefix.
-    drain : float
-        How long the documents that have come in may take when it is stopped, in s.
+        After so many seconds it says that nobody answers.
     name : str, optional
         What the proxy calls it in its log; the name of the program unless given.
 
@@ -113,43 +113,27 @@ class RemoteDispatcher:
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
         warn_after: float = 5.0,
-        drain: float = 10.0,
         name: str | None = None,
     ) -> None:
         self.address = connect_address(address, port)
         if store is not None and not callable(store):
             raise TypeError(f"store={store!r} can't be called: give a function of the uid of a run")
-        for option, seconds in (("warn_after", warn_after), ("stale_after", stale_after)):
-            if not seconds > 0:
-                raise ValueError(f"{option}={seconds!r}: give a time in seconds above 0")
+        if not stale_after > 0:
+            raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
         check_prefix(prefix)
         self.stats = Received()
         self.closed = False
-        self._deserializer = deserializer_of(deserializer, self.address)
-        self._max_bytes = max_bytes
-        self._drain = drain
+        self._deserializer = codec_of(deserializer, loads, pickle.loads, self.address)
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
         self._runs = ReceivedRuns(
-            self._subscribers.emit,
-            self.stats,
-            store=store,
-            store_patience=store_patience,
-            close_incomplete=close_incomplete,
-            stale_after=stale_after,
-            name=repr(self),
-            max_open_runs=max_open_runs,
+            *(repr(self), self._subscribers.emit, self.stats),
+            *(store, store_patience, close_incomplete, stale_after, max_open_runs),
         )
         self._started = False
         self._give_up = float("inf")
         self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
-        socket = Socket(zmq.SUB, max_bytes)
-        try:
-            socket.zmq.rcvhwm = high_water
-            socket.set_keys(curve_config)
-        except BaseException:
-            socket.close()
-            raise
+        socket = Socket(zmq.SUB, curve_config, high_water, max_bytes=max_bytes)
         label = f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}"
         socket.zmq.subscribe(LISTENER + label.encode())
         self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats, warn_after)
@@ -192,13 +176,13 @@ class RemoteDispatcher:
         if self._receiver.failure is not None:
             raise self._receiver.failure
 
-    def stop(self, drain: bool = True) -> None:
+    def stop(self, drain: float = 10.0) -> None:
         """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
 
-        With ``drain``, the documents that have come in are handed to the callbacks first, and then a run that is open
-        is closed as incomplete; else they are dropped.
+        The documents that have come in are handed to the callbacks first, for ``drain`` seconds at most, and what is
+        left of them is dropped; then a run that is open is closed as incomplete.
         """
-        self._give_up = min(self._give_up, time.monotonic() + (self._drain if drain else -1.0))
+        self._give_up = min(self._give_up, time.monotonic() + drain)
         if self._started:
             self._receiver.stop()
         else:
@@ -209,40 +193,37 @@ class RemoteDispatcher:
         return f"{type(self).__name__}({self.address!r})"
 
     def _work(self) -> None:
-        while True:
-            try:
-                message = self._queue.get(0.5)
-            except Closed:
-                return
+        while not self._queue.is_over:
+            message = self._queue.get(0.5)
             if message is not None and time.monotonic() > self._give_up:
                 left = self._queue.clear() + 1
                 self.stats.dropped += left
                 log.warning("%r: stopped; %d documents that had come in are not handed on", self, left)
                 return
             if message is not None:
-                self._process(message)
+                self._process(*message)
             self._runs.look_around()
 
-    def _process(self, message: Message) -> None:
+    def _process(self, name: str, payload: memoryview) -> None:
         """Hand a document to the callbacks; what is none is counted and reported."""
-        name, payload = message
+        is_ours = self._deserializer is loads
         try:
-            doc = unpack(payload, self._deserializer, self._max_bytes)
+            doc = self._deserializer(payload if is_ours else bytes(payload))
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
             self._runs.take(name, doc)
             self.stats.received += 1
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
             self.stats.malformed += 1
-            if self._deserializer is not None or not is_pickle(payload[0]):
-                kind, what = f"{name}: {type(error).__name__}", " ".join(str(error).split())[:200]
-                self._complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)
+            if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has
+                self.stats.pickles += 1
+                self._complaints(
+                    "pickle",
+                    "%s: a pickle came, and is not read, since that could run any program: "
+                    "give its sender serializer=bluesky_ext.transport.dumps, or, if you trust all who can send there, "
+                    "RemoteDispatcher(..., deserializer='pickle')",
+                    self.address,
+                )
                 return
-            self.stats.pickles += 1
-            self._complaints(
-                "pickle",
-                "%s: a pickle came, and is not read, since that could run any program: "
-                "give its sender serializer=bluesky_ext.transport.dumps, or, if you trust all who can send there, "
-                "RemoteDispatcher(..., deserializer='pickle')",
-                self.address,
-            )
+            kind, what = f"{name}: {type(error).__name__}", " ".join(str(error).split())[:200]
+            self._complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.transport.address import Address
-from bluesky_ext.transport.signals import StopPipe, interruptible
-from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, poller
+from bluesky_ext.transport.address import Address, bind_address, connect_address
+from bluesky_ext.transport.signals import interruptible
+from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, wait_for
 from bluesky_ext.transport.topics import BLOCKING, ECHO, LISTENER, MARK, PASSING, PROXY, STALLED
 from bluesky_ext.transport.wire import MAX_BYTES
 
@@ -100,22 +100,23 @@ class Proxy:
         self._linger = linger
         self._complaints = Complaints(log)
         self._topics: set[bytes] = set()
-        self._stopping = StopPipe()
+        self._stopping = False
         self._give_up = float("inf")
         self._passing_at = 0.0
-        self._thread: threading.Thread | None = None
         self._running = threading.Lock()
-        self._runner: threading.Thread | None = None
-        # To publishers, and to listeners.
-        self._in, self._out = self._sockets = Socket(zmq.XSUB, max_bytes), Socket(zmq.XPUB, max_bytes)
+        ends = ((in_address, in_bind), (out_address, out_bind))
+        into, out = [bind_address(at) if bind else connect_address(at or "") for at, bind in ends]
+        high_water = high_water or (10 if block else 1000)
+        self._in = Socket(zmq.XSUB, in_curve, high_water, bind=in_bind, max_bytes=max_bytes)  # to publishers
+        self._sockets = [self._in]
         try:
-            for socket in self._sockets:
-                socket.zmq.rcvhwm = socket.zmq.sndhwm = high_water or (10 if block else 1000)
-                socket.zmq.sndtimeo = round(SLICE * 1000)
+            self._out = Socket(zmq.XPUB, out_curve, high_water, bind=out_bind, max_bytes=max_bytes)  # to listeners
+            self._sockets.append(self._out)
             self._in.zmq.sndhwm = 0  # subscriptions must not be dropped, of which many come at once
+            self._out.zmq.sndtimeo = round(SLICE * 1000)
             self._out.zmq.setsockopt(zmq.XPUB_NODROP, int(block))
-            self.in_address = self.in_port = self._in.attach(in_address, in_curve, in_bind)
-            self.out_address = self.out_port = self._out.attach(out_address, out_curve, out_bind)
+            self.in_address = self.in_port = self._in.open(into)
+            self.out_address = self.out_port = self._out.open(out)
         except BaseException:
             self._free()
             raise
@@ -124,26 +125,23 @@ class Proxy:
 
     def start(self) -> None:
         """Pass on documents until `stop` is called, or SIGINT or SIGTERM comes."""
+        self._begin()
         with interruptible(self.stop):
             self._run()
 
     def stop(self) -> None:
         """Have it stop, from any thread or signal handler, when what has come in has been passed on."""
-        self._stopping.set()
+        self._stopping = True
 
     def close(self) -> None:
-        """Stop it, wait until it has in whatever thread it runs, and free its addresses."""
+        """Stop it, wait until it has in the thread in which it runs, and free its addresses."""
         self.stop()
-        if self._runner is threading.current_thread():  # it frees them itself
-            return
-        if self._thread is not None:
-            self._thread.join()
         with self._running:
             self._free()
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name=repr(self), daemon=True)
-        self._thread.start()
+        self._begin()
+        threading.Thread(target=self._run, name=repr(self), daemon=True).start()
         return self
 
     def __exit__(self, kind: object, *exc_info: object) -> None:
@@ -157,27 +155,27 @@ class Proxy:
     def _free(self) -> None:
         if not self.closed:
             self.closed = True
-            self._stopping.close()
             for socket in self._sockets:
                 socket.close()
 
+    def _begin(self) -> None:
+        self._running.acquire()
+        if self.closed:
+            self._running.release()
+            raise RuntimeError(f"{self!r} has been stopped: make a new one")
+
     def _run(self) -> None:
-        with self._running:
-            if self.closed:
-                raise RuntimeError(f"{self!r} has been stopped: make a new one")
-            self._runner = threading.current_thread()
-            log.info("%r passes on documents", self)
-            sources = poller(*self._sockets, self._stopping.fd)
-            try:
-                while not self._stopping.is_set:
-                    # Not for ever: a signal that comes just before 0MQ waits does not wake it.
-                    sources.poll(500)
-                    self._take_events()
-                    self._pass_subscriptions()
-                    self._pass_messages()
-                self._finish()
-            finally:
-                self._free()
+        log.info("%r passes on documents", self)
+        try:
+            while not self._stopping:
+                wait_for(*self._sockets)
+                self._take_events()
+                self._pass_subscriptions()
+                self._pass_messages()
+            self._finish()
+        finally:
+            self._free()
+            self._running.release()
 
     def _take_events(self) -> None:
         for socket, address, what in (
@@ -225,7 +223,7 @@ class Proxy:
                 return True
             except zmq.Again:
                 self._take_events()
-            if self._stopping.is_set:
+            if self._stopping:
                 self._give_up = min(self._give_up, time.monotonic() + self._linger)
             if time.monotonic() > end:
                 self._send_without_the_stuck(parts)

@@ -16,10 +16,6 @@ MANY = frozenset({"event", "event_page", "datum", "datum_page", "stream_datum"})
 RESERVE = 1000
 
 
-class Closed(Exception):  # noqa: N818 - it is no error, but the end
-    """The queue has been closed, and is empty."""
-
-
 class DocumentQueue(Generic[T]):
     """Documents on their way from one thread to another, in order.
 
@@ -46,6 +42,11 @@ class DocumentQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no document will ever come out of it."""
+        return self._closed and not self._items
+
     def put(self, name: str, item: T, nbytes: int) -> bool:
         """Add a document; False if it was dropped, being too much or too late."""
         with self._changed:
@@ -58,17 +59,13 @@ class DocumentQueue(Generic[T]):
             return True
 
     def get(self, timeout: float | None = None) -> T | None:
-        """The next document, None if none comes in so many seconds; the one before it counts as done.
-
-        Raises `Closed` if none will ever come.
-        """
+        """The next document, None if none comes in so many seconds, or ever; the one before it counts as done."""
         with self._changed:
             self._at_work = False
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
-                return None
+            self._changed.wait_for(lambda: self._items or self._closed, timeout)
             if not self._items:
-                raise Closed
+                return None
             item, nbytes = self._items.popleft()
             self._nbytes -= nbytes
             self._at_work = True

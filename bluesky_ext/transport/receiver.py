@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,9 +15,8 @@ from event_model import DocumentNames
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import Stats
 from bluesky_ext.transport.queue import DocumentQueue
-from bluesky_ext.transport.signals import StopPipe
-from bluesky_ext.transport.socket import Socket, poller
-from bluesky_ext.transport.topics import ALL, ANY, ECHO, MARK
+from bluesky_ext.transport.socket import Socket, wait_for
+from bluesky_ext.transport.topics import ALL, ECHO, MARK
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +29,14 @@ _NEVER = float("inf")
 class Received(Stats):
     """Counts of a dispatcher over all its runs; they only grow.
 
-    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``foreign``
-    (of another prefix), ``malformed``, of an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or
-    the dispatcher was stopped; the ``pickles`` among the malformed; the runs ``joined`` in the middle, and those
-    ``replayed`` from the store; the ``connections`` that were made. ``received`` counts the documents that came,
-    without those of the store, ``lost`` the events that never came.
+    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``, of
+    an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or the dispatcher was stopped; the
+    ``pickles`` among the malformed; the runs ``joined`` in the middle, and those ``replayed`` from the store; the
+    ``connections`` that were made. ``received`` counts the documents that came, without those of the store, ``lost``
+    the events that never came.
     """
 
     messages: int = 0
-    foreign: int = 0
     malformed: int = 0
     pickles: int = 0
     unknown: int = 0
@@ -49,155 +46,125 @@ class Received(Stats):
     connections: int = 0
 
 
-#: A document as it came: its name, and its payload with the parts that may follow it.
-Message: TypeAlias = tuple[str, Sequence[memoryview]]
+#: A document as it came: its name, and its payload.
+Message: TypeAlias = tuple[str, memoryview]
 
 
+@dataclass(eq=False, repr=False)
 class Receiver(threading.Thread):
     """Takes messages from a proxy into a queue, and says what is odd about the connection.
 
     ``failure`` is why it gave up, if it did; ``listening`` is set while the proxy knows what it wants.
     """
 
-    def __init__(
-        self,
-        socket: Socket,
-        address: str,
-        prefix: bytes,
-        queue: DocumentQueue[Message],
-        stats: Received,
-        warn_after: float,
-    ) -> None:
-        super().__init__(name=f"receiver of {address}", daemon=True)
+    socket: Socket
+    address: str
+    prefix: bytes
+    queue: DocumentQueue[Message]
+    stats: Received
+    warn_after: float
+
+    def __post_init__(self) -> None:
+        super().__init__(name=f"receiver of {self.address}", daemon=True)
         self.failure: Exception | None = None
         self.listening = threading.Event()
-        self._socket = socket
-        self._address = address
-        self._prefix = prefix
-        self._queue = queue
-        self._stats = stats
-        self._warn_after = warn_after
         self._complaints = Complaints(log)
-        self._stopping = StopPipe()
+        self._stopping = False
         self._question = b""
-        self._others: set[bytes] = set()  # prefixes
-        # When to take the proxy's answer for granted, to say that nobody answers, and that all have other prefixes.
-        self._answer_by = self._nobody_at = self._others_at = _NEVER
-        self._looks_for_others = bool(prefix)
-        for topic in (prefix + b" " if prefix else ALL, *ANY):
-            socket.zmq.subscribe(topic)
+        self._answer_by = _NEVER  # when to take the proxy's answer for granted
+        self._nobody_at = _NEVER  # when to say that nobody answers
+        for topic in [self.prefix + b" "] if self.prefix else ALL:
+            self.socket.zmq.subscribe(topic)
 
     def run(self) -> None:
         """Take messages until it is stopped."""
         try:
-            self._nobody_at = time.monotonic() + self._warn_after
-            self._socket.connect(self._address)
-            sources = poller(self._socket, self._stopping.fd)
-            while not self._stopping.is_set:
-                due = min(self._answer_by, self._nobody_at, self._others_at)
-                sources.poll(None if due == _NEVER else max(0, round((due - time.monotonic()) * 1000)) + 1)
+            self._nobody_at = time.monotonic() + self.warn_after
+            self.socket.open(self.address)
+            while not self._stopping:
+                wait_for(self.socket)
                 self._take_events()
-                for frames in self._socket.messages(100):
+                for frames in self.socket.messages(100):
                     if frames[0].buffer[: len(MARK)] == MARK:
                         self._take_answer(frames[0].bytes)
                     else:
                         self._take([frame.buffer for frame in frames])
-                    if self._stopping.is_set:
+                    if self._stopping:
                         break
                 self._look_at_the_clock()
         except Exception as error:
             self.failure = error
         finally:
             self.listening.clear()
-            self._queue.close()
-            self._socket.close()
+            self.queue.close()
+            self.socket.close()
 
     def stop(self) -> None:
         """Have it take no more messages, from any thread or signal handler."""
-        self._stopping.set()
-        self._queue.close()
+        self._stopping = True
+        self.queue.close()
 
     def close(self) -> None:
         """Give everything back, once it has ended or if it was never started."""
         if self.is_alive():
             self.stop()
             self.join()
-        self._stopping.close()
-        self._socket.close()
+        self.socket.close()
 
-    def _take(self, parts: Sequence[memoryview]) -> None:
-        self._stats.messages += 1
+    def _take(self, parts: list[memoryview]) -> None:
+        self.stats.messages += 1
         first = parts[0]
         head = bytes(first[:300])
-        try:
-            prefix, name, _ = head.split(b" ", 2)
-        except ValueError:
-            self._stats.malformed += 1
-            self._complaints("malformed", "%s: a message that is no document came: %r", self._address, head[:40])
+        prefix, _, rest = head.partition(b" ")
+        name, space, _ = rest.partition(b" ")
+        if not space or len(parts) > 1:
+            self.stats.malformed += 1
+            self._complaints("malformed", "%s: a message that is no document came: %r", self.address, head[:40])
             return
-        if self._prefix and prefix != self._prefix:
-            self._stats.foreign += 1
-            if self._looks_for_others and len(self._others) < 10:
-                self._others.add(prefix[:40])
-                self._others_at = min(self._others_at, time.monotonic() + self._warn_after)
-            return
-        self._look_for_no_others()
         if name not in _NAMES:
-            self._stats.unknown += 1
-            self._complaints("unknown", "%s: there are no documents named %r: it is left out", self._address, name[:40])
+            self.stats.unknown += 1
+            self._complaints("unknown", "%s: there are no documents named %r: it is left out", self.address, name[:40])
             return
-        payload = [first[len(prefix) + len(name) + 2 :], *parts[1:]]
-        if not self._queue.put(_NAMES[name], (_NAMES[name], payload), sum(map(len, parts))):
-            self._stats.dropped += 1
-            why = "it was stopped" if self._stopping.is_set else "the callbacks do not keep up"
-            self._complaints("dropped", "%s: %s: documents are dropped, and counted", self._address, why)
+        payload = first[len(prefix) + len(name) + 2 :]
+        if not self.queue.put(_NAMES[name], (_NAMES[name], payload), len(first)):
+            self.stats.dropped += 1
+            why = "it was stopped" if self._stopping else "the callbacks do not keep up"
+            self._complaints("dropped", "%s: %s: documents are dropped, and counted", self.address, why)
 
     def _take_events(self) -> None:
-        for event in self._socket.events():
+        for event in self.socket.events():
             if event == zmq.Event.HANDSHAKE_SUCCEEDED:
-                log.info("connected to %s", self._address)
-                self._stats.connections += 1
+                log.info("connected to %s", self.address)
+                self.stats.connections += 1
                 self._nobody_at = _NEVER
                 # A proxy of ours answers when it knows all that was subscribed to before.
                 self._question = ECHO + uuid.uuid4().hex.encode()
                 self._answer_by = time.monotonic() + _SETTLE
-                self._socket.zmq.subscribe(self._question)
+                self.socket.zmq.subscribe(self._question)
             elif event == zmq.Event.DISCONNECTED and self._nobody_at == _NEVER:
-                log.warning("%s went away: until it is back, documents are lost", self._address)
-                self._nobody_at = time.monotonic() + self._warn_after
+                log.warning("%s went away: until it is back, documents are lost", self.address)
+                self._nobody_at = time.monotonic() + self.warn_after
                 self._question, self._answer_by = b"", _NEVER
                 self.listening.clear()
-        if self._socket.refused is not None:
-            reason = self._socket.refusal(self._address)
-            if not self._stats.connections:
+        if self.socket.refused is not None:
+            reason = self.socket.refusal(self.address)
+            if not self.stats.connections:
                 raise ConnectionError(reason)
             self._complaints("refused", "%s", reason)
 
     def _take_answer(self, message: bytes) -> None:
         if self._question and message == self._question:
-            self._socket.zmq.unsubscribe(message)
+            self.socket.zmq.unsubscribe(message)
             self._question = b""
             self._answer_by = _NEVER
             self.listening.set()
-            log.info("listening at %s", self._address)
+            log.info("listening at %s", self.address)
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
         if now > self._answer_by:
-            log.info("%s: the proxy does not say whether it knows what is wanted: taken for granted", self._address)
+            log.info("%s: the proxy does not say whether it knows what is wanted: taken for granted", self.address)
             self._take_answer(self._question)
         if now > self._nobody_at:
             self._nobody_at = _NEVER
-            self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self._address)
-        if now > self._others_at:
-            others = " or ".join(map(repr, sorted(self._others)))
-            message = "%s: documents come with prefix %s, but none with %r, which was asked for"
-            log.warning(message, self._address, others, self._prefix)
-            self._look_for_no_others()
-
-    def _look_for_no_others(self) -> None:
-        if self._looks_for_others:
-            self._looks_for_others = False
-            self._others_at = _NEVER
-            for topic in ANY:
-                self._socket.zmq.unsubscribe(topic)
+            self._complaints("nobody", "nothing answers at %s: is the proxy running? It is tried again", self.address)

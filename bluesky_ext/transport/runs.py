@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, OpenStream
@@ -31,31 +31,25 @@ class ReceivedRun(OpenRun):
     lost_so_far: int = 0
 
 
+@dataclass(eq=False)
 class ReceivedRuns:
     """Hands on the documents of runs; closes those that do not end, and replays from a store those without a beginning.
 
     All of it happens in the thread that calls it, also for runs that are silent for too long.
     """
 
-    def __init__(
-        self,
-        emit: Callable[[str, Any], object],
-        stats: Received,
-        *,
-        store: Callable[[str], object] | None,
-        store_patience: float,
-        close_incomplete: bool,
-        stale_after: float,
-        **options: Any,
-    ) -> None:
-        self._emit = emit
-        self._stats = stats
-        self._store = store
-        self._store_patience = store_patience
-        self._close_incomplete = close_incomplete
-        self._stale_after = stale_after
-        options |= {"log": log, "stats": stats, "stale_after": float("inf")}
-        self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options)
+    name: str
+    emit: Callable[[str, Any], object]
+    stats: Received
+    store: Callable[[str], object] | None
+    store_patience: float
+    close_incomplete: bool
+    stale_after: float
+    max_open_runs: InitVar[int]
+
+    def __post_init__(self, max_open_runs: int) -> None:
+        options: Any = {"name": self.name, "log": log, "stats": self.stats, "max_open_runs": max_open_runs}
+        self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options, stale_after=float("inf"))
         self._closed: dict[str, ReceivedRun] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
         self._look_at = 0.0
@@ -68,12 +62,12 @@ class ReceivedRuns:
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
         if name not in PARENT or self._follow(name, doc):
-            self._emit(name, doc)
+            self.emit(name, doc)
 
     def look_around(self) -> None:
         """Now and then, close the runs that were silent for too long, and ask the store for those that it has."""
         if time.monotonic() > self._look_at:
-            self._runs.close_stale(self._stale_after)
+            self._runs.close_stale(self.stale_after)
             self._replay_wanted()
             self._look_at = time.monotonic() + _TICK
 
@@ -88,7 +82,7 @@ class ReceivedRuns:
             stream = self._runs.streams.get(doc["descriptor"])
             if stream is None:
                 self._runs.orphaned(name, doc)
-                return self._store is None
+                return self.store is None
             self._runs.follow(name, doc)
             if name != "stream_datum":
                 for seq_num in (doc["seq_num"],) if name == "event" else doc["seq_num"]:
@@ -101,7 +95,7 @@ class ReceivedRuns:
             run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
             self._runs.drop(run)
             if run.held:
-                self._wanted[run.uid] = time.monotonic() + self._store_patience
+                self._wanted[run.uid] = time.monotonic() + self.store_patience
                 self._replay_wanted()
             else:
                 self._count_lost(run, doc)
@@ -115,11 +109,11 @@ class ReceivedRuns:
         """A run that goes on, and had no start, or was closed since."""
         run = self._closed.pop(uid, None)
         if run is None:
-            self._stats.joined += 1
-            what = "its beginning is lost" if self._store is None else "it is replayed from the store when it is over"
+            self.stats.joined += 1
+            what = "its beginning is lost" if self.store is None else "it is replayed from the store when it is over"
             self._runs.complaints(f"joined {uid}", "run %s is joined in the middle: %s", uid, what)
             run = ReceivedRun({"uid": uid})
-        run.held = self._store is not None
+        run.held = self.store is not None
         return run
 
     # What never came
@@ -127,10 +121,10 @@ class ReceivedRuns:
     def _count(self, stream: OpenStream, seq_num: int) -> None:
         """Count an event that came, and say at once when some before it did not."""
         expected, run = stream.received.high + 1, stream.run
-        self._stats.repeated += not stream.received.note(seq_num)
+        self.stats.repeated += not stream.received.note(seq_num)
         if seq_num > expected and not run.held:
             run.lost_so_far += seq_num - expected
-            self._stats.lost += seq_num - expected
+            self.stats.lost += seq_num - expected
             self._runs.complaints(
                 f"gap {run.uid} {stream.name}",
                 "run %s has lost events on its way: %d to %d of stream %s; what it loses from now on is counted",
@@ -140,7 +134,7 @@ class ReceivedRuns:
     def _count_lost(self, run: ReceivedRun, stop: Mapping[str, Any]) -> None:
         """Count the events of a run that is over, or is given up, and that never came."""
         counts = run.lost(stop).counts
-        self._stats.lost += sum(counts.values()) - run.lost_so_far
+        self.stats.lost += sum(counts.values()) - run.lost_so_far
         run.lost_so_far = sum(counts.values())
         if counts:
             log.warning("run %s has lost events on its way, by stream: %s", run.uid, counts)
@@ -153,10 +147,10 @@ class ReceivedRuns:
         self._closed[run.uid] = run
         if len(self._closed) > _CLOSED:
             del self._closed[next(iter(self._closed))]
-        if self._close_incomplete:
+        if self.close_incomplete:
             stop = {"uid": str(uuid.uuid4()), "time": time.time(), "run_start": run.uid, "exit_status": "abort"}
             counts = {stream: len(received) for stream, received in run.received.items()}
-            self._emit("stop", {**stop, "reason": reason, "num_events": counts, "incomplete": reason})
+            self.emit("stop", {**stop, "reason": reason, "num_events": counts, "incomplete": reason})
 
     # Runs from the store
 
@@ -165,14 +159,14 @@ class ReceivedRuns:
         for uid in list(self._wanted):
             until, begun = self._wanted.pop(uid), False
             try:
-                for name, doc in as_source(self._store(uid)) if self._store is not None else ():
+                for name, doc in as_source(self.store(uid)) if self.store is not None else ():
                     if not begun and name != "start":
                         raise ValueError(f"it begins with a document {name!r}")
                     begun = True
                     self.take(name, doc)
                 if not begun:
                     raise LookupError(f"run {uid} is empty")
-                self._stats.replayed += 1
+                self.stats.replayed += 1
                 log.warning("run %s was replayed from the store", uid)
                 reason = "the store has no stop of it"
             except Exception as error:  # whatever a store raises

@@ -1,9 +1,8 @@
-"""Signals to stop: SIGINT and SIGTERM for the main thread, and a pipe for a thread that polls sockets."""
+"""SIGINT and SIGTERM, as what stops the main thread well."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -40,26 +39,3 @@ def interruptible(stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         restore()
-
-
-class StopPipe:
-    """Wakes a thread that polls its `fd`, so that it stops; from any thread, and from signal handlers."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._lock = threading.RLock()  # a signal may come while it is held
-        self._ends = list(os.pipe())
-        self.fd = self._ends[0]
-
-    def set(self) -> None:
-        """Wake the thread; nothing if that has been done, or it is closed."""
-        with self._lock:
-            if self._ends and not self.is_set:
-                self.is_set = True
-                os.write(self._ends[1], b"x")
-
-    def close(self) -> None:
-        """Give the pipe back."""
-        with self._lock:
-            while self._ends:
-                os.close(self._ends.pop())

@@ -12,8 +12,6 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from bluesky_ext.transport.address import Address, bind_address, connect_address
-
 SLICE = 0.1  # s, after which a wait is interrupted to look around
 _GRACE = 0.5  # s, for which 0MQ goes on sending after the wait for it is over: then the wait tells how it ended
 
@@ -31,68 +29,51 @@ _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MON
 class Socket:
     """A 0MQ socket in a context of its own, since only one socket of a context can let in clients by their keys.
 
-    Of ``zmq`` one sets options, and sends and receives; ``monitor`` is polled for what `events` gives. One that
-    connects is ``connected``, or was ``refused``, once it is beyond doubt that its keys are not right.
+    Its keys are a ClientCurve, or a ServerCurve if it is to ``bind``, or None. One that connects is ``connected``, or
+    was ``refused``, once it is beyond doubt that its keys are not right.
     """
 
-    def __init__(self, kind: int, max_bytes: int = -1) -> None:
+    def __init__(self, kind: int, curve: Any, high_water: int, *, bind: bool = False, max_bytes: int = -1) -> None:
+        if high_water < 1:
+            raise ValueError(f"high_water={high_water!r}: give a number of messages above 0")
+        keys = _keys(curve, bind) if curve is not None else {}
         self.connected = False
         self.refused: zmq.Event | None = None
         self._refusals = 0
-        self._curve: Any = None
+        self._curve = curve
+        self._bind = bind
         self._authenticator: ThreadAuthenticator | None = None
         self._context = zmq.Context()
         self.zmq: zmq.Socket[Any] = self._context.socket(kind)
+        # Of documents: subscriptions, which go the other way, must not be dropped.
+        self.zmq.setsockopt(zmq.SNDHWM if kind == zmq.XPUB else zmq.RCVHWM, high_water)
         self.zmq.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self.zmq.setsockopt(zmq.MAXMSGSIZE, max_bytes)  # who sends a larger message is disconnected
+        for option, key in keys.items():
+            self.zmq.setsockopt(option, key)
         self.zmq.monitor("inproc://monitor", _EVENTS)
         self.monitor: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
         self.monitor.rcvhwm = 0  # no limit: else 0MQ waits in the thread that sends and receives
         self.monitor.connect("inproc://monitor")
+        if curve is not None and bind:
+            self._authenticator = ThreadAuthenticator(self._context)
+            self._authenticator.start()
+            if curve.allow is not None:
+                self._authenticator.allow(*curve.allow)
+            folder = curve.client_public_keys
+            location = zmq.auth.CURVE_ALLOW_ANY if folder is None else str(folder)
+            self._authenticator.configure_curve(domain="*", location=location)
 
-    def attach(self, address: Address | None, curve: Any, bind: bool) -> str:
-        """Bind or connect it, with its keys; return where it is then. OSError if the address is in use, or none."""
-        if not bind and address is None:
-            raise ValueError("an end that connects needs an address: give one, as in 'localhost:5567'")
-        self.set_keys(curve, bind)
-        self.connect(bind_address(address) if bind else connect_address(address or ""), bind)
-        return self.zmq.get_string(zmq.LAST_ENDPOINT)
-
-    def connect(self, address: str, bind: bool = False) -> None:
-        """Begin to connect to an address, or bind it."""
+    def open(self, address: str) -> str:
+        """Bind it, or begin to connect it; return where it is then. OSError if the address is in use, or none."""
         self.zmq.ipv6 = "[" in address
         try:
-            self.zmq.bind(address) if bind else self.zmq.connect(address)
+            self.zmq.bind(address) if self._bind else self.zmq.connect(address)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise OSError(f"{address} is in use: is there a proxy already? Else choose another address") from error
             raise OSError(f"{address} can't be used: {error}") from error
-
-    def set_keys(self, curve: Any, bind: bool = False) -> None:
-        """Set the keys: a ClientCurve of a socket that will connect, a ServerCurve of one that will bind, or None."""
-        self._curve = curve
-        if curve is None:
-            return
-        if not hasattr(curve, "client_public_keys" if bind else "server_public_key"):
-            remedy = "to bind, give a ServerCurve" if bind else "to connect, give a ClientCurve"
-            raise TypeError(f"{type(curve).__name__} is for the other kind of end: {remedy}")
-        public, secret = _load_key(curve.secret_path)
-        if secret is None:
-            raise ValueError(f"{curve.secret_path} has no secret key: give the file that ends in .key_secret")
-        self.zmq.curve_publickey, self.zmq.curve_secretkey = public, secret
-        if not bind:
-            self.zmq.curve_serverkey = _load_key(curve.server_public_key)[0]
-            return
-        folder = curve.client_public_keys
-        if folder is not None and not Path(folder).is_dir():
-            raise NotADirectoryError(f"{folder} is no folder of public keys of clients; without one, give None")
-        self.zmq.curve_server = True
-        self._authenticator = ThreadAuthenticator(self._context)
-        self._authenticator.start()
-        if curve.allow is not None:
-            self._authenticator.allow(*curve.allow)
-        location = zmq.auth.CURVE_ALLOW_ANY if folder is None else str(folder)
-        self._authenticator.configure_curve(domain="*", location=location)
+        return self.zmq.get_string(zmq.LAST_ENDPOINT)
 
     def refusal(self, address: str) -> str:
         """What is wrong with its keys, in one line, when they were `refused`."""
@@ -173,13 +154,30 @@ class Socket:
         self._context.term()
 
 
-def poller(*sources: Socket | int) -> zmq.Poller:
-    """What waits for messages, for what happens to connections, and for file descriptors."""
-    made = zmq.Poller()
-    for source in sources:
-        for one in (source,) if isinstance(source, int) else (source.zmq, source.monitor):
-            made.register(one, zmq.POLLIN)
-    return made
+def wait_for(*sockets: Socket, seconds: float = SLICE) -> None:
+    """Wait until a message comes, or something happens to a connection, but no longer than so many seconds."""
+    poller = zmq.Poller()
+    for socket in sockets:
+        poller.register(socket.zmq, zmq.POLLIN)
+        poller.register(socket.monitor, zmq.POLLIN)
+    poller.poll(round(max(0.0, seconds) * 1000))
+
+
+def _keys(curve: Any, bind: bool) -> dict[int, Any]:
+    """The options of a socket with these keys."""
+    if not hasattr(curve, "client_public_keys" if bind else "server_public_key"):
+        remedy = "to bind, give a ServerCurve" if bind else "to connect, give a ClientCurve"
+        raise TypeError(f"{type(curve).__name__} is for the other kind of end: {remedy}")
+    public, secret = _load_key(curve.secret_path)
+    if secret is None:
+        raise ValueError(f"{curve.secret_path} has no secret key: give the file that ends in .key_secret")
+    keys = {zmq.CURVE_PUBLICKEY: public, zmq.CURVE_SECRETKEY: secret}
+    if not bind:
+        return {**keys, zmq.CURVE_SERVERKEY: _load_key(curve.server_public_key)[0]}
+    folder = curve.client_public_keys
+    if folder is not None and not Path(folder).is_dir():
+        raise NotADirectoryError(f"{folder} is no folder of public keys of clients; without one, give None")
+    return {**keys, zmq.CURVE_SERVER: True}
 
 
 def _load_key(path: Path) -> tuple[bytes, bytes | None]:

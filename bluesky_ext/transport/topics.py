@@ -26,9 +26,5 @@ STALLED = b"\0bluesky-ext-stalled"
 #: What they subscribe to for a moment, every second while documents come: a publisher that waits knows that they go on.
 PASSING = b"\0bluesky-ext-passing"
 
-#: Subscriptions to all documents, of a listener that looks whether there are any; by themselves no wish for them.
-ANY = [bytes([byte]) for byte in range(1, 256)]
-
-#: What a listener of ours subscribes to beside `ANY` if it wants the documents of all prefixes. (With a subscription to
-#: everything it would also get what is no document.)
-ALL = b"\0bluesky-ext-all"
+#: What a listener of ours subscribes to if it wants all documents: all but what begins with a zero byte.
+ALL = [bytes([byte]) for byte in range(1, 256)]

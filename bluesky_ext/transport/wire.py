@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from bluesky_ext.engine.codec.arrays import raw
-from bluesky_ext.engine.codec.documents import DecodeError, decode, dumps, encode, loads
-from bluesky_ext.engine.codec.framing import Buffer, parts
+from bluesky_ext.engine.codec.documents import dumps, encode
+from bluesky_ext.engine.codec.framing import parts
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +32,9 @@ def check_prefix(prefix: bytes) -> bytes:
     return prefix
 
 
-def serializer_of(serializer: Serializer, where: str) -> Callable[[Any], bytes] | None:
-    """The function that makes bytes of a document; None if that is `pack` itself."""
-    return _function_of(serializer, dumps, pickle.dumps, where)
-
-
-def deserializer_of(deserializer: Deserializer, where: str) -> Callable[[bytes], Any] | None:
-    """The function that makes a document of bytes; None if that is `unpack` itself."""
-    return _function_of(deserializer, loads, pickle.loads, where)
-
-
-def _function_of(codec: Any, ours: Callable[..., Any], pickles: Callable[..., Any], where: str) -> Any:
-    if codec == "msgpack" or codec is ours:
-        return None
-    function = pickles if codec == "pickle" else codec
+def codec_of(codec: Any, ours: Callable[..., Any], pickles: Callable[..., Any], where: str) -> Callable[..., Any]:
+    """The function between documents and bytes that a user has given, or named."""
+    function = ours if codec == "msgpack" else pickles if codec == "pickle" else codec
     if not callable(function):
         raise ValueError(f"no way from documents to bytes or back: {codec!r}: give 'msgpack', 'pickle' or a function")
     if function is pickles:
@@ -57,38 +45,10 @@ def _function_of(codec: Any, ours: Callable[..., Any], pickles: Callable[..., An
     return function
 
 
-def pack(header: bytes, document: Any, serializer: Callable[[Any], bytes] | None, multipart: bool) -> list[Buffer]:
-    """Return the parts of the message of a document: one, or with ``multipart`` one more for each of its arrays.
-
-    With one part, each array is copied once, into the message. With several they are not copied at all, and must
-    not change until they are sent. The ``header`` is prefix and name, with a space after each.
-    """
-    if serializer is not None:
-        return [header + serializer(document)]
+def pack(header: bytes, document: Any, serializer: Callable[[Any], bytes] = dumps) -> bytes:
+    """Return the message of a document; the ``header`` is prefix and name, with a space after each."""
+    if serializer is not dumps:
+        return header + serializer(document)
+    # Each array is copied once, into the message: to where it is aligned when it arrives.
     head, arrays = encode(document)
-    if multipart:
-        return [header + head, *map(raw, arrays)]
-    # From the beginning of the message, so that its arrays are aligned where they arrive.
-    return [b"".join([header, *parts(head, map(raw, arrays), len(header))])]
-
-
-def unpack(payload: Sequence[memoryview], deserializer: Callable[[bytes], Any] | None, max_bytes: int) -> Any:
-    """Return the document of the payload and the arrays that a message has.
-
-    It raises whatever the deserializer raises, `DecodeError` if there is none.
-    """
-    head, *arrays = payload
-    if deserializer is not None:
-        if arrays:
-            raise DecodeError("a message of several parts, which is not what this deserializer reads")
-        return deserializer(bytes(head))
-    if not arrays:
-        return loads(head, max_bytes=max_bytes)
-    if (nbytes := sum(map(len, payload))) > max_bytes:
-        raise DecodeError(f"a message of {nbytes} bytes: no more than {max_bytes} are allowed")
-    return decode(head, iter(arrays))
-
-
-def is_pickle(payload: memoryview) -> bool:
-    """Whether some bytes that are no document of ours look like a pickle, of protocol 2 or later."""
-    return payload[:1] == b"\x80" and payload[-1:] == b"."
+    return b"".join([header, *parts(head, map(raw, arrays), len(header))])

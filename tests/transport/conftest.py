@@ -75,7 +75,7 @@ def listen() -> Iterator[Callable[..., Listening]]:
                 dispatcher.subscribe(callback)
             dispatcher.subscribe(heard)
             listening = Listening(dispatcher, heard)
-            stack.callback(listening.stop, drain=False)
+            stack.callback(listening.stop, drain=0.0)
             return listening
 
         yield make

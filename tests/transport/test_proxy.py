@@ -181,7 +181,7 @@ def test_a_turned_away_listener_is_said_once(keys, caplog, until) -> None:
     ("options", "message"),
     [
         ({"stall_limit": 0}, "give a time in seconds above 0"),
-        ({"in_bind": False}, "an end that connects needs an address"),
+        ({"in_bind": False}, "has no port: give one"),
         ({"in_address": "localhost:x"}, "has the port 'x'"),
     ],
 )

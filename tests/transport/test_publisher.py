@@ -15,7 +15,6 @@ import zmq
 from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.sim import det
-from runs import feed
 
 from bluesky_ext.transport import Proxy, Publisher, loads
 from bluesky_ext.transport.topics import BLOCKING, PROXY
@@ -82,15 +81,10 @@ def test_a_plain_proxy_is_given_a_moment_and_named(plain_proxy, caplog) -> None:
         assert said(caplog, "is a plain proxy: who listens can't be known; waited 0.01 s")
 
 
-@pytest.mark.parametrize("option", [{"block": True}, {"wire": "multipart"}])
-def test_what_a_plain_proxy_can_not_do_is_refused(option, plain_proxy) -> None:
-    with pytest.raises(ConnectionError, match="is a plain proxy, which does not do"):
-        Publisher(plain_proxy.port, settle=0.01, wait=60.0, **option)
-
-
-def test_blocking_needs_a_proxy_that_blocks(proxy) -> None:
-    with pytest.raises(ConnectionError, match="drops what is too much: start it with block=True"):
-        Publisher(proxy.in_address, block=True, wait=0.3)
+def test_blocking_needs_a_proxy_that_blocks(proxy, plain_proxy) -> None:
+    for address in (proxy.in_address, plain_proxy.port):
+        with pytest.raises(ConnectionError, match="drops what is too much: start `bluesky-ext proxy --block` there"):
+            Publisher(address, block=True, wait=0.3)
 
 
 def test_nobody_at_the_address_is_said_and_with_block_refused(caplog) -> None:
@@ -186,24 +180,11 @@ def test_each_array_is_copied_once_into_an_aligned_place() -> None:
     image = np.arange(100_000, dtype=np.uint16)
     for length in range(1, 20):
         header = b"x" * length + b" event "
-        (message,) = pack(header, {"image": image}, None, multipart=False)
+        message = pack(header, {"image": image})
         payload = memoryview(message)[len(header) :]
         loaded = loads(payload)["image"]
         assert np.shares_memory(loaded, np.frombuffer(message, np.uint8))  # no copy was needed to align it
         np.testing.assert_array_equal(loaded, image)
-    first, second = pack(b"x event ", {"image": image}, None, multipart=True)
-    assert len(first) < 200
-    assert np.shares_memory(np.frombuffer(second, np.uint8), image)
-
-
-def test_images_go_in_parts_of_their_own_when_asked_for(proxy, listen, run_of) -> None:
-    image = np.arange(40_000, dtype=np.uint16).reshape(200, 200)
-    heard = listen(proxy.out_address, prefix=b"raw").heard
-    with Publisher(proxy.in_address, prefix=b"raw", wire="multipart", wait=60.0) as publisher:
-        documents = run_of(image=image)
-        feed(publisher, documents)
-        came = heard.wait()
-    np.testing.assert_equal(came, documents)
 
 
 def test_a_proxy_that_does_not_keep_up_costs_documents_that_are_counted(caplog) -> None:
@@ -232,7 +213,8 @@ def test_the_stop_of_a_run_that_is_too_fast_arrives_so_that_the_lost_tail_is_cou
     with Proxy(block=True) as proxy:
         slow = listen(proxy.out_address, prefix=b"raw", max_documents=1, callback=lambda name, doc: gate.wait(60))
         with Publisher(proxy.in_address, prefix=b"raw", wait=60.0, high_water=10, linger=60.0) as publisher:
-            feed(publisher, run_of(events=500, image=np.zeros(50_000, np.uint16)))
+            for name, doc in run_of(events=500, image=np.zeros(50_000, np.uint16)):
+                publisher(name, doc)
             gate.set()
             if closes:
                 publisher.close()
@@ -294,8 +276,6 @@ def test_blocking_says_that_a_run_was_broken(run_of, listen) -> None:
         ({"prefix": "raw"}, "give b'raw'"),
         ({"prefix": b"r w"}, "may not contain"),
         ({"serializer": "json"}, "give 'msgpack', 'pickle'"),
-        ({"wire": "many"}, "give 'single' or 'multipart'"),
-        ({"wire": "multipart", "serializer": "pickle"}, "only 'msgpack'"),
         ({"on_error": "ignore"}, "give 'log'"),
         ({"wait": -1.0}, "give a time of 0 s or more"),
         ({"curve_config": theirs.ServerCurve(Path("x"), None, None)}, "to connect, give a ClientCurve"),
@@ -357,7 +337,8 @@ class Deaf:
 def test_what_was_sent_last_and_did_not_leave_is_no_secret(dies, run_of, caplog) -> None:
     deaf = Deaf()
     publisher = Publisher(deaf.port, prefix=b"raw", block=True, wait=60.0, linger=60.0 if dies else 0.2)
-    feed(publisher, run_of(events=60, image=np.zeros(100_000, np.uint16)))
+    for name, doc in run_of(events=60, image=np.zeros(100_000, np.uint16)):
+        publisher(name, doc)
     deaf.polling.join()  # a message has come: it takes no other one
     killer = threading.Timer(0.2, deaf.close)
     if dies:
