@@ -7,7 +7,7 @@ import importlib
 import os
 import platform
 
-NAMES = ("startup", "stages", "engine", "executors", "peaks", "masks", "storage", "nxstxm", "transport")
+NAMES = ("startup", "stages", "engine", "executors", "peaks", "masks", "pictures", "storage", "nxstxm", "transport")
 
 
 def main() -> int:
