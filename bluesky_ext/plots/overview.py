@@ -49,7 +49,7 @@ class Overview:
         self.figure.set_layout_engine("none")
         self.figure.set_size_inches(*SIZE)
         self._title = self.figure.suptitle(text, fontsize="medium")
-        self.figure.text(0.99, 0.01, "each map from 0 to its maximum", ha="right", fontsize="x-small", color="0.4")
+        self.figure.text(0.99, 0.955, "each map from 0 to its maximum", ha="right", fontsize="x-small", color="0.4")
         self._image: Any = None
         self._circles: Any = None
         self._shape: tuple[int, ...] = ()
