@@ -7,7 +7,19 @@ import importlib
 import os
 import platform
 
-NAMES = ("startup", "stages", "engine", "executors", "peaks", "maps", "masks", "storage", "nxstxm", "transport")
+NAMES = (
+    "startup",
+    "stages",
+    "engine",
+    "executors",
+    "peaks",
+    "maps",
+    "pictures",
+    "masks",
+    "storage",
+    "nxstxm",
+    "transport",
+)
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         CrystalMapper,
         DataFrameDumper,
         ImageProcessor,
+        LiveCrystalMap,
         MaskApplier,
         PeakTracker,
         Sparsifier,
@@ -31,6 +32,8 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "TrackLinker",
     "CrystalMap",
     "CrystalMapper",
+    # what shows them
+    "LiveCrystalMap",
     # putting them together
     "Lanes",
     "compose",
@@ -60,7 +63,7 @@ __getattr__, __dir__ = lazy(
     {
         "bluesky_ext.callbacks": (
             *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
-            *("MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
+            *("LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.masks": ("MaskClient", "combine_masks"),

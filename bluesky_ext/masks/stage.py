@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Map, Rows
+from bluesky_ext.engine import Map
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import RULES, Gaps, check_gaps
@@ -46,6 +46,7 @@ class MaskedMap(Map):
     def __init__(self, kernel: Kernel, *, given: SelectedMasks | None, gaps: Gaps = False, **options: Any) -> None:
         self._given = given
         self._gaps: Gaps = check_gaps(gaps)
+        self.remarkable = (self.n_gaps,) if gaps else ()
         self.has_inputs = self.has_inputs or self._looks_up
         super().__init__(kernel, **options)
 
@@ -72,9 +73,9 @@ class MaskedMap(Map):
         if used is not None:
             self._configure(descriptor, used)
 
-    def remark(self, run: StageRun, event: Mapping[str, Any], result: Any) -> None:
+    def remark(self, run: StageRun, event: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         """Say how many pixels were left out because they are no measurement, and by which rule."""
-        count = (result.readings if isinstance(result, Rows) else result).get(self.n_gaps)
+        count = told.get(self.n_gaps)
         if count and self._gaps:
             run.complaints(
                 f"{self.name} gaps",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,9 @@ MISSING = "0.8"
 # Inches: between panels; around them, where the numbers and names of the axes are; the colour bar, and its numbers.
 GAP, LEFT, RIGHT, BOTTOM, TOP = 0.12, 0.85, 0.15, 0.6, 0.1
 BAR, BAR_NUMBERS = 0.16, 0.85
+
+# Whose windows pyplot opens. Other backends draw in files, or in the page of a notebook.
+TOOLKITS = ("qt", "tk", "gtk3", "gtk4", "wx", "macosx")
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,14 @@ class Canvas:
         colorbar : bool
             Whether to leave room for a colour bar.
         figure : matplotlib Figure, optional
-            The figure, which is cleared first. By default a new one, which pyplot does not know.
+            The figure, which is cleared first. By default a `new_figure`.
         """
         nrows = math.ceil(count / ncols)
         step = max(panel[0], title[0]) + GAP, panel[1] + title[1] + GAP
         right = RIGHT + colorbar * (BAR + BAR_NUMBERS)
         width = LEFT + ncols * step[0] - GAP + right
         height = BOTTOM + nrows * step[1] - GAP + TOP
-        figure = _cleared(_new_figure() if figure is None else figure, width, height)
+        figure = _cleared(new_figure() if figure is None else figure, width, height)
         places = figure.add_gridspec(
             nrows,
             ncols,
@@ -169,13 +174,29 @@ def check_columns(ncols: int | None) -> None:
         raise ValueError(f"ncols={ncols!r} must be at least 1, or None")
 
 
-def _new_figure() -> Figure:
-    """A figure that pyplot doesn't know."""
+def new_figure() -> Figure:
+    """A figure in a window of pyplot, if pyplot is in use here and has windows; else one that pyplot does not know.
+
+    A notebook shows the figure that is returned to it: if pyplot knew that as well, it would be shown twice. Only the
+    main thread may open windows.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("to draw pictures, install the extra: pip install 'bluesky-ext[plot]'") from error
-    return Figure()
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or threading.current_thread() is not threading.main_thread() or not _has_windows():
+        return Figure()
+    return pyplot.figure()
+
+
+def _has_windows() -> bool:
+    """Whether pyplot draws in windows of a toolkit."""
+    import matplotlib
+    from matplotlib.backends.registry import backend_registry
+
+    _, framework = backend_registry.resolve_backend(matplotlib.get_backend())
+    return framework in TOOLKITS
 
 
 def _cleared(figure: Figure, width: float, height: float) -> Figure:

@@ -43,7 +43,7 @@ def plot_real_aspect(
         2-d, (y, x); or 3-d, one picture for each item of the first dimension, with the same colours. Labels are made
         of the names, the ``long_name`` and the ``units`` in the attrs of the array and its coordinates.
     ax : matplotlib Axes, or several of them, optional
-        Where to draw; by default in a new figure that pyplot does not know.
+        Where to draw; by default in a new figure, in a window where pyplot has one.
     figure : matplotlib Figure, optional
         A figure to draw into, such as ``plt.figure()`` for a window: it is cleared and sized first.
     ncols : int, optional
@@ -122,7 +122,7 @@ def proportion(y: Ruler, x: Ruler) -> float:
 
 
 def title_of(image: xr.DataArray) -> str:
-    """What is chosen of the other axes: their name and value, such as "grain = 3"."""
+    """What is chosen of the other axes: their name and value, such as "reflection = 3"."""
     chosen = {name: coord.to_numpy() for name, coord in image.coords.items() if not coord.dims}
     return ", ".join(
         f"{name} = {value:g}" if value.dtype.kind == "f" else f"{name} = {value}" for name, value in chosen.items()

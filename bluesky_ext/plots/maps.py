@@ -1,4 +1,4 @@
-"""The picture of crystal maps: one panel a grain, the brightest first."""
+"""The picture of crystal maps: one panel a reflection, the brightest first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from bluesky_ext.plots.canvas import Canvas, check_columns, colours, columns, panel_size
-from bluesky_ext.plots.image import draw, proportion
-from bluesky_ext.plots.ruler import label_of, rulers
+from bluesky_ext.plots.forms import Line, form_of
+from bluesky_ext.plots.ruler import label_of
 from bluesky_ext.plots.scale import percentiles_of, scaled, sparse_limits
 
 if TYPE_CHECKING:
@@ -39,15 +39,18 @@ def plot_crystal_maps(
     yincrease: bool | None = None,
     **kwargs: Any,
 ) -> Figure:
-    """Figure with the brightest crystal maps in real proportions, each under its grain and where its peak is.
+    """Figure with the brightest crystal maps, each under its reflection and where its peak is.
 
-    If there are more, the figure says so.
+    Maps on a grid are images in real proportions; those of scattered points are discs of their colour; those of
+    a scan along a line, or of events without positions, are lines. If there are more maps, the figure says so.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        Crystal maps, as `bluesky_ext.peaks.crystal_maps` makes them: ``maps`` (grain, y, x) and, if they are known,
-        along the grains ``total``, the brightness, and ``y`` and ``x``, the position of the peak in pixels.
+        Crystal maps, such as `bluesky_ext.CrystalMap` and `bluesky_ext.CrystalMapper` have them: ``maps``, with the
+        reflections along its first dimension, and then the motors, or one dimension of points, along which the
+        motors are coordinates; and, if they are known, along the reflections ``total``, the brightness, and
+        ``y`` and ``x``, the position of the peak in pixels. Points that were not measured are NaN.
     n : int, optional
         How many maps at most; None for all.
     ncols : int, optional
@@ -60,13 +63,13 @@ def plot_crystal_maps(
     robust : bool or (float, float)
         Percentiles of the values that are not zero at which the colours end; True is (2, 98).
     axes : matplotlib Axes, several, optional
-        Where to draw, at least as many as maps; by default in a new figure that pyplot does not know.
+        Where to draw, at least as many as maps; by default in a new figure, in a window where pyplot has one.
     figure : matplotlib Figure, optional
         A figure to draw into, such as ``plt.figure()`` for a window: it is cleared and sized first.
     yincrease : bool, optional
         Whether y goes upwards, as in `plot_real_aspect`.
     **kwargs
-        For ``Axes.imshow``: cmap, vmin, vmax, norm.
+        For ``Axes.imshow``: cmap, vmin, vmax, norm; of lines, vmin and vmax, and for ``Axes.plot``.
 
     Returns
     -------
@@ -76,70 +79,74 @@ def plot_crystal_maps(
     Raises
     ------
     ValueError
-        If the dataset has no maps of a scan of two axes.
+        If the dataset has no maps, or they are of a scan of more than two axes.
     """
-    brightest = _brightest(dataset, maps, n)
-    images = brightest[maps]
+    chosen = brightest(dataset, maps, n)
+    images = chosen[maps]
     count = len(images)
     check_columns(ncols)
-    y, x = rulers(images[0])
+    form = form_of(images[0])
     largest, title, font = (FEW, FEW_TITLE, "small") if count <= A_FEW else (MANY, MANY_TITLE, "x-small")
+    has_colours = not isinstance(form, Line)
     if axes is not None:
         canvas = Canvas.on(axes, count, figure)
     else:
-        width, height = panel_size(proportion(y, x), *largest)
+        width, height = panel_size(form.ratio, *largest)
         across = ncols or columns(count, max(width, title[0]), height + title[1])
-        canvas = Canvas.new(count, across, (width, height), title=title, figure=figure)
+        canvas = Canvas.new(count, across, (width, height), title=title, colorbar=has_colours, figure=figure)
     values = images.to_numpy()
     shared = shared or count == 1 or kwargs.get("norm") is not None or {"vmin", "vmax"} <= set(kwargs)
     scale = scaled(kwargs, values, sparse_limits(values, robust))
     drawn = []
-    for panel, image, text in zip(canvas.panels, images, _titles(brightest, count), strict=True):
+    for panel, image, text in zip(canvas.panels, images, titles(chosen, maps), strict=True):
         if not shared:
             scale = scaled(kwargs, image.to_numpy(), sparse_limits(image.to_numpy(), robust))
-        drawn.append(draw(panel, image, y, x, yincrease=yincrease, **scale))
+        drawn.append(form.draw(panel, image, yincrease=yincrease, **scale))
         panel.set_title(text, fontsize=font, pad=3)
-        _set_few_ticks(panel, font)
-    canvas.name_axes(y.label, x.label)
+        set_few_ticks(panel, font)
+        if not has_colours and not shared:
+            panel.set_yticks([scale["vmin"], scale["vmax"]], _ends(values, robust, kwargs))
     label = label_of(images, "intensity" if images.name == "maps" else str(images.name))
-    if shared:
+    own = "" if shared else ", scaled map by map"
+    canvas.name_axes(form.y.label if has_colours else f"{label}{own}", form.x.label)
+    if has_colours and shared:
         canvas.add_colorbar(drawn[0], label)
-    else:
-        _add_own_colorbar(canvas, label, values, robust, kwargs)
+    elif has_colours:
+        _add_own_colorbar(canvas, f"{label}{own}", _ends(values, robust, kwargs), kwargs)
     if axes is None and count < len(dataset[maps]):
         canvas.note(f"{count} of {len(dataset[maps])} maps")
     return canvas.figure
 
 
-def _brightest(dataset: xr.Dataset, maps: str, n: int | None) -> xr.Dataset:
+def brightest(dataset: xr.Dataset, maps: str, n: int | None) -> xr.Dataset:
     """The `n` brightest of the maps, the brightest first."""
     if maps not in dataset:
         raise ValueError(f"the dataset has no {maps!r}, only {list(dataset)}: give the name of its maps")
     images = dataset[maps]
-    if images.ndim != 3:
+    if images.ndim not in (2, 3):
         raise ValueError(
-            f"{maps!r} has the axes {images.dims!r}: it takes grains and two axes of a scan; use isel or sum"
+            f"{maps!r} has the axes {images.dims!r}: leave the first and one or two axes of the scan, with isel or sum"
         )
     if n is not None and operator.index(n) < 1:
         raise ValueError(f"n={n!r} must be at least 1, or None for all")
     if not len(images):
         raise ValueError(f"{maps!r} has no maps in it: there is nothing to draw")
-    grain = images.dims[0]
     totals = dataset["total"] if "total" in dataset else images.sum(images.dims[1:])
     order = np.argsort(-totals.to_numpy(), kind="stable")[:n]
-    return dataset.isel({grain: order})
+    return dataset.isel({images.dims[0]: order})
 
 
-def _titles(dataset: xr.Dataset, count: int) -> list[str]:
-    """The number of each grain, and the position of its peak if that is known."""
-    numbers = dataset["grain"].to_numpy() if "grain" in dataset.coords else np.arange(count)
+def titles(dataset: xr.Dataset, maps: str) -> list[str]:
+    """The number of each reflection, and the position of its peak if that is known."""
+    dim = dataset[maps].dims[0]
+    numbers = dataset[dim].to_numpy()  # from 0, if it is no coordinate
     if not {"y", "x"} <= set(dataset.data_vars):
-        return [f"grain {number}" for number in numbers]
+        return [f"reflection {number}" for number in numbers]
     positions = zip(numbers, dataset["y"].to_numpy(), dataset["x"].to_numpy(), strict=True)
-    return [f"grain {number}\ny {y:.0f}, x {x:.0f} px" for number, y, x in positions]
+    return [f"reflection {number}\ny {y:.0f}, x {x:.0f} px" for number, y, x in positions]
 
 
-def _set_few_ticks(panel: Axes, font: str) -> None:
+def set_few_ticks(panel: Axes, font: str) -> None:
     """Ticks for a small panel: four numbers along an axis, or as many as there is room for."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -152,16 +159,20 @@ def _set_few_ticks(panel: Axes, font: str) -> None:
         axis.set_major_locator(MaxNLocator(min(room, 4), steps=[1, 2, 5, 10]) if room else FixedLocator([middle]))
 
 
-def _add_own_colorbar(canvas: Canvas, label: str, values: np.ndarray, robust: Any, given: dict[str, Any]) -> None:
-    """A colour bar for maps that each have their own scale: it has no numbers, as they would be others for each."""
-    from matplotlib.cm import ScalarMappable
-
+def _ends(values: np.ndarray, robust: Any, given: dict[str, Any]) -> list[str]:
+    """What the first and the last value of a scale are called, when each map has its own."""
     low, high = percentiles_of(robust)
     names = {
         "vmin": "0" if not (values < 0).any() else f"{low:g} %" if low else "min",
         "vmax": f"{high:g} %" if high < 100 else "max",
     }
     names |= {name: f"{given[name]:g}" for name in names if name in given}
-    drawn = ScalarMappable(cmap=colours(given.get("cmap")))
-    bar = canvas.add_colorbar(drawn, f"{label}, scaled map by map", ticks=[0, 1])
-    bar.ax.set_yticklabels(list(names.values()))
+    return list(names.values())
+
+
+def _add_own_colorbar(canvas: Canvas, label: str, ends: list[str], given: dict[str, Any]) -> None:
+    """A colour bar for maps that each have their own scale: it has no numbers, as they would be others for each."""
+    from matplotlib.cm import ScalarMappable
+
+    bar = canvas.add_colorbar(ScalarMappable(cmap=colours(given.get("cmap"))), label, ticks=[0, 1])
+    bar.ax.set_yticklabels(ends)

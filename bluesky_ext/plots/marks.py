@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.collections import EllipseCollection
     from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
 
@@ -53,7 +54,7 @@ def annotate(
         brightest are those with the highest ``total``, ``mass``, ``signal`` or ``amplitude``, or the first in a table
         without these. The number of a peak is that of its row: its index, if the table has one.
     ax : matplotlib Axes, optional
-        Where to draw; by default in a new figure that pyplot does not know.
+        Where to draw; by default in a new figure, in a window where pyplot has one.
     windows : table, optional
         Windows around peaks, drawn as rectangles: the pixels of the middle, ``y`` and ``x``, and how many there are on
         either side of it, ``dy`` and ``dx``.
@@ -97,10 +98,10 @@ def annotate(
         canvas = Canvas.new(1, 1, panel_size(ny / nx, *LARGEST), colorbar=colorbar, figure=figure)
     panel = canvas.panels[0]
     if "norm" not in kwargs:
-        kwargs["norm"] = _norm(pixels, scale, kwargs.pop("vmin", None), kwargs.pop("vmax", None))
+        kwargs["norm"] = contrast(pixels, scale, kwargs.pop("vmin", None), kwargs.pop("vmax", None))
     kwargs["cmap"] = colours(kwargs.get("cmap", "gray_r"))
     drawn = panel.imshow(pixels, origin="upper", **kwargs)
-    _circle(panel, y, x, diameter)
+    circles(panel, y, x, diameter)
     _number(panel, y, x, _labels(peaks, len(y)), _order(peaks, len(y))[:numbered])
     if boxes is not None:
         _frame(panel, *boxes)
@@ -141,7 +142,8 @@ def _labels(peaks: Any, count: int) -> list[Any]:
     return list(range(count) if index is None else index)
 
 
-def _norm(pixels: np.ndarray, scale: str, vmin: float | None, vmax: float | None) -> Any:
+def contrast(pixels: np.ndarray, scale: str = "log", vmin: float | None = None, vmax: float | None = None) -> Any:
+    """The scale of the greys of an image, see `annotate`."""
     from matplotlib.colors import LogNorm, Normalize
 
     if scale == "log":
@@ -165,11 +167,12 @@ def _number_bar(bar: Colorbar) -> None:
         bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def _circle(ax: Axes, y: np.ndarray, x: np.ndarray, diameter: float | None) -> None:
+def circles(ax: Axes, y: np.ndarray, x: np.ndarray, diameter: float | None = None) -> EllipseCollection:
+    """Draw circles around peaks, with a diameter in px, or of one size on paper."""
     from matplotlib.collections import EllipseCollection
 
     width = CIRCLE if diameter is None else diameter
-    circles = EllipseCollection(
+    drawn = EllipseCollection(
         width,
         width,
         0,
@@ -180,7 +183,8 @@ def _circle(ax: Axes, y: np.ndarray, x: np.ndarray, diameter: float | None) -> N
         edgecolors=PEAK,
         linewidths=1.2,
     )
-    ax.add_collection(circles)
+    ax.add_collection(drawn)
+    return drawn
 
 
 def _number(ax: Axes, y: np.ndarray, x: np.ndarray, labels: list[Any], rows: np.ndarray) -> None:

@@ -5,7 +5,7 @@ A scan is safe from it: what goes wrong is logged and counted (`pt.stats`), and 
 
 from event_model import RunRouter
 
-from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker
+from bluesky_ext import CrystalMap, ImageProcessor, LiveCrystalMap, PeakTracker
 from suitcase.nxstxm import NXstxmWriter
 
 ip = ImageProcessor(f"{dexela.name}_image", subtrahend="dark")
@@ -15,6 +15,9 @@ cm = CrystalMap(search_range=3, memory=1000)
 ip.subscribe(pt)
 pt.subscribe(cm)
 RE.subscribe(ip)
+
+# A window with the latest image and the maps, where there is a screen.
+live = LiveCrystalMap(cm, pt)
 
 # After a scan, or in the middle of one: cm.dataset, cm.tracks.
 

@@ -153,7 +153,7 @@ def test_a_resource_that_comes_twice_is_forgotten_with_its_run():
     resource = {"uid": "r", "spec": "NPY_SEQ", "run_start": docs[0][1]["uid"]}
     stage = Plain()
     feed(stage, [docs[0], ("resource", resource), ("resource", resource), *docs[1:]])
-    image = weakref.ref(docs[-2][1]["data"][KEY])
+    image = weakref.ref(docs[-3][1]["data"][KEY])  # the last one is the stage's latest
     del docs
     gc.collect()
     assert image() is None

@@ -83,15 +83,19 @@ def test_a_run_within_a_run(case):
 
 
 @every_map
-def test_a_run_leaves_nothing_behind(case):
+def test_of_its_images_a_run_leaves_the_latest_until_the_next_begins(case):
     docs = case.given(raw_run())
     stage = case.make()
     feed(stage, docs)
     images = [weakref.ref(doc["data"][KEY]) for name, doc in docs if name == "event"]
     assert images
+    descriptors = [(name, doc) for name, doc in reuid(docs) if name in ("start", "descriptor")]
     del docs
     gc.collect()
-    assert [image() for image in images] == [None] * len(images)
+    assert [image() is None for image in images] == [True] * (len(images) - 1) + [False]
+    feed(stage, descriptors)
+    gc.collect()
+    assert not any(image() for image in images)
 
 
 @every_kind

@@ -190,6 +190,18 @@ def test_best_effort_callback_follows_a_derived_run(run_engine, case, camera, mo
     assert stage.stats.subscriber_failures == 0
 
 
+def test_best_effort_callback_plots_of_peaks_how_many_there_are(run_engine, camera, motor, capsys):
+    import matplotlib.pyplot as plt
+
+    peaks = named("PeakTracker").make()
+    peaks.subscribe(BestEffortCallback())
+    run_engine.subscribe(peaks)
+    run_engine(with_darks(points(camera, motor), camera))
+    plotted = [axes.get_ylabel() for number in plt.get_fignums() for axes in plt.figure(number).axes]
+    plt.close("all")
+    assert set(plotted) == {"n_rows"}  # the readings of the scan itself are plotted for that
+
+
 def test_the_dark_used_is_recorded(run_engine, camera, motor):
     case = named("ImageProcessor-dark")
     _, sink = attached(run_engine, case)

@@ -9,14 +9,24 @@ from bluesky_ext.plots import plot_crystal_maps
 def maps_of(count, ny=3, nx=4, **coords):
     """Maps whose values are ten times their number and more, the faintest first."""
     values = np.arange(count)[:, None, None] * 10.0 + np.arange(ny * nx).reshape(ny, nx)
-    return xr.Dataset({"maps": (("grain", "y_motor", "x_motor"), values)}, {"grain": np.arange(count), **coords})
+    return xr.Dataset(
+        {"maps": (("reflection", "y_motor", "x_motor"), values)}, {"reflection": np.arange(count), **coords}
+    )
+
+
+def points_of(values=None, **motors):
+    """Maps of two reflections at scattered points, the second the fainter."""
+    (count,) = {len(positions) for positions in motors.values()}
+    values = np.arange(1.0, count + 1) if values is None else np.asarray(values)
+    along = {name: ("point", positions, {"units": "mm"}) for name, positions in motors.items()}
+    return xr.Dataset({"maps": (("reflection", "point"), [values, values / 2])}, along)
 
 
 def test_the_brightest_come_first():
     dataset = maps_of(6)
     figure = plot_crystal_maps(dataset, n=4, ncols=3)
     *panels, _ = figure.axes
-    assert [panel.get_title() for panel in panels] == ["grain 5", "grain 4", "grain 3", "grain 2"]
+    assert [panel.get_title() for panel in panels] == ["reflection 5", "reflection 4", "reflection 3", "reflection 2"]
     for panel, grain in zip(panels, (5, 4, 3, 2), strict=True):
         np.testing.assert_array_equal(panel.images[0].get_array(), dataset.maps[grain])
     assert sorted({round(panel.get_position().x0, 6) for panel in panels}) == sorted(
@@ -24,8 +34,8 @@ def test_the_brightest_come_first():
     )
 
     # What is said to be the total comes before the sum.
-    dataset["total"] = "grain", [9.0, 1.0, 8.0, 2.0, 3.0, 4.0]
-    assert [panel.get_title() for panel in plot_crystal_maps(dataset, n=2).axes[:2]] == ["grain 0", "grain 2"]
+    dataset["total"] = "reflection", [9.0, 1.0, 8.0, 2.0, 3.0, 4.0]
+    assert [panel.get_title() for panel in plot_crystal_maps(dataset, n=2).axes[:2]] == ["reflection 0", "reflection 2"]
 
 
 def test_a_figure_says_that_there_are_more_maps():
@@ -37,9 +47,9 @@ def test_a_figure_says_that_there_are_more_maps():
 
 
 def test_titles_say_where_the_peak_is():
-    dataset = maps_of(2).assign(y=("grain", [10.4, 20.6]), x=("grain", [300.0, 7.0]))
+    dataset = maps_of(2).assign(y=("reflection", [10.4, 20.6]), x=("reflection", [300.0, 7.0]))
     titles = [panel.get_title() for panel in plot_crystal_maps(dataset).axes[:2]]
-    assert titles == ["grain 1\ny 21, x 7 px", "grain 0\ny 10, x 300 px"]
+    assert titles == ["reflection 1\ny 21, x 7 px", "reflection 0\ny 10, x 300 px"]
 
 
 def test_each_has_its_own_scale_or_all_have_the_same():
@@ -58,10 +68,51 @@ def test_each_has_its_own_scale_or_all_have_the_same():
     assert [tick.get_text() for tick in half[3].get_yticklabels()] == ["5", "max"]
 
 
+def test_scattered_points_are_discs_as_wide_as_they_are_apart():
+    turns = 2.4 * np.arange(200)
+    y, x = np.sqrt(turns / turns[-1]) * [np.sin(turns), np.cos(turns)]
+    values = np.arange(200.0)
+    values[150:] = np.nan
+    figure = plot_crystal_maps(points_of(values, sample_y=y, sample_x=x))
+    (discs,) = figure.axes[0].collections
+    np.testing.assert_array_equal(discs.get_offsets(), np.column_stack([x, y]))
+    np.testing.assert_array_equal(discs.get_array(), values)
+    nearest = np.sort(np.hypot(y - y[:, None], x - x[:, None]), axis=1)[:, 1]
+    assert np.median(nearest) < discs.get_widths()[0] < 1.5 * np.median(nearest)
+    figure.draw_without_rendering()
+    assert discs.get_facecolors()[150:, :3] == pytest.approx(0.8)  # not measured yet
+    assert figure.axes[0].get_aspect() == 1
+    assert (figure.get_supylabel(), figure.get_supxlabel()) == ("sample_y (mm)", "sample_x (mm)")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "label", "x"),
+    [
+        (points_of([1, 2, 4, 3], y=[0, 1e-3, 0, 1e-3], x=[0.0, 2.0, 9.0, 3.0]), "x (mm)", [0, 2, 3, 9]),
+        (points_of([1, 2, 4, 3], y=[0.0, 2.0, 9.0, 3.0], x=[5.0] * 4, z=[7.0] * 4), "y (mm)", [0, 2, 3, 9]),
+        (points_of([1, 2, 4, 3], seq_num=[1, 2, 9, 5]), "seq_num (mm)", [1, 2, 5, 9]),
+        (points_of([1, 2, 3, 4], point=[0, 2, 3, 9]), "point (mm)", [0, 2, 3, 9]),
+        (points_of([1, 2, 3, 4], y=[0, 1, 2, 3]).drop_vars("y"), "point", [0, 1, 2, 3]),
+    ],
+    ids=["on a line", "one motor moves", "no motors", "a motor", "nothing"],
+)
+def test_scans_along_a_line_are_lines(dataset, label, x):
+    figure = plot_crystal_maps(dataset)
+    assert [panel.get_title() for panel in figure.axes] == ["reflection 0", "reflection 1"]
+    (line,) = figure.axes[0].lines
+    np.testing.assert_array_equal(line.get_xydata(), np.column_stack([x, [1, 2, 3, 4]]))
+    assert figure.get_supxlabel() == label
+    assert figure.get_supylabel() == "intensity, scaled map by map"
+    assert [panel.get_ylim() for panel in figure.axes] == [(-0.2, 4.2), (-0.1, 2.1)]
+    shared = plot_crystal_maps(dataset, shared=True)
+    assert [panel.get_ylim() for panel in shared.axes] == [(-0.2, 4.2)] * 2
+    assert shared.get_supylabel() == "intensity"
+
+
 def test_percentiles_are_those_of_the_values_that_are_not_zero():
     values = np.zeros((1, 100, 10))
     values[0, 0] = np.arange(1, 11)
-    dataset = xr.Dataset({"maps": (("grain", "y", "x"), values)})
+    dataset = xr.Dataset({"maps": (("reflection", "y", "x"), values)})
     assert plot_crystal_maps(dataset, robust=(0, 50)).axes[0].images[0].get_clim() == (0, 5.5)
     values[0, 1] = -values[0, 0]
     low, high = plot_crystal_maps(dataset, robust=(10, 90)).axes[0].images[0].get_clim()
@@ -93,7 +144,7 @@ def test_nothing_overlaps_and_all_is_inside(count, ny, nx):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     dataset = maps_of(count, ny, nx, y_motor=np.linspace(-1.5, 0, ny), x_motor=np.linspace(-120, 0, nx) * ny / nx)
-    dataset = dataset.assign(y=("grain", np.full(count, 2048.0)), x=("grain", np.full(count, 3072.0)))
+    dataset = dataset.assign(y=("reflection", np.full(count, 2048.0)), x=("reflection", np.full(count, 3072.0)))
     figure = plot_crystal_maps(dataset, n=None)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -144,7 +195,8 @@ def test_given_axes_and_figures():
         (maps_of(2), {"n": 0}, "n=0"),
         (maps_of(2), {"ncols": 0}, "ncols=0"),
         (maps_of(0), {}, "no maps in it"),
-        (maps_of(2).isel(x_motor=0), {}, "it takes grains and two axes"),
+        (maps_of(2).expand_dims(z=2, axis=1), {}, "leave the first and one or two axes of the scan"),
+        (points_of(z=[0, 1, 5], y=[0, 1, 2], x=[0, 3, 4]), {}, "choose two of them, with drop_vars"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(dataset, arguments, message):

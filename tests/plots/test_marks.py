@@ -82,7 +82,7 @@ def test_the_brightest_have_their_number(column):
 
 
 def test_crystal_maps_and_arrays_are_tables_too():
-    maps = xr.Dataset({"y": ("grain", [1.0, 2.0]), "x": ("grain", [3.0, 4.0])}, {"grain": [8, 9]})
+    maps = xr.Dataset({"y": ("reflection", [1.0, 2.0]), "x": ("reflection", [3.0, 4.0])}, {"reflection": [8, 9]})
     assert numbers_of(annotate(image_of(), maps)) == {"8": (3, 1), "9": (4, 2)}
     crystal = Crystal(seed=0, shape=(64, 64), n_grains=1, spots_per_grain=3)
     spots = crystal.spots_at(*crystal.grains[0].centre)

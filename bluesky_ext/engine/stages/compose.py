@@ -58,6 +58,7 @@ class Composed(Map):
         self.maps = maps
         self.makes_rows = maps[-1].makes_rows
         self.hinted = tuple(key for one in maps for key in one.hinted)
+        self.remarkable = tuple(key for one in maps for key in one.remarkable)
         self.ragged = tuple(key for one in maps for key in one.ragged)
         super().__init__(
             _Chain([one.kernel for one in maps]),
@@ -72,10 +73,10 @@ class Composed(Map):
         """The state of each map."""
         return [one.begin(start) for one in self.maps]
 
-    def remark(self, run: StageRun, event: Mapping[str, Any], result: Any) -> None:
-        """What each map says of the result of all."""
+    def remark(self, run: StageRun, event: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """What each map says of what all have told."""
         for one in self.maps:
-            one.remark(run, event, result)
+            one.remark(run, event, told)
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Add the configuration of each map, under the name of the composed one; each key begins with its own name."""

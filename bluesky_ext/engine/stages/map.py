@@ -82,6 +82,8 @@ class Map(Stage):
 
     #: Whether the kernel returns `Rows`.
     makes_rows = False
+    #: By which names the kernel tells numbers that are worth a remark in the log, if they are not zero.
+    remarkable: tuple[str, ...] = ()
     #: Whether the kernel is given what `inputs` returns.
     has_inputs = False
 
@@ -104,6 +106,9 @@ class Map(Stage):
         # Rows have no devices, and are numbered anew, so that nothing stands beside them.
         self.keeps_objects = self.passes_others = not self.makes_rows
         self._max_in_flight = max_in_flight
+        #: The last event that it worked on and what its kernel made of it, as they are: any thread may read, but not
+        #: change them. An image in a file is a reference, read by `image_of`. None when a run begins.
+        self.latest: tuple[Mapping[str, Any], Any] | None = None
         self._pool = Pool(executor) if executor is not None else None
         self._parameters: Mapping[str, Any] | None = None  # of the kernel, if they were set
 
@@ -118,8 +123,8 @@ class Map(Stage):
         """
         return ()
 
-    def remark(self, run: StageRun, event: Mapping[str, Any], result: Any) -> None:
-        """Say in the log what of a result is worth a line; called when it is emitted."""
+    def remark(self, run: StageRun, event: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """Say in the log what is ``remarkable`` of what the kernel told of an event; called when that was emitted."""
 
     def begin(self, start: Mapping[str, Any]) -> Any:
         """The state of a run, for `inputs`; called at its start."""
@@ -155,6 +160,7 @@ class Map(Stage):
 
     def begin_run(self, run: StageRun) -> None:
         """Make the state of the run, and tell the kernel of it."""
+        self.latest = None
         run.state = self.begin(run.start)
         if self._pool is None:
             run.tasks = InlineTasks(self.kernel)
@@ -166,8 +172,11 @@ class Map(Stage):
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Complete the descriptor, and tell the kernel of it."""
+        descriptor = cast(dict[str, Any], stream.descriptor)  # a copy, ours alone
         if stream.wanted:
-            self.describe(run.state, cast(dict[str, Any], stream.descriptor))  # a copy, ours alone
+            self.describe(run.state, descriptor)
+        if self.makes_rows:  # BestEffortCallback would plot the readings once more than it does for the scan itself
+            descriptor["hints"] = {name: {"fields": []} for name in descriptor.get("object_keys", ())}
         run.tasks.tell("descriptor", stream.descriptor)
 
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
@@ -196,7 +205,12 @@ class Map(Stage):
                 else:
                     what = type(result).__name__
                     raise TypeError(f"the kernel of {self.name} returned a {what}: return a dict of changes")
-                self.remark(run, event, result)
+                if stream.wanted:
+                    self.latest = event, result
+                    if self.remarkable:
+                        told = result.readings if self.makes_rows else result
+                        if any(map(told.get, self.remarkable)):
+                            self.remark(run, event, told)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
                     run.failed[stream.name].discard(event["seq_num"])
         except Exception as error:
