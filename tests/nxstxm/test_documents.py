@@ -76,10 +76,11 @@ def test_events_in_any_order_some_of_them_twice(stxm, tmp_path_factory, read, na
         order = data.draw(st.permutations(range(len(events))))
         # After a pause an event comes once more; the last one is the one that counts.
         again = data.draw(st.lists(st.sampled_from(order), max_size=2, unique=True))
-        first = [
-            ("event", {**events[i], "data": {k: v if "setpoint" in k else 0 * v for k, v in events[i]["data"].items()}})
-            for i in again
-        ]
+        first = []
+        for i in again:
+            told = events[i]["data"].items()
+            zeros = {k: 0.0 if isinstance(v, float) and "setpoint" not in k else v for k, v in told}
+            first.append(("event", {**events[i], "data": zeros}))
         runs.append(with_events(docs, [*first, *[("event", events[i]) for i in order]]))
     found = read(export_scan(runs, tmp_path_factory.mktemp("any"), "scan"))
     for entry, expected in case.data.items():
