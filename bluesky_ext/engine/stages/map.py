@@ -208,7 +208,7 @@ class Map(Stage):
                 if stream.wanted:
                     self.latest = event, result
                     if self.remarkable:
-                        told = result.readings if self.makes_rows else result
+                        told = result.readings if isinstance(result, Rows) else result
                         if any(map(told.get, self.remarkable)):
                             self.remark(run, event, told)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
