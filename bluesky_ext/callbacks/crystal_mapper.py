@@ -21,7 +21,7 @@ from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, image_of
-from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
@@ -274,7 +274,8 @@ class CrystalMapper(Reduce):
         extremes.retract(seq_num)
         if extremes.stale and not was_stale:
             cure = "dark and light are computed anew from the stored run at the stop" if self._has_stored else STALE
-            self._log.warning("%s: event %d of run %s came again; %s", self.name, seq_num, state.start["uid"], cure)
+            run = OpenRun(state.start)
+            self._log.warning("%s: event %d of run %s came again; %s", self.name, seq_num, run, cure)
         image = self._image(state, event)
         state.points.note(seq_num, event["data"])
         extremes.add(seq_num, image)

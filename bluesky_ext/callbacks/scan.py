@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bluesky_ext.engine import DerivedRun
+from bluesky_ext.engine.documents.open_runs import OpenRun
 from bluesky_ext.positions import Layout, Planned, lay_out, motors_of, planned_by
 
 
@@ -84,7 +86,9 @@ class ScanPoints:
             return
         data_keys = descriptor["data_keys"]
         numbers = {
-            key for key, about in data_keys.items() if about["dtype"] in ("number", "integer") and not about["shape"]
+            key
+            for key, about in data_keys.items()
+            if about["dtype"] in ("number", "integer") and math.prod(about["shape"]) == 1
         }
         objects = descriptor.get("object_keys", {})
         for motor in self._motors:  # a device, or a reading of one
@@ -148,8 +152,6 @@ class ScanPoints:
     def report(self, log: logging.Logger, name: str) -> None:
         """Say what is odd about the points, once they are all known."""
         layout = self.layout()
-        about = f"scan {self._start.get('scan_id', '')} ({self._start.get('original_run_uid', self._start['uid'])})"
-        if layout.warning:
-            log.warning("%s: %s: %s", name, about, layout.warning)
-        if layout.remark:
-            log.warning("%s: %s: %s", name, about, layout.remark)
+        run = OpenRun({**self._start, "uid": self._start.get("original_run_uid", self._start["uid"])})
+        for sentence in filter(None, (layout.warning, layout.remark)):
+            log.warning("%s: run %s: %s", name, run, sentence)

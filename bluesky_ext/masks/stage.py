@@ -79,9 +79,8 @@ class MaskedMap(Map):
         if count and self._gaps:
             run.complaints(
                 f"{self.name} gaps",
-                "%s leaves out %d pixels of %r in event %d of scan %s (run %s), which are no measurement: %s",
-                *(self.name, count, self.data_keys[0], event["seq_num"]),
-                *(run.start.get("scan_id", "?"), run.uid, RULES[self._gaps]),
+                "%s leaves out %d pixels of %r in event %d of run %s, which are no measurement: %s",
+                *(self.name, count, self.data_keys[0], event["seq_num"], run, RULES[self._gaps]),
             )
 
     def _configure(self, descriptor: dict[str, Any], used: UsedMasks) -> None:

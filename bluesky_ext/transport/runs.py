@@ -128,7 +128,7 @@ class ReceivedRuns:
             self._runs.complaints(
                 f"gap {run.uid} {stream.name}",
                 "run %s has lost events on its way: %d to %d of stream %s; what it loses from now on is counted",
-                *(run.uid, expected, seq_num - 1, stream.name),
+                *(run, expected, seq_num - 1, stream.name),
             )
 
     def _count_lost(self, run: ReceivedRun, stop: Mapping[str, Any]) -> None:
@@ -137,7 +137,7 @@ class ReceivedRuns:
         self.stats.lost += sum(counts.values()) - run.lost_so_far
         run.lost_so_far = sum(counts.values())
         if counts:
-            log.warning("run %s has lost events on its way, by stream: %s", run.uid, counts)
+            log.warning("run %s has lost events on its way, by stream: %s", run, counts)
 
     def _close_run(self, run: ReceivedRun, reason: str) -> None:
         """Give the callbacks a stop document of a run that is closed without one."""

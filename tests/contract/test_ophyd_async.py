@@ -10,7 +10,7 @@ from cases import Collector, content
 from ophyd.sim import SynAxis
 from runs import fly
 
-from bluesky_ext import ImageProcessor, PeakTracker
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker
 
 
 def images(directory):
@@ -69,3 +69,22 @@ def test_a_fly_scan_has_an_event_for_each_of_its_points(run_engine, blob, tmp_pa
         assert np.array_equal(derived[number]["blob"], image)
     assert sink.stop["num_events"] == {"primary": 4}
     assert not {"lost", "failed"} & sink.stop.keys()
+
+
+def test_numbers_in_the_file_of_a_fly_scan_are_readings(run_engine, blob, tmp_path):
+    """As where a motor was, for a map; here it is the sum of each image, which this detector writes."""
+    tracker, rows, raw = PeakTracker("blob", diameter=11), Collector(), Collector()
+    cm = CrystalMap(search_range=5, motors=("blob-sum",))
+    tracker.subscribe(rows)
+    tracker.subscribe(cm)
+    run_engine.subscribe(tracker)
+    run_engine(fly(blob, 4, 1), raw)
+    (path,) = tmp_path.glob("*.h5")
+    with h5py.File(path) as file:
+        sums = file["entry/sum"][()].ravel().tolist()
+    assert [doc["data"]["blob-sum"] for doc in rows.named("event")] == sums
+    (about,) = [doc["data_keys"]["blob-sum"] for doc in rows.named("descriptor") if doc["name"] == "frames"]
+    assert (about["shape"], "external" in about) == ([], False)
+    assert cm.dataset["maps"].dims[1] in ("blob-sum", "point")
+    assert sorted(cm.dataset["blob-sum"].values.tolist()) == sorted(sums)
+    assert tracker.stats.failed == 0

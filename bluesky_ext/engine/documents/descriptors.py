@@ -87,8 +87,9 @@ def described(
 def _data_key(value: Any, like: Mapping[str, Any], changed: bool, source: str) -> dict[str, Any]:
     if changed or not like:
         return data_key(value, source, like)
-    # What passes through is what its device says it is, but for arrays: their real shape is often another.
-    if isinstance(value, np.ndarray):
+    # What passes through is what its device says it is, but for arrays, whose real shape is often another, and numbers
+    # that were read from a file.
+    if isinstance(value, np.ndarray) or (type(value) in (float, int) and like.get("external")):
         return data_key(value, like["source"], like)
     here = {name: said for name, said in like.items() if name != "external"}
     # A reference to frames in a file says so itself, where the device does not.

@@ -63,6 +63,10 @@ class Stats:
     not_concerned: int = 0
     subscriber_failures: int = 0
 
+    def __str__(self) -> str:
+        counts = {"runs": self.runs, "events": self.received, "failed": self.failed, "lost": self.lost}
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("runs", "events"))
+
 
 @dataclass(eq=False)
 class OpenStream:
@@ -103,7 +107,7 @@ class OpenRun:
 
     def __str__(self) -> str:
         """What it is called in the log."""
-        return self.uid
+        return f"{self.uid} (scan {self.start['scan_id']})" if "scan_id" in self.start else self.uid
 
     def lost(self, stop: Mapping[str, Any]) -> Losses:
         """The events that never came: gaps in their numbers, and what lacks of the ``num_events`` of a stop document.

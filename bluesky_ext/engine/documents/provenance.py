@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import reprlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Provenance:
         arrays = arrays_of(parameters)
         sha256 = {name: array_sha256(array) for name, array in arrays.items()}
         return cls(stage, describe(parameters), arrays, sha256)
+
+    def __str__(self) -> str:
+        given = {name: value for name, value in self.parameters.items() if value not in (None, {}, [])}
+        return f"{self.stage}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in given.items())})"
 
     def start(self, parent: Mapping[str, Any], *, keep_objects: bool) -> dict[str, Any]:
         """The start document of what the stage makes of a run; that may be a derived run itself.

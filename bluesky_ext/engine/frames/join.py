@@ -13,7 +13,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
 from bluesky_ext.engine.frames.stream_files import StreamReference
-from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream
+from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream, is_streamed_number
 
 Document = Mapping[str, Any]
 
@@ -36,7 +36,8 @@ class Joiner:
 
     Feed it the run's documents in the order in which they come, and use up what it returns before the next one. An
     event that lacks nothing comes back at once, as the same object; one whose datum or stream_datum is not there yet
-    comes when it is; `finish` tells of those that never were complete. No document is changed, no file is opened.
+    comes when it is; `finish` tells of those that never were complete. No document is changed. No file is opened, but
+    for single numbers that are in one, such as where a motor was in a fly scan: they are readings like others.
 
     A frame is looked for where an event has a datum id or lacks a key of its descriptor; what the descriptor says in
     `external` decides nothing alone, since devices disagree on it. After a pause the RunEngine repeats seq_nums with
@@ -111,6 +112,8 @@ class Joiner:
     def _descriptor(self, doc: Document) -> Iterable[Event]:
         name, keys = doc.get("name", "primary"), doc["data_keys"].keys()
         wanted = frozenset(keys if self._data_keys is None else self._data_keys if self._data_keys <= keys else ())
+        if wanted:
+            wanted |= {key for key, about in doc["data_keys"].items() if is_streamed_number(about)}
         stream = self._streams.setdefault(name, JoinedStream(name))
         self._descriptors[doc["uid"]] = JoinedDescriptor(doc, stream, wanted)
         self._descriptors[doc["uid"]].sort_keys(self._stream_keys)
@@ -212,10 +215,11 @@ class Joiner:
                 unwanted.add(key)
         if not frames and not unwanted:
             return event
+        numbers = {key: frames.pop(key).number() for key in descriptor.numbers & frames.keys()}
         return {
             **event,
-            "data": {**_without(unwanted, data), **frames},
-            "timestamps": {**dict.fromkeys(frames, event["time"]), **_without(unwanted, times)},
+            "data": {**_without(unwanted, data), **numbers, **frames},
+            "timestamps": {**dict.fromkeys([*numbers, *frames], event["time"]), **_without(unwanted, times)},
             "filled": {**_without(unwanted, filled), **dict.fromkeys(frames, False)},
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -52,8 +53,9 @@ class JoinedDescriptor:
     """A descriptor and what it means for the joining of its events.
 
     Of its keys, `wanted` are those whose frames are, `external` those that it says are elsewhere, and `streamed` those
-    of the wanted whose frames come in stream_datum documents. Events of a `plain` one are complete when they
-    come; one of `only_frames` has nothing but streamed keys, as those of fly scans have.
+    of the wanted whose frames come in stream_datum documents; `numbers` are those of them that are single numbers.
+    Events of a `plain` one are complete when they come; one of `only_frames` has nothing but streamed keys, as those
+    of fly scans have.
     """
 
     doc: Mapping[str, Any]
@@ -61,6 +63,7 @@ class JoinedDescriptor:
     wanted: frozenset[str]
     external: frozenset[str] = frozenset()
     streamed: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
     plain: bool = True
     only_frames: bool = False
 
@@ -72,6 +75,7 @@ class JoinedDescriptor:
         streamed = {key for key in self.external if keys[key]["external"].startswith("STREAM")}
         streamed.update(keys.keys() & stream_keys)
         self.streamed = self.wanted & streamed
+        self.numbers = frozenset(key for key in self.streamed if is_streamed_number(keys[key]))
         self.plain = not self.external and not streamed
         self.only_frames = bool(self.streamed) and len(streamed) == len(keys)
 
@@ -109,6 +113,12 @@ class JoinedDescriptor:
         for key, ranges in frames.items():
             lacking = {n for other in frames.values() for seq_nums in other.outside(ranges) for n in seq_nums}
             yield from ((seq_num, key) for seq_num in lacking)
+
+
+def is_streamed_number(about: Mapping[str, Any]) -> bool:
+    """Whether a data key is of a single number for each event, which is in a file."""
+    is_streamed = str(about.get("external", "")).startswith("STREAM")
+    return is_streamed and about["dtype"] in ("number", "integer") and math.prod(about["shape"] or ()) == 1
 
 
 def _is_large(value: Any) -> bool:

@@ -105,7 +105,7 @@ class StageRun(OpenRun):
             if self.refusal is None:
                 self.stage.stats.not_concerned += 1
                 streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in self.streams.values()}
-                about = self.stage.name, " and ".join(self.stage.data_keys), self.uid, streams
+                about = self.stage.name, " and ".join(self.stage.data_keys), self, streams
                 self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
             return
         problem = ""
@@ -135,7 +135,7 @@ class StageRun(OpenRun):
         self.complaints(
             f"{what} {type(error).__name__}",
             "%s %s on run %s%s: %s: %s",
-            *(self.stage.name, what, self.uid, where, type(error).__name__, " ".join(str(error).split())),
+            *(self.stage.name, what, self, where, type(error).__name__, " ".join(str(error).split())),
             exc_info=None if about_data else error,
         )
         self.stage.note_error(error)
@@ -150,14 +150,14 @@ class StageRun(OpenRun):
             failed.add(name, [range(seq_num, seq_num + 1) for seq_num in seq_nums])
         stats.lost += sum(lost.counts.values())
         more = {**lost.as_document("lost"), **failed.as_document("failed")}
-        if more:
-            what = lost.counts, failed.counts
-            log.warning("%s: of run %s, %s never came and %s failed", self.stage.name, self.uid, *what)
+        for counts, what in ((lost.counts, "never came"), (failed.counts, "failed")):
+            for name, count in counts.items():
+                log.warning("%s: %d events of stream %r of run %s %s", self.stage.name, count, name, self, what)
         if incomplete:
             more["incomplete"] = incomplete
             if not closed:
                 stats.incomplete += 1
-                log.warning("%s closes run %s as incomplete: %s", self.stage.name, self.uid, incomplete)
+                log.warning("%s closes run %s as incomplete: %s", self.stage.name, self, incomplete)
         status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
         if status not in ("success", "abort", "fail"):
             status, reason = "fail", f"exit_status {status!r}: {reason}"

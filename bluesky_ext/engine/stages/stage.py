@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 from event_model import DocumentNames, unpack_event_page
 
+from bluesky_ext._arguments import keywords_of
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
@@ -128,8 +128,7 @@ class Stage:
         >>> Map.split_options({"separation": 100, "max_in_flight": 4, "on_error": "raise"})
         ({'max_in_flight': 4, 'on_error': 'raise'}, {'separation': 100})
         """
-        known = {**inspect.signature(Stage.__init__).parameters, **inspect.signature(cls.__init__).parameters}
-        names = {name for name, one in known.items() if one.default is not one.empty} - {"data_keys"}
+        names = keywords_of(Stage, cls) - {"data_keys"}
         options = {name: value for name, value in keywords.items() if name in names}
         return options, {name: value for name, value in keywords.items() if name not in names}
 
@@ -152,6 +151,9 @@ class Stage:
         """Close as incomplete the runs without a document for so many seconds (``stale_after`` unless given)."""
         self._open_runs.close_stale(idle)
         self._raise_error()
+
+    def __repr__(self) -> str:
+        return f"<{self._provenance}: {self.stats}, {len(self._open_runs)} open>"
 
     def __enter__(self) -> Self:
         return self
