@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bluesky_ext.plots.canvas import Canvas, check_columns, colours, columns, panel_size
+from bluesky_ext.plots.grid import reshape
 from bluesky_ext.plots.ruler import Ruler, label_of, real_aspect, rulers
 from bluesky_ext.plots.scale import limits, scaled
 
@@ -21,8 +22,10 @@ SINGLE, SEVERAL, TITLE = (6.5, 5.0), (2.6, 2.2), (1.3, 0.28)
 
 
 def plot_real_aspect(
-    data_array: xr.DataArray,
+    data_array: Any,
+    key: str | None = None,
     *,
+    stream: str = "primary",
     ax: Any = None,
     figure: Figure | None = None,
     ncols: int | None = None,
@@ -41,7 +44,10 @@ def plot_real_aspect(
     ----------
     data_array : xarray.DataArray
         2-d, (y, x); or 3-d, one picture for each item of the first dimension, with the same colours. Labels are made
-        of the names, the ``long_name`` and the ``units`` in the attrs of the array and its coordinates.
+        of the names, the ``long_name`` and the ``units`` in the attrs of the array and its coordinates. With a `key`,
+        a run or whatever else `reshape` takes.
+    key, stream : str, optional
+        Which reading is drawn, where the motors were, as by `reshape`.
     ax : matplotlib Axes, or several of them, optional
         Where to draw; by default in a new figure, in a window where pyplot has one.
     figure : matplotlib Figure, optional
@@ -68,6 +74,10 @@ def plot_real_aspect(
     ValueError
         If the array is not 2-d or 3-d, or a coordinate neither rises nor falls all along.
     """
+    if key is not None:
+        data_array = reshape(data_array, key, stream=stream)
+    elif not isinstance(data_array, xr.DataArray):
+        raise TypeError(f"{type(data_array).__qualname__} is no array: give the key of what is drawn of it")
     if data_array.ndim not in (2, 3):
         raise ValueError(f"the array has the axes {data_array.dims!r}: choose two or three of them, with isel or mean")
     if data_array.dtype == bool:  # which has no percentiles
