@@ -36,8 +36,9 @@ def find_run(catalog: Any, name: str | int) -> Any:
         if len(runs) < -number:
             raise LookupError(f"no run {number}: the catalogue has {len(runs)}")
         return runs[-1]
-    if number is not None and (found := next(_latest_first(catalog.search(Eq("start.scan_id", number))), None)):
-        return found
+    if number is not None:
+        for run in _latest_first(catalog.search(Eq("start.scan_id", number))):
+            return run
     if found := catalog.search(Eq("start.uid", text)).values().head(1):
         return found[0]
     if len(text) < 6:
@@ -56,6 +57,7 @@ def _latest_first(catalog: Any) -> Iterator[Any]:
     """The runs of scans, not those derived from them, from the one that was started last; a page at a time."""
     from tiled.queries import SpecsQuery  # pyright: ignore[reportMissingImports]
 
+    # A catalogue in SQLite sorts numbers as text, which for times of today is the same.
     runs = catalog.search(SpecsQuery(include=["BlueskyRun"])).sort(("start.time", -1))
     return (run for run in runs.values() if "original_run_uid" not in run.metadata["start"])
 
