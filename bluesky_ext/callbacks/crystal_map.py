@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,6 @@ from trackpy.linking import Linker
 from bluesky_ext._arguments import check_keywords, keywords_of
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
-from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
@@ -139,8 +137,7 @@ class CrystalMap(TrackReduce):
             raise ValueError(f"{sorted(link_kwargs)} are for linking: give search_range as well")
         self._scan = Scan(motors, positions, shape, extents, snaking)
         self._value, self._max_maps = value, max_maps
-        self._kept = KeptRuns(keep_runs)
-        self._directory = None if directory is None else Path(directory)
+        self._kept = KeptRuns(keep_runs, directory)
         warm_up_live_maps()
         super().__init__(
             link,
@@ -161,7 +158,7 @@ class CrystalMap(TrackReduce):
 
     @property
     def runs(self) -> KeptRuns:
-        """The datasets of the runs that were mapped last, by the uid of the scan or its ``scan_id``."""
+        """The datasets of runs by the uid of the scan, or the ``scan_id`` of one that was mapped last."""
         return self._kept
 
     def begin(self, start: Mapping[str, Any]) -> _Mapping:
@@ -207,8 +204,6 @@ class CrystalMap(TrackReduce):
         state.points.emit(derived)
         state.points.report(self._log, self.name)
         self._kept.add(dataset)
-        if self._directory is not None:
-            save(dataset, self._directory)
         if errors:  # when all that could be linked is out
             with self.naming_the_range():
                 raise errors[0]

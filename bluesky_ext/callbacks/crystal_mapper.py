@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +14,6 @@ import xarray as xr
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
-from bluesky_ext.callbacks.netcdf import save
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
@@ -148,12 +146,11 @@ class CrystalMapper(Reduce):
             if windows is None:
                 raise ValueError("windows= is a CrystalMapper that has none yet: let it map a run first")
         known = None if windows is None else known_windows(windows)
-        self._kept = KeptRuns(keep_runs)
+        self._kept = KeptRuns(keep_runs, directory, "-windows")
         self._scan = Scan(motors, positions, shape, extents, snaking)
         self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known)
         self._data_key = data_key
         self._stream_name = stream_name
-        self._directory = None if directory is None else Path(directory)
         self._db = db
         self._options = options
         self._replayed: Any = None
@@ -338,8 +335,6 @@ class CrystalMapper(Reduce):
         derived.event("light_dark", None, {"light": light, "dark": dark, "n_frames": len(state.extremes.frames)})
         state.points.report(self._log, self.name)
         self._kept.add(dataset)
-        if self._directory is not None:
-            save(dataset, self._directory, "-windows")
 
     # The second look
 

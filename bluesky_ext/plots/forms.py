@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from bluesky_ext.plots.canvas import colours
-from bluesky_ext.plots.image import draw, proportion
 from bluesky_ext.plots.ruler import Ruler, label_of, real_aspect, rulers
 
 if TYPE_CHECKING:
@@ -32,11 +31,25 @@ class Grid:
     @property
     def ratio(self) -> float:
         """Height over width of a panel that fits."""
-        return proportion(self.y, self.x)
+        return _proportion(self.y, self.x)
 
     def draw(self, ax: Axes, image: xr.DataArray, *, yincrease: bool | None = None, **kwargs: Any) -> Any:
         """Draw one map; return what has the colours."""
-        return draw(ax, image, self.y, self.x, yincrease=yincrease, **kwargs)
+        y, x = self.y, self.x
+        aspect = kwargs.pop("aspect", real_aspect(y, x) or "auto")
+        kwargs["cmap"] = colours(kwargs.get("cmap"))
+        values = image.to_numpy()
+        if y.is_even and x.is_even:
+            extent = (x.edges[0], x.edges[-1], y.edges[0], y.edges[-1])
+            drawn = ax.imshow(values, extent=extent, origin="lower", aspect=aspect, **kwargs)
+        else:
+            drawn = ax.pcolormesh(x.edges, y.edges, values, **kwargs)
+            ax.set_aspect(aspect)
+        ax.set_xlim(x.edges.min(), x.edges.max())
+        upwards = not y.is_numbered if yincrease is None else yincrease
+        low, high = y.edges.min(), y.edges.max()
+        ax.set_ylim(*(low, high) if upwards else (high, low))
+        return drawn
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Points:
     @property
     def ratio(self) -> float:
         """Height over width of a panel that fits."""
-        return proportion(self.y, self.x)
+        return _proportion(self.y, self.x)
 
     def draw(self, ax: Axes, image: xr.DataArray, *, yincrease: bool | None = None, **kwargs: Any) -> Any:
         """Draw one map; return what has the colours."""
@@ -140,6 +153,12 @@ def motors_of(image: xr.DataArray) -> list[str]:
     (dim,) = image.dims
     along = [str(name) for name, one in image.coords.items() if one.dims == (dim,) and one.dtype.kind in "iuf"]
     return [str(dim)] if dim in along else [name for name in along if name != SEQ_NUM]
+
+
+def _proportion(y: Ruler, x: Ruler) -> float:
+    """Height over width of the picture between two rulers."""
+    aspect = real_aspect(y, x)
+    return 0.75 if aspect is None else aspect * y.span / x.span
 
 
 def _positions(image: xr.DataArray, name: str) -> Ruler:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
 from bluesky_ext.positions import lay_out, motors_of, planned_by
-
-if TYPE_CHECKING:
-    import pandas as pd
+from bluesky_ext.storage.datasets import read
+from bluesky_ext.storage.stored import is_run
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,10 @@ EVENT = "(event)"
 
 
 def reshape(
-    data: xr.Dataset | pd.DataFrame | Mapping[str, ArrayLike],
+    data: Any,
     key: str,
     *,
+    stream: str = "primary",
     metadata: Mapping[str, Any] | None = None,
     motors: Sequence[str] | None = None,
     shape: Sequence[int] | None = None,
@@ -43,11 +44,14 @@ def reshape(
 
     Parameters
     ----------
-    data : xarray.Dataset, pandas.DataFrame or mapping of arrays
-        One event after the other: of a dataset, along the first dimension of the reading. A reading may be an
-        image; in a table, a cell that holds an array.
+    data : run, xarray.Dataset, pandas.DataFrame or mapping of arrays
+        A run as a catalogue or a database gives it for its uid, or whatever else `bluesky_ext.as_source` takes: of it
+        are read the scalars and the reading. Or one event after the other: of a dataset, along the first dimension of
+        the reading. A reading may be an image; in a table, a cell that holds an array.
     key : str
         Which reading.
+    stream : str
+        Which stream of a run.
     metadata : mapping, optional
         The start document, or ``{"start": ...}``. By default the ``attrs`` of the data.
     motors : sequence of str, optional
@@ -74,6 +78,8 @@ def reshape(
     ------
     ValueError
         If the description of the scan doesn't fit together, or the data doesn't have what is asked for.
+    LookupError
+        If the run has no such stream.
 
     Examples
     --------
@@ -81,6 +87,8 @@ def reshape(
     array([[1, 2],
            [4, 3]])
     """
+    if is_run(data) or not isinstance(data, Mapping | pd.DataFrame):
+        data = read(data, streams=[stream], arrays=[key])[stream]
     given = getattr(data, "attrs", {}) if metadata is None else metadata
     start = given.get("start", given)
     planned = planned_by(start, shape, extents, snaking)

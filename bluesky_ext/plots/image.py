@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bluesky_ext.plots.canvas import Canvas, check_columns, colours, columns, panel_size
-from bluesky_ext.plots.ruler import Ruler, label_of, real_aspect, rulers
+from bluesky_ext.plots.canvas import Canvas, check_columns, columns, panel_size
+from bluesky_ext.plots.forms import Line, form_of
+from bluesky_ext.plots.grid import reshape
+from bluesky_ext.plots.ruler import label_of
 from bluesky_ext.plots.scale import limits, scaled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 # Inches: the largest single picture, the largest of several, and the room for the title above each.
@@ -21,8 +21,10 @@ SINGLE, SEVERAL, TITLE = (6.5, 5.0), (2.6, 2.2), (1.3, 0.28)
 
 
 def plot_real_aspect(
-    data_array: xr.DataArray,
+    data_array: Any,
+    key: str | None = None,
     *,
+    stream: str = "primary",
     ax: Any = None,
     figure: Figure | None = None,
     ncols: int | None = None,
@@ -40,8 +42,12 @@ def plot_real_aspect(
     Parameters
     ----------
     data_array : xarray.DataArray
-        2-d, (y, x); or 3-d, one picture for each item of the first dimension, with the same colours. Labels are made
-        of the names, the ``long_name`` and the ``units`` in the attrs of the array and its coordinates.
+        2-d, (y, x); or 3-d, one picture for each item of the first dimension, with the same colours; or 1-d, the
+        points of a scan: discs where the motors were if these are two, a line along one. Labels are made of the names,
+        the ``long_name`` and the ``units`` in the attrs of the array and its coordinates. With a `key`, a run or
+        whatever else `reshape` takes.
+    key, stream : str, optional
+        Which reading is drawn, where the motors were, as by `reshape`.
     ax : matplotlib Axes, or several of them, optional
         Where to draw; by default in a new figure, in a window where pyplot has one.
     figure : matplotlib Figure, optional
@@ -66,59 +72,40 @@ def plot_real_aspect(
     Raises
     ------
     ValueError
-        If the array is not 2-d or 3-d, or a coordinate neither rises nor falls all along.
+        If the array has no dimension or more than three, or a coordinate neither rises nor falls all along.
     """
-    if data_array.ndim not in (2, 3):
-        raise ValueError(f"the array has the axes {data_array.dims!r}: choose two or three of them, with isel or mean")
+    if key is not None:
+        data_array = reshape(data_array, key, stream=stream)
+    elif not isinstance(data_array, xr.DataArray):
+        raise TypeError(f"{type(data_array).__qualname__} is no array: give the key of what is drawn of it")
+    if data_array.ndim not in (1, 2, 3):
+        raise ValueError(f"the array has the axes {data_array.dims!r}: choose up to three of them, with isel or mean")
     if data_array.dtype == bool:  # which has no percentiles
         data_array = data_array.astype(np.uint8)
     facets = list(data_array) if data_array.ndim == 3 else [data_array]
     if not facets:
         raise ValueError(f"the array has nothing along {data_array.dims[0]!r}: there is no picture to draw")
     check_columns(ncols)
-    y, x = rulers(facets[0])
+    form = form_of(facets[0])
+    has_colours = not isinstance(form, Line)
     if ax is not None:
         canvas = Canvas.on(ax, len(facets), figure)
     else:
-        width, height = panel_size(proportion(y, x), *(SINGLE if len(facets) == 1 else SEVERAL))
+        width, height = panel_size(form.ratio, *(SINGLE if len(facets) == 1 else SEVERAL))
         across = ncols or columns(len(facets), max(width, TITLE[0]), height + TITLE[1])
-        canvas = Canvas.new(len(facets), across, (width, height), title=TITLE, colorbar=colorbar, figure=figure)
+        bar = colorbar and has_colours
+        canvas = Canvas.new(len(facets), across, (width, height), title=TITLE, colorbar=bar, figure=figure)
     values = data_array.to_numpy()
     scale = scaled(kwargs, values, limits(values, robust))
     pairs = list(zip(canvas.panels, facets, strict=True))
-    drawn = [draw(panel, facet, y, x, yincrease=yincrease, **scale) for panel, facet in pairs]
+    drawn = [form.draw(panel, facet, yincrease=yincrease, **scale) for panel, facet in pairs]
     for panel, facet in pairs:
         panel.set_title(title_of(facet), fontsize="medium")
-    canvas.name_axes(y.label, x.label)
-    if colorbar:
-        canvas.add_colorbar(drawn[0], label_of(data_array, str(data_array.name or "")))
+    label = label_of(data_array, str(data_array.name or ""))
+    canvas.name_axes(form.y.label if has_colours else label, form.x.label)
+    if colorbar and has_colours:
+        canvas.add_colorbar(drawn[0], label)
     return canvas.figure
-
-
-def draw(
-    ax: Axes, image: xr.DataArray, y: Ruler, x: Ruler, *, yincrease: bool | None = None, **kwargs: Any
-) -> ScalarMappable:
-    """The array drawn on axes between its rulers, in real proportions."""
-    aspect = kwargs.pop("aspect", real_aspect(y, x) or "auto")
-    kwargs["cmap"] = colours(kwargs.get("cmap"))
-    values = image.to_numpy()
-    if y.is_even and x.is_even:
-        extent = (x.edges[0], x.edges[-1], y.edges[0], y.edges[-1])
-        drawn = ax.imshow(values, extent=extent, origin="lower", aspect=aspect, **kwargs)
-    else:
-        drawn = ax.pcolormesh(x.edges, y.edges, values, **kwargs)
-        ax.set_aspect(aspect)
-    ax.set_xlim(x.edges.min(), x.edges.max())
-    upwards = not y.is_numbered if yincrease is None else yincrease
-    low, high = y.edges.min(), y.edges.max()
-    ax.set_ylim(*(low, high) if upwards else (high, low))
-    return drawn
-
-
-def proportion(y: Ruler, x: Ruler) -> float:
-    """Height over width of the picture between two rulers."""
-    aspect = real_aspect(y, x)
-    return 0.75 if aspect is None else aspect * y.span / x.span
 
 
 def title_of(image: xr.DataArray) -> str:

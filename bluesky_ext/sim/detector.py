@@ -71,10 +71,17 @@ class Cam(Device):
     acquire_period = Component(Setting, value=0.1, limits=(0.0, 3600.0), kind="config")
 
 
+class _Counts(InternalSignal):
+    """A number of counts."""
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {name: {**about, "units": "counts"} for name, about in super().describe().items()}
+
+
 class Stats(Device):
     """Numbers taken from the image, named as in areaDetector."""
 
-    total = Component(InternalSignal, value=0.0, kind="hinted")
+    total = Component(_Counts, value=0.0, kind="hinted")
 
 
 class CrystalDetector(Device):

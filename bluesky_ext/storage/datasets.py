@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference
+from bluesky_ext.storage.adapters import as_source
+from bluesky_ext.storage.columns import StoredRows, column
 from bluesky_ext.storage.log import Place
-from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
-from bluesky_ext.storage.stored import array_of, entries
+from bluesky_ext.storage.stored import entries, is_run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,63 +23,77 @@ __all__ = ["read"]
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = BLOCK_BYTES // 4
 
-
-def read(run: Any) -> dict[str, xr.Dataset]:
+def read(
+    run: Any, *, streams: Collection[str] | None = None, arrays: Collection[str] | None = None
+) -> dict[str, xr.Dataset]:
     """Return the streams of a run, by name: each as a dataset with one row an event.
 
     Parameters
     ----------
-    run : client
-        The client of a run in a catalogue.
+    run : object
+        The client of a run in a catalogue, or whatever else `as_source` takes: a recording, a header of databroker, a
+        list of documents.
+    streams : collection of str, optional
+        Which streams are read; all by default.
+    arrays : collection of str, optional
+        Data keys whose values are read when they are arrays, such as images; all by default. Scalars are always read.
 
     Returns
     -------
     dict of str to xarray.Dataset
         Along the dimension ``seq_num``, with the coordinate ``time`` (s since 1970): a variable for each data key, with
-        the dtype of its data, or of its `dtype_numpy` where the values are scalars; ``seq_num_`` and ``time_`` are data
-        keys called seq_num and time. Of a seq_num that came again after a pause, the last event. Large arrays are
-        dask arrays, read when they are computed, in blocks of 16 MiB. Values that have no dtype or shape in common are
-        objects; where an event lacks a key, it is NaN or None.
+        the dtype of its data, or of its `dtype_numpy` where the values are scalars, and the ``units`` of its descriptor
+        in its attributes; ``seq_num_`` and ``time_`` are data keys called seq_num and time. Of a seq_num that came
+        again after a pause, the last event. Large arrays in a catalogue are dask arrays, read when they are computed,
+        in blocks of 16 MiB. Values that have no dtype or shape in common are objects; where an event lacks a key, it is
+        NaN or None.
         Images in the files of a detector are dask arrays too, a block for each event, which are read from the files;
-        those of a fly scan make the events. What cannot be read from its files is left out, named in the attribute
-        ``external``, and reported by a warning in the log; a file that goes later makes the computation fail.
+        those of a fly scan make the events. What is not read, or cannot be read from its files, is left out and named
+        in the attribute ``external``; the latter is reported by a warning in the log too, and a file that goes later
+        makes the computation fail.
         The other attributes are ``start`` and ``stop``, and ``complete``: whether there is a stop.
+
+    Raises
+    ------
+    LookupError
+        If the run has no stream of a name that is given.
+    ValueError
+        If there are several runs.
     """
     start: dict[str, Any] = {}
     stop: dict[str, Any] | None = None
-    streams: dict[str, _Stream] = {}
+    found: dict[str, _Stream] = {}
     by_descriptor: dict[str, _Stream] = {}
     frames = _Frames()
-    for name, document, places in entries(run):
+    for name, document, places in entries(run) if is_run(run) else ((*pair, ()) for pair in as_source(run)):
         match name:
+            case "start" if start:
+                raise ValueError(f"there are several runs, {start['uid']} is the first: give one of them")
             case "start":
                 start = document
             case "stop":
                 stop = document
             case "descriptor":
                 name_of = document.get("name", "primary")
-                stream = streams.setdefault(name_of, _Stream(name_of, dict(document["data_keys"])))
+                stream = found.setdefault(name_of, _Stream(name_of, dict(document["data_keys"]), arrays))
+                if streams is not None and name_of not in streams:
+                    continue
                 by_descriptor[document["uid"]] = stream
-            case "event" | "event_page" if document["descriptor"] in by_descriptor:
+            case "event" | "event_page" | "stream_datum" if document["descriptor"] not in by_descriptor:
+                continue
+            case "event" | "event_page":
                 document = {**document, "data": _with_rows(name, document, places)}
                 by_descriptor[document["descriptor"]].add(_events(name, document))
         for event in frames(name, document):
             by_descriptor[event["descriptor"]].add([(event["seq_num"], event["time"], event["data"])])
     for event in frames.finish():
         by_descriptor[event["descriptor"]].add([(event["seq_num"], event["time"], event["data"])])
+    for name in streams or ():
+        if name not in found:
+            raise LookupError(f"run {start.get('uid')} has no stream {name!r}, only {list(found)}: give one of these")
     attributes = {"start": start, "stop": stop, "complete": stop is not None}
-    return {name: stream.dataset(run, attributes) for name, stream in streams.items()}
-
-
-class _Rows(NamedTuple):
-    """Where the array of an event is: one row of an array, or several."""
-
-    stream: str
-    first: int
-    height: int
-    """How many rows; 0: the row itself, without an axis of rows."""
+    return {name: found[name].dataset(run, attributes) for name in (found if streams is None else streams)}
 
 
 class _Frames:
@@ -118,9 +133,9 @@ def _with_rows(name: str, document: Mapping[str, Any], places: Sequence[Place]) 
     data = dict(document["data"])
     for key, kind, stream, first, count in places:
         if kind == "rows":
-            data[key] = _Rows(stream, first, count)
+            data[key] = StoredRows(stream, first, count)
         else:
-            rows = [_Rows(stream, number, 0) for number in range(first, first + count)]
+            rows = [StoredRows(stream, number, 0) for number in range(first, first + count)]
             data[key] = rows[0] if name == "event" else rows
     return data
 
@@ -149,10 +164,14 @@ def _is_reference(filled: Any) -> bool:
 class _Stream:
     name: str
     data_keys: Mapping[str, Any]
+    arrays: Collection[str] | None
+    """Which keys are kept when their values are arrays."""
     events: dict[int, tuple[float, dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, events: Iterator[tuple[int, float, dict[str, Any]]] | list[Any]) -> None:
         for seq_num, time, data in events:
+            if self.arrays is not None:
+                data = {key: value for key, value in data.items() if key in self.arrays or not _is_array(value)}
             # An event of nothing but frames may come after these.
             self.events[seq_num] = time, data or self.events.get(seq_num, (time, data))[1]
 
@@ -164,33 +183,23 @@ class _Stream:
         there = dict.fromkeys(key for _, data in self.events.values() for key in data)
         columns = {}
         for key in there:
-            column = self._column(run, key, [self.events[n][1].get(key) for n in seq_nums])
-            if column is not None:
-                columns[key] = column
+            values = [self.events[n][1].get(key) for n in seq_nums]
+            values = column(run, self.name, key, values, self.data_keys.get(key, {}))
+            if values is not None:
+                columns[key] = values
         names: dict[str, str] = {}
         for key in columns:
             names[key] = _other(key, {"seq_num", "time", *names.values()})
         variables = {}
-        for key, column in columns.items():
-            dims = [_other(f"{key}_{axis}", names.values()) for axis in range(column.ndim - 1)]
-            variables[names[key]] = ("seq_num", *dims), column
+        for key, values in columns.items():
+            dims = [_other(f"{key}_{axis}", names.values()) for axis in range(values.ndim - 1)]
+            units = self.data_keys.get(key, {}).get("units")
+            variables[names[key]] = ("seq_num", *dims), values, {"units": units} if units else {}
         return xr.Dataset(
             variables,
             coords={"seq_num": np.asarray(seq_nums, int), "time": ("seq_num", np.asarray(times, float))},
             attrs={**attributes, "external": sorted({*self.data_keys, *there} - set(columns))},
         )
-
-    def _column(self, run: Any, key: str, values: list[Any]) -> Any:
-        """The values as an array; None if they are in files, and cannot be read."""
-        if any(isinstance(value, FrameReference) for value in values):
-            return _of_files(f"{self.name}/{key}", values)
-        rows = [value for value in values if isinstance(value, _Rows)]
-        if rows and len(rows) == len(values) and len({row.height for row in rows}) == 1:
-            return _lazy(array_of(run, rows[0].stream, key), rows)
-        if rows:
-            node = array_of(run, rows[0].stream, key)
-            values = [_fetched(node, value) if isinstance(value, _Rows) else value for value in values]
-        return _array(values, self.data_keys.get(key, {}))
 
 
 def _other(name: str, taken: Collection[str]) -> str:
@@ -200,113 +209,5 @@ def _other(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def _fetched(node: Any, rows: _Rows) -> np.ndarray:
-    block = fetch(node, rows.first, rows.first + (rows.height or 1))
-    return block if rows.height else block[0]
-
-
-def _array(values: list[Any], described: Mapping[str, Any]) -> np.ndarray:
-    dtype = described.get("dtype_numpy")
-    kinds = [_kind(value) for value in values]
-    shapes = {shape for shape, _ in kinds}
-    types = {kind for _, kind in kinds}
-    if isinstance(dtype, str) and shapes == {()}:
-        try:
-            scalars = np.asarray(values, np.dtype(dtype))
-        except (TypeError, ValueError, OverflowError):
-            scalars = None
-        if scalars is not None and all(map(_same, scalars.tolist(), values)):
-            return scalars
-    if len(shapes) == 1 and (types <= {*"biufc"} or (len(types) == 1 and types <= {*"USMm"})):
-        return np.asarray(values)
-    if types <= {*"iufO"} and all(
-        value is None or (shape == () and kind != "O") for value, (shape, kind) in zip(values, kinds, strict=True)
-    ):
-        return np.asarray([np.nan if value is None else value for value in values])
-    objects = np.empty(len(values), object)
-    for n, value in enumerate(values):
-        objects[n] = value
-    return objects
-
-
-def _kind(value: Any) -> tuple[tuple[int, ...], str]:
-    """The shape of a value and the kind of its dtype; of a ragged list, those of an object."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        return (), "O"
-    return array.shape, array.dtype.kind
-
-
-def _same(one: Any, value: Any) -> bool:
-    other = np.asarray(value).item()
-    return bool(one == other or (one != one and other != other))
-
-
-def _lazy(node: Any, rows: list[_Rows]) -> Any:
-    """Return rows of an array as a dask array that reads neighbours at once."""
-    import dask.array as da  # pyright: ignore[reportMissingImports]
-    from dask.delayed import delayed  # pyright: ignore[reportMissingImports]
-
-    numbers = [number for row in rows for number in range(row.first, row.first + (row.height or 1))]
-    size = max(1, int(np.prod(node.shape[1:])) * node.dtype.itemsize)
-    most = max(1, _BLOCK // size)
-    parts, begin = [], 0
-    for n in range(1, len(numbers) + 1):
-        if n == len(numbers) or numbers[n] != numbers[n - 1] + 1:
-            for first in range(begin, n, most):
-                stop = min(n, first + most)
-                parts.append((numbers[first], numbers[stop - 1] + 1))
-            begin = n
-    read_rows = delayed(fetch, pure=True)
-    stack = da.concatenate(
-        [
-            da.from_delayed(read_rows(node, start, stop), (stop - start, *node.shape[1:]), node.dtype)
-            for start, stop in parts
-        ]
-    )
-    count = rows[0].height
-    return stack.reshape((len(rows), count, *node.shape[1:])) if count else stack
-
-
-def _of_files(about: str, values: list[Any]) -> Any:
-    """Return images in files as a dask array, a block for each; None, and a warning, if none can be read."""
-    import dask.array as da  # pyright: ignore[reportMissingImports]
-    from dask.delayed import delayed  # pyright: ignore[reportMissingImports]
-
-    first: np.ndarray | None = None
-    lost: Exception | None = None
-    for value in values:
-        if not isinstance(value, FrameReference):
-            continue
-        try:
-            # What the descriptor says of shape and dtype is wrong often enough.
-            first = value.read(patience=0)
-        except (OSError, ValueError, LookupError, TypeError, ImportError) as error:
-            lost = lost or error
-        else:
-            break
-        if lost is not None and not isinstance(lost, OSError):
-            break  # it can never be read, nor can the others
-    if lost is not None:
-        logger.warning("%s: an image in a file cannot be read: %s", about, lost)
-    if first is None:
-        return None
-    shape, dtype = first.shape, first.dtype
-    alike = [value is None or isinstance(value, FrameReference) for value in values]
-    if not all(alike):
-        logger.warning("%s: of %d events, %d have no image in a file", about, len(values), alike.count(False))
-        values = [value if ok else None for value, ok in zip(values, alike, strict=True)]
-    gaps = any(value is None for value in values)
-    if gaps:
-        dtype = np.promote_types(dtype, np.float32)  # there must be room for NaN
-    image = delayed(_image, pure=False)
-    nothing = da.full(shape, np.nan, dtype) if gaps else None
-    return da.stack([nothing if v is None else da.from_delayed(image(v, shape, dtype), shape, dtype) for v in values])
-
-
-def _image(reference: FrameReference, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    image = reference.read(patience=0)
-    if image.shape != shape:
-        raise ValueError(f"{reference.file} has an image of shape {image.shape} among those of {shape}")
-    return image.astype(dtype, copy=False)
+def _is_array(value: Any) -> bool:
+    return isinstance(value, list | StoredRows | FrameReference) or getattr(value, "ndim", 0) > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 __all__ = ["find_run"]
@@ -30,12 +32,13 @@ def find_run(catalog: Any, name: str | int) -> Any:
     text = str(name)
     number = int(text) if re.fullmatch(r"-?\d{1,9}", text) else None
     if number is not None and number < 0:
-        runs = _in_order(catalog)
-        if -number > len(runs):
+        runs = [*islice(_latest_first(catalog), -number)]
+        if len(runs) < -number:
             raise LookupError(f"no run {number}: the catalogue has {len(runs)}")
-        return runs[number]
-    if number is not None and (found := _in_order(catalog.search(Eq("start.scan_id", number)))):
-        return found[-1]
+        return runs[-1]
+    if number is not None:
+        for run in _latest_first(catalog.search(Eq("start.scan_id", number))):
+            return run
     if found := catalog.search(Eq("start.uid", text)).values().head(1):
         return found[0]
     if len(text) < 6:
@@ -50,11 +53,13 @@ def find_run(catalog: Any, name: str | int) -> Any:
     return like[0]
 
 
-def _in_order(runs: Any) -> list[Any]:
-    """The runs of scans, not those derived from them, in the order in which they were started."""
-    started = [(start, run) for run in runs.values() if (start := run.metadata.get("start")) is not None]
-    scans = [(start.get("time", 0.0), run) for start, run in started if "original_run_uid" not in start]
-    return [run for _, run in sorted(scans, key=lambda item: item[0])]
+def _latest_first(catalog: Any) -> Iterator[Any]:
+    """The runs of scans, not those derived from them, from the one that was started last; a page at a time."""
+    from tiled.queries import SpecsQuery  # pyright: ignore[reportMissingImports]
+
+    # A catalogue in SQLite sorts numbers as text, which for times of today is the same.
+    runs = catalog.search(SpecsQuery(include=["BlueskyRun"])).sort(("start.time", -1))
+    return (run for run in runs.values() if "original_run_uid" not in run.metadata["start"])
 
 
 def _uid(run: Any) -> str:

@@ -17,3 +17,7 @@ from bluesky_ext.plans.stxm import (
     sample_point_spectra,
     tomography_scan,
 )
+
+# What every scan of the crystal needs: RE(grid_scan_nd([dexela], ..., **exposure)).
+exposure = {"time_per_point": 0.2, "time_per_frame": 0.1}
+exposure |= {"shutter": shutter, "shutter_open": "open", "shutter_close": "closed"}

@@ -4,9 +4,12 @@ import pytest
 import xarray as xr
 from bluesky.plan_patterns import outer_product
 from bluesky.plans import grid_scan
+from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import SynAxis
 
-from bluesky_ext.plots import reshape
+from bluesky_ext import as_sink, save
+from bluesky_ext.plots import plot_real_aspect, reshape
+from bluesky_ext.sim import beamline
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,28 @@ def test_a_real_scan_and_its_start_document(run_engine):
     )
     same = reshape(table, "sample_y", metadata={"start": documents["start"][0], "stop": None})
     np.testing.assert_array_equal(same, [[1] * 5, [2] * 5, [3] * 5])
+
+
+@pytest.mark.parametrize("kept", ["documents", "saved", "by tiled"])
+def test_a_stored_run_and_a_key(run_engine, embedded, tmp_path, kept):
+    docs, b = [], beamline(seed=1, shape=(64, 64), n_grains=2)
+    with save(embedded, backup=tmp_path) as sink:
+        sinks = {"documents": as_sink(docs), "saved": sink, "by tiled": TiledWriter(embedded, max_array_size=0)}
+        run_engine.subscribe(sinks[kept])
+        (uid,) = run_engine(grid_scan([b.detector], b.y, -1, 1, 2, b.x, 0, 1, 3, snake_axes=True))
+    run = docs or embedded[uid]
+
+    grid = reshape(run, "sample_x_user_setpoint")
+    np.testing.assert_allclose(grid, [[0, 0.5, 1]] * 2)
+    assert [grid[name].attrs["units"] for name in grid.dims] == ["mm", "mm"]
+    assert reshape(run, "dexela_image")[1, 0].shape == (1, 64, 64)
+    (ax,) = plot_real_aspect(run, "dexela_stats_total").axes
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_aspect()) == ("sample_x (mm)", "sample_y (mm)", 1.0)
+    assert ax.child_axes[0].get_ylabel() == "dexela_stats_total (counts)"
+    with pytest.raises(ValueError, match="the data has no 'nothing', only"):
+        reshape(run, "nothing")
+    with pytest.raises(LookupError, match="has no stream 'dark'"):
+        reshape(run, "sample_x", stream="dark")
 
 
 def test_an_aborted_scan_has_no_values_at_its_end():

@@ -211,7 +211,6 @@ def test_a_given_figure_is_drawn_in_again_and_again():
 @pytest.mark.parametrize(
     ("array", "arguments", "message"),
     [
-        (xr.DataArray([1.0, 2.0]), {}, "has the axes"),
         (xr.DataArray(np.zeros((1, 1, 1, 1))), {}, "has the axes"),
         (xr.DataArray(np.zeros((0, 1, 1))), {}, "nothing along 'dim_0'"),
         (xr.DataArray(np.zeros((0, 1))), {}, "no pixels along 'dim_0'"),
@@ -253,3 +252,16 @@ assert "matplotlib.pyplot" not in sys.modules
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.endswith("install the extra: pip install 'bluesky-ext[plot]'\n")
+
+
+def test_scattered_points_are_discs_and_a_scan_along_one_motor_is_a_line():
+    motors = {"y": ("point", [0.0, 0.4, -0.1, -0.5], {"units": "mm"}), "x": ("point", [0.0, 0.1, 0.5, -0.2])}
+    spiral = xr.DataArray([1.0, 2.0, 3.0, 4.0], motors, ("point",), "total", {"units": "counts"})
+    (ax,) = plot_real_aspect(spiral).axes
+    (discs,) = ax.collections
+    np.testing.assert_array_equal(discs.get_offsets()[:, 1], motors["y"][1])
+    assert (ax.get_ylabel(), ax.get_aspect(), ax.child_axes[0].get_ylabel()) == ("y (mm)", 1.0, "total (counts)")
+
+    (ax,) = plot_real_aspect(spiral.drop_vars("x")).axes
+    assert ax.lines[0].get_xdata().tolist() == [-0.5, -0.1, 0.0, 0.4]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.child_axes) == ("y (mm)", "total (counts)", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
 import subprocess
 import sys
@@ -19,15 +20,28 @@ PROFILE = Path(__file__).parents[2] / "profile_collection"
 
 SCAN = """
 assert PROFILE_READY
+bec.disable_plots()
 (uid,) = RE(grid_scan_nd([dexela], sample_y, -1, 1, 4, sample_x, -1, 1, 5, time_per_point=0.2, time_per_frame=0.1,
                          shutter=shutter, shutter_open="open", shutter_close="closed", take_dark=True))
 maps = cm.dataset
 print("maps", dict(maps.sizes), "peaks", len(cm.tracks), "failed", pt.stats.failed, "shutter", shutter.get())
+print("total", *reshape(find_run(catalog, uid), "dexela_stats_total").values.ravel())
 """
 
 STACK = """
 uids = RE(sample_image_stack([counter0], endstation, [(-1, 1, 3, -1, 1, 4)], [280.0, 285.2], dwell=1))
 print("uids", *uids)
+"""
+
+# In another process.
+AGAIN = """
+print("total", *reshape(find_run(catalog, 1), "dexela_stats_total").values.ravel())
+print("panels", len(show().axes), len(show(scan=1).axes))
+for key in ("dexela_stats_total", "n_rows"):
+    (ax,) = show(key, 1).axes
+    print("shown", ax.get_xlabel(), ax.get_aspect(), ax.child_axes[0].get_ylabel(), ax.images[0].get_array().shape)
+(uid,) = RE(bp.count([counter0]))
+print("scan", find_run(catalog, -1).start["scan_id"], catalog[uid].stop["exit_status"])
 """
 
 
@@ -39,25 +53,29 @@ def profile(tmp_path):
     return copy
 
 
-def ipython(profile, code, **options):
+def ipython(profile, code):
     return subprocess.run(
         [sys.executable, "-m", "IPython", f"--profile-dir={profile}", "--no-banner", "--colors=NoColor", "-c", code],
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg", "HOME": str(profile.parent), **options},
-        timeout=55,
+        env={
+            **{"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+            **{"MPLBACKEND": "Agg", "HOME": str(profile.parent)},
+        },
+        timeout=110,
         cwd=profile.parent,
     )
 
 
-def test_scans_in_the_profile_have_their_maps_and_files_when_they_end(profile):
+@pytest.mark.timeout(240)
+def test_scans_in_the_profile_have_their_maps_and_files_and_are_kept(profile):
     answer = ipython(profile, SCAN + STACK)
     assert "Traceback" not in answer.stdout + answer.stderr, answer.stdout + answer.stderr
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("maps")]
     assert "'sample_y': 4, 'sample_x': 5" in line
     assert "failed 0" in line
     assert "closed" in line
-    assert int(line.split("'grain': ")[1].split(",")[0]) > 10
+    assert int(line.split("'reflection': ")[1].split(",")[0]) > 10
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("uids")]
     first, _ = line.split()[1:]  # a run for each energy
     (file,) = (profile.parent / "nxstxm").iterdir()
@@ -67,6 +85,16 @@ def test_scans_in_the_profile_have_their_maps_and_files_when_they_end(profile):
         assert data["data"].shape == (2, 3, 4)
         assert data["energy"][()].tolist() == [280.0, 285.2]
         assert not np.isnan(data["data"][()]).any()
+
+    again = ipython(profile, AGAIN)
+    assert "Traceback" not in again.stdout + again.stderr, again.stdout + again.stderr
+    (total,) = [line for line in again.stdout.splitlines() if line.startswith("total")]
+    assert total in answer.stdout
+    assert len({*total.split()}) > 10
+    assert "panels 21 21" in again.stdout
+    assert "shown sample_x (mm) 1.0 dexela_stats_total (counts) (4, 5)" in again.stdout
+    assert "shown sample_x (mm) 1.0 n_rows (4, 5)" in again.stdout
+    assert "scan 4 success" in again.stdout  # after those of the first session
 
 
 def test_the_profile_has_a_plan_for_each_type_of_scan():

@@ -13,10 +13,10 @@ def catalog(tmp_path_factory):
     client = open_catalog(where / "runs")
     sink = save(client, backup=where / "backup")
     for uid, scan_id, time in (("abcdef_1", 1, 10.0), ("abcdef_2", 2, 30.0), ("abcdefX3", 2, 20.0), ("123456", 3, 5.0)):
-        run = compose_run(uid=uid, time=time, metadata={"scan_id": scan_id})
+        run = compose_run(uid=uid, time=1.7e9 + time, metadata={"scan_id": scan_id})
         sink("start", run.start_doc)
         sink("stop", run.compose_stop())
-    derived = compose_run(uid="derived-1", time=99.0, metadata={"scan_id": 2, "original_run_uid": "abcdef_2"})
+    derived = compose_run(uid="derived-1", time=1.7e9 + 99.0, metadata={"scan_id": 2, "original_run_uid": "abcdef_2"})
     sink("start", derived.start_doc)
     sink("stop", derived.compose_stop())
     yield client

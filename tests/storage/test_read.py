@@ -108,6 +108,34 @@ def test_data_keys_that_are_called_as_the_coordinates(embedded, tmp_path) -> Non
     assert stream["camera"].dims == ("seq_num", "camera_0_", "camera_1")
 
 
+@pytest.mark.parametrize("is_stored", [False, True], ids=["documents", "catalogue"])
+def test_a_stream_without_its_images(embedded, is_stored, tmp_path) -> None:
+    docs = run_of([{"x": float(n), "camera": images("u2", n, (64, 64)), "few": [n, 1]} for n in range(3)])
+    docs[1][1]["data_keys"]["x"]["units"] = "mm"
+    other = copy.deepcopy(docs[1:3])
+    other[0][1].update(name="other", uid=str(uuid.uuid4()))
+    other[1][1].update(descriptor=other[0][1]["uid"], seq_num=9)
+    docs[3:3] = other
+    source = docs
+    if is_stored:
+        with save(embedded, backup=tmp_path) as sink:
+            feed(sink, docs)
+        source = embedded[uid_of(docs)]
+    (stream,) = read(source, streams=["primary"], arrays=["few"]).values()
+    assert {*stream} == {"x", "few"}
+    assert stream.attrs["external"] == ["camera"]
+    assert stream["x"].values.tolist() == [0.0, 1.0, 2.0]
+    assert (stream["x"].attrs, stream["few"].attrs) == ({"units": "mm"}, {})
+    assert stream["few"].shape == (3, 2)
+    with pytest.raises(LookupError, match=r"has no stream 'second', only \['primary', 'other'\]"):
+        read(source, streams=["second"])
+
+
+def test_several_runs_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match="several runs"):
+        read([*run_of([{"x": 1}]), *run_of([{"x": 2}])])
+
+
 def the_run(run_engine: RunEngine, catalog: Any, plan: Any, tmp_path: Path) -> Any:
     with save(catalog, backup=tmp_path / "backup") as sink:
         run_engine.subscribe(sink)

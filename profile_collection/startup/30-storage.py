@@ -1,0 +1,18 @@
+"""Scans are kept whole, images and all, in a catalogue in the directory `runs`, which the next session opens again.
+
+A scan is safe from it: what cannot be written there is logged, and goes into a backup file. The same call opens the
+catalogue of a server: open_catalog("https://tiled.site.org", api_key=...).
+"""
+
+from contextlib import suppress
+
+from bluesky_ext import open_catalog, save
+from bluesky_ext.storage import find_run
+
+catalog = open_catalog("./runs")
+saver = save(catalog)
+RE.subscribe(saver)
+
+# Scans are numbered on from the last one.
+with suppress(LookupError):
+    RE.md["scan_id"] = find_run(catalog, -1).start["scan_id"]
