@@ -98,7 +98,7 @@ def plot_real_aspect(
     values = data_array.to_numpy()
     scale = scaled(kwargs, values, limits(values, robust))
     pairs = list(zip(canvas.panels, facets, strict=True))
-    drawn = [form.draw(panel, facet, yincrease=yincrease, **scale) for panel, facet in pairs]
+    drawn: list[Any] = [form.draw(panel, facet, yincrease=yincrease, **scale) for panel, facet in pairs]
     for panel, facet in pairs:
         panel.set_title(title_of(facet), fontsize="medium")
     label = label_of(data_array, str(data_array.name or ""))
