@@ -12,11 +12,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from bluesky import RunEngine
 from bluesky.plans import count, grid_scan
 from event_model import Filler, compose_run, pack_event_page
 from kernels import WhereRead
 from ophyd.sim import NumpySeqHandler, SynSignal, det, hw
+from runs import streamed_run
 
 from bluesky_ext import ImageProcessor, PeakTracker, Recorder, Recording, replay
 from bluesky_ext.engine import FrameNotAvailable, compose
@@ -28,49 +28,22 @@ from bluesky_ext.storage import as_sink
 from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 
 
-def documents_of(run_engine: RunEngine, plan) -> list:
-    docs: list = []
-    run_engine(plan, lambda name, doc: docs.append((name, doc)))
-    return docs
-
-
 def streamed(path: Path, n: int = 4) -> tuple[list, np.ndarray]:
     """A run whose frames are in an HDF5 file, in one stream_datum that comes after the events."""
     frames = np.arange(n * 6, dtype=np.uint16).reshape(n, 2, 3)
-    with h5py.File(path, "w") as file:
-        file["frames"] = frames
-    run = compose_run()
-    keys = {
-        "image": {"source": "s", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2", "external": "STREAM:"},
-        "x": {"source": "s", "dtype": "number", "shape": []},
-    }
-    stream = run.compose_descriptor(name="primary", data_keys=keys)
-    resource = run.compose_stream_resource(
-        data_key="image",
-        mimetype="application/x-hdf5",
-        uri=f"file://localhost{path}",
-        parameters={"dataset": "frames"},
-    )
-    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
-    for number in range(n):
-        event = stream.compose_event(data={"x": float(number)}, timestamps={"x": 1.0}, validate=False)
-        docs.append(("event", event))
-    docs.append(("stream_resource", resource.stream_resource_doc))
-    datum = resource.compose_stream_datum(indices={"start": 0, "stop": n}, seq_nums={"start": 1, "stop": n + 1})
-    datum["descriptor"] = stream.descriptor_doc["uid"]
-    return [*docs, ("stream_datum", datum), ("stop", run.compose_stop())], frames
+    return streamed_run(path, frames, [{"x": float(number)} for number in range(n)]), frames
 
 
-def test_documents_come_in_order_and_as_they_are(run_engine):
-    docs = documents_of(run_engine, count([det], 3))
+def test_documents_come_in_order_and_as_they_are(documents_of):
+    docs = documents_of(count([det], 3))
     before, got = copy.deepcopy(docs), []
     assert replay(docs, got, lambda name, doc: None) == [docs[0][1]["uid"]]
     assert got == before == docs
 
 
-def test_images_behind_datum_documents_are_put_into_their_events(run_engine, tmp_path):
+def test_images_behind_datum_documents_are_put_into_their_events(documents_of, tmp_path):
     camera = hw(str(tmp_path)).img
-    docs = documents_of(run_engine, count([camera], 2))
+    docs = documents_of(count([camera], 2))
     assert "resource" in dict(docs)  # ophyd's simulated camera writes files
     got: list = []
     replay(docs, got)
@@ -216,8 +189,8 @@ def test_a_replayed_run_gives_what_the_live_run_gave(run_engine, tmp_path):
     assert results[0][0][1]["primary"] > 6
 
 
-def test_what_a_callback_raises_ends_the_replay(run_engine):
-    docs = documents_of(run_engine, count([det], 3))
+def test_what_a_callback_raises_ends_the_replay(documents_of):
+    docs = documents_of(count([det], 3))
 
     def refuse(name, doc):
         if name == "event":
@@ -246,34 +219,39 @@ def test_a_speed_that_is_none_is_refused(speed):
         replay([], speed=speed)
 
 
-def test_the_number_of_events_to_come_is_that_of_the_stop(run_engine, tmp_path):
-    docs = documents_of(run_engine, count([det], 3))
+def test_the_number_of_events_to_come_is_that_of_the_stop(documents_of, tmp_path):
+    docs = documents_of(count([det], 3))
     with Recorder(tmp_path) as recorder:
         replay(docs, recorder)
     assert expected_events(Recording(recorder.artifacts[0])) == 3
     assert expected_events(docs) is None
 
 
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # databroker 1.2 has some
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_runs_of_a_v1_broker(run_engine, tmp_path):
+@pytest.fixture
+def broker(run_engine, tmp_path):
+    """A v1 Broker with a run of two images in files."""
     databroker = pytest.importorskip("databroker")
     if databroker.__version__ >= "2":
         pytest.skip("databroker 2 has no registry of handlers")
     broker = databroker.Broker.named("temp")
     broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
-    run_engine.subscribe(broker.insert)
-    (uid,) = run_engine(count([hw(str(tmp_path)).img], 2))
+    run_engine(count([hw(str(tmp_path)).img], 2), broker.insert)
+    return broker
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # databroker 1.2 has some
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_runs_of_a_v1_broker(broker):
     got: list = []
-    assert replay(broker[uid], got) == [uid]
+    assert replay(broker[-1], got) == [broker[-1].start["uid"]]
     images = [doc["data"]["img"] for name, doc in got if name == "event"]
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
 
 
-def test_a_camera_that_has_its_images_in_its_events_is_left_alone(run_engine):
+def test_a_camera_that_has_its_images_in_its_events_is_left_alone(documents_of):
     rng = np.random.default_rng(0)
     camera = SynSignal(func=lambda: rng.poisson(100, (4, 5)).astype(np.uint16), name="camera")
-    docs = documents_of(run_engine, count([camera], 2))
+    docs = documents_of(count([camera], 2))
     got: list = []
     replay(docs, got)
     for (name, doc), (_, raw) in zip(got, docs, strict=True):
@@ -298,8 +276,8 @@ def test_a_bar_shows_documents_events_and_the_time_left(run_engine, tmp_path, mo
     assert "documents=6" in last
 
 
-def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(run_engine, tmp_path, caplog):
-    docs = documents_of(run_engine, count([det], 3))
+def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(documents_of, tmp_path, caplog):
+    docs = documents_of(count([det], 3))
     replay(docs[:-1], tmp_path)  # no stop: what ends it is that the recorder is closed
     assert "has no stop, and the recorder was closed" in caplog.text
     replay(docs[:-1], mine := Recorder(tmp_path / "mine"))
@@ -307,13 +285,13 @@ def test_a_sink_that_is_made_for_a_replay_is_closed_with_it(run_engine, tmp_path
     mine.close()
 
 
-def test_a_run_of_a_catalogue(run_engine, tmp_path):
+def test_a_run_of_a_catalogue(documents_of, tmp_path):
     pytest.importorskip("tiled.server.app")
     from bluesky_ext.storage import close_catalog, open_catalog
 
     rng = np.random.default_rng(0)
     camera = SynSignal(func=lambda: rng.poisson(100, (40, 50)).astype(np.uint16), name="camera")
-    docs, got = documents_of(run_engine, count([camera], 2)), []
+    docs, got = documents_of(count([camera], 2)), []
     catalog = open_catalog(tmp_path / "catalog")
     try:
         replay(docs, catalog)
@@ -330,16 +308,11 @@ def test_a_run_of_a_catalogue(run_engine, tmp_path):
 
 
 def test_a_document_that_claims_a_long_fly_scan_fills_no_memory(tmp_path):
-    docs, _ = streamed(tmp_path / "frames.h5")
-    filling = Filling()
-    for name, doc in docs[:2]:
-        descriptor = {**doc, "data_keys": {key: said for key, said in doc.get("data_keys", {}).items() if key != "x"}}
-        list(filling(name, descriptor if name == "descriptor" else doc))
-    resource = next(doc for name, doc in docs if name == "stream_resource")
-    datum = next(doc for name, doc in docs if name == "stream_datum")
-    list(filling("stream_resource", resource))
-    huge = {**datum, "seq_nums": {"start": 1, "stop": 10**12}, "indices": {"start": 0, "stop": 10**12 - 1}}
-    events = filling("stream_datum", huge)
+    docs, filling = dict(streamed_run(tmp_path / "frames.h5", np.zeros((2, 2, 3)))), Filling()
+    for name in ("start", "descriptor", "stream_resource"):
+        list(filling(name, docs[name]))
+    span = {"seq_nums": {"start": 1, "stop": 10**12}, "indices": {"start": 0, "stop": 10**12 - 1}}
+    events = filling("stream_datum", docs["stream_datum"] | span)
     assert [next(events)[1]["seq_num"] for _ in range(2)] == [1, 2]
 
 
@@ -355,8 +328,8 @@ def test_runs_that_never_stop_do_not_pile_up(tmp_path):
     assert "image of event 1" in filling.failures[0]
 
 
-def test_a_page_may_have_its_numbers_in_an_array(run_engine):
-    docs = documents_of(run_engine, count([det], 3))
+def test_a_page_may_have_its_numbers_in_an_array(documents_of):
+    docs = documents_of(count([det], 3))
     page = {**pack_event_page(*[doc for name, doc in docs if name == "event"])}
     page["seq_num"] = np.array(page["seq_num"])
     got: list = []
@@ -364,8 +337,8 @@ def test_a_page_may_have_its_numbers_in_an_array(run_engine):
     assert [name for name, _ in got] == ["start", "descriptor", "event_page", "stop"]
 
 
-def test_a_source_that_lacks_events_is_warned_of(run_engine, tmp_path, caplog):
-    docs = documents_of(run_engine, count([det], 3))
+def test_a_source_that_lacks_events_is_warned_of(documents_of, tmp_path, caplog):
+    docs = documents_of(count([det], 3))
     replay(docs, lambda name, doc: None)
     replay([*docs[:3], docs[2], *docs[3:]], lambda name, doc: None)  # after a pause, an event comes again
     replay(streamed(tmp_path / "frames.h5")[0], lambda name, doc: None)
@@ -379,14 +352,7 @@ def test_a_source_that_lacks_events_is_warned_of(run_engine, tmp_path, caplog):
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_loop_with_a_filler(run_engine, tmp_path):
-    databroker = pytest.importorskip("databroker")
-    if databroker.__version__ >= "2":
-        pytest.skip("databroker 2 has no registry of handlers")
-    broker = databroker.Broker.named("temp")
-    broker.reg.register_handler("NPY_SEQ", NumpySeqHandler, overwrite=True)
-    run_engine.subscribe(broker.insert)
-    run_engine(count([hw(str(tmp_path)).img], 2))
+def test_the_loop_with_a_filler(broker):
     got, over = [], threading.Event()
 
     def callback(name, doc):
@@ -412,29 +378,9 @@ def test_the_loop_with_a_filler(run_engine, tmp_path):
     np.testing.assert_array_equal(images, np.ones((2, 10, 10)))
 
 
-def test_a_stage_reads_a_replay_by_its_own_handlers():
-    class Handler:
-        def __init__(self, path):
-            pass
-
-        def __call__(self, number):
-            return np.full((4, 4), number)
-
-    run = compose_run(validate=False)
-    keys = {"image": {"source": "sim", "dtype": "array", "shape": [4, 4], "external": "FILESTORE:"}}
-    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
-    resource = run.compose_resource(
-        spec="NUMBERS", root="/", resource_path="none", resource_kwargs={}, path_semantics="posix", validate=False
-    )
-    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("resource", resource.resource_doc)]
-    for number in (1, 2):
-        datum = resource.compose_datum(datum_kwargs={"number": number}, validate=False)
-        event = stream.compose_event(
-            data={"image": datum["datum_id"]}, timestamps={"image": 1.0}, filled={"image": False}, validate=False
-        )
-        docs += [("datum", datum), ("event", event)]
-    docs.append(("stop", run.compose_stop(validate=False)))
-    stage, means = ImageProcessor("image", handlers={"NUMBERS": Handler}), []
+def test_a_stage_reads_a_replay_by_its_own_handlers(tmp_path):
+    docs, _ = where_read(tmp_path)
+    stage, means = ImageProcessor("image", handlers={"WHERE": WhereRead}), []
     stage.subscribe(lambda name, doc: means.append(doc["data"]["image"].mean()), "event")
     replay(docs, stage)
-    assert means == [1, 2]
+    assert means == [100, 100, 100]

@@ -15,6 +15,7 @@ import zmq
 from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.sim import det
+from runs import feed
 
 from bluesky_ext.transport import Proxy, Publisher, loads
 from bluesky_ext.transport.topics import BLOCKING, PROXY
@@ -213,8 +214,7 @@ def test_the_stop_of_a_run_that_is_too_fast_arrives_so_that_the_lost_tail_is_cou
     with Proxy(block=True) as proxy:
         slow = listen(proxy.out_address, prefix=b"raw", max_documents=1, callback=lambda name, doc: gate.wait(60))
         with Publisher(proxy.in_address, prefix=b"raw", wait=60.0, high_water=10, linger=60.0) as publisher:
-            for name, doc in run_of(events=500, image=np.zeros(50_000, np.uint16)):
-                publisher(name, doc)
+            feed(publisher, run_of(events=500, image=np.zeros(50_000, np.uint16)))
             gate.set()
             if closes:
                 publisher.close()
@@ -337,8 +337,7 @@ class Deaf:
 def test_what_was_sent_last_and_did_not_leave_is_no_secret(dies, run_of, caplog) -> None:
     deaf = Deaf()
     publisher = Publisher(deaf.port, prefix=b"raw", block=True, wait=60.0, linger=60.0 if dies else 0.2)
-    for name, doc in run_of(events=60, image=np.zeros(100_000, np.uint16)):
-        publisher(name, doc)
+    feed(publisher, run_of(events=60, image=np.zeros(100_000, np.uint16)))
     deaf.polling.join()  # a message has come: it takes no other one
     killer = threading.Timer(0.2, deaf.close)
     if dies:
