@@ -172,9 +172,10 @@ class CrystalMap(TrackReduce):
             run.state.points.describe(stream.descriptor)
 
     def tree(self, state: _Mapping) -> dict[str, Any]:
-        """The maps of the brightest tracks so far, an NXdata ``maps`` of them, and what is known of each track."""
+        """The maps so far of the brightest tracks with what is known of each, and the numbers of peaks: two NXdata."""
         dataset = self._dataset(state, columns=("z", "y", "x"))
-        return entry(state.start, "maps", maps=nxdata_of(dataset, "maps"))
+        groups = {name: nxdata_of(dataset, name) for name in ("maps", "n_peaks")}
+        return entry(state.start, "maps", **groups)
 
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> None:
         """Take a row, or learn which rows a frame has and where it was taken."""
@@ -224,6 +225,6 @@ class CrystalMap(TrackReduce):
         live = state.live or LiveMaps([self._value], self._value)
         layout = state.points.layout(live.frames)
         columns = live.columns if columns is None else [name for name in columns if name in live.columns]
-        dataset = maps_dataset(live.brightest(layout, self._max_maps, columns), columns, layout)
+        dataset = maps_dataset(live, layout, self._max_maps, columns)
         uid = state.start.get("original_run_uid", state.start["uid"])
         return dataset.assign_attrs(original_run_uid=uid, scan_id=state.start.get("scan_id", -1))

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bluesky_ext.peaks.live_maps import BrightTracks, LiveMaps
+from bluesky_ext.peaks.live_maps import LiveMaps
 from bluesky_ext.peaks.tracks import PARTICLE
 from bluesky_ext.positions import Layout
 
 #: The dim of maps, one for each spot. A crystal has many spots, and with that many maps.
 REFLECTION = "reflection"
 #: Names in a dataset of crystal maps that are none of a column of the peaks.
-RESERVED = ("maps", REFLECTION, PARTICLE, "frames", "total")
+RESERVED = ("maps", "n_peaks", REFLECTION, PARTICLE, "frames", "total")
 
 
 def crystal_maps(
@@ -49,7 +49,7 @@ def crystal_maps(
         Along `reflection`: ``maps`` (reflection, *dims) float64, zero where the track has no peak and NaN where nothing
         was measured; ``particle``; ``frames``, the number of frames with a peak; ``total``, the sum of `value`; and the
         mean of every other numeric column of the peaks under its own name, such as y and x in pixels. Along the dims of
-        the layout: the positions of the motors.
+        the layout: ``n_peaks``, how many peaks each frame has, on a map or not; and the positions of the motors.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def crystal_maps(
     bounds = [0, *(np.flatnonzero(np.diff(frames)) + 1).tolist(), len(frames)]
     for first, last in pairwise(bounds if len(frames) else ()):
         live.put(int(frames[first]), particles[first:last], peaks[:, first:last])
-    return maps_dataset(live.brightest(layout, max_maps), columns, layout)
+    return maps_dataset(live, layout, max_maps, columns)
 
 
 def peak_columns_of(linked: pd.DataFrame, t_column: str) -> list[str]:
@@ -85,11 +85,13 @@ def peak_columns_of(linked: pd.DataFrame, t_column: str) -> list[str]:
     return [str(name) for name in numeric if name not in (*RESERVED, t_column)]
 
 
-def maps_dataset(bright: BrightTracks, columns: Sequence[str], layout: Layout) -> xr.Dataset:
-    """The dataset of these maps and of the means of these columns, see `crystal_maps`."""
-    layout = layout.clear_of({*columns, *RESERVED})
+def maps_dataset(live: LiveMaps, layout: Layout, max_maps: int | None, columns: Sequence[str]) -> xr.Dataset:
+    """The dataset of the maps of so many tracks and of the means of these columns, see `crystal_maps`."""
+    layout = layout.clear_of({*live.columns, *RESERVED})
+    bright = live.brightest(layout, max_maps, columns)
     known = {PARTICLE: bright.particle, "frames": bright.frames, "total": bright.total}
     known |= dict(zip(columns, bright.means, strict=True))
-    variables = {"maps": ((REFLECTION, *layout.dims), bright.maps)}
+    variables: dict[str, tuple] = {"maps": ((REFLECTION, *layout.dims), bright.maps)}
+    variables["n_peaks"] = (layout.dims, live.n_peaks(layout))
     variables |= {name: ((REFLECTION,), values) for name, values in known.items()}
     return xr.Dataset(variables, {REFLECTION: np.arange(len(bright.maps)), **layout.coordinates()})

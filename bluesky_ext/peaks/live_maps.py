@@ -49,6 +49,7 @@ class LiveMaps:
         self.columns = tuple(columns)
         self._value = self.columns.index(value)
         self._spans: dict[int, tuple[int, int]] = {}  # of each frame: its first row, and how many it has room for
+        self._n_peaks: dict[int, int] = {}
         self._n_rows = 0
         self._frames = np.empty(0, np.int64)
         self._particles = np.empty(0, np.int64)  # -1 where a row is no more
@@ -73,6 +74,7 @@ class LiveMaps:
             self._reserve(first + room)
             self._n_rows += room
         self._spans[frame] = first, room
+        self._n_peaks[frame] = len(particles)
         rows = slice(first, first + len(particles))
         self._particles[first : first + room] = -1
         self._particles[rows], self._peaks[:, rows], self._frames[rows] = particles, peaks, frame
@@ -81,6 +83,10 @@ class LiveMaps:
     def frames(self) -> np.ndarray:
         """The numbers of the frames that were put, with peaks or without, (n,) int64, rising."""
         return np.array(sorted(self._spans), np.int64)
+
+    def n_peaks(self, layout: Layout) -> np.ndarray:
+        """How many peaks each point of the scan has, float64 of the layout's shape; NaN where nothing was measured."""
+        return layout.placed(np.array([self._n_peaks.get(frame, 0) for frame in layout.frames.tolist()], float))
 
     def brightest(self, layout: Layout, max_maps: int | None, columns: Collection[str] | None = None) -> BrightTracks:
         """The maps of so many tracks at most; frames that the layout does not have are on no map.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Inches.
 SIZE = (14.0, 5.4)
-# Panels beside the image: one for how many reflections there are, and the others for the brightest maps.
+# Panels beside the image: one for how many peaks there are, and the others for the brightest maps.
 ROWS, COLUMNS = 2, 4
 # Of the figure, where these panels are.
 PLACES = {"left": 0.405, "right": 0.99, "bottom": 0.1, "top": 0.86, "hspace": 0.32, "wspace": 0.1}
@@ -101,10 +101,13 @@ class Overview:
         chosen = brightest(dataset, "maps", ROWS * COLUMNS - 1)
         images, maps = chosen["maps"], dataset["maps"]
         reflection = str(maps.dims[0])
-        seen = (maps > 0).sum(reflection).where(maps.notnull().any(reflection))
+        if "n_peaks" in dataset:
+            seen, what = dataset["n_peaks"], "peaks"
+        else:
+            seen, what = (maps > 0).sum(reflection).where(maps.notnull().any(reflection)), "reflections seen"
         form = form_of(images[0])
         places = self.figure.add_gridspec(ROWS, COLUMNS, **PLACES)
-        texts = [f"reflections seen\n{int(seen.max())} at most, of {len(maps)}", *titles(chosen, "maps")]
+        texts = [f"{what}\n{int(seen.max())} at most, {len(maps)} maps", *titles(chosen, "maps")]
         for place, (image, text) in enumerate(zip([seen, *images], texts, strict=True)):
             panel = self.figure.add_subplot(places[divmod(place, COLUMNS)])
             low, high = sparse_limits(image.to_numpy(), False)

@@ -52,6 +52,7 @@ def test_a_map_a_track_the_brightest_first(linked):
 def test_points_that_were_not_measured_are_nan(linked):
     maps = crystal_maps(linked, lay_out(np.array([1, 2, 4]), {}, Planned((2, 3), snaking=(False, True))))["maps"]
     np.testing.assert_array_equal(maps[0], [[0, 30, np.nan], [np.nan, np.nan, 40]])
+    np.testing.assert_array_equal(crystal_maps(linked, GRID, max_maps=1)["n_peaks"], [[1, 2, 0], [1, 0, 0]])
 
 
 def test_only_the_brightest(linked):
