@@ -16,7 +16,7 @@ from bluesky_ext import CrystalMap, LiveCrystalMap, PeakTracker
 from bluesky_ext.sim import beamline
 
 #: Seconds that a point takes beside its work, so that there are about 50 of them in a second; the points of a scan.
-EXPOSURE, SIDE = 0.005, 20
+EXPOSURE, SIDE = 0.0125, 20
 
 
 def point(detectors, step, pos_cache):
