@@ -128,7 +128,7 @@ class CrystalMap(TrackReduce):
     ) -> None:
         check_keywords("CrystalMap", link_kwargs, keywords_of(CrystalMap, Reduce, Stage, StreamLinker, Linker))
         options, link_kwargs = Reduce.split_options(link_kwargs)
-        if max_maps < 1:
+        if not isinstance(max_maps, int) or max_maps < 1:
             raise ValueError(f"max_maps={max_maps!r}: give a number of maps above 0")
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
         if search_range is not None:

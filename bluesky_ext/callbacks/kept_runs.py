@@ -29,7 +29,7 @@ class KeptRuns(Mapping[str, xr.Dataset]):
     """
 
     def __init__(self, n: int, directory: str | os.PathLike[str] | None = None, ending: str = "") -> None:
-        if n < 1:
+        if not isinstance(n, int) or n < 1:
             raise ValueError(f"keep_runs={n!r}: give a number of runs above 0")
         self._n = n
         self._directory = None if directory is None else Path(directory)

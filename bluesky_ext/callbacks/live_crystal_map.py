@@ -68,7 +68,7 @@ class LiveCrystalMap:
     """
 
     def __init__(self, cm: Any, pt: Map, *, directory: str | os.PathLike[str] | None = None) -> None:
-        if not (isinstance(pt, Map) and pt.makes_rows and hasattr(cm, "dataset")):
+        if not (isinstance(pt, Map) and pt.makes_rows and hasattr(cm, "dataset") and not isinstance(cm, type)):
             raise TypeError(f"LiveCrystalMap({cm!r}, {pt!r}): give a CrystalMap, then the PeakTracker that feeds it")
         from matplotlib import pyplot  # noqa: F401 - by which `new_figure` knows that windows are wanted
 

@@ -38,18 +38,31 @@ class Scan:
     snaking: Sequence[bool] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.motors, str):
-            raise TypeError(f"motors={self.motors!r}: give a sequence of names, as in ({self.motors!r},)")
+        if self.motors is not None and (isinstance(self.motors, str) or not _are_names(self.motors)):
+            example = getattr(self.motors, "name", self.motors if isinstance(self.motors, str) else "sample_y")
+            raise TypeError(f"motors={self.motors!r}: give a sequence of different names, as in ({example!r},)")
         if self.positions not in ("readback", "setpoint"):
             raise ValueError(f"positions={self.positions!r} must be 'readback' or 'setpoint'")
-        given = [len(said) for said in (self.shape, self.extents, self.snaking) if said is not None]
+        given = {"shape": self.shape, "extents": self.extents, "snaking": self.snaking}
+        given = {name: said for name, said in given.items() if said is not None}
+        for name, said in given.items():
+            if not np.ndim(said):
+                raise ValueError(f"{name}={said!r}: give a sequence, one item for each axis of the scan")
         if given:  # a grid that does not fit together is refused now, not at the stop
-            shape = [1] * given[0] if self.shape is None else self.shape
+            shape = [1] * len(next(iter(given.values()))) if self.shape is None else self.shape
             Planned(shape, self.extents, self.snaking)
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters by name."""
         return asdict(self)
+
+
+def _are_names(motors: Any) -> bool:
+    try:
+        names = list(motors)
+    except TypeError:
+        return False
+    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
 class ScanPoints:
@@ -65,10 +78,13 @@ class ScanPoints:
 
     def __init__(self, scan: Scan, start: Mapping[str, Any]) -> None:
         self._scan, self._start = scan, start
-        self._motors = motors_of(start) if scan.motors is None else list(scan.motors)
+        told = motors_of(start)
+        self._motors = told if scan.motors is None else list(scan.motors)
         self._wrong = ""
         try:
             self._planned = planned_by(start, scan.shape, scan.extents, scan.snaking)
+            if scan.shape is None and self._motors != told:
+                self._planned = None  # what is told is of other axes, or of another order
         except (ValueError, TypeError) as error:
             self._planned = None
             self._wrong = f"what is said of its grid makes no sense ({error}): give shape=, extents= and snaking="
@@ -90,24 +106,29 @@ class ScanPoints:
             for key, about in data_keys.items()
             if about["dtype"] in ("number", "integer") and math.prod(about["shape"]) == 1
         }
-        objects = descriptor.get("object_keys", {})
+        objects, missing = descriptor.get("object_keys", {}), []
         for motor in self._motors:  # a device, or a reading of one
             device = motor if motor in objects else next((name for name in objects if motor in objects[name]), motor)
             fields = descriptor.get("hints", {}).get(device, {}).get("fields", ())
-            keys = objects.get(device, ())
-            sent = next((key for key in keys if key.endswith("setpoint") and key in numbers), None)
-            read = next((key for key in (motor, *fields, *keys) if key in numbers and key != sent), sent)
-            if self._scan.positions == "setpoint" and sent is not None:
+            keys = [key for key in (*fields, *objects.get(device, ())) if key in numbers]
+            usual = [key for key in (f"{device}_user_setpoint", f"{device}_setpoint") if key in keys]
+            sent = next(iter((*usual, *(key for key in keys if key.endswith("setpoint")))), None)
+            if motor in numbers and motor != device and self._scan.motors is not None:
+                read = motor  # the user names a reading, whatever it is
+            elif self._scan.positions == "setpoint" and sent is not None:
                 read = sent
+            else:
+                read = next(iter(key for key in (motor, *keys) if key in numbers and key != sent), sent)
             if read is None:
-                if self._scan.motors is not None:
-                    self._wrong = f"its events have no reading of {motor!r}, only {sorted(numbers)}: give other motors="
+                missing.append(motor)
                 continue
             self._keys[motor] = read
             if sent is not None and sent != read:
                 self._setpoints[motor] = sent
             if unit := data_keys[read].get("units"):
                 self._units[motor] = str(unit)
+        if missing and (self._keys or self._scan.motors is not None):
+            self._wrong = f"its events have no reading of {missing}, only {sorted(numbers)}: give motors= of these"
         wanted = [*self._keys.values(), *self._setpoints.values()]
         self._table = np.empty((0, len(wanted)))
         self._read = itemgetter(*wanted) if wanted else None
@@ -117,10 +138,13 @@ class ScanPoints:
         row = self._rows.setdefault(seq_num, len(self._rows))
         if self._read is not None:
             if row >= len(self._table):
-                larger = np.empty((max(256, 2 * len(self._table)), self._table.shape[1]))
+                larger = np.full((max(256, 2 * len(self._table)), self._table.shape[1]), np.nan)
                 larger[: len(self._table)] = self._table
                 self._table = larger
-            self._table[row] = self._read(data)
+            try:
+                self._table[row] = self._read(data)
+            except (KeyError, TypeError, ValueError):  # an event without one of them, or with a word in its place
+                self._table[row] = np.nan
         self._layout = None
 
     def layout(self, frames: np.ndarray | None = None) -> Layout:

@@ -161,7 +161,7 @@ def locate(
     if image.shape[0] < parameters.box[0] or image.shape[1] < parameters.box[1]:
         raise ValueError(f"the image, of shape {image.shape}, is smaller than the diameter {diameter!r}")
     used = None if mask is None else as_mask(mask, image.shape)
-    image = _in_32_bits(image)
+    image = _in_32_bits(image, used)
     # trackpy warns of a side of three or four pixels (is this a colour image?), so it gets those as well.
     if parameters.ordinary and image.dtype in FAST_DTYPES and not {3, 4} & set(image.shape):
         found = search(image, parameters, used)
@@ -182,12 +182,16 @@ def locate(
     return table
 
 
-def _in_32_bits(image: np.ndarray) -> np.ndarray:
-    """The image; one of half precision, or of 64-bit integers that allow it, in 32 bits: trackpy fails on both."""
+def _in_32_bits(image: np.ndarray, used: np.ndarray | None) -> np.ndarray:
+    """The image; one of half precision, or of 64-bit integers that allow it, in 32 bits: trackpy fails on both.
+
+    What is masked may have any value.
+    """
     if image.dtype == np.float16:
         return image.astype(np.float32)
     if image.dtype.kind in "iu" and image.dtype.itemsize == 8:
-        lowest, highest = int(image.min()), int(image.max())
+        values = image if used is None else image[used]
+        lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
         for dtype in (np.uint32, np.int32):
             if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
                 return image.astype(dtype)

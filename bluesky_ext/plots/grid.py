@@ -92,6 +92,8 @@ def reshape(
     given = getattr(data, "attrs", {}) if metadata is None else metadata
     start = given.get("start", given)
     planned = planned_by(start, shape, extents, snaking)
+    if motors is not None and shape is None and list(motors) != motors_of(start):
+        planned = None  # what is told is of other axes, or of another order
     events = _events(data, key)
     numbers, from_the_end = np.unique(_numbers(data, seq_num, len(events))[::-1], return_index=True)
     last = len(events) - 1 - from_the_end  # the last event of each number, the numbers in order
@@ -106,7 +108,7 @@ def reshape(
         name: next((key for key in (f"{name}_user_setpoint", f"{name}_setpoint") if key in keys), "") for name in names
     }
     setpoints = {name: np.asarray(data[key], float)[last] for name, key in sent.items() if key}
-    if not readings and planned is None:
+    if not readings and planned is None and (names or not start):
         raise ValueError("nothing says where the points were: give motors=, shape=, or the start document as metadata=")
     layout = lay_out(numbers, readings, planned, setpoints, names=names).clear_of(set(map(str, events.dims)))
     if layout.warning:

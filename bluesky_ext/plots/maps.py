@@ -113,8 +113,10 @@ def plot_crystal_maps(
         canvas.add_colorbar(drawn[0], label)
     elif has_colours:
         _add_own_colorbar(canvas, f"{label}{own}", _ends(values, robust, kwargs), kwargs)
-    if axes is None and count < len(dataset[maps]):
-        canvas.note(f"{count} of {len(dataset[maps])} maps")
+    notes = [f"scan {dataset.attrs['scan_id']}"] if "scan_id" in dataset.attrs else []
+    notes += [f"{count} of {len(dataset[maps])} maps"] if count < len(dataset[maps]) else []
+    if axes is None and notes:
+        canvas.note(", ".join(notes))
     return canvas.figure
 
 

@@ -32,8 +32,11 @@ def limits(values: np.ndarray, robust: bool | tuple[float, float]) -> tuple[floa
 
 def sparse_limits(values: np.ndarray, robust: bool | tuple[float, float]) -> tuple[float, float]:
     """Scale of a map that is zero nearly everywhere: it has zero in it, and the percentiles are those of the rest."""
-    low, high = limits(values[values != 0], robust)
-    return (0.0, high) if low >= 0 else (low, max(high, 0.0))
+    values = values[np.isfinite(values) & (values != 0)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, percentiles_of(robust)).tolist()
+    return min(low, 0.0), max(high, 0.0)
 
 
 def log_limits(values: np.ndarray) -> tuple[float, float]:

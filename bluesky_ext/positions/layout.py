@@ -137,6 +137,8 @@ def lay_out(
     if grid is None:
         grid = found_grid(columns, n_lost, planned, sent)
     warning = "" if planned is None else _disagreement(names, columns, frames, planned, grid)
+    if sent is not None:
+        warning = warning or _stuck(names, columns, sent)
     if grid is None:
         remark = remark or _remark(names, columns)
         return _scattered(frames, dict(zip(names, columns.T, strict=True)), warning, remark)
@@ -199,6 +201,17 @@ def _disagreement(
     if not said:
         return ""
     return f"the scan was not as its start document says: {', '.join(said)}; maps show where the motors were"
+
+
+def _stuck(names: tuple[str, ...], readings: np.ndarray, sent: np.ndarray) -> str:
+    """Which motors stayed behind where they were sent, in a sentence; empty if none did."""
+    ways = zip(names, np.ptp(readings, axis=0), np.ptp(sent, axis=0), readings.min(0), sent.min(0), strict=True)
+    said = [
+        f"{name} went from {low:g} to {low + way:g} and was sent from {least:g} to {least + asked:g}"
+        for name, way, asked, low, least in ways
+        if way < 0.75 * asked
+    ]
+    return f"{', '.join(said)}; maps show where the motors were" if said else ""
 
 
 def _remark(names: tuple[str, ...], readings: np.ndarray) -> str:

@@ -63,7 +63,7 @@ def planned_by(
         axes,
         told.get("extents") if extents is None else extents,
         told.get("snaking") if snaking is None else snaking,
-        is_relative=str(start.get("plan_name", "")).startswith("rel"),
+        is_relative=str(start.get("plan_name", "")).startswith(("rel_", "relative_")),
     )
 
 

@@ -10,6 +10,7 @@ from cases import KEY, LOCATE, content, frames, raw_run, run_through
 from ophyd.sim import det, motor
 
 from bluesky_ext import CrystalMap, PeakTracker, TrackLinker
+from bluesky_ext.callbacks.scan import Scan, ScanPoints
 
 
 def peaks(docs):
@@ -123,16 +124,41 @@ def test_a_scan_without_motors_and_shape_is_numbered():
 @pytest.mark.parametrize(
     ("scan", "dims", "said"),
     [
-        ({"motors": ("mx", "mz")}, ("mx",), "its events have no reading of 'mz', only ['counts', 'first_row'"),
-        ({"motors": ("my", "counts")}, ("point",), ""),
+        ({"motors": ("mx", "mz")}, ("point",), "its events have no reading of ['mz'], only ['counts', 'first_row'"),
+        ({"motors": ("mx", "my")}, ("mx", "my"), ""),
         ({"shape": (3, 2)}, ("my", "mx"), "its points make a grid of 2 x 3 and not one of 3 x 2"),
     ],
 )
 def test_other_motors_and_other_shapes(scan, dims, said, caplog):
     cm = CrystalMap(search_range=5, memory=1, **scan)
     run_through(cm, peaks(raw_run()))
-    assert cm.dataset["maps"].dims[1:] == dims or cm.dataset["maps"].dims[1:] == ("point",)
+    assert cm.dataset["maps"].dims[1:] == dims
     assert said in caplog.text
+    assert bool(said) == ("maps show where" in caplog.text or "no reading" in caplog.text)
+
+
+def test_an_event_without_a_position_is_on_no_map(caplog):
+    points = ScanPoints(Scan(), {"uid": "u", "motors": ["m"]})
+    points.describe({"data_keys": {"m": {"dtype": "number", "shape": []}}, "object_keys": {"m": ["m"]}})
+    for seq_num, data in enumerate([{"m": 1.0}, {}, {"m": "moving"}, {"m": 3.0}], start=1):
+        points.note(seq_num, data)
+    assert points.layout().coords["m"][1].tolist() == [1, 3]
+    assert "2 of 4 events have no reading of m" in points.layout().remark
+
+
+def test_which_reading_of_a_motor_is_its_position():
+    keys = ("m_velocity_setpoint", "m_user_setpoint", "m")
+    descriptor = {"data_keys": {key: {"dtype": "number", "shape": []} for key in keys}, "object_keys": {"m": keys}}
+    data = dict(zip(keys, (7.0, 1.0, 1.3), strict=True))
+
+    def position(**scan):
+        points = ScanPoints(Scan(**scan), {"uid": "u", "motors": ["m"]})
+        points.describe(descriptor)
+        points.note(1, data)
+        return [values.tolist() for _, values in points.layout().coords.values()][-1]
+
+    assert position() == [1.3]
+    assert position(positions="setpoint") == position(motors=("m_user_setpoint",)) == [1]
 
 
 def test_runs_are_kept(caplog):

@@ -339,3 +339,11 @@ def test_the_memory_of_a_thread_goes_with_it():
     thread.join()
     gc.collect()
     assert kept[0]() is None
+
+
+def test_masked_pixels_of_64_bits_may_have_any_value():
+    image = np.full((96, 96), 5, np.uint64)
+    image[30:34, 30:34] = 200
+    image[:, 46:50] = 2**64 - 1
+    (peak,) = locate(image, 9, minmass=100, mask=image != 2**64 - 1).itertuples()
+    assert (round(peak.y, 1), round(peak.x, 1)) == (31.5, 31.5)

@@ -36,7 +36,7 @@ def test_the_maps_of_any_scan_are_beside_the_image(dataset, render):
     titles = [panel.get_title().split("\n") for panel in overview.figure.axes]
     assert titles == [
         ["2 peaks"],
-        ["reflections seen", "3 at most, of 3"],
+        ["reflections seen", "3 at most, 3 maps"],
         *([f"reflection {number}"] for number in (1, 2, 0)),
     ]
     assert render(overview.figure).std() > 0

@@ -168,6 +168,13 @@ def test_what_is_odd_is_said(readings, said):
     assert said in laid_out(readings).remark
 
 
+def test_a_motor_that_stayed_behind_where_it_was_sent_is_said():
+    sent = {"y": [0, 0.5, 1], "x": [0, 0.5, 1]}
+    layout = laid_out({"y": [0.3, 0.3001, 0.2999], "x": [0, 0.5, 1]}, setpoints=sent)
+    assert "y went from 0.2999 to 0.3001 and was sent from 0 to 1; maps show where the motors were" in layout.warning
+    assert laid_out(sent, setpoints=sent).warning == ""
+
+
 def test_without_readings_points_are_where_they_were_planned():
     frames = np.array([1, 2, 5])
     layout = lay_out(frames, {}, Planned((2, 3), [(0, 1), (4, 8)], (False, True)), names=("y", "x"))
