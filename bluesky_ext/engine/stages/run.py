@@ -152,7 +152,8 @@ class StageRun(OpenRun):
         more = {**lost.as_document("lost"), **failed.as_document("failed")}
         for counts, what in ((lost.counts, "never came"), (failed.counts, "failed")):
             for name, count in counts.items():
-                log.warning("%s: %d events of stream %r of run %s %s", self.stage.name, count, name, self, what)
+                events = f"{count} event{'s' if count > 1 else ''} of stream {name!r}"
+                log.warning("%s: %s of run %s %s", self.stage.name, events, self, what)
         if incomplete:
             more["incomplete"] = incomplete
             if not closed:
