@@ -14,6 +14,21 @@ def keywords_of(*functions: Callable[..., Any]) -> set[str]:
     return {one.name for one in parameters if one.default is not one.empty}
 
 
+def split_keywords(given: Mapping[str, Any], *functions: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords that are for these functions or classes, such as those of a stage, and the others.
+
+    Examples
+    --------
+    >>> split_keywords({"known": 2, "separation": 100}, lambda known=1: known)
+    ({'known': 2}, {'separation': 100})
+    """
+    known = keywords_of(*functions) - {"data_keys"}
+    return (
+        {name: value for name, value in given.items() if name in known},
+        {name: value for name, value in given.items() if name not in known},
+    )
+
+
 def check_keywords(owner: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuse a keyword that is not known, and say which one was probably meant.
 

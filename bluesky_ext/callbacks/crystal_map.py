@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from trackpy.linking import Linker
 
-from bluesky_ext._arguments import check_keywords, keywords_of
+from bluesky_ext._arguments import check_keywords, keywords_of, split_keywords
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
@@ -127,7 +127,7 @@ class CrystalMap(TrackReduce):
         **link_kwargs: Any,
     ) -> None:
         check_keywords("CrystalMap", link_kwargs, keywords_of(CrystalMap, Reduce, Stage, StreamLinker, Linker))
-        options, link_kwargs = Reduce.split_options(link_kwargs)
+        options, link_kwargs = split_keywords(link_kwargs, Reduce, Stage)
         if not isinstance(max_maps, int) or max_maps < 1:
             raise ValueError(f"max_maps={max_maps!r}: give a number of maps above 0")
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
 from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
@@ -140,7 +140,7 @@ class CrystalMapper(Reduce):
         refuse_document("CrystalMapper", diameter)
         check_keywords("CrystalMapper", locate_kwargs, keywords_of(CrystalMapper, Reduce, Stage, LocateParameters))
         # A few images once a run, not one for each event: their hash is worth its time.
-        options, locate_kwargs = Reduce.split_options({"hash_images": True, **locate_kwargs})
+        options, locate_kwargs = split_keywords({"hash_images": True, **locate_kwargs}, Reduce, Stage)
         if isinstance(windows, CrystalMapper):
             windows = windows.windows
             if windows is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
 from bluesky_ext.engine import Map, Rows, Stage, image_of
 from bluesky_ext.images import Gaps, check_mask, mean_frame, measured
 from bluesky_ext.images import warm_up as warm_up_images
@@ -101,7 +101,7 @@ class PeakTracker(MaskedMap):
     ) -> None:
         refuse_document("PeakTracker", diameter)
         check_keywords("PeakTracker", locate_kwargs, keywords_of(PeakTracker, Map, Stage, LocateParameters))
-        options, locate_kwargs = Map.split_options(locate_kwargs)
+        options, locate_kwargs = split_keywords(locate_kwargs, Map, Stage)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else SelectedMasks(mask, registry)
         warm_up_images()

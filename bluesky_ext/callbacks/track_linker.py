@@ -10,7 +10,7 @@ import pandas as pd
 from event_model import unpack_event_page
 from trackpy.linking import Linker
 
-from bluesky_ext._arguments import check_keywords, keywords_of
+from bluesky_ext._arguments import check_keywords, keywords_of, split_keywords
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata
@@ -63,7 +63,7 @@ class TrackLinker(TrackReduce):
         **link_kwargs: Any,
     ) -> None:
         check_keywords("TrackLinker", link_kwargs, keywords_of(TrackLinker, Reduce, Stage, StreamLinker, Linker))
-        options, link_kwargs = Reduce.split_options(link_kwargs)
+        options, link_kwargs = split_keywords(link_kwargs, Reduce, Stage)
         self._db = db
         link = {"search_range": search_range, "t_column": t_column, **link_kwargs}
         StreamLinker(**link)  # refuses a bad keyword now, not at the first frame

@@ -20,15 +20,9 @@ from bluesky_ext.engine.documents.losses import Losses, mapping_of
 #: resources of old do not name their run.
 PARENT = {
     "start": "uid",
-    "descriptor": "run_start",
-    "event": "descriptor",
-    "event_page": "descriptor",
-    "resource": "run_start",
-    "datum": "resource",
-    "datum_page": "resource",
-    "stream_resource": "run_start",
-    "stream_datum": "descriptor",
-    "stop": "run_start",
+    **dict.fromkeys(("descriptor", "resource", "stream_resource", "stop"), "run_start"),
+    **dict.fromkeys(("event", "event_page", "stream_datum"), "descriptor"),
+    **dict.fromkeys(("datum", "datum_page"), "resource"),
 }
 
 #: Documents that say where frames are.
@@ -64,8 +58,8 @@ class Stats:
     subscriber_failures: int = 0
 
     def __str__(self) -> str:
-        counts = {"runs": self.runs, "events": self.received, "failed": self.failed, "lost": self.lost}
-        return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("runs", "events"))
+        worse = "".join(f", {count} {name}" for name, count in (("failed", self.failed), ("lost", self.lost)) if count)
+        return f"{self.runs} runs, {self.received} events{worse}"
 
 
 @dataclass(eq=False)

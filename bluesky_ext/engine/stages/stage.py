@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from event_model import DocumentNames, unpack_event_page
 
-from bluesky_ext._arguments import keywords_of
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
@@ -117,20 +116,6 @@ class Stage:
     def unsubscribe(self, token: int) -> None:
         """Stop calling the callback that this token was given for."""
         self._subscribers.remove(token)
-
-    @classmethod
-    def split_options(cls, keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The options of a stage (``on_error`` and so on) among these keywords, and those of its analysis.
-
-        Examples
-        --------
-        >>> from bluesky_ext.engine import Map
-        >>> Map.split_options({"separation": 100, "max_in_flight": 4, "on_error": "raise"})
-        ({'max_in_flight': 4, 'on_error': 'raise'}, {'separation': 100})
-        """
-        names = keywords_of(Stage, cls) - {"data_keys"}
-        options = {name: value for name, value in keywords.items() if name in names}
-        return options, {name: value for name, value in keywords.items() if name not in names}
 
     @property
     def raises(self) -> bool:
