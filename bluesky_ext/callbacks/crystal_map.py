@@ -179,9 +179,9 @@ class CrystalMap(TrackReduce):
 
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> None:
         """Take a row, or learn which rows a frame has and where it was taken."""
-        if stream == frames_of(self._stream_name):
-            state.points.note(event["data"]["frame"], event["data"])
         super().reduce(state, stream, event)
+        if stream == frames_of(self._stream_name):  # a frame that could not be linked is none of the points
+            state.points.note(event["data"]["frame"], event["data"])
         self._gather(state)
 
     def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from bluesky_ext.engine import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenRun
-from bluesky_ext.positions import Layout, Planned, lay_out, motors_of, planned_by
+from bluesky_ext.positions import Layout, Planned, lay_out, motors_of, planned_by, setpoint_of
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,7 @@ class ScanPoints:
             device = motor if motor in objects else next((name for name in objects if motor in objects[name]), motor)
             fields = descriptor.get("hints", {}).get(device, {}).get("fields", ())
             keys = [key for key in (*fields, *objects.get(device, ())) if key in numbers]
-            usual = [key for key in (f"{device}_user_setpoint", f"{device}_setpoint") if key in keys]
-            sent = next(iter((*usual, *(key for key in keys if key.endswith("setpoint")))), None)
+            sent = setpoint_of(device, keys) or next((key for key in keys if key.endswith("setpoint")), None)
             if motor in numbers and motor != device and self._scan.motors is not None:
                 read = motor  # the user names a reading, whatever it is
             elif self._scan.positions == "setpoint" and sent is not None:
@@ -130,7 +129,7 @@ class ScanPoints:
         if missing and (self._keys or self._scan.motors is not None):
             self._wrong = f"its events have no reading of {missing}, only {sorted(numbers)}: give motors= of these"
         wanted = [*self._keys.values(), *self._setpoints.values()]
-        self._table = np.empty((0, len(wanted)))
+        self._table = np.full((len(self._rows), len(wanted)), np.nan)
         self._read = itemgetter(*wanted) if wanted else None
 
     def note(self, seq_num: int, data: Mapping[str, Any]) -> None:

@@ -89,12 +89,10 @@ class TrackLinker(TrackReduce):
                 raise errors[0]
 
     def _emit_frames(self, state: Linking, derived: DerivedRun, table: pd.DataFrame) -> None:
-        numbers, counts = np.unique(table[self._t_column] if len(table) else [], return_counts=True)
-        n_rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        first_row = 1
+        frames = table[self._t_column].to_numpy()
         for number, (event, descriptor) in sorted(state.frames.items()):
-            about = {"frame": number, "first_row": first_row, "n_rows": n_rows.get(number, 0)}
-            first_row += about["n_rows"]
+            first, stop = (int(np.searchsorted(frames, number, side)) for side in ("left", "right"))
+            about = {"frame": number, "first_row": first + 1, "n_rows": stop - first}
             hidden = ("frame_uid", "first_row")
             stream = frames_of(self._stream_name)
             derived.event(stream, event["seq_num"], about, event=event, descriptor=descriptor, unhashed=hidden)

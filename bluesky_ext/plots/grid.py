@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bluesky_ext.positions import lay_out, motors_of, planned_by
+from bluesky_ext.positions import lay_out, motors_of, planned_by, setpoint_of
 from bluesky_ext.storage.datasets import read
 from bluesky_ext.storage.stored import is_run
 
@@ -104,10 +104,7 @@ def reshape(
         raise ValueError(f"motors={motors!r}: the data has no {absent[0]!r}, only {list(data)}")
     keys = {key for key in map(str, data) if np.shape(data[key]) == (len(events),)}
     readings = {name: np.asarray(data[name], float)[last] for name in names if name in keys}
-    sent = {
-        name: next((key for key in (f"{name}_user_setpoint", f"{name}_setpoint") if key in keys), "") for name in names
-    }
-    setpoints = {name: np.asarray(data[key], float)[last] for name, key in sent.items() if key}
+    setpoints = {name: np.asarray(data[sent], float)[last] for name in names if (sent := setpoint_of(name, keys))}
     if not readings and planned is None and (names or not start):
         raise ValueError("nothing says where the points were: give motors=, shape=, or the start document as metadata=")
     layout = lay_out(numbers, readings, planned, setpoints, names=names).clear_of(set(map(str, events.dims)))

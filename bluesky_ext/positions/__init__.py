@@ -5,6 +5,6 @@ Positions in, cells of an array out; numpy only. Every map of the package is lai
 
 from bluesky_ext.positions.layout import Layout, lay_out
 from bluesky_ext.positions.planned import Planned
-from bluesky_ext.positions.scan import motors_of, planned_by
+from bluesky_ext.positions.scan import motors_of, planned_by, setpoint_of
 
-__all__ = ["Layout", "Planned", "lay_out", "motors_of", "planned_by"]
+__all__ = ["Layout", "Planned", "lay_out", "motors_of", "planned_by", "setpoint_of"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,11 @@ def motors_of(start: Mapping[str, Any]) -> list[str]:
         if motors or fields:
             return motors or [name for names in fields for name in names]
     return []
+
+
+def setpoint_of(motor: str, keys: Collection[str]) -> str | None:
+    """Which of these readings is that of where a motor was sent, as ophyd calls it; None if there is none."""
+    return next((key for key in (f"{motor}_user_setpoint", f"{motor}_setpoint") if key in keys), None)
 
 
 def planned_by(

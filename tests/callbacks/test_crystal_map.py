@@ -216,3 +216,16 @@ def test_a_value_that_no_row_has_is_named(caplog):
     sink = run_through(CrystalMap(search_range=5, value="weight"), peaks(raw_run()))
     assert "the rows have no column 'weight', only ['y', 'x', 'mass'" in caplog.text
     assert "weight" not in str(sink.named("event"))
+
+
+def test_a_frame_that_could_not_be_linked_is_no_point_of_the_maps():
+    def crowded(number):  # frame 2 has more spots within reach of those of frame 1 than can be linked
+        image = frames(1)
+        if number == 2:
+            image[:, 4::8, 4::8] = 2000
+        return image
+
+    cm = CrystalMap(search_range=60)
+    stop = run_through(cm, run_through(PeakTracker(KEY, 5, minmass=100), raw_run(image=crowded))).stop
+    assert stop["failed"] == {"frames": [2]}
+    assert np.isnan(cm.dataset["n_peaks"].values).tolist() == [[False, True, False], [False] * 3]

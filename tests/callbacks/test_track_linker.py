@@ -217,6 +217,19 @@ def test_darks_are_not_linked():
     ]
 
 
+def test_frames_tell_their_rows_though_the_event_of_one_was_lost():
+    table = rng_frames(n_frames=6, empty=(5,))
+    lost = [item for item in peak_run(table, 6) if item[1].get("data", {}).get("frame") != 2 or item[0] != "event"]
+    sink = run_through(TrackLinker(search_range=8), lost)
+    rows = emitted(sink)
+    told = [doc["data"] for doc in sink.named("event") if "n_rows" in doc["data"]]
+    assert [data["frame"] for data in told] == [1, 3, 4, 5, 6]
+    for data in told:
+        its_own = rows.iloc[data["first_row"] - 1 :][: data["n_rows"]]
+        assert set(its_own["frame"]) == ({data["frame"]} if data["n_rows"] else set())
+        assert data["n_rows"] == (rows["frame"] == data["frame"]).sum()
+
+
 @pytest.mark.parametrize(
     ("keywords", "word"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, cast
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from event_model import unpack_datum_page, unpack_event_page
 from event_model.documents import Event
 
+from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
@@ -63,6 +66,7 @@ class Joiner:
         self._data_keys = None if data_keys is None else frozenset(data_keys)
         self._root_map = dict(root_map or {})
         self._patience = patience
+        self._complaints = Complaints(logging.getLogger(__name__))
         self._streams: dict[str, JoinedStream] = {}
         self._descriptors: dict[str, JoinedDescriptor] = {}
         self._resources: dict[str, Document] = {}
@@ -215,7 +219,7 @@ class Joiner:
                 unwanted.add(key)
         if not frames and not unwanted:
             return event
-        numbers = {key: frames.pop(key).number() for key in descriptor.numbers & frames.keys()}
+        numbers = {key: self._number(frames.pop(key)) for key in descriptor.numbers & frames.keys()}
         return {
             **event,
             "data": {**_without(unwanted, data), **numbers, **frames},
@@ -246,6 +250,14 @@ class Joiner:
         resource = self._resources[uid]
         handler = self._handlers.get(resource["spec"])
         return DatumReference(resource=resource, datum_kwargs=datum_kwargs, handler=handler, **about)
+
+    def _number(self, reference: FrameReference) -> float:
+        """Read the only number that there is; NaN if it can't be read, which is said once."""
+        try:
+            return reference.read().item()
+        except (OSError, ValueError) as error:
+            self._complaints(reference.data_key, "a reading is lost: %s", error)
+            return math.nan
 
     def _lacking(self, event: Event) -> Iterator[Missing]:
         descriptor = self._descriptors[event["descriptor"]]

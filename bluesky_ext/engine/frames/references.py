@@ -6,8 +6,6 @@ that reads it.
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import threading
 import time
@@ -17,8 +15,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-
-log = logging.getLogger(__name__)
 
 PATIENCE = 1.0  # s
 POLL_INTERVAL = 0.01  # s
@@ -137,14 +133,6 @@ class FrameReference(ABC):
             else:
                 _SILENCES.end(self.resource["uid"])
                 return frames
-
-    def number(self) -> float:
-        """Read the only number that there is; NaN, and a line in the log, if it can't be read."""
-        try:
-            return self.read().item()
-        except (OSError, ValueError) as error:
-            log.warning("a reading is lost: %s", error)
-            return math.nan
 
     def _name(self) -> str:
         event = f" (run {self.run[:8]}, stream {self.stream}, seq_num {self.seq_num})" if self.run else ""
