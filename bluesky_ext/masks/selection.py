@@ -33,6 +33,10 @@ class UsedMasks:
     uids: tuple[str, ...]
     sha256: tuple[str, ...]
 
+    def record(self) -> list[dict[str, Any]]:
+        """What a run says of its masks."""
+        return [{"uid": uid, "sha256": sha256} for uid, sha256 in zip(self.uids, self.sha256, strict=True)]
+
     def configuration(self, time: float, source: str, prefix: str = "") -> dict[str, Any]:
         """The uids and sha256, as the configuration of an object in a descriptor has them."""
         data = {f"{prefix}mask_uids": list(self.uids), f"{prefix}mask_sha256": list(self.sha256)}
