@@ -2,7 +2,7 @@
 
 Content is canonical when it does not depend on how it travelled: numpy and Python scalars of one value are equal, and
 so are lists of numbers and arrays; uids, times and the order of arrival do not count, and of a repeated event the last
-one does. Images, arrays of two dimensions or more, count by a digest of their own, which is twenty times as fast as
+one does. Images, arrays of two dimensions or more, count bit by bit and by a digest of their own, many times as fast as
 sha256: it tells whether images are the same, but does not withstand who makes another one on purpose.
 """
 
@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -21,6 +22,8 @@ from xxhash import xxh3_128
 
 #: What images count by.
 IMAGES = "xxh3_128"
+#: Images of so many bytes are worth a thread.
+LARGE = 2**20
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
@@ -35,7 +38,7 @@ def _plain(value: Any) -> Any:
         dtype = value.dtype if value.dtype.str[0] != ">" else value.dtype.newbyteorder("<")
         array = np.ascontiguousarray(value, dtype)
         if array.ndim > 1:
-            return [dtype.str, list(array.shape), IMAGES, xxh3_128(array.reshape(-1).view(np.uint8)).digest()]
+            return [dtype.str, list(array.shape), IMAGES, xxh3_128(array.reshape(-1).view(np.uint8).data).digest()]
         if dtype.kind == "f" and (nans := np.isnan(array)).any():  # of which there are many that differ in their bytes
             array = np.where(nans, dtype.type(np.nan), array)
         return [array.dtype.str, list(array.shape), array.tobytes()]
@@ -136,9 +139,30 @@ class RunDigest:
     def __init__(self) -> None:
         self._blocks: dict[str, dict[int, bytearray]] = {}
         self._pack = msgpack.Packer(default=_plain, buf_size=4096).pack
+        self._thread: ThreadPoolExecutor | None = None
+        self._under_way: Future[None] | None = None
+
+    def add_images(self, stream: str, seq_num: int, content: list[Any]) -> None:
+        """As `add`, for content with images: large ones are hashed in a thread while the next event is worked on."""
+        if sum(value.nbytes for value in content if isinstance(value, np.ndarray)) < LARGE:
+            self.add(stream, seq_num, content)
+            return
+        self._wait()  # so that no more than one is under way
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest of images")
+        self._under_way = self._thread.submit(self._add, stream, seq_num, content)
+
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
 
     def add(self, stream: str, seq_num: int, content: Any) -> None:
         """Take note of an event's content (anything canonical); it replaces an earlier one of this ``seq_num``."""
+        if self._under_way is not None:
+            self._wait()
+        self._add(stream, seq_num, content)
+
+    def _add(self, stream: str, seq_num: int, content: Any) -> None:
         block, at = divmod(seq_num, _BLOCK)
         blocks = self._blocks.get(stream)
         if blocks is None:
@@ -164,6 +188,10 @@ class RunDigest:
 
     def hexdigest(self) -> str:
         """The digest of all that was said, as hex digits."""
+        self._wait()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
         whole = hashlib.sha256()
         for stream, blocks in sorted(self._blocks.items()):
             whole.update(canonical(stream))
