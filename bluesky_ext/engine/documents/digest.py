@@ -129,6 +129,10 @@ def arrays_of(value: Any, name: str = "") -> dict[str, np.ndarray]:
     }
 
 
+def _digest(content: Any) -> bytes:
+    return hashlib.sha256(canonical(content)).digest()
+
+
 class RunDigest:
     """The sha256 of a run's scalar and table output, of which the last word on each ``seq_num`` counts.
 
@@ -140,29 +144,14 @@ class RunDigest:
         self._blocks: dict[str, dict[int, bytearray]] = {}
         self._pack = msgpack.Packer(default=_plain, buf_size=4096).pack
         self._thread: ThreadPoolExecutor | None = None
-        self._under_way: Future[None] | None = None
+        self._under_way: tuple[str, int, Future[bytes]] | None = None
 
-    def add_images(self, stream: str, seq_num: int, content: list[Any]) -> None:
-        """As `add`, for content with images: large ones are hashed in a thread while the next event is worked on."""
-        if sum(value.nbytes for value in content if isinstance(value, np.ndarray)) < LARGE:
-            self.add(stream, seq_num, content)
-            return
-        self._wait()  # so that no more than one is under way
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest of images")
-        self._under_way = self._thread.submit(self._add, stream, seq_num, content)
-
-    def _wait(self) -> None:
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
-
-    def add(self, stream: str, seq_num: int, content: Any) -> None:
+    def add(self, stream: str, seq_num: int, content: Any, digest: bytes | None = None) -> None:
         """Take note of an event's content (anything canonical); it replaces an earlier one of this ``seq_num``."""
-        if self._under_way is not None:
-            self._wait()
-        self._add(stream, seq_num, content)
-
-    def _add(self, stream: str, seq_num: int, content: Any) -> None:
+        if digest is None:
+            if self._under_way is not None:
+                self._wait()
+            digest = hashlib.sha256(self._pack(content)).digest()
         block, at = divmod(seq_num, _BLOCK)
         blocks = self._blocks.get(stream)
         if blocks is None:
@@ -171,7 +160,22 @@ class RunDigest:
         if digests is None:
             digests = blocks[block] = bytearray(_BLOCK * _SIZE)
         at *= _SIZE
-        digests[at : at + _SIZE] = hashlib.sha256(self._pack(content)).digest()
+        digests[at : at + _SIZE] = digest
+
+    def add_images(self, stream: str, seq_num: int, content: list[Any]) -> None:
+        """As `add`, for content with images: large ones are hashed in a thread while the next event is worked on."""
+        if sum(value.nbytes for value in content if isinstance(value, np.ndarray)) < LARGE:
+            self.add(stream, seq_num, content)
+            return
+        self._wait()  # so that no more than one is under way
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest of images")
+        self._under_way = stream, seq_num, self._thread.submit(_digest, content)
+
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            stream, seq_num, digest = under_way
+            self.add(stream, seq_num, None, digest.result())
 
     def add_table(self, stream: str, number: int, columns: Mapping[str, np.ndarray]) -> None:
         """Take note of a table, whose columns have one dimension; it replaces an earlier one of this number."""
