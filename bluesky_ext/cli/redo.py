@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
         nargs="+",
         metavar="RUN",
         help="""the last run of a chain of stages: a recording, a directory of them, or, with --catalog, a uid or six
-            characters of it""",
+            characters of it; or a scan of the catalogue, a scan_id, or -1 for the last one: all that was made of it""",
     )
     parser.add_argument(
         "--catalog",
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             sinks.append(stack.enter_context(save(into, on_error="raise")))
         executor = stack.enter_context(executor_of(options.executor))
         source = _source(options, stack, catalog)
-        runs = runs_of(options.runs, catalog)
+        runs = [made for run in runs_of(options.runs, catalog) for made in _made_of(run, catalog)]
         for number, (name, one) in enumerate(runs, 1):
             try:
                 redone = redo(
@@ -122,6 +122,19 @@ def run(options: argparse.Namespace) -> int:
                 print(redone)
                 different += not redone.agrees
     return 1 if different else 0
+
+
+def _made_of(named: tuple[str, Any], catalog: Any) -> list[tuple[str, Any]]:
+    """The run itself, or those that were made of it, if it is a scan of the catalogue."""
+    from bluesky_ext.storage import find_derived
+
+    start = getattr(named[1], "metadata", {}).get("start")
+    if not start or "original_run_uid" in start:
+        return [named]
+    derived = find_derived(catalog, start["uid"])
+    if not derived:
+        raise LookupError(f"nothing that was made of run {start['uid']} is in the catalogue")
+    return [(run.metadata["start"]["uid"][:8], run) for run in derived]
 
 
 def _source(options: argparse.Namespace, stack: ExitStack, catalog: Any) -> Any:

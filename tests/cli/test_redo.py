@@ -41,8 +41,9 @@ def test_recordings_and_a_catalogue_give_the_same_again(kept, capsys, tmp_path):
     assert main(["redo", f"{directory}/maps", "--from", f"{directory}/raw", "--record", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"run {uid} made again gives the same\n"
     assert len(list(tmp_path.iterdir())) == 1
-    assert main(["redo", uid[:8], "--catalog", f"{directory}/runs", "--executor", "threads:2"]) == 0
-    assert capsys.readouterr().out == f"run {uid} made again gives the same\n"
+    for run in (uid[:8], "-1"):
+        assert main(["redo", run, "--catalog", f"{directory}/runs", "--executor", "threads:2"]) == 0
+        assert capsys.readouterr().out == f"run {uid} made again gives the same\n"
 
 
 def test_another_parameter_is_named(kept, capsys):
