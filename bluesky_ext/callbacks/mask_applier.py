@@ -73,8 +73,7 @@ class MaskApplier(MaskedMap):
         super().__init__(
             _Apply(data_key, known_mask(given), fill),
             given=given,
-            # As text: JSON knows no NaN.
-            parameters={"data_key": data_key, "masks": given.parameters, "fill": "nan" if fill else 0},
+            parameters={"data_key": data_key, "masks": given.parameters, "fill": fill},
             data_keys=(data_key,),
             **options,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,8 +19,10 @@ from bluesky_ext.engine.documents.provenance import Provenance, new_uid
 
 Emit = Callable[[str, dict[str, Any]], None]
 
-#: The stream of a derived run whose one event holds the arrays that its stage was given.
+#: The stream of a derived run whose one event holds the arrays that its stage was given. Those of the stages before it
+#: are in streams of this name and their place in the chain: ``inputs_0`` are those of the first.
 INPUTS = "inputs"
+INPUT_STREAM = re.compile(r"inputs(_[0-9]+)?")
 
 #: Types whose values need no other form to count in the sha256.
 _AS_THEY_ARE = (int, str, np.ndarray)
@@ -74,7 +77,8 @@ class DerivedRun:
 
     Its descriptors carry the devices of the ``parent`` (a start document) with ``keep_objects``. Of the keys that the
     stage adds, those ``hinted`` are worth a plot, and those ``ragged`` are arrays of another length in each event.
-    Images count in the sha256 of the stop document with ``hash_images``: to hash one costs more than to make it.
+    Images count in the sha256 of the stop document with ``hash_images``. What the stage says ``about`` the run goes
+    into its record.
     """
 
     def __init__(
@@ -86,7 +90,8 @@ class DerivedRun:
         keep_objects: bool = True,
         hinted: Sequence[str] = (),
         ragged: Sequence[str] = (),
-        hash_images: bool = False,
+        hash_images: bool = True,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._emit = emit
         self._stage = provenance.stage
@@ -96,11 +101,11 @@ class DerivedRun:
         self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
         self._digest = RunDigest()
         self._resources: dict[str, Any] = {}  # of references: those that were emitted
-        start = _validated("start", provenance.start(parent, keep_objects=keep_objects))
+        start = _validated("start", provenance.start(parent, keep_objects=keep_objects, about=about))
         self.uid: str = start["uid"]
         emit("start", start)
         if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
-            self.event(INPUTS, 1, provenance.arrays)
+            self.event(INPUTS, 1, provenance.arrays, counts=False)
 
     def event(
         self,
@@ -111,6 +116,7 @@ class DerivedRun:
         event: Mapping[str, Any] | None = None,
         descriptor: Mapping[str, Any] | None = None,
         unhashed: Sequence[str] = (),
+        counts: bool = True,
     ) -> None:
         """Emit an event, and first its descriptor when there is none that describes it.
 
@@ -125,6 +131,8 @@ class DerivedRun:
             timestamp and device; a reference to frames in a file stays one, told by documents of this run.
         unhashed : sequence of str
             Keys that are not content: uids, and numbers that depend on how often an event was repeated.
+        counts : bool
+            Whether it counts in the sha256.
         """
         out = self._streams[stream]
         if event is None:
@@ -157,15 +165,16 @@ class DerivedRun:
         }
         if not out.emitted.high:
             _validated("event", doc)
-        said = []
-        for key in out.hashed:  # as `content` does it, which is called where it has something to do
-            value = data[key]
-            if type(value) is float:
-                value = int(value) if value.is_integer() else value
-            elif type(value) not in _AS_THEY_ARE:
-                value = content(value)
-            said.append(value)
-        self._digest.add(stream, seq_num, said)
+        if counts:
+            said = []
+            for key in out.hashed:  # as `content` does it, which is called where it has something to do
+                value = data[key]
+                if type(value) is float:
+                    value = int(value) if value.is_integer() else value
+                elif type(value) not in _AS_THEY_ARE:
+                    value = content(value)
+                said.append(value)
+            self._digest.add(stream, seq_num, said)
         out.emitted.note(seq_num)
         self._emit("event", doc)
 

@@ -2,17 +2,25 @@
 
 Content is canonical when it does not depend on how it travelled: numpy and Python scalars of one value are equal, and
 so are lists of numbers and arrays; uids, times and the order of arrival do not count, and of a repeated event the last
-one does.
+one does. Images, arrays of two dimensions or more, count by a digest of their own, which is twenty times as fast as
+sha256: it tells whether images are the same, but does not withstand who makes another one on purpose.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import math
+import os
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgpack
 import numpy as np
+from xxhash import xxh3_128
+
+#: What images count by.
+IMAGES = "xxh3_128"
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
@@ -26,6 +34,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         dtype = value.dtype if value.dtype.str[0] != ">" else value.dtype.newbyteorder("<")
         array = np.ascontiguousarray(value, dtype)
+        if array.ndim > 1:
+            return [dtype.str, list(array.shape), IMAGES, xxh3_128(array.reshape(-1).view(np.uint8)).digest()]
         if dtype.kind == "f" and (nans := np.isnan(array)).any():  # of which there are many that differ in their bytes
             array = np.where(nans, dtype.type(np.nan), array)
         return [array.dtype.str, list(array.shape), array.tobytes()]
@@ -67,21 +77,32 @@ def array_sha256(array: np.ndarray) -> str:
 
 
 def describe(value: Any) -> Any:
-    """A parameter of a stage as its provenance holds it: plain data, arrays by hash."""
+    """A parameter of a stage as its provenance holds it: plain data, arrays by hash, objects by where they are."""
     if isinstance(value, np.ndarray):
         return {"sha256": array_sha256(value), "shape": list(value.shape), "dtype": value.dtype.str}
     if isinstance(value, np.generic):
-        return value.item()
+        return describe(value.item())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # which JSON does not know
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, bytes):
+    if isinstance(value, list | tuple | set | frozenset | range):
         return [describe(item) for item in value]
-    if callable(value):
-        owner = value if hasattr(value, "__qualname__") else type(value)
-        return f"{owner.__module__}:{owner.__qualname__}"
-    return str(value)
+    return {"object": path_of(value if hasattr(value, "__qualname__") else type(value))}
+
+
+def path_of(thing: Any) -> str:
+    """Where a class or function is, as ``module:name``; the outermost package that offers it is the module."""
+    module = thing.__module__
+    for end, character in enumerate(module):
+        package = sys.modules.get(module[:end]) if character == "." else None
+        if package is not None and getattr(package, thing.__qualname__, None) is thing:
+            return f"{module[:end]}:{thing.__qualname__}"
+    return f"{module}:{thing.__qualname__}"
 
 
 def arrays_of(value: Any, name: str = "") -> dict[str, np.ndarray]:
