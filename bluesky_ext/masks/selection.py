@@ -36,10 +36,6 @@ class UsedMasks:
         """What a run says of them, in the order in which they were given: `SelectedMasks` takes it."""
         return [dict(mask) for mask in self.masks]
 
-    def record(self) -> list[dict[str, Any]]:
-        """What a run says of its masks."""
-        return [{"uid": uid, "sha256": sha256} for uid, sha256 in zip(self.uids, self.sha256, strict=True)]
-
     def configuration(self, time: float, source: str, prefix: str = "") -> dict[str, Any]:
         """The uids and sha256, as the configuration of an object in a descriptor has them."""
         data = {

@@ -300,7 +300,7 @@ def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     if "maps" in record:
         parts = [_comparable({**one, **its}) for one, its in zip(parameters["maps"], record["maps"], strict=True)]
         parameters = {**parameters, "maps": parts}
-    kept = {name: said for name, said in record.items() if name not in (*_OWN, "maps", "mask_uids")}
+    kept = {name: said for name, said in record.items() if name not in (*_OWN, "maps")}
     return {**kept, "parameters": parameters}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import KEY, MASK, SHAPE, Collector, feed, raw_run, run_through
-from tiled.queries import Contains
+from cases import KEY, MASK, SHAPE, raw_run, run_through
+from tiled.queries import Contains, Eq
 from writers import content
 
+from bluesky_ext import ImageProcessor, compose
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.masks import MaskClient, MaskDamaged, MaskNotFound, mask_sha256
 from bluesky_ext.masks.selection import SelectedMasks
@@ -44,20 +45,15 @@ def test_sparse_arrays_and_derived_runs_are_found_by_the_masks_that_were_applied
         masks = MaskClient(root.create_container("masks"), detector_shapes={"det": SHAPE})
         runs, arrays = root.create_container("runs"), root.create_container("sparse")
         uids = [masks.register_mask("det", name, MASK) for name in ("first", "second", "third")]
-        given = {"MaskApplier": uids[0], "Sparsifier": [("det", "second"), MASK]}
-        ma, sp = (cls(KEY, given[cls.__name__], registry=masks) for cls in (MaskApplier, Sparsifier))
-        sink = Collector()
+        ma = MaskApplier(KEY, uids[0], registry=masks)
+        sp = compose(ImageProcessor(KEY, mask=("det", "second"), registry=masks), Sparsifier(KEY, MASK))
         ma.subscribe(sp)
-        sp.subscribe(sink)
-        run_through(ma, raw_run(n=2, dark=False))
-        analysis = sink[0][1]["analysis"]
-        for record in (*analysis["upstream"], analysis):
-            record["masks"] = SelectedMasks(given[record["stage"]], registry=masks).look_up().record()
         with SparseWriter(arrays) as writer, Saver(runs) as saver:
-            feed(writer, sink)
-            feed(saver, sink)
+            sp.subscribe(writer)
+            sp.subscribe(saver)
+            run_through(ma, raw_run(n=2, dark=False))
         (node,) = writer.artifacts
-        assert node.metadata["run_start"] == sink[0][1]["uid"]
+        assert len(runs.search(Eq("start.uid", node.metadata["run_start"]))) == 1
         assert [mask["uid"] for mask in node.metadata["masks"]] == [*uids[:2], ""]
         assert [mask["sha256"] for mask in node.metadata["masks"]] == [mask_sha256(MASK)] * 3
         for uid, n_found in zip(uids, (1, 1, 0), strict=True):
