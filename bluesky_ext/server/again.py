@@ -223,7 +223,8 @@ def runs_in(source: Any) -> Callable[[str], Any]:
         recordings = {one.start["uid"]: one for one in Recording.find(Path(source)) if one.start is not None}
         return recordings.get
     if isinstance(source, Mapping) or is_broker(source):
-        return source.__getitem__
+        runs: Any = source
+        return runs.__getitem__
     uids = {document["uid"] for name, document in as_source(source) if name == "start"}
     return lambda uid: source if uid in uids else None
 
@@ -250,7 +251,8 @@ def _all(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The records of stages, those that are composed of others one by one."""
     for record in records:
         yield record
-        yield from record["parameters"].get("maps", ()) if "+" in record["stage"] else ()
+        if isinstance(maps := record["parameters"].get("maps"), list):
+            yield from (one for one in maps if isinstance(one, Mapping) and "stage" in one)
 
 
 def _heeded(sink: Sink, errors: list[Exception]) -> Sink:
@@ -280,10 +282,10 @@ def _compared(start: Mapping[str, Any], stop: Mapping[str, Any], made: list[Pair
     differences = []
     for one, other in zip(old, new, strict=True):
         differences += [f"{one['stage']}: {said}" for said in _differences(_comparable(one), _comparable(other))]
-    ends = (
+    was, now = (
         {key: said.get(key) for key in ("num_events", "lost", "failed", "incomplete")} for said in (stop, made_stop)
     )
-    differences += [f"the result: {said}" for said in _differences(*ends)]
+    differences += [f"the result: {said}" for said in _differences(was, now)]
     if missing := made_stop.get("lost", {}).keys() - stop.get("lost", {}).keys():
         lacks = f"the source lacks events of {sorted(missing)}"
         differences.append(f"the run {old[0]['parent_run_uid']} is incomplete: {lacks}")

@@ -16,7 +16,7 @@ from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
 __all__ = ["documents", "entries", "is_run"]
 
 
-def documents(run: Any, streams: Callable[[str], bool] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+def documents(run: Any, streams: Callable[[str], object] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the documents of a run as ``(name, document)``, its images as ndarray.
 
     Of a run that `save` saved, they are those that it was given, in their order, with their uids, types and dtypes: any

@@ -11,9 +11,20 @@ import pytest
 from cases import CASES, KEY, LOCATE, MASK, REGISTRY, SHAPE, Case, collect, content, raw_run, run_through, same
 from runs import Docs, feed
 
-from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, Recorder, TrackLinker, compose, redo
-from bluesky_ext.callbacks import MaskApplier
-from bluesky_ext.engine import Map, Recording
+from bluesky_ext import (
+    CrystalMap,
+    CrystalMapper,
+    ImageProcessor,
+    MaskApplier,
+    PeakTracker,
+    Recorder,
+    TrackLinker,
+    callbacks,
+    compose,
+    redo,
+)
+from bluesky_ext._arguments import keywords_of
+from bluesky_ext.engine import Map, Recording, Reduce, Stage
 from bluesky_ext.masks import MaskClient
 from bluesky_ext.storage import open_catalog, save
 
@@ -28,6 +39,17 @@ def test_every_stage_makes_the_same_again_from_its_documents(case: Case) -> None
     assert not redone.differences
     assert redone.made_sha256 == redone.sha256 == derived.stop["sha256"]
     assert same(content(made), content(derived))
+
+
+def test_every_option_that_changes_numbers_is_in_the_record() -> None:
+    others = keywords_of(Map, Reduce, Stage) | {"registry", "db", "directory", "keep_runs"}
+    recorded: dict[type, set[str]] = {}
+    for stage in (case.make() for case in CASES if case.name != "compose"):
+        recorded.setdefault(type(stage), set()).update(stage.parameters)
+    here = {thing for name in callbacks.__all__ if issubclass(thing := getattr(callbacks, name), Stage)}
+    assert recorded.keys() >= here
+    for made, names in recorded.items():
+        assert keywords_of(made) - others <= names
 
 
 def chain() -> tuple[Any, Any]:

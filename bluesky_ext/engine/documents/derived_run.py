@@ -39,6 +39,7 @@ class _Stream:
         self.descriptor = ""
         #: The keys that count in the sha256. Arrays that the stage left alone do not: nobody reads those in files.
         self.hashed: list[str] = []
+        self.has_images = False
         #: The keys of references to frames in files.
         self.references: list[str] = []
         # What the present descriptor is for: the input's descriptor, keys, changed keys and types; shapes by key.
@@ -63,6 +64,7 @@ class _Stream:
         self.references = [key for key, value in data.items() if hasattr(value, "documents")]
         content = data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys()
         self.hashed = sorted(content - skipped)
+        self.has_images = any(getattr(data[key], "ndim", 0) > 1 for key in self.hashed)
         self._shapes = [(key, self._shape(key, value)) for key, value in arrays.items()]
 
     def _shape(self, key: str, value: Any) -> Any:
@@ -174,7 +176,7 @@ class DerivedRun:
                 elif type(value) not in _AS_THEY_ARE:
                     value = content(value)
                 said.append(value)
-            self._digest.add(stream, seq_num, said)
+            (self._digest.add_images if out.has_images else self._digest.add)(stream, seq_num, said)
         out.emitted.note(seq_num)
         self._emit("event", doc)
 

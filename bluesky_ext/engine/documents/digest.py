@@ -2,7 +2,7 @@
 
 Content is canonical when it does not depend on how it travelled: numpy and Python scalars of one value are equal, and
 so are lists of numbers and arrays; uids, times and the order of arrival do not count, and of a repeated event the last
-one does. Images, arrays of two dimensions or more, count by a digest of their own, which is twenty times as fast as
+one does. Images, arrays of two dimensions or more, count bit by bit and by a digest of their own, many times as fast as
 sha256: it tells whether images are the same, but does not withstand who makes another one on purpose.
 """
 
@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -21,6 +22,8 @@ from xxhash import xxh3_128
 
 #: What images count by.
 IMAGES = "xxh3_128"
+#: Images of so many bytes are worth a thread.
+LARGE = 2**20
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
@@ -35,7 +38,7 @@ def _plain(value: Any) -> Any:
         dtype = value.dtype if value.dtype.str[0] != ">" else value.dtype.newbyteorder("<")
         array = np.ascontiguousarray(value, dtype)
         if array.ndim > 1:
-            return [dtype.str, list(array.shape), IMAGES, xxh3_128(array.reshape(-1).view(np.uint8)).digest()]
+            return [dtype.str, list(array.shape), IMAGES, xxh3_128(array.reshape(-1).view(np.uint8).data).digest()]
         if dtype.kind == "f" and (nans := np.isnan(array)).any():  # of which there are many that differ in their bytes
             array = np.where(nans, dtype.type(np.nan), array)
         return [array.dtype.str, list(array.shape), array.tobytes()]
@@ -126,6 +129,10 @@ def arrays_of(value: Any, name: str = "") -> dict[str, np.ndarray]:
     }
 
 
+def _digest(content: Any) -> bytes:
+    return hashlib.sha256(canonical(content)).digest()
+
+
 class RunDigest:
     """The sha256 of a run's scalar and table output, of which the last word on each ``seq_num`` counts.
 
@@ -136,9 +143,15 @@ class RunDigest:
     def __init__(self) -> None:
         self._blocks: dict[str, dict[int, bytearray]] = {}
         self._pack = msgpack.Packer(default=_plain, buf_size=4096).pack
+        self._thread: ThreadPoolExecutor | None = None
+        self._under_way: tuple[str, int, Future[bytes]] | None = None
 
-    def add(self, stream: str, seq_num: int, content: Any) -> None:
+    def add(self, stream: str, seq_num: int, content: Any, digest: bytes | None = None) -> None:
         """Take note of an event's content (anything canonical); it replaces an earlier one of this ``seq_num``."""
+        if digest is None:
+            if self._under_way is not None:
+                self._wait()
+            digest = hashlib.sha256(self._pack(content)).digest()
         block, at = divmod(seq_num, _BLOCK)
         blocks = self._blocks.get(stream)
         if blocks is None:
@@ -147,7 +160,22 @@ class RunDigest:
         if digests is None:
             digests = blocks[block] = bytearray(_BLOCK * _SIZE)
         at *= _SIZE
-        digests[at : at + _SIZE] = hashlib.sha256(self._pack(content)).digest()
+        digests[at : at + _SIZE] = digest
+
+    def add_images(self, stream: str, seq_num: int, content: list[Any]) -> None:
+        """As `add`, for content with images: large ones are hashed in a thread while the next event is worked on."""
+        if sum(value.nbytes for value in content if isinstance(value, np.ndarray)) < LARGE:
+            self.add(stream, seq_num, content)
+            return
+        self._wait()  # so that no more than one is under way
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest of images")
+        self._under_way = stream, seq_num, self._thread.submit(_digest, content)
+
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            stream, seq_num, digest = under_way
+            self.add(stream, seq_num, None, digest.result())
 
     def add_table(self, stream: str, number: int, columns: Mapping[str, np.ndarray]) -> None:
         """Take note of a table, whose columns have one dimension; it replaces an earlier one of this number."""
@@ -164,6 +192,10 @@ class RunDigest:
 
     def hexdigest(self) -> str:
         """The digest of all that was said, as hex digits."""
+        self._wait()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
         whole = hashlib.sha256()
         for stream, blocks in sorted(self._blocks.items()):
             whole.update(canonical(stream))
