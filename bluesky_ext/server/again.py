@@ -110,7 +110,7 @@ def redo(
 
     Raises
     ------
-    LookupError, ValueError
+    LookupError, OSError, ValueError
         If it can't be made again: a stage, a mask, an array or the raw run is not there any more, or not the same. It
         says which.
 

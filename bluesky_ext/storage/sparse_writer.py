@@ -203,7 +203,10 @@ def _keys(descriptor: Mapping[str, Any]) -> list[str]:
     return [key for key in keys if all(f"{key}_{part}" in there for part in _PARTS)]
 
 
-def _masks(record: Mapping[str, Any]) -> list[Any]:
+def _masks(record: Any) -> list[Any]:
     """The masks that a stage applied, after those of the stages before it and of the maps that it is composed of."""
-    earlier = [*record.get("upstream", ()), *record.get("maps", ())]
-    return [*(mask for one in earlier for mask in _masks(one)), *record.get("masks", ())]
+    record = record if isinstance(record, Mapping) else {}
+    earlier, maps, own = (
+        said if isinstance(said := record.get(key), list | tuple) else () for key in ("upstream", "maps", "masks")
+    )
+    return [*(mask for one in (*earlier, *maps) for mask in _masks(one)), *own]
