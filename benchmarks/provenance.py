@@ -1,4 +1,4 @@
-"""What it costs that images count in the sha256 of a run: the digest alone, and as part of the stage that makes them."""
+"""What it costs that images count in the sha256 of a run: the digest alone, and in the stage that makes them."""
 
 from __future__ import annotations
 

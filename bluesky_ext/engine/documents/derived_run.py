@@ -13,7 +13,7 @@ import numpy as np
 from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
-from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
+from bluesky_ext.engine.documents.digest import LARGE, RunDigest, as_array, content
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import Provenance, new_uid
 
@@ -39,7 +39,7 @@ class _Stream:
         self.descriptor = ""
         #: The keys that count in the sha256. Arrays that the stage left alone do not: nobody reads those in files.
         self.hashed: list[str] = []
-        self.has_images = False
+        self.is_large = False
         #: The keys of references to frames in files.
         self.references: list[str] = []
         # What the present descriptor is for: the input's descriptor, keys, changed keys and types; shapes by key.
@@ -64,7 +64,7 @@ class _Stream:
         self.references = [key for key, value in data.items() if hasattr(value, "documents")]
         content = data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys()
         self.hashed = sorted(content - skipped)
-        self.has_images = any(getattr(data[key], "ndim", 0) > 1 for key in self.hashed)
+        self.is_large = sum(getattr(data[key], "nbytes", 0) for key in self.hashed) >= LARGE
         self._shapes = [(key, self._shape(key, value)) for key, value in arrays.items()]
 
     def _shape(self, key: str, value: Any) -> Any:
@@ -176,7 +176,7 @@ class DerivedRun:
                 elif type(value) not in _AS_THEY_ARE:
                     value = content(value)
                 said.append(value)
-            (self._digest.add_images if out.has_images else self._digest.add)(stream, seq_num, said)
+            (self._digest.add_later if out.is_large else self._digest.add)(stream, seq_num, said)
         out.emitted.note(seq_num)
         self._emit("event", doc)
 

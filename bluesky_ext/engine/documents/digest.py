@@ -22,7 +22,7 @@ from xxhash import xxh3_128
 
 #: What images count by.
 IMAGES = "xxh3_128"
-#: Images of so many bytes are worth a thread.
+#: Content of so many bytes is worth a thread.
 LARGE = 2**20
 
 _BLOCK = 256
@@ -162,13 +162,10 @@ class RunDigest:
         at *= _SIZE
         digests[at : at + _SIZE] = digest
 
-    def add_images(self, stream: str, seq_num: int, content: list[Any]) -> None:
-        """As `add`, for content with images: large ones are hashed in a thread while the next event is worked on."""
-        if sum(value.nbytes for value in content if isinstance(value, np.ndarray)) < LARGE:
-            self.add(stream, seq_num, content)
-            return
+    def add_later(self, stream: str, seq_num: int, content: list[Any]) -> None:
+        """As `add`, for large content: it is hashed in a thread, while the next event is worked on."""
         self._wait()  # so that no more than one is under way
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest of images")
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest")
         self._under_way = stream, seq_num, self._thread.submit(_digest, content)
 
     def _wait(self) -> None:
