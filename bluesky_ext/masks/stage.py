@@ -68,9 +68,9 @@ class MaskedMap(Map):
         return cls(**materials.values(parameters), **options)
 
     def about(self, state: Any) -> dict[str, Any]:
-        """The masks of the run, and their uids once more: catalogues find a word in a list, not in a list of dicts."""
+        """The masks of the run."""
         used = self.masks_of(state)
-        return {} if used is None else {"masks": used.record(), "mask_uids": [uid for uid in used.uids if uid]}
+        return {} if used is None else {"masks": used.record()}
 
     def masks_of(self, state: Any) -> UsedMasks | None:
         """The masks in what `begin` returned."""

@@ -110,7 +110,7 @@ def redo(
 
     Raises
     ------
-    LookupError, ValueError
+    LookupError, OSError, ValueError
         If it can't be made again: a stage, a mask, an array or the raw run is not there any more, or not the same. It
         says which.
 
@@ -302,7 +302,7 @@ def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     if "maps" in record:
         parts = [_comparable({**one, **its}) for one, its in zip(parameters["maps"], record["maps"], strict=True)]
         parameters = {**parameters, "maps": parts}
-    kept = {name: said for name, said in record.items() if name not in (*_OWN, "maps", "mask_uids")}
+    kept = {name: said for name, said in record.items() if name not in (*_OWN, "maps")}
     return {**kept, "parameters": parameters}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from bluesky_ext.engine import Stage
 from bluesky_ext.engine.documents.digest import IMAGES, path_of
 from bluesky_ext.engine.stages.map import Map
-from bluesky_ext.masks.arrays import as_mask, mask_sha256
+from bluesky_ext.masks.selection import SelectedMasks
 
 #: The packages whose stages are imported by name; those of others may be anything, and are given.
 PACKAGE = "bluesky_ext"
@@ -88,32 +88,17 @@ class Materials:
             return [self.values(value) for value in recorded]
         return recorded
 
-    def masks(self, used: list[Mapping[str, str]], given: list[Any]) -> tuple[list[Any], Any]:
+    def masks(self, used: list[Mapping[str, Any]], given: list[Any]) -> tuple[list[Any], Any]:
         """The masks that a run used, and where they are looked up, from what was ``used`` and what was ``given``."""
         masks = [
-            (one["uid"], self.values(said)) if isinstance(said, Mapping) else one["uid"]
+            (one["uid"], self.values(said)) if isinstance(said, Mapping) else one
             for one, said in zip(used, given, strict=True)
         ]
-        looked_up = _Masks(
-            {one["uid"]: self._mask(**one) for one, mask in zip(used, masks, strict=True) if mask == one["uid"]}
-        )
-        return masks, looked_up if looked_up.masks else None
-
-    def _mask(self, uid: str, sha256: str, **about: Any) -> np.ndarray:
-        """A mask of the registry, as it was when the run was made."""
-        if self._registry is None:
-            raise LookupError(f"the mask {uid} is in a registry: give registry=, the catalogue that has it")
-        if not hasattr(self._registry, "get_mask_by_uid"):
-            from bluesky_ext.masks.client import MaskClient
-
-            self._registry = MaskClient.open(self._registry)
-        mask = self._registry.get_mask_by_uid(uid)
-        mask = as_mask(mask.compute(scheduler="synchronous") if hasattr(mask, "compute") else mask)
-        if (found := mask_sha256(mask)) != sha256:
-            raise ValueError(
-                f"the mask {uid} has sha256 {found[:12]}..., and the run was made with {sha256[:12]}...: it was changed"
-            )
-        return mask
+        for mask in masks:
+            if isinstance(mask, Mapping) and self._registry is None:
+                raise LookupError(f"the mask {mask['uid']} is in a registry: give registry=, the catalogue that has it")
+        SelectedMasks(masks, self._registry).look_up()  # what is not there any more is said before the run is replayed
+        return masks, self._registry
 
     def _class_of(self, record: Mapping[str, Any]) -> type[Stage]:
         path, who = record.get("class"), f"{record.get('package')} {record.get('version')}"
@@ -129,18 +114,3 @@ class Materials:
         if not (isinstance(made, type) and issubclass(made, Stage)):
             raise LookupError(f"the stage {path} is not known here: give its class in known=")
         return made
-
-
-class _Masks:
-    """Masks by their uids, for a stage that looks them up."""
-
-    def __init__(self, masks: Mapping[str, np.ndarray]) -> None:
-        self.masks = masks
-
-    def get_mask_by_uid(self, uid: str) -> np.ndarray:
-        """The mask with this uid."""
-        return self.masks[uid]
-
-    def get_mask(self, detector: str, name: str, version: int | None = None) -> tuple[str, np.ndarray]:
-        """Names may mean other masks by now."""
-        raise LookupError(f"the mask {name!r} of {detector!r} is known by its uid only")

@@ -80,10 +80,9 @@ class Composed(Map):
         return cls(*(materials.stage({**one, **its}) for one, its in zip(maps, about, strict=True)), **options)
 
     def about(self, state: Any) -> dict[str, Any]:
-        """What each map says, and the uids of all masks."""
+        """What each map says."""
         said = [one.about(its) for one, its in zip(self.maps, state, strict=True)]
-        uids = [uid for its in said for uid in its.get("mask_uids", ())]
-        return {"maps": said, **({"mask_uids": uids} if uids else {})} if any(said) else {}
+        return {"maps": said} if any(said) else {}
 
     def remark(self, run: StageRun, event: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         """What each map says of what all have told."""
