@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Stage
+from bluesky_ext._arguments import keywords_of
+from bluesky_ext.engine import Map, Reduce, Stage
 from bluesky_ext.engine.documents.digest import IMAGES, path_of
-from bluesky_ext.engine.stages.map import Map
 from bluesky_ext.masks.selection import SelectedMasks
 
 #: The packages whose stages are imported by name; those of others may be anything, and are given.
 PACKAGE = "bluesky_ext"
+#: What these stages take and no record has: a document from anyone could have files read and written by them.
+NO_PARAMETERS = (keywords_of(Map, Reduce, Stage) - {"name"}) | {"registry", "db", "directory"}
 
 
 class Materials:
@@ -57,6 +59,8 @@ class Materials:
         if {"mask", "masks"} & changes.keys():
             record.pop("masks", None)
         made = self._class_of(record)
+        if wrong := sorted(NO_PARAMETERS & record["parameters"].keys()) if record["class"] not in self._known else ():
+            raise ValueError(f"the record of {name} has {wrong} among its parameters: it was not written by that stage")
         options: dict[str, Any] = {}
         if name != made.__name__:
             options["name"] = name

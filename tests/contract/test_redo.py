@@ -206,6 +206,7 @@ def test_stages_and_functions_of_others_are_given_and_not_imported_by_name() -> 
         ({"class": "bluesky_ext.callbacks:Gone", "version": "0.0"}, LookupError, "Gone of bluesky_ext 0.0 is not in"),
         ({"class": None}, LookupError, "whose records don't say by which class"),
         ({"parameters": {"nonsense": 1}}, ValueError, "PeakTracker can't be made with the parameters of its record"),
+        ({"parameters": {"data_key": KEY, "registry": "/somewhere"}}, ValueError, r"has \['registry'\] among"),
         ({"parent_run_uid": "another"}, LookupError, "the raw run another is not in the source"),
     ],
 )
