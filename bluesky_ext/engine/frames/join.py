@@ -22,12 +22,18 @@ Document = Mapping[str, Any]
 
 
 class Missing(NamedTuple):
-    """What never was complete when its run stopped: an event, or the frames that make one in a fly scan."""
+    """What never was complete when its run stopped: events, or the frames that make one in a fly scan."""
 
     descriptor: str
-    seq_num: int
+    seq_nums: range
     data_key: str
     reason: str
+
+    @property
+    def events(self) -> str:
+        """Which events they are, in words."""
+        first, last = self.seq_nums[0], self.seq_nums[-1]
+        return f"event {first}" if first == last else f"events {first} to {last}"
 
 
 class _NotYet(Exception):  # noqa: N818 - nothing is wrong
@@ -105,11 +111,11 @@ class Joiner:
             events += [self._complete(descriptor, event) for event in descriptor.flown(None)]
             missing += chain.from_iterable(map(self._lacking, stream.waiting.values()))
             too_late = "its new frame came when the event was no longer kept"
-            missing += [Missing(uid, seq_num, key, too_late) for seq_num, key in stream.too_late.items()]
+            missing += [Missing(uid, range(n, n + 1), key, too_late) for n, key in stream.too_late.items()]
             if descriptor.only_frames and not stream.has_events:
                 reason = "no stream_datum of this seq_num came for it"
-                missing += [Missing(uid, seq_num, key, reason) for seq_num, key in descriptor.incomplete()]
-        return events, sorted(missing)
+                missing += [Missing(uid, seq_nums, key, reason) for seq_nums, key in descriptor.incomplete()]
+        return events, sorted(missing, key=lambda one: (one.descriptor, one.seq_nums[0], one.data_key))
 
     # Documents, one kind after another
 
@@ -260,12 +266,12 @@ class Joiner:
             return math.nan
 
     def _lacking(self, event: Event) -> Iterator[Missing]:
-        descriptor = self._descriptors[event["descriptor"]]
+        descriptor, seq_num = self._descriptors[event["descriptor"]], event["seq_num"]
         for key in sorted(descriptor.wanted):
             try:
                 self._frame(descriptor, event, key)
             except _NotYet as lack:
-                yield Missing(event["descriptor"], event["seq_num"], key, lack.args[0])
+                yield Missing(event["descriptor"], range(seq_num, seq_num + 1), key, lack.args[0])
 
     def _find(self, uid: str, about: str) -> JoinedDescriptor:
         try:

@@ -237,7 +237,7 @@ class Stage:
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
         if run.failed:  # the last word on an event is the one that counts
-            run.failed[stream.name].discard(seq_num)
+            run.failed[stream.name].discard(seq_num, seq_num + 1)
         if run.derived is None or run.refusal is not None:
             run.hold(stream, event)
             return
