@@ -14,6 +14,7 @@ from event_model.documents import Event
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
+from bluesky_ext.engine.frames.readable import ANYWHERE, Readable, present
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
 from bluesky_ext.engine.frames.stream_files import StreamReference
 from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream, is_streamed_number
@@ -55,7 +56,8 @@ class Joiner:
 
     Of the frames those are wanted that are of the ``data_keys``, in streams that have all of them (None: every frame).
     Others are left out of the events, and not waited for. ``handlers`` and ``root_map`` are as for
-    `event_model.Filler`; ``patience`` is that of the references.
+    `event_model.Filler`; ``patience`` is that of the references. They read files that are ``readable``, and that the
+    thread which makes the joiner may read.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Joiner:
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
+        readable: Readable = ANYWHERE,
     ) -> None:
         self._handlers = dict(handlers or {})
         for spec, handler in self._handlers.items():
@@ -71,7 +74,8 @@ class Joiner:
                 raise TypeError(f"handlers[{spec!r}]={handler!r} is not a handler class: give the class itself")
         self._data_keys = None if data_keys is None else frozenset(data_keys)
         self._root_map = dict(root_map or {})
-        self._patience = patience
+        self.readable = readable & present()
+        self._about: Any = {"patience": patience, "readable": self.readable}
         self._complaints = Complaints(logging.getLogger(__name__))
         self._streams: dict[str, JoinedStream] = {}
         self._descriptors: dict[str, JoinedDescriptor] = {}
@@ -236,8 +240,8 @@ class Joiner:
     def _frame(self, descriptor: JoinedDescriptor, event: Event, key: str) -> FrameReference | None:
         """Return where the frame of an event is, or None if it is in the event."""
         stream, seq_num = descriptor.stream, event["seq_num"]
-        about: Any = {"data_key": key, "run": descriptor.doc["run_start"], "stream": stream.name, "seq_num": seq_num}
-        about["patience"] = self._patience
+        about = {"data_key": key, "run": descriptor.doc["run_start"], "stream": stream.name, "seq_num": seq_num}
+        about |= self._about
         if key not in event["data"]:
             frame = stream.frames[key].get(seq_num) if key in stream.frames else None
             if frame is None:

@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bluesky_ext.engine.frames.readable import ANYWHERE, Readable
+
 PATIENCE = 1.0  # s
 POLL_INTERVAL = 0.01  # s
 RESOURCES_REMEMBERED = 1024
@@ -84,8 +86,8 @@ os.register_at_fork(after_in_child=_SILENCES.forget)
 class FrameReference(ABC):
     """Where the frames of one event are: its resource or stream_resource document, and what of that.
 
-    The ``patience`` is how long, in s, `read` waits for a file that shows no sign of life, unless told otherwise; run,
-    stream and seq_num are for messages.
+    The ``patience`` is how long, in s, `read` waits for a file that shows no sign of life, unless told otherwise;
+    ``readable`` says which files it may read; run, stream and seq_num are for messages.
     """
 
     #: What a descriptor says in `external` of keys with such frames.
@@ -94,6 +96,7 @@ class FrameReference(ABC):
     data_key: str
     resource: Mapping[str, Any]
     patience: float = PATIENCE
+    readable: Readable = ANYWHERE
     run: str = ""
     stream: str = ""
     seq_num: int = 0

@@ -13,6 +13,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.readable import reading
 
 if TYPE_CHECKING:
     from bluesky_ext.engine.stages.stage import Stage
@@ -104,6 +105,10 @@ class StageRun(OpenRun):
 
     def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
+        with reading(self.joiner.readable):  # also in the thread of a clock
+            self._end(stop, closed=closed)
+
+    def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}
         if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
             self.begin()  # streams were lost, of which nobody knows what they had
