@@ -202,3 +202,16 @@ def test_a_limit_is_a_setting_and_its_error_says_so(documents_of):
         Gate(Limits(keys=1), Readable()).check(*docs[1])
     with pytest.raises(ValueError, match="limit keys=0: give a whole number above 0"):
         Limits(keys=0)
+
+
+def test_after_a_hundred_frames_that_are_not_there_a_file_is_read_again_when_it_changes(places):
+    docs = streamed_run(places[0] / "frames.h5", FRAMES, said=300, key="camera")
+    frames = references(docs)
+    for frame in frames[2:250]:
+        with pytest.raises(OSError, match="no frame"):
+            frame.read(patience=1e-6)
+    with pytest.raises(OSError, match="the file has not changed since"):
+        frames[250].read(patience=1e-6)
+    with h5py.File(places[0] / "frames.h5", "w") as file:
+        file["frames"] = np.full((300, 8, 8), 5, "u2")
+    assert frames[251].read(patience=1e-6).sum() == 5 * 64

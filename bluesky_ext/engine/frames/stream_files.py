@@ -20,7 +20,7 @@ from bluesky_ext.engine.documents.file_name import check_template
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import read_hdf5
-from bluesky_ext.engine.frames.references import FrameReference, Told
+from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Told
 
 HDF5 = "application/x-hdf5"
 SEQUENCE = "multipart/related;type="
@@ -68,6 +68,8 @@ class StreamReference(FrameReference):
 
     def _read(self) -> np.ndarray:
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
+        if SILENCES.skips(self.resource["uid"], self.file):
+            raise OSError("the frames before it were not there, and the file has not changed since")
         if mimetype == HDF5:
             return read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable)
         load, files, shape = _LOADERS.get(mimetype), self._files(), self._shape()
