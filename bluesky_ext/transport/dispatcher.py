@@ -182,11 +182,8 @@ class RemoteDispatcher:
             raise RuntimeError(f"{self!r} has been started and stopped: make a new one")
         self._started = True
         self._receiver.start()
-        try:
-            with reading(self._readable):
-                self._work_and_close()
-        finally:
-            self.closed = True
+        with reading(self._readable):
+            self._run()
         if self._receiver.failure is not None:
             raise self._receiver.failure
 
@@ -206,13 +203,16 @@ class RemoteDispatcher:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
 
-    def _work_and_close(self) -> None:
+    def _run(self) -> None:
         try:
             with interruptible(self.stop):
                 self._work()
         finally:
-            self._receiver.close()
-            self._runs.close()
+            try:
+                self._receiver.close()
+                self._runs.close()
+            finally:
+                self.closed = True
 
     def _work(self) -> None:
         while not self._queue.is_over:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 
 _LONGEST = 200  # bytes: most file systems take 255, and writers add suffixes
@@ -31,28 +30,3 @@ def file_name(text: str) -> str:
     digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[-_DIGITS:]
     start = name.encode()[: _LONGEST - _DIGITS - 1].decode(errors="ignore")
     return f"{start or '_'}-{digest}"
-
-
-_FIELD = re.compile(r"\{0?(?::0?\d{0,2}d?)?\}")
-_DIRECTIVE = re.compile(r"%(?:[-+ #0]{0,3}\d{0,2}(?:\.\d{1,2})?d|\d{0,2}s|%)")
-
-
-def check_template(template: str, *, is_printf: bool = False) -> str:
-    """Return the template of the names of numbered files, which a document has, or raise ValueError.
-
-    It is data and no program: ``{:06d}`` and ``%6.6d`` stand for the number and ``%s`` for other parts of the name;
-    what makes a long name, or looks into objects, is refused. With ``is_printf`` a handler applies it, with `%`.
-
-    Examples
-    --------
-    >>> check_template("img_{:06d}.tif"), check_template("%s%s_%6.6d.tiff")
-    ('img_{:06d}.tif', '%s%s_%6.6d.tiff')
-    """
-    left = _FIELD.sub("", template)
-    directives = re.findall(r"%[-+ #0-9.]*(?:.|$)" if is_printf else r"%[-+ #0-9.]*d", left)
-    if ({"{", "}"} & set(left) and not is_printf) or not all(map(_DIRECTIVE.fullmatch, directives)):
-        raise ValueError(
-            f"the template {template!r:.100} of file names is not understood: numbers are {{:06d}} or %06d, of up to "
-            "two digits of width"
-        )
-    return template

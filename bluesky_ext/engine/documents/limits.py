@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bluesky_ext.engine.codec.documents import MAX_OBJECTS, MAX_PLAIN
-from bluesky_ext.engine.documents.file_name import check_template
+from bluesky_ext.engine.documents.file_sequence import check_sequence
 
 
 class Refused(ValueError):  # noqa: N818 - it names what became of a document
@@ -125,7 +125,7 @@ class Limits:
         template = kwargs.get("template")
         if isinstance(template, str):
             self._check("text", len(template), "the length of its template")
-            _check_template(template, is_printf=True)
+            _check_sequence(template, is_printf=True)
         for key in ("frame_per_point", "images_per_file"):
             if isinstance(number := kwargs.get(key), int | float):
                 self._check("frames" if template is None else "files", number, key)
@@ -141,7 +141,7 @@ class Limits:
             if isinstance(text := parameters.get(key), str):
                 self._check("text", len(text), f"the length of its {key}")
         if isinstance(template := parameters.get("template"), str):
-            _check_template(template)
+            _check_sequence(template)
 
     def _check_paths(self, *paths: Any) -> None:
         for path in paths:
@@ -162,9 +162,9 @@ class Limits:
             )
 
 
-def _check_template(template: str, *, is_printf: bool = False) -> None:
+def _check_sequence(template: str, *, is_printf: bool = False) -> None:
     try:
-        check_template(template, is_printf=is_printf)
+        check_sequence(template, is_printf=is_printf)
     except ValueError as error:
         raise Refused("template", str(error)) from None
 

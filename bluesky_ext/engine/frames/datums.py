@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bluesky_ext.engine.documents.file_name import check_template
+from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import open_hdf5
 from bluesky_ext.engine.frames.hdf5_links import Links
@@ -111,7 +111,7 @@ def check_resource(readable: Readable, file: str, kwargs: Mapping[str, Any]) -> 
     readable.check_texts(kwargs)
     if isinstance(template := kwargs.get("template"), str):
         try:
-            check_template(template, is_printf=True)
+            check_sequence(template, is_printf=True)
         except ValueError as error:
             raise Unreadable(str(error)) from None
 

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from bluesky_ext.engine.documents.file_name import check_template
+from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import read_hdf5
@@ -142,7 +142,7 @@ def _files_per_event(parameters: Mapping[str, Any], shape: Sequence[int | None],
 
 def _file_name(template: str, filename: str, number: int) -> str:
     """Return the name that an old (``%s%s_%06d.tif``) or new (``img_{:06d}.tif``) template gives file `number`."""
-    check_template(template)
+    check_sequence(template)
     name = template.format(number) if "{" in template else template
     name = re.sub(r"%[-+ #0]*\d*(?:\.\d+)?d", lambda match: match[0] % number, name)
     head, _, tail = name.partition("%s")  # areaDetector's first %s is the directory: it is in the URI
