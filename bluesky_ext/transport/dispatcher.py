@@ -20,7 +20,7 @@ from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import DocumentQueue, Policy
-from bluesky_ext.transport.receiver import Message, Received, Receiver
+from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import Socket
@@ -208,13 +208,16 @@ class RemoteDispatcher:
         """Hand a document to the callbacks; what is none is counted and reported."""
         is_ours = self._deserializer is loads
         try:
+            if name == TALLY:
+                self._runs.compare(bytes(payload))
+                return
             doc = self._deserializer(payload if is_ours else bytes(payload))
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
             self._runs.take(name, doc)
             self.stats.received += 1
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
-            self.stats.malformed += 1
+            self.stats.malformed += name != TALLY
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has
                 self.stats.pickles += 1
                 self._complaints(

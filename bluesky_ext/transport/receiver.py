@@ -16,11 +16,14 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
-from bluesky_ext.transport.topics import ALL, ECHO, MARK
+from bluesky_ext.transport.tally import LONGEST
+from bluesky_ext.transport.topics import ALL, COUNTS, ECHO, MARK
 
 log = logging.getLogger(__name__)
 
 _NAMES = {name.name.encode(): name.name for name in DocumentNames}
+TALLY = "tally"
+
 _SETTLE = 1.0  # s, in which a proxy of ours answers
 _NEVER = float("inf")
 
@@ -32,8 +35,9 @@ class Received(Stats):
     Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``, of
     an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or the dispatcher was stopped; the
     ``pickles`` among the malformed; the runs ``joined`` in the middle, and those ``replayed`` from the store; the
-    ``connections`` that were made. ``received`` counts the documents that came, without those of the store, ``lost``
-    the events that never came.
+    ``connections`` that were made. ``missed`` are the documents that a publisher of ours says it had, and that the
+    callbacks were not given, for whatever reason. ``received`` counts the documents that came, without those of the
+    store, ``lost`` the events that never came.
     """
 
     messages: int = 0
@@ -43,10 +47,11 @@ class Received(Stats):
     dropped: int = 0
     joined: int = 0
     replayed: int = 0
+    missed: int = 0
     connections: int = 0
 
 
-#: A document as it came: its name, and its payload.
+#: A document as it came: its name, and its payload; or `TALLY` and what a publisher tells of its runs.
 Message: TypeAlias = tuple[str, memoryview]
 
 
@@ -73,7 +78,8 @@ class Receiver(threading.Thread):
         self._question = b""
         self._answer_by = _NEVER  # when to take the proxy's answer for granted
         self._nobody_at = _NEVER  # when to say that nobody answers
-        for topic in [self.prefix + b" "] if self.prefix else ALL:
+        ends = b" " if self.prefix else b""
+        for topic in ([self.prefix + ends] if self.prefix else ALL) + [COUNTS + self.prefix + ends]:
             self.socket.zmq.subscribe(topic)
 
     def run(self) -> None:
@@ -87,6 +93,9 @@ class Receiver(threading.Thread):
                 for frames in self.socket.messages(100):
                     if frames[0].buffer[: len(MARK)] == MARK:
                         self._take_answer(frames[0].bytes)
+                    elif frames[0].buffer[: len(COUNTS)] == COUNTS:
+                        if len(frames[0]) <= LONGEST:  # behind the documents that it tells of
+                            self.queue.put(TALLY, (TALLY, frames[0].buffer), len(frames[0]))
                     else:
                         self._take([frame.buffer for frame in frames])
                     if self._stopping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,10 +13,12 @@ from typing import Any
 from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, OpenStream
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
+from bluesky_ext.transport.tally import Tally, read_message
 
 log = logging.getLogger(__name__)
 
 _TICK = 0.5  # s
+_PUBLISHERS = 100  # those that are known; the one that was heard of least recently is forgotten first
 _CLOSED = 256  # runs that were closed without a stop, of which it is known what was lost, should their stop come later
 
 
@@ -52,6 +55,10 @@ class ReceivedRuns:
         self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options, stale_after=float("inf"))
         self._closed: dict[str, ReceivedRun] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
+        self._tally = Tally()
+        #: By the name of a publisher and the number of a run of its: how many documents of it were missed so far, and
+        #: whether any came; None when it is over.
+        self._publishers: dict[bytes, dict[int, tuple[float, bool] | None]] = {}
         self._look_at = 0.0
 
     @property
@@ -61,8 +68,36 @@ class ReceivedRuns:
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
+        self._tally.note(name, doc)
         if name not in PARENT or self._follow(name, doc):
             self.emit(name, doc)
+
+    def compare(self, message: bytes) -> None:
+        """Compare what a publisher had of its latest runs with what came, and say at once what never will.
+
+        It comes behind the documents that it tells of. A run that is over there and open here has lost its stop
+        document, and is closed. Of a publisher that is new, only the runs that are known here are looked at: the others
+        may have been published before anybody listened. ValueError if it is no such message.
+        """
+        publisher, told = read_message(message)
+        before = self._publishers.pop(publisher, None)
+        after = self._publishers[publisher] = {}
+        if len(self._publishers) > _PUBLISHERS:
+            del self._publishers[next(iter(self._publishers))]
+        unknown = (0, False) if before is not None else (math.inf, False)
+        for number, uid, documents, is_over in told:
+            came = self._tally.of(uid)
+            so_far = (before or {}).get(number, unknown if came is None else (0, True))
+            if so_far is not None:
+                missed, has_come = so_far
+                now = documents - (0 if came is None else came.documents)
+                if now > missed and (not has_come if came is None else came.is_whole):
+                    self._miss(uid, documents, 0 if came is None else came.documents, now - int(missed))
+                    missed = now
+                if is_over and (run := self._runs.get(uid)) is not None:
+                    self._end_without_stop(run)
+                so_far = None if is_over else (missed, has_come or came is not None)
+            after[number] = so_far
 
     def look_around(self) -> None:
         """Now and then, close the runs that were silent for too long, and ask the store for those that it has."""
@@ -95,8 +130,7 @@ class ReceivedRuns:
             run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
             self._runs.drop(run)
             if run.held:
-                self._wanted[run.uid] = time.monotonic() + self.store_patience
-                self._replay_wanted()
+                self._want(run)
             else:
                 self._count_lost(run, doc)
             return not run.held
@@ -115,6 +149,25 @@ class ReceivedRuns:
             run = ReceivedRun({"uid": uid})
         run.held = self.store is not None
         return run
+
+    def _miss(self, uid: str, published: int, came: int, count: int) -> None:
+        self.stats.missed += count
+        what = f"{published - came} of the {published} documents that were published so far did not come"
+        if not came:
+            what = f"none of the {published} documents that were published so far came"
+        self._runs.complaints(f"missed {uid}", "run %s: %s", uid, what)
+
+    def _end_without_stop(self, run: ReceivedRun) -> None:
+        """Close a run whose stop document will not come, or take it from the store."""
+        if run.held:
+            self._runs.drop(run)
+            self._want(run)
+        else:
+            self._runs.close(run, "its stop document was lost on its way")
+
+    def _want(self, run: ReceivedRun) -> None:
+        self._wanted[run.uid] = time.monotonic() + self.store_patience
+        self._replay_wanted()
 
     # What never came
 
