@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from bluesky_ext import __version__
 from bluesky_ext.cli import demo, export, masks, proxy, record, replay, serve
 from bluesky_ext.cli.usage import Parser, UsageError
+from bluesky_ext.server.executors import still_at_work
+
+log = logging.getLogger(__name__)
 
 COMMANDS = (demo, export, masks, proxy, serve, replay, record)
 
@@ -46,3 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"bluesky-ext {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILURE
+
+
+def program() -> NoReturn:
+    """The command as a program: it ends also when a task on an executor does not, since nobody waits for its result."""
+    code = main()
+    stuck = still_at_work(1.0)
+    if stuck:
+        log.warning("%d workers are in the middle of a task, and are ended", len(stuck))
+    for worker in stuck:
+        if not isinstance(worker, threading.Thread):
+            worker.kill()
+    if any(isinstance(worker, threading.Thread) for worker in stuck):  # Python would wait for it
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

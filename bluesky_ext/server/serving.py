@@ -26,8 +26,9 @@ def serve(
 ) -> RemoteDispatcher:
     """Hand what is published to a callback until SIGINT or SIGTERM comes; a whole server script is this one call.
 
-    What has come in by then is worked on, and the run in flight is closed as incomplete. Nothing that the callback
-    raises ends the server: it is logged and counted.
+    What has come in by then is worked on for two seconds, and the run in flight is closed as incomplete. A second later
+    no file and no executor is waited for, and no frame is read any more: what they were needed for has failed. Nothing
+    that the callback raises ends the server: it is logged and counted.
 
     Parameters
     ----------
@@ -58,13 +59,14 @@ def serve(
         serve(pt, ("localhost", 5568), prefix=b"raw")
     """
     with ExitStack() as stack:
+        dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
+        stack.callback(dispatcher.stop)  # also if it is never started
+        stack.enter_context(dispatcher.limit())
         sink = as_sink(callback)
         # A sink that was made for a directory or a catalogue is ours to close.
         close = getattr(sink, "close", None) or getattr(callback, "close", None)
         if callable(close):
             stack.callback(close)
-        dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
-        stack.callback(dispatcher.stop)  # also if it is never started
         dispatcher.subscribe(sink)
         if ready is not None:
             ready(dispatcher)

@@ -9,11 +9,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.codec.documents import loads
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from event_model import DocumentNames
 
 log = logging.getLogger(__name__)
+
+_GRACE = 1.0  # s, for what is under way when no more documents are handed on
 
 
 class RemoteDispatcher:
@@ -164,6 +168,33 @@ class RemoteDispatcher:
             raise RuntimeError(f"{self!r} has been started and stopped: make a new one")
         self._started = True
         self._receiver.start()
+        with self.limit():
+            self._run()
+        if self._receiver.failure is not None:
+            raise self._receiver.failure
+
+    def stop(self, drain: float = 2.0) -> None:
+        """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
+
+        The documents that have come in are handed to the callbacks first, for ``drain`` seconds at most, and what is
+        left of them is dropped; then a run that is open is closed as incomplete. A second later, stages in the thread
+        of `start` no longer wait for files and executors, and read no more frames: those events have failed.
+        """
+        self._give_up = min(self._give_up, time.monotonic() + drain)
+        if self._started:
+            self._receiver.stop()
+        else:
+            self.closed = True
+            self._receiver.close()
+
+    def limit(self) -> AbstractContextManager[None]:
+        """Have stages that are called, or closed, in this thread give up when it was stopped and its time is over."""
+        return _deadline.limited(lambda: self._give_up + _GRACE)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address!r})"
+
+    def _run(self) -> None:
         try:
             with interruptible(self.stop):
                 self._work()
@@ -173,24 +204,6 @@ class RemoteDispatcher:
                 self._runs.close()
             finally:
                 self.closed = True
-        if self._receiver.failure is not None:
-            raise self._receiver.failure
-
-    def stop(self, drain: float = 10.0) -> None:
-        """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
-
-        The documents that have come in are handed to the callbacks first, for ``drain`` seconds at most, and what is
-        left of them is dropped; then a run that is open is closed as incomplete.
-        """
-        self._give_up = min(self._give_up, time.monotonic() + drain)
-        if self._started:
-            self._receiver.stop()
-        else:
-            self.closed = True
-            self._receiver.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.address!r})"
 
     def _work(self) -> None:
         while not self._queue.is_over:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass
 from typing import Any
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, OpenStream
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
@@ -213,6 +214,7 @@ class ReceivedRuns:
             until, begun = self._wanted.pop(uid), False
             try:
                 for name, doc in as_source(self.store(uid)) if self.store is not None else ():
+                    _deadline.check()
                     if not begun and name != "start":
                         raise ValueError(f"it begins with a document {name!r}")
                     begun = True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from bluesky_ext.engine.codec.documents import dumps, loads
 from bluesky_ext.engine.documents.open_runs import PARENT
 from bluesky_ext.transport.topics import COUNTS
 
@@ -67,7 +67,7 @@ class Tally:
     def message(self, prefix: bytes, publisher: bytes) -> bytes:
         """The message by which a publisher, which has this name, tells of its runs."""
         runs = [[run.number, run.uid, run.documents, run.is_over] for run in self._runs.values() if run.is_whole]
-        return b"%b%b %b %b" % (COUNTS, prefix, publisher, dumps(runs))
+        return b"%b%b %b %b" % (COUNTS, prefix, publisher, json.dumps(runs).encode())
 
     def _open(self, uid: str, is_whole: bool) -> Counted:
         if (again := self._runs.pop(uid, None)) is not None:
@@ -127,7 +127,7 @@ def read_message(message: bytes) -> tuple[bytes, list[tuple[int, str, int, bool]
     ValueError if it is no such message.
     """
     _, publisher, payload = message.split(b" ", 2)
-    runs = loads(payload)
+    runs = json.loads(payload)
     if len(runs) > RUNS or any(list(map(type, run)) != [int, str, int, bool] for run in runs):
         raise ValueError(f"{runs!r:.100} instead of the number, uid, documents and end of each of {RUNS} runs")
     return publisher, list(map(tuple, runs))

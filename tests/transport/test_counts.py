@@ -103,7 +103,7 @@ def test_counts_that_are_none_do_nothing(listen, run_of, caplog) -> None:
         listening = listen(proxy.out_address, prefix=b"raw")
         with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0) as publisher:
             send = publisher._connection.send  # noqa: SLF001 - as a stranger would do it
-            for payload in (b"", b"\x91\x01", b"x" * 100_000, b"\xc0"):
+            for payload in (b"", b"[1]", b"[[" * 10_000, b"x" * 100_000, b"{}"):
                 send(b"\0bluesky-ext-counts:raw stranger " + payload, keep=False)
             feed(publisher, run_of())
         assert [name for name, _ in listening.heard.wait()] == [name for name, _ in run_of()]

@@ -15,6 +15,7 @@ from itertools import count
 from multiprocessing import get_context
 from typing import Any
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks, Task, trouble_of
 from bluesky_ext.engine.executors.shared import SharedBlocks
@@ -139,7 +140,7 @@ class LaneTasks:
             lane.close()
 
     def _report(self, patience: float) -> None:
-        until = time.monotonic() + patience
+        until = time.monotonic() + min(patience, _deadline.seconds_left())
         told, self._told = self._told, []
         for lane, task in told:
             trouble = None

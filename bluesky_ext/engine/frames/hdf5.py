@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from bluesky_ext import _deadline
+
+BLOCK = 64 * 2**20  # bytes that are read at once
 
 
 def read_hdf5(path: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int) -> np.ndarray:
@@ -29,7 +34,7 @@ def read_hdf5(path: str, parameters: Mapping[str, Any], shape: Sequence[int | No
 
 def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any], squeeze: bool) -> np.ndarray:
     first, *rest = _expand(cut, data.ndim)
-    lengths = (len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice))
+    lengths = [len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice)]
     frame = [n for n in lengths if not (squeeze and n == 1)]
     one_row = len(frame) == len(shape)
     count = 1 if one_row else shape[0] if len(frame) + 1 == len(shape) else None
@@ -42,8 +47,16 @@ def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any]
     start, stop = index * count, (index + 1) * count
     if len(rows) < stop:
         raise OSError(f"dataset {data.name!r} has {len(rows)} rows, rows {start} to {stop - 1} are asked for")
-    wanted = rows[start:stop]
-    array = np.asarray(data[(slice(wanted.start, wanted.stop, wanted.step), *rest)])
+    step = max(1, BLOCK // max(1, math.prod(lengths) * data.dtype.itemsize), (data.chunks or (1,))[0])
+    array = np.empty((count, *lengths), data.dtype) if step < count else None
+    for at in range(0, count, step):
+        _deadline.check()
+        some = rows[start + at : min(start + at + step, stop)]
+        block = data[(slice(some.start, some.stop, some.step), *rest)]
+        if array is None:
+            array = np.asarray(block)
+        else:
+            array[at : at + len(some)] = block
     array = array.reshape((count, *frame))
     return array[0] if one_row else array
 

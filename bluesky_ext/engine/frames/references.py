@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bluesky_ext import _deadline
+
 PATIENCE = 1.0  # s
 POLL_INTERVAL = 0.01  # s
 RESOURCES_REMEMBERED = 1024
@@ -124,9 +126,10 @@ class FrameReference(ABC):
         patience = self.patience if patience is None else patience
         while True:
             try:
+                _deadline.check()
                 frames = self._read()
             except OSError as error:
-                if not _SILENCES.wait(self.resource["uid"], self.file, patience):
+                if _deadline.is_over() or not _SILENCES.wait(self.resource["uid"], self.file, patience):
                     raise FrameNotAvailable(f"{self._name()}: no frame in {self.file}: {_one_line(error)}") from error
             except ValueError as error:
                 raise ValueError(f"{self._name()}, {self.file}: {_one_line(error)}") from error

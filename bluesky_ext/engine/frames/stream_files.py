@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import read_hdf5
@@ -73,7 +74,11 @@ class StreamReference(FrameReference):
             raise ValueError(
                 f"cannot read {mimetype!r} ({uri}): only HDF5, and sequences of TIFF, JPEG and NPY, are read"
             )
-        return _assemble([load(file) for file in files], shape, files)
+        arrays = []
+        for file in files:
+            _deadline.check()
+            arrays.append(load(file))
+        return _assemble(arrays, shape, files)
 
     def _shape(self) -> tuple[int | None, ...]:
         """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
