@@ -104,6 +104,8 @@ def test_keys(start, run_of, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = ("proxy", "server", "stranger")
     keys = {name: tuple(map(Path, create_certificates(tmp_path, name))) for name in names}
+    for _, secret in keys.values():
+        secret.chmod(0o600)
     (tmp_path / "welcome").mkdir()
     shutil.copy(keys["server"][0], tmp_path / "welcome")
     with Proxy(out_curve=ServerCurve(keys["proxy"][1], tmp_path / "welcome", None), block=True) as proxy:
@@ -112,6 +114,12 @@ def test_keys(start, run_of, tmp_path, monkeypatch, capsys):
         assert "does not let in the client key" in capsys.readouterr().err.splitlines()[-1]
         assert main(["serve", "nxstxm", "--address", proxy.out_address]) == 1
         assert "CURVE keys" in capsys.readouterr().err.splitlines()[-1]
+        secret = keys["server"][1]
+        secret.chmod(0o640)
+        assert main([*common, "--curve-secret", str(secret)]) == 1
+        line = f"the secret key {secret} is open to others (mode 640): chmod 600 {secret}"
+        assert capsys.readouterr().err.splitlines()[-1].endswith(line)
+        secret.chmod(0o600)
         ours = ("--curve-server", keys["proxy"][0], "--curve-secret", keys["server"][1])
         server = serve(start, proxy, "out", *ours)
         with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
