@@ -47,18 +47,21 @@ def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any]
     start, stop = index * count, (index + 1) * count
     if len(rows) < stop:
         raise OSError(f"dataset {data.name!r} has {len(rows)} rows, rows {start} to {stop - 1} are asked for")
-    step = max(1, BLOCK // max(1, math.prod(lengths) * data.dtype.itemsize), (data.chunks or (1,))[0])
-    array = np.empty((count, *lengths), data.dtype) if step < count else None
-    for at in range(0, count, step):
-        _deadline.check()
-        some = rows[start + at : min(start + at + step, stop)]
-        block = data[(slice(some.start, some.stop, some.step), *rest)]
-        if array is None:
-            array = np.asarray(block)
-        else:
-            array[at : at + len(some)] = block
-    array = array.reshape((count, *frame))
+    array = _in_blocks(data, rows[start:stop], rest, lengths).reshape((count, *frame))
     return array[0] if one_row else array
+
+
+def _in_blocks(data: Any, rows: range, rest: Sequence[Any], lengths: Sequence[int]) -> np.ndarray:
+    """Read rows of a dataset, of these lengths; many of them block by block."""
+    step = max(1, BLOCK // max(1, math.prod(lengths) * data.dtype.itemsize), (data.chunks or (1,))[0])
+    if len(rows) <= step:
+        return np.asarray(data[(slice(rows.start, rows.stop, rows.step), *rest)])
+    array = np.empty((len(rows), *lengths), data.dtype)
+    for at in range(0, len(rows), step):
+        _deadline.check()
+        some = rows[at : at + step]
+        array[at : at + step] = data[(slice(some.start, some.stop, some.step), *rest)]
+    return array
 
 
 def _dataset(file: Any, name: str) -> Any:
