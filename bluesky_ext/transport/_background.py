@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -31,6 +31,8 @@ _OBJECT = 32  # bytes of a number in a list, about
 @dataclass
 class Done:
     """What became of the documents that came to a callback in the background; they only grow."""
+
+    kind: ClassVar[str] = "background"
 
     received: int = 0
     done: int = 0

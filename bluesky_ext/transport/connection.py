@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from contextlib import suppress
 from dataclasses import InitVar, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import zmq
 
@@ -32,6 +32,8 @@ class Published:
     Nobody listened to those ``unheard``, there was no room for those ``dropped``, and those ``failed`` could not be put
     into bytes.
     """
+
+    kind: ClassVar[str] = "publisher"
 
     sent: int = 0
     unheard: int = 0

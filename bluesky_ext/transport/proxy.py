@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import zmq
 
@@ -37,6 +37,8 @@ class Passed:
     not say how many documents they lost. At least so many listeners were left ``unfinished`` when it stopped, with
     something still on its way to them.
     """
+
+    kind: ClassVar[str] = "proxy"
 
     messages: int = 0
     stalls: int = 0

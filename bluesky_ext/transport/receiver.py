@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import zmq
 from event_model import DocumentNames
@@ -39,6 +39,8 @@ class Received(Stats):
     callbacks were not given, for whatever reason. ``received`` counts the documents that came, without those of the
     store, ``lost`` the events that never came.
     """
+
+    kind: ClassVar[str] = "dispatcher"
 
     messages: int = 0
     malformed: int = 0

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from runs import feed
 
-from bluesky_ext.transport import Proxy, Publisher
+from bluesky_ext.engine import Map, metrics
+from bluesky_ext.transport import Proxy, Publisher, background
 
 IMAGE = np.zeros(50_000, np.uint16)
 
@@ -109,3 +110,28 @@ def test_counts_that_are_none_do_nothing(listen, run_of, caplog) -> None:
         assert [name for name, _ in listening.heard.wait()] == [name for name, _ in run_of()]
     assert listening.dispatcher.stats.malformed == listening.dispatcher.stats.missed == 0
     assert said(caplog, "what came is no tally")
+
+
+def test_the_counts_of_all_are_what_prometheus_reads(listen, run_of) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    one, two = (Map(lambda data, seq_num: {}, parameters={}, name='a "stage"\n', data_keys=("x",)) for _ in range(2))
+    with background(two) as behind, Proxy(block=True) as proxy:
+        listening = listen(proxy.out_address, prefix=b"raw", callback=one)
+        listening.dispatcher.subscribe(behind)
+        with Publisher(proxy.in_address, prefix=b"raw", block=True, wait=60.0) as publisher:
+            feed(publisher, run_of())
+        listening.heard.wait()
+        behind.wait()
+        text = metrics(one, two, behind, proxy, listening.dispatcher, publisher)
+    read = {
+        (sample.name, sample.labels["name"]): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert read["bluesky_ext_publisher_sent_total", proxy.in_address] == 6
+    assert read["bluesky_ext_proxy_messages_total", proxy.in_address] == 6
+    assert read["bluesky_ext_dispatcher_messages_total", proxy.out_address] == 6
+    assert read["bluesky_ext_dispatcher_missed_total", proxy.out_address] == 0
+    assert read["bluesky_ext_background_done_total", behind.name] == 6
+    assert read["bluesky_ext_stage_received_total", one.name] == 3
+    assert read["bluesky_ext_stage_received_total", f"{one.name} 2"] == 3

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
@@ -45,6 +45,8 @@ class Stats:
     ``not_concerned`` (runs that have none of the keys that the stage works on) and ``subscriber_failures`` (documents
     that a subscriber raised on); ``failed`` counts other documents and stops that could not be worked on as well.
     """
+
+    kind: ClassVar[str] = "stage"
 
     runs: int = 0
     received: int = 0
