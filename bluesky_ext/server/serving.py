@@ -59,18 +59,19 @@ def serve(
         serve(pt, ("localhost", 5568), prefix=b"raw")
     """
     with ExitStack() as stack:
-        dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
-        stack.callback(dispatcher.stop)  # also if it is never started
-        stack.enter_context(dispatcher.limit())
         sink = as_sink(callback)
         # A sink that was made for a directory or a catalogue is ours to close.
         close = getattr(sink, "close", None) or getattr(callback, "close", None)
         if callable(close):
             stack.callback(close)
+        dispatcher = RemoteDispatcher(address, prefix=prefix, **options)
+        stack.callback(dispatcher.stop)  # also if it is never started
         dispatcher.subscribe(sink)
         if ready is not None:
             ready(dispatcher)
         log.info("listening at %s for prefix %r", dispatcher.address, prefix)
         dispatcher.start()
+        with dispatcher.limit():
+            stack.close()
     log.info("stopped: %s", dispatcher.stats)
     return dispatcher

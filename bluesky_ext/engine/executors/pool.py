@@ -116,10 +116,7 @@ class Pool:
         with self._lock:
             made, self._executor, self._is_closed = self._executor, None, True
         if made is not None and self.is_renewable:
-            if isinstance(made, Executor):
-                made.shutdown(wait=not _deadline.is_over(), cancel_futures=_deadline.is_over())
-            else:
-                made.close()
+            made.shutdown(wait=not _deadline.is_over()) if isinstance(made, Executor) else made.close()
 
 
 @dataclass(eq=False, slots=True)
