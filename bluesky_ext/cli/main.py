@@ -8,11 +8,12 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bluesky_ext import __version__
 from bluesky_ext.cli import demo, export, masks, proxy, record, replay, serve
 from bluesky_ext.cli.usage import Parser, UsageError
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.server.executors import still_at_work
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,13 @@ log = logging.getLogger(__name__)
 COMMANDS = (demo, export, masks, proxy, serve, replay, record)
 
 USAGE_ERROR, FAILURE = 2, 1
+
+
+class _Formatter(logging.Formatter):
+    """Tracebacks are indented and printable, so that no text of a document in them looks like a line of the log."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - as the base has it
+        return "\n".join(f"    {printable(line)}" for line in super().formatException(ei).splitlines())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,21 +44,21 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it did its work, 1 if it failed, 2 if it was not asked for rightly."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[handler], force=True)
     try:
         return options.run(options)
     except KeyboardInterrupt:
         print("bluesky-ext: interrupted", file=sys.stderr)
         return 130
     except UsageError as error:
-        print(f"bluesky-ext {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"bluesky-ext {options.command}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return USAGE_ERROR
     except (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError) as error:
         if options.verbose:
             raise
-        print(f"bluesky-ext {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"bluesky-ext {options.command}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return FAILURE
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
 from bluesky_ext.transport.tally import Tally
@@ -112,7 +113,9 @@ class Connection:
         self.present = self._socket.connected and any(map(self._is_ours, self._topics))
         if self.runs and before and (self._breaks > breaks or not self.present):
             lost = "the last listener left" if self._topics else "the connection was lost"
-            message = f"{self.address}: {lost} in the middle of run {', '.join(sorted(self.runs))}: replay it"
+            message = (
+                f"{self.address}: {lost} in the middle of run {', '.join(map(printable, sorted(self.runs)))}: replay it"
+            )
             self.runs.clear()
             log.warning("%s", message)
             if self.patience is not None:

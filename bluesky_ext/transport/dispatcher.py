@@ -19,6 +19,7 @@ from bluesky_ext import _deadline
 from bluesky_ext.engine.codec.documents import loads
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import DocumentQueue, Policy
@@ -241,5 +242,5 @@ class RemoteDispatcher:
                     self.address,
                 )
                 return
-            kind, what = f"{name}: {type(error).__name__}", " ".join(str(error).split())[:200]
+            kind, what = f"{name}: {type(error).__name__}", printable(" ".join(str(error).split()), 200)
             self._complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)

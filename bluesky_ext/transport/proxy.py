@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.address import Address, bind_address, connect_address
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, wait_for
@@ -262,7 +263,8 @@ class Proxy:
                 try:
                     self._out.zmq.send(topic, zmq.NOBLOCK)
                 except zmq.Again:
-                    full.append(f"listener {topic.removeprefix(LISTENER).decode(errors='replace')[:200]}")
+                    name = topic.removeprefix(LISTENER).decode(errors="replace")
+                    full.append(f"listener {printable(name, 200)}")
         who = ", ".join(full) or "a listener"
         if self._blocks:
             message = "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on"

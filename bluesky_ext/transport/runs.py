@@ -12,6 +12,7 @@ from typing import Any
 
 from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, OpenStream
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
 from bluesky_ext.transport.tally import Tally, read_message
@@ -222,14 +223,15 @@ class ReceivedRuns:
                 if not begun:
                     raise LookupError(f"run {uid} is empty")
                 self.stats.replayed += 1
-                log.warning("run %s was replayed from the store", uid)
+                log.warning("run %s was replayed from the store", printable(uid))
                 reason = "the store has no stop of it"
             except Exception as error:  # whatever a store raises
                 if not begun and not in_vain and time.monotonic() < until:
-                    log.info("run %s is not in the store yet: %s", uid, error)
+                    log.info("run %s is not in the store yet: %s", printable(uid), printable(error))
                     self._wanted[uid] = until
                     continue
-                log.error("run %s could not be replayed from the store: %s: %s", uid, type(error).__name__, error)
+                kind, what = type(error).__name__, printable(error)
+                log.error("run %s could not be replayed from the store: %s: %s", printable(uid), kind, what)
                 reason = f"it could not be replayed from the store: {error}"
             if (run := self._runs.get(uid)) is not None:
                 self._runs.close(run, reason)

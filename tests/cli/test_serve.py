@@ -88,6 +88,39 @@ def test_a_server_that_was_killed_costs_nothing_that_a_replay_does_not_bring_bac
     assert by_store["sha256"] == by_replay["sha256"] == sha256_of(docs)
 
 
+HOSTILE = "a\n2026 ERROR forged\x1b[2J\u202e"
+
+
+def test_no_text_of_a_document_looks_like_a_line_of_the_log(start, proxy, run_of, tmp_path):
+    """What a stranger calls runs and streams, also where a traceback tells it, is escaped."""
+    (tmp_path / "loud.py").write_text(
+        "import bluesky_ext.engine as engine\n"
+        "def fail(data, seq_num):\n"
+        "    raise RuntimeError(data['camera'])\n"
+        "def stage():\n"
+        "    return engine.Map(fail, parameters={}, data_keys=('camera',))\n"
+    )
+    server = start("-v", "serve", "loud:stage", "--address", proxy.out_address)
+    server.wait_for("connected")
+    (_, begin), (_, descriptor), (_, event), *_, (_, stop) = run_of()
+    begin |= {"uid": HOSTILE}
+    descriptor |= {"run_start": HOSTILE, "name": HOSTILE}
+    event |= {"data": {"camera": HOSTILE}, "seq_num": 3}
+    stop |= {"run_start": HOSTILE, "reason": HOSTILE, "num_events": {HOSTILE: 5}}
+    docs = [("start", begin), ("descriptor", descriptor), ("event", event), ("event", {**event, "descriptor": HOSTILE})]
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        feed(publisher, [*docs, ("stop", stop), ("descriptor", {**descriptor, "uid": HOSTILE}), ("stop", stop)])
+        feed(publisher, [("start", begin), ("stop", {**stop, "run_start": f"{HOSTILE}?"})])
+    server.wait_for("of its 1 documents" if False else "joined in the middle")
+    server.wait_for("joined in the middle")
+    assert server.end(signal.SIGTERM) == 0
+    said = "\n".join(server.said)
+    assert said.count(r"a\n2026 ERROR forged\x1b[2J\u202e") > 10
+    assert not any(line.startswith("2026") for line in server.said)
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+
+
 def test_workers_end_with_a_server_that_was_killed(start, proxy, run_of, tmp_path):
     server = serve(start, proxy, "out", "--executor", "processes:1")
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:

@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import Any, TypeAlias
 
 from bluesky_ext import _deadline
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.executors.kernel import TOLD, Kernel, StatefulKernel, hears, news, perform
 from bluesky_ext.engine.executors.lanes import LaneTasks
 from bluesky_ext.engine.executors.pool import PoolTasks, Task, trouble_of
@@ -69,10 +70,10 @@ class InFlight:
     def _wait(self, tag: Any, task: Task) -> bool:
         """Wait for a task; whether it is done."""
         warn_at = time.monotonic() + PATIENCE
-        while not task.wait(_SLICE):
+        while not task.wait(min(_SLICE, PATIENCE)):
             if _deadline.is_over():
                 return False
-            if time.monotonic() > warn_at:
+            if time.monotonic() >= warn_at:
                 log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
                 warn_at = float("inf")
         return True
@@ -113,9 +114,9 @@ class InlineTasks:
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell a kernel with a state of the run; what goes wrong is logged, and fails its events."""
-        self._run = doc["uid"] if name == "start" else self._run
+        self._run = printable(doc["uid"]) if name == "start" else self._run
         try:
             if self._copy is not None:
                 self._copy.work(news(name, doc))
         except RuntimeError as error:
-            log.warning("run %s: %s", self._run, error)
+            log.warning("run %s: %s", self._run, printable(error))
