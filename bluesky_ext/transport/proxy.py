@@ -95,7 +95,7 @@ class Proxy:
         stall_limit: float = 30.0,
         max_bytes: int = MAX_BYTES,
         high_water: int | None = None,
-        linger: float = 5.0,
+        linger: float = 4.0,
     ) -> None:
         if not stall_limit > 0:
             raise ValueError(f"stall_limit={stall_limit!r}: give a time in seconds above 0")
