@@ -17,13 +17,10 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
-from bluesky_ext.transport.tally import Tally
+from bluesky_ext.transport.tally import Teller
 from bluesky_ext.transport.topics import BLOCKING, COUNTS, ECHO, MARK, PASSING, PROXY, STALLED
 
 log = logging.getLogger(__name__)
-
-_TELL_EVERY = 1.0  # s
-_NEVER = float("inf")
 
 
 @dataclass
@@ -67,14 +64,13 @@ class Connection:
         self.complaints = Complaints(log)
         self.lock = threading.Lock()
         self.runs: set[str] = set()
-        self.tally = Tally()
+        self.teller = Teller(self.prefix)
         self.present = False
         self.stalls = 0
         self._header = self.prefix + b" "
         self._topics: set[bytes] = set()  # the beginnings of the messages that somebody wants
         self._breaks = 0
-        self._name = uuid.uuid4().hex.encode()  # for those that compare its counts with theirs
-        self._tell_at = _NEVER
+        self._told_at = 0.0  # when it was told last how many documents there were
         self._moved = 0.0  # when the proxy said last that it passes on documents
         self._question = b""
         self._large: deque[tuple[zmq.MessageTracker, int]] = deque()  # messages that 0MQ has, and their bytes
@@ -113,9 +109,8 @@ class Connection:
         self.present = self._socket.connected and any(map(self._is_ours, self._topics))
         if self.runs and before and (self._breaks > breaks or not self.present):
             lost = "the last listener left" if self._topics else "the connection was lost"
-            message = (
-                f"{self.address}: {lost} in the middle of run {', '.join(map(printable, sorted(self.runs)))}: replay it"
-            )
+            runs = ", ".join(map(printable, sorted(self.runs)))
+            message = f"{self.address}: {lost} in the middle of run {runs}: replay it"
             self.runs.clear()
             log.warning("%s", message)
             if self.patience is not None:
@@ -170,12 +165,11 @@ class Connection:
             self._topics.add(topic) if wants else self._topics.discard(topic)
             if not wants:
                 continue
+            self.teller.hear(topic)
             if topic == PASSING:
                 self._moved = time.monotonic()
             elif topic == self._question:
                 self._question = b""
-            elif topic.startswith(COUNTS):
-                self._tell_at = 0.0
             elif topic == STALLED:
                 self.stalls += 1
                 self.complaints("stalled", "%s: a listener does not keep up, and loses documents", self.address)
@@ -194,22 +188,17 @@ class Connection:
             self.stats.dropped += 1
             self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
-    def tell_when_due(self) -> None:
-        """Tell how many documents there were, when somebody asks for it anew, and every second of a scan."""
-        if time.monotonic() > self._tell_at:
-            self.tell()
-
-    def tell(self) -> None:
+    def tell(self, *, every: float = 0.0) -> None:
         """Tell those who ask for it how many documents there were of the latest runs, behind all that waits.
 
-        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run.
+        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run. It does
+        nothing if so many seconds have not passed since the last time.
         """
-        header = COUNTS + self._header
-        if b"" not in self._topics and any(
-            topic.startswith(COUNTS) and header.startswith(topic) for topic in self._topics
-        ):
-            self._tell_at = time.monotonic() + _TELL_EVERY
-            self.send(self.tally.message(self.prefix, self._name), keep=True)
+        now = time.monotonic()
+        if now >= self._told_at + every:
+            self._told_at = now
+            if (message := self.teller.message(self._topics)) is not None:
+                self.send(message, keep=True)
 
     def close(self) -> bool:
         """Send what is waiting, and close the connection; whether all of it has arrived, or left for a plain proxy."""

@@ -223,7 +223,7 @@ class RemoteDispatcher:
         is_ours = self._deserializer is loads
         try:
             if name == TALLY:
-                self._runs.compare(bytes(payload))
+                self._runs.compare(bytes(payload), self._receiver.word)
                 return
             doc = self._deserializer(payload if is_ours else bytes(payload))
             if not isinstance(doc, Mapping):

@@ -17,7 +17,7 @@ from bluesky_ext.engine.documents.open_runs import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
 from bluesky_ext.transport.tally import LONGEST
-from bluesky_ext.transport.topics import ALL, COUNTS, ECHO, MARK
+from bluesky_ext.transport.topics import ALL, COUNTS, ECHO, JOINED, MARK
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class Received(Stats):
     Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``, of
     an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or the dispatcher was stopped; the
     ``pickles`` among the malformed; the runs ``joined`` in the middle, and those ``replayed`` from the store; the
-    ``connections`` that were made. ``missed`` are the documents that a publisher of ours says it had, and that the
-    callbacks were not given, for whatever reason. ``received`` counts the documents that came, without those of the
-    store, ``lost`` the events that never came.
+    ``connections`` that were made. ``missed`` are the documents that a publisher of ours says it had, and that did not
+    come, or without the descriptor of their run, or were dropped here. ``received`` counts the documents that came,
+    without those of the store, ``lost`` the events that never came.
     """
 
     kind: ClassVar[str] = "dispatcher"
@@ -81,7 +81,9 @@ class Receiver(threading.Thread):
         self._answer_by = _NEVER  # when to take the proxy's answer for granted
         self._nobody_at = _NEVER  # when to say that nobody answers
         ends = b" " if self.prefix else b""
-        for topic in ([self.prefix + ends] if self.prefix else ALL) + [COUNTS + self.prefix + ends]:
+        self.word = uuid.uuid4().hex  # by which publishers know when it joined
+        documents = [self.prefix + ends] if self.prefix else ALL
+        for topic in (*documents, COUNTS + self.prefix + ends, JOINED + self.word.encode()):
             self.socket.zmq.subscribe(topic)
 
     def run(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -36,6 +35,15 @@ class ReceivedRun(OpenRun):
     lost_so_far: int = 0
 
 
+@dataclass
+class _Missed:
+    """How many documents of a run were missed so far, whether any came, and whether the publisher said its end."""
+
+    documents: int = 0
+    has_come: bool = False
+    is_over: bool = False
+
+
 @dataclass(eq=False)
 class ReceivedRuns:
     """Hands on the documents of runs; closes those that do not end, and replays from a store those without a beginning.
@@ -58,9 +66,8 @@ class ReceivedRuns:
         self._closed: dict[str, ReceivedRun] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
         self._tally = Tally()
-        #: By the name of a publisher and the number of a run of its: how many documents of it were missed so far, and
-        #: whether any came; None when it is over.
-        self._publishers: dict[bytes, dict[int, tuple[float, bool] | None]] = {}
+        #: By the name of a publisher, and the number of a run of its.
+        self._publishers: dict[bytes, dict[int, _Missed]] = {}
         self._look_at = 0.0
 
     @property
@@ -74,32 +81,35 @@ class ReceivedRuns:
         if name not in PARENT or self._follow(name, doc):
             self.emit(name, doc)
 
-    def compare(self, message: bytes) -> None:
+    def compare(self, message: bytes, listener: str) -> None:
         """Compare what a publisher had of its latest runs with what came, and say at once what never will.
 
         It comes behind the documents that it tells of. A run that is over there and open here has lost its stop
-        document, and is closed. Of a publisher that is new, only the runs that are known here are looked at: the others
-        may have been published before anybody listened. ValueError if it is no such message.
+        document, and is closed. Of runs that were published before this listener joined, only those are looked at whose
+        start came. ValueError if it is no such message.
         """
-        publisher, told = read_message(message)
-        before = self._publishers.pop(publisher, None)
+        publisher, joined, told = read_message(message, listener)
+        before = self._publishers.pop(publisher, {})
         after = self._publishers[publisher] = {}
         if len(self._publishers) > _PUBLISHERS:
             del self._publishers[next(iter(self._publishers))]
-        unknown = (0, False) if before is not None else (math.inf, False)
         for number, uid, documents, is_over in told:
+            state = after[number] = before.get(number) or _Missed()
+            if state.is_over:
+                continue
             came = self._tally.of(uid)
-            so_far = (before or {}).get(number, unknown if came is None else (0, True))
-            if so_far is not None:
-                missed, has_come = so_far
-                now = documents - (0 if came is None else came.documents)
-                if now > missed and (not has_come if came is None else came.is_whole):
-                    self._miss(uid, documents, 0 if came is None else came.documents, now - int(missed))
-                    missed = now
-                if is_over and (run := self._runs.get(uid)) is not None:
-                    self._end_without_stop(run)
-                so_far = None if is_over else (missed, has_come or came is not None)
-            after[number] = so_far
+            if came is None:
+                is_due = number > joined and not state.has_come  # else it is one that was forgotten since
+            else:
+                state.has_come = True
+                is_due = number > joined or came.is_whole
+            missed = documents - (0 if came is None else came.documents)
+            if is_due and missed > state.documents:
+                self._miss(uid, documents, missed, missed - state.documents)
+                state.documents = missed
+            state.is_over = is_over
+            if is_over and (run := self._runs.get(uid)) is not None:
+                self._end_without_stop(run)
 
     def look_around(self) -> None:
         """Now and then, close the runs that were silent for too long, and ask the store for those that it has."""
@@ -152,10 +162,10 @@ class ReceivedRuns:
         run.held = self.store is not None
         return run
 
-    def _miss(self, uid: str, published: int, came: int, count: int) -> None:
+    def _miss(self, uid: str, published: int, missed: int, count: int) -> None:
         self.stats.missed += count
-        what = f"{published - came} of the {published} documents that were published so far did not come"
-        if not came:
+        what = f"{missed} of the {published} documents that were published so far did not come"
+        if missed == published:
             what = f"none of the {published} documents that were published so far came"
         self._runs.complaints(f"missed {uid}", "run %s: %s", uid, what)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from bluesky_ext.engine.documents.open_runs import PARENT
-from bluesky_ext.transport.topics import COUNTS
+from bluesky_ext.transport.topics import COUNTS, JOINED
 
 RUNS = 100  # the latest ones, of which an end knows how many documents there were
 LONGEST = 65_536  # bytes of a message about them
-_PUBLISHERS = 100
+_ENDS = 100  # publishers or listeners that are known
 _TELL_FOR = 3600.0  # s
 
 
@@ -38,7 +39,7 @@ class Tally:
     def __init__(self) -> None:
         self._runs: dict[str, Counted] = {}
         self._by_descriptor: dict[str, Counted] = {}
-        self._numbers = count(1)
+        self.last = 0  # the number of the run that began last
 
     def note(self, name: str, doc: Mapping[str, Any]) -> None:
         """Count a document."""
@@ -64,23 +65,48 @@ class Tally:
         """What there was of a run, if it is one of the latest."""
         return self._runs.get(uid)
 
-    def message(self, prefix: bytes, publisher: bytes) -> bytes:
-        """The message by which a publisher, which has this name, tells of its runs."""
-        runs = [[run.number, run.uid, run.documents, run.is_over] for run in self._runs.values() if run.is_whole]
-        return b"%b%b %b %b" % (COUNTS, prefix, publisher, json.dumps(runs).encode())
+    @property
+    def runs(self) -> list[Counted]:
+        """The latest runs; that of which a document came last is the last."""
+        return list(self._runs.values())
 
     def _open(self, uid: str, is_whole: bool) -> Counted:
         if (again := self._runs.pop(uid, None)) is not None:
             self._forget_descriptors(again)
         while len(self._runs) >= RUNS:  # of which the first was silent longest
             self._forget_descriptors(self._runs.pop(next(iter(self._runs))))
-        run = self._runs[uid] = Counted(uid, next(self._numbers), is_whole)
+        self.last += 1
+        run = self._runs[uid] = Counted(uid, self.last, is_whole)
         return run
 
     def _forget_descriptors(self, run: Counted) -> None:
         for uid in run.descriptors:
             self._by_descriptor.pop(uid, None)
         run.descriptors.clear()
+
+
+class Teller:
+    """What a publisher tells of its runs, and to whom."""
+
+    def __init__(self, prefix: bytes) -> None:
+        self.tally = Tally()
+        self._head = COUNTS + prefix + b" "
+        self._name = uuid.uuid4().hex.encode()
+        self._joined: dict[str, int] = {}  # the listeners, and the run that was the last when each of them joined
+
+    def hear(self, topic: bytes) -> None:
+        """Take note of a subscription."""
+        if topic.startswith(JOINED) and len(topic) < 100:
+            self._joined.setdefault(topic.removeprefix(JOINED).decode(errors="replace"), self.tally.last)
+            if len(self._joined) > _ENDS:
+                del self._joined[next(iter(self._joined))]
+
+    def message(self, topics: Collection[bytes]) -> bytes | None:
+        """What it has to say; None if nobody subscribed to it, or somebody did to everything."""
+        if b"" in topics or not any(topic.startswith(COUNTS) and self._head.startswith(topic) for topic in topics):
+            return None
+        runs = [[run.number, run.uid, run.documents, run.is_over] for run in self.tally.runs if run.is_whole]
+        return b"%b%b %b" % (self._head, self._name, json.dumps({"runs": runs, "joined": self._joined}).encode())
 
 
 @dataclass
@@ -108,7 +134,7 @@ class Notices:
             publisher = b" ".join(message.split(b" ", 2)[:2])
             self._all.pop(publisher, None)
             self._all[publisher] = _Notice(message, time.monotonic())
-            if len(self._all) > _PUBLISHERS:
+            if len(self._all) > _ENDS:
                 del self._all[next(iter(self._all))]
 
     def tell(self, send: Callable[[bytes], bool]) -> None:
@@ -121,13 +147,15 @@ class Notices:
                 del self._all[publisher]
 
 
-def read_message(message: bytes) -> tuple[bytes, list[tuple[int, str, int, bool]]]:
-    """The name of the publisher, and of each run its number, its uid, its documents, and whether it is over.
+def read_message(message: bytes, listener: str) -> tuple[bytes, float, list[tuple[int, str, int, bool]]]:
+    """The name of a publisher, which of its runs was the last when a listener joined, and what it tells of its runs.
 
-    ValueError if it is no such message.
+    That is infinite if it has not heard of the listener. Of each run it tells its number, its uid, how many documents
+    it had, and whether it is over. ValueError if it is no such message.
     """
     _, publisher, payload = message.split(b" ", 2)
-    runs = json.loads(payload)
+    told = json.loads(payload)
+    runs, joined = told["runs"], told["joined"].get(listener, math.inf)
     if len(runs) > RUNS or any(list(map(type, run)) != [int, str, int, bool] for run in runs):
         raise ValueError(f"{runs!r:.100} instead of the number, uid, documents and end of each of {RUNS} runs")
-    return publisher, list(map(tuple, runs))
+    return publisher, float(joined), list(map(tuple, runs))

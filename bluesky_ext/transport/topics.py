@@ -31,5 +31,9 @@ PASSING = b"\0bluesky-ext-passing"
 #: as Bluesky's listeners do, some of which do not survive what is no document.
 COUNTS = b"\0bluesky-ext-counts:"
 
+#: What a listener of ours subscribes to beside that, with a word of its own behind it, so that a publisher can say
+#: which of its runs were published since.
+JOINED = b"\0bluesky-ext-joined:"
+
 #: What a listener of ours subscribes to if it wants all documents: all but what begins with a zero byte.
 ALL = [bytes([byte]) for byte in range(1, 256)]
