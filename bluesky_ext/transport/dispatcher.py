@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_GRACE = 1.0  # s, for what is under way when no more documents are handed on
+_GRACE = 0.5  # s, for what is under way when no more documents are handed on
 
 
 class RemoteDispatcher:
@@ -178,8 +178,8 @@ class RemoteDispatcher:
         """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
 
         The documents that have come in are handed to the callbacks first, for ``drain`` seconds at most, and what is
-        left of them is dropped; then a run that is open is closed as incomplete. A second later, stages in the thread
-        of `start` no longer wait for files and executors, and read no more frames: those events have failed.
+        left of them is dropped; then a run that is open is closed as incomplete. Half a second later, stages in the
+        thread of `start` no longer wait for files and executors, and read no more frames: those events have failed.
         """
         self._give_up = min(self._give_up, time.monotonic() + drain)
         if self._started:

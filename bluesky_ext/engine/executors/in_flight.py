@@ -70,7 +70,7 @@ class InFlight:
     def _wait(self, tag: Any, task: Task) -> bool:
         """Wait for a task; whether it is done."""
         warn_at = time.monotonic() + PATIENCE
-        while not task.wait(min(_SLICE, PATIENCE)):
+        while not task.wait(min(_SLICE, PATIENCE, max(0.0, _deadline.seconds_left()))):
             if _deadline.is_over():
                 return False
             if time.monotonic() >= warn_at:
