@@ -191,11 +191,11 @@ class Connection:
     def tell(self, *, every: float = 0.0) -> None:
         """Tell those who ask for it how many documents there were of the latest runs, behind all that waits.
 
-        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run. It does
-        nothing if so many seconds have not passed since the last time.
+        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run. Given
+        ``every``, it does nothing before so many seconds have passed since the last time, nor while there is no room.
         """
         now = time.monotonic()
-        if now >= self._told_at + every:
+        if not every or (now >= self._told_at + every and not self._waiting):
             self._told_at = now
             if (message := self.teller.message(self._topics)) is not None:
                 self.send(message, keep=True)
