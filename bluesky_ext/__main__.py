@@ -1,6 +1,6 @@
 """``python -m bluesky_ext`` is the command ``bluesky-ext``."""
 
-from bluesky_ext.cli import main
+from bluesky_ext.cli import program
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    program()

@@ -13,6 +13,7 @@ import numpy as np
 
 from bluesky_ext.engine import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenRun
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.positions import Layout, Planned, lay_out, motors_of, planned_by, setpoint_of
 
 #: A plan counts while it has so many points at most, or so many for each that was measured.
@@ -183,4 +184,4 @@ class ScanPoints:
         layout = self.layout()
         run = OpenRun({**self._start, "uid": self._start.get("original_run_uid", self._start["uid"])})
         for sentence in filter(None, (layout.warning, layout.remark)):
-            log.warning("%s: run %s: %s", name, run, sentence)
+            log.warning("%s: run %s: %s", name, run, printable(sentence))

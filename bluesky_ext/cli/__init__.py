@@ -1,5 +1,5 @@
 """The command ``bluesky-ext``."""
 
-from bluesky_ext.cli.main import main
+from bluesky_ext.cli.main import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

@@ -4,6 +4,7 @@ Stages are built on `Map` and `Reduce`; everything else here is what these stand
 """
 
 from bluesky_ext.engine.documents.derived_run import DerivedRun
+from bluesky_ext.engine.documents.metrics import metrics
 from bluesky_ext.engine.documents.open_runs import Stats
 from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image, image_of
@@ -34,4 +35,6 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "as_image",
     "frames_of",
     "image_of",
+    # counts, for a monitor
+    "metrics",
 ]

@@ -7,10 +7,14 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=Executor)
 
 
 def check_executor(text: str) -> str:
@@ -32,14 +36,36 @@ def executor_of(text: str | None) -> Iterator[Executor | Callable[[], Executor] 
     kind, _, where = check_executor(text).partition(":")
     with ExitStack() as stack:
         if kind == "threads":
-            yield stack.enter_context(ThreadPoolExecutor(int(where)))
+            yield _kept(stack, ThreadPoolExecutor(int(where), initializer=_note_thread))
         elif kind == "processes":
             # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
             options: Any = {"mp_context": multiprocessing.get_context("spawn"), "initializer": _live_with_parent}
-            yield lambda: stack.enter_context(ProcessPoolExecutor(int(where), **options))
+            yield lambda: _kept(stack, ProcessPoolExecutor(int(where), **options))
         else:
             # pure=False: the same event twice is worked on twice, as everywhere.
             yield stack.enter_context(_cluster(where)).get_executor(pure=False)
+
+
+def still_at_work(seconds: float) -> list[threading.Thread | BaseProcess]:
+    """The threads of executors, and the processes, that have not ended by themselves in so many seconds."""
+    until = time.monotonic() + seconds
+    workers = [*_threads, *multiprocessing.active_children()]
+    for worker in workers:
+        worker.join(max(0.0, until - time.monotonic()))
+    return [worker for worker in workers if worker.is_alive()]
+
+
+def _kept(stack: ExitStack, executor: E) -> E:
+    """An executor that takes no more tasks at the end; those that are under way then are not waited for."""
+    stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+    return executor
+
+
+_threads: list[threading.Thread] = []
+
+
+def _note_thread() -> None:
+    _threads.append(threading.current_thread())
 
 
 def _live_with_parent() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bluesky_ext.engine import FrameNotAvailable, as_image
 from bluesky_ext.engine.documents.open_runs import PARENT, REFERENCES, OpenRun, OpenRuns
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import FrameReference
@@ -64,7 +65,7 @@ class Filling:
                 elif name == "stop":
                     self._runs.drop(run)
                     for stream, lost in run.lost(document).counts.items():
-                        log.warning("run %s, stream %r: the source lacks %d of its events", run.uid, stream, lost)
+                        log.warning("run %s, stream %r: the source lacks %d of its events", run, stream, lost)
         return runs
 
     def finish(self) -> Iterator[Pair]:
@@ -79,7 +80,7 @@ class Filling:
             try:
                 images = {key: as_image(reference) for key, reference in here.items()}
             except (OSError, ValueError) as error:
-                self.failures.append(" ".join(str(error).split()))
+                self.failures.append(printable(" ".join(str(error).split())))
                 continue
             filled = {"data": {**event["data"], **images}, "filled": dict.fromkeys(images, True)} if images else {}
             yield "event", {**event, **filled}
@@ -87,7 +88,7 @@ class Filling:
     def _end(self, run: _Run, reason: str = "") -> None:
         """Take note of what never was complete, and of the events that only the end of the run makes complete."""
         events, missing = run.joiner.finish()
-        self.failures += [f"{gap.data_key} of {gap.events}: {gap.reason}" for gap in missing]
+        self.failures += [printable(f"{gap.data_key} of {gap.events}: {gap.reason}") for gap in missing]
         with self._runs.lock:
             self._late += events
 

@@ -26,8 +26,9 @@ def serve(
 ) -> RemoteDispatcher:
     """Hand what is published to a callback until SIGINT or SIGTERM comes; a whole server script is this one call.
 
-    What has come in by then is worked on, and the run in flight is closed as incomplete. Nothing that the callback
-    raises ends the server: it is logged and counted.
+    What has come in by then is worked on for two seconds, and the run in flight is closed as incomplete. Half a second
+    later no file and no executor is waited for, and no frame is read any more: those events have failed. Nothing that
+    the callback raises ends the server: it is logged and counted.
 
     Parameters
     ----------
@@ -71,5 +72,7 @@ def serve(
             ready(dispatcher)
         log.info("listening at %s for prefix %r", dispatcher.address, prefix)
         dispatcher.start()
+        with dispatcher.limit():
+            stack.close()
     log.info("stopped: %s", dispatcher.stats)
     return dispatcher

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -32,6 +32,8 @@ _OBJECT = 32  # bytes of a number in a list, about
 @dataclass
 class Done:
     """What became of the documents that came to a callback in the background; they only grow."""
+
+    kind: ClassVar[str] = "background"
 
     received: int = 0
     done: int = 0

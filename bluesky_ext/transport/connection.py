@@ -9,14 +9,16 @@ import uuid
 from collections import deque
 from contextlib import suppress
 from dataclasses import InitVar, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
-from bluesky_ext.transport.topics import BLOCKING, ECHO, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.tally import Teller
+from bluesky_ext.transport.topics import BLOCKING, COUNTS, ECHO, MARK, PASSING, PROXY, STALLED
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ class Published:
     Nobody listened to those ``unheard``, there was no room for those ``dropped``, and those ``failed`` could not be put
     into bytes.
     """
+
+    kind: ClassVar[str] = "publisher"
 
     sent: int = 0
     unheard: int = 0
@@ -60,11 +64,13 @@ class Connection:
         self.complaints = Complaints(log)
         self.lock = threading.Lock()
         self.runs: set[str] = set()
+        self.teller = Teller(self.prefix)
         self.present = False
         self.stalls = 0
         self._header = self.prefix + b" "
         self._topics: set[bytes] = set()  # the beginnings of the messages that somebody wants
         self._breaks = 0
+        self._told_at = 0.0  # when it was told last how many documents there were
         self._moved = 0.0  # when the proxy said last that it passes on documents
         self._question = b""
         self._large: deque[tuple[zmq.MessageTracker, int]] = deque()  # messages that 0MQ has, and their bytes
@@ -103,7 +109,8 @@ class Connection:
         self.present = self._socket.connected and any(map(self._is_ours, self._topics))
         if self.runs and before and (self._breaks > breaks or not self.present):
             lost = "the last listener left" if self._topics else "the connection was lost"
-            message = f"{self.address}: {lost} in the middle of run {', '.join(sorted(self.runs))}: replay it"
+            runs = ", ".join(map(printable, sorted(self.runs)))
+            message = f"{self.address}: {lost} in the middle of run {runs}: replay it"
             self.runs.clear()
             log.warning("%s", message)
             if self.patience is not None:
@@ -158,28 +165,40 @@ class Connection:
             self._topics.add(topic) if wants else self._topics.discard(topic)
             if not wants:
                 continue
+            self.teller.hear(topic)
             if topic == PASSING:
                 self._moved = time.monotonic()
             elif topic == self._question:
                 self._question = b""
             elif topic == STALLED:
                 self.stalls += 1
-                message = "%s: a listener took nothing for too long, and lost documents"
-                self.complaints("stalled", message, self.address)
+                self.complaints("stalled", "%s: a listener does not keep up, and loses documents", self.address)
 
     # Messages
 
     def send(self, message: bytes, *, keep: bool) -> None:
         """Send a message, or drop it if there is no room; one to ``keep`` waits for room, unless too many do."""
         if self._send_waiting() and self._send(message):
-            self.stats.sent += 1
+            self.stats.sent += _is_document(message)
         elif keep and len(self._waiting) < RESERVE:
             self._waiting.append(message)
             if len(self._waiting) == 1:
                 threading.Thread(target=self._send_later, name=f"sender to {self.address}", daemon=True).start()
-        else:
+        elif _is_document(message):
             self.stats.dropped += 1
             self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
+
+    def tell(self, *, every: float = 0.0) -> None:
+        """Tell those who ask for it how many documents there were of the latest runs, behind all that waits.
+
+        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run. Given
+        ``every``, it does nothing before so many seconds have passed since the last time, nor while there is no room.
+        """
+        now = time.monotonic()
+        if not every or (now >= self._told_at + every and not self._waiting):
+            self._told_at = now
+            if (message := self.teller.message(self._topics)) is not None:
+                self.send(message, keep=True)
 
     def close(self) -> bool:
         """Send what is waiting, and close the connection; whether all of it has arrived, or left for a plain proxy."""
@@ -191,8 +210,7 @@ class Connection:
             breaks = self._breaks
             arrived = self._wait_until_arrived(end)
             self._closed.set()
-            self.stats.dropped += len(self._waiting)
-            self._waiting.clear()
+            self.stats.dropped += self._forget_waiting()
             left, ended = self._socket.flush(0.0 if PROXY in self._topics else end - time.monotonic())
             self._socket.close()
         broken = self._breaks + ended > breaks
@@ -250,12 +268,16 @@ class Connection:
         if self._waiting:
             self.update()
             if not self.present:
-                self.stats.unheard += len(self._waiting)
-                self._waiting.clear()
+                self.stats.unheard += self._forget_waiting()
         while self._waiting and self._send(self._waiting[0]):
-            self._waiting.popleft()
-            self.stats.sent += 1
+            self.stats.sent += _is_document(self._waiting.popleft())
         return not self._waiting
+
+    def _forget_waiting(self) -> int:
+        """Send no more what waits; return how many documents that were."""
+        count = sum(map(_is_document, self._waiting))
+        self._waiting.clear()
+        return count
 
     def _send_later(self) -> None:
         """Send what waits as soon as there is room, in a thread of its own that ends with that."""
@@ -263,3 +285,7 @@ class Connection:
             with self.lock:
                 if self._closed.is_set() or self._send_waiting():
                     return
+
+
+def _is_document(message: bytes) -> bool:
+    return not message.startswith(COUNTS)

@@ -9,23 +9,26 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.codec.documents import loads
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.limits import Limits, Refused
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.frames.gate import Gate
 from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import DocumentQueue, Policy
-from bluesky_ext.transport.receiver import Message, Received, Receiver
+from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import Socket
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LIMITS = Limits()
+_GRACE = 0.5  # s, for what is under way when no more documents are handed on
 
 
 class RemoteDispatcher:
@@ -182,16 +186,17 @@ class RemoteDispatcher:
             raise RuntimeError(f"{self!r} has been started and stopped: make a new one")
         self._started = True
         self._receiver.start()
-        with reading(self._readable):
+        with reading(self._readable), self.limit():
             self._run()
         if self._receiver.failure is not None:
             raise self._receiver.failure
 
-    def stop(self, drain: float = 10.0) -> None:
+    def stop(self, drain: float = 2.0) -> None:
         """Have `start` return, from a callback, another thread or a signal handler; it does not wait for that.
 
         The documents that have come in are handed to the callbacks first, for ``drain`` seconds at most, and what is
-        left of them is dropped; then a run that is open is closed as incomplete.
+        left of them is dropped; then a run that is open is closed as incomplete. Half a second later, stages in the
+        thread of `start` no longer wait for files and executors, and read no more frames: those events have failed.
         """
         self._give_up = min(self._give_up, time.monotonic() + drain)
         if self._started:
@@ -199,6 +204,10 @@ class RemoteDispatcher:
         else:
             self.closed = True
             self._receiver.close()
+
+    def limit(self) -> AbstractContextManager[None]:
+        """Have stages that are called, or closed, in this thread give up when it was stopped and its time is over."""
+        return _deadline.limited(lambda: self._give_up + _GRACE)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
@@ -232,7 +241,9 @@ class RemoteDispatcher:
             self._gate.check(*pair)
         except Refused as error:
             self.stats.refused += 1
-            self._complaints(f"{pair[0]} {error.kind}", "%s: a %s is refused: %s", self.address, pair[0], error)
+            self._complaints(
+                f"{pair[0]} {error.kind}", "%s: a %s is refused: %s", self.address, pair[0], printable(str(error), 500)
+            )
             return False
         return True
 
@@ -240,14 +251,19 @@ class RemoteDispatcher:
         """Hand a document to the callbacks; what is none is counted and reported."""
         is_ours = self._deserializer is loads
         try:
+            if name == TALLY:
+                self._runs.compare(bytes(payload), self._receiver.word)
+                return
             doc = self._loads(payload) if is_ours else self._deserializer(bytes(payload))
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
             if self._passes((name, doc)):
                 self._runs.take(name, doc)
                 self.stats.received += 1
+            else:
+                self._runs.note_refused(name, doc)
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
-            self.stats.malformed += 1
+            self.stats.malformed += name != TALLY
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has
                 self.stats.pickles += 1
                 self._complaints(
@@ -258,5 +274,5 @@ class RemoteDispatcher:
                     self.address,
                 )
                 return
-            kind, what = f"{name}: {type(error).__name__}", " ".join(str(error).split())[:200]
+            kind, what = f"{name}: {type(error).__name__}", printable(" ".join(str(error).split()), 200)
             self._complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)

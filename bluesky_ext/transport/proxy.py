@@ -7,15 +7,17 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import zmq
 
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.address import Address, bind_address, connect_address
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, wait_for
-from bluesky_ext.transport.topics import BLOCKING, ECHO, LISTENER, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.tally import Notices
+from bluesky_ext.transport.topics import BLOCKING, COUNTS, ECHO, LISTENER, MARK, PASSING, PROXY, STALLED
 from bluesky_ext.transport.wire import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ _LAST = 10_000  # messages that are counted when there is no time left: a publis
 class Passed:
     """What became of the messages that came to a proxy; they only grow.
 
-    It passed on all of the ``messages`` but those ``lost``, for which there was no time left when it was stopped. It
-    went on without listeners that took nothing after so many ``stalls``. At least so many listeners were left
-    ``unfinished`` when it stopped, with something still on its way to them.
+    It passed on all of the ``messages`` but those ``lost``, for which there was no time left when it was stopped. After
+    so many ``stalls`` it went on without listeners that took nothing, or, if it does not block, had no room; 0MQ does
+    not say how many documents they lost. At least so many listeners were left ``unfinished`` when it stopped, with
+    something still on its way to them.
     """
+
+    kind: ClassVar[str] = "proxy"
 
     messages: int = 0
     stalls: int = 0
@@ -90,16 +95,18 @@ class Proxy:
         stall_limit: float = 30.0,
         max_bytes: int = MAX_BYTES,
         high_water: int | None = None,
-        linger: float = 5.0,
+        linger: float = 4.0,
     ) -> None:
         if not stall_limit > 0:
             raise ValueError(f"stall_limit={stall_limit!r}: give a time in seconds above 0")
         self.closed = False
         self.stats = Passed()
+        self._blocks = block
         self._stall_limit = stall_limit
         self._linger = linger
         self._complaints = Complaints(log)
         self._topics: set[bytes] = set()
+        self._notices = Notices()
         self._stopping = False
         self._give_up = float("inf")
         self._passing_at = 0.0
@@ -113,8 +120,8 @@ class Proxy:
             self._out = Socket(zmq.XPUB, out_curve, high_water, bind=out_bind, max_bytes=max_bytes)  # to listeners
             self._sockets.append(self._out)
             self._in.zmq.sndhwm = 0  # subscriptions must not be dropped, of which many come at once
-            self._out.zmq.sndtimeo = round(SLICE * 1000)
-            self._out.zmq.setsockopt(zmq.XPUB_NODROP, int(block))
+            self._out.zmq.sndtimeo = round(SLICE * 1000) if block else 0
+            self._out.zmq.setsockopt(zmq.XPUB_NODROP, 1)  # so that one knows: without, 0MQ drops in silence
             self.in_address = self.in_port = self._in.open(into)
             self.out_address = self.out_port = self._out.open(out)
         except BaseException:
@@ -172,6 +179,7 @@ class Proxy:
                 self._take_events()
                 self._pass_subscriptions()
                 self._pass_messages()
+                self._tell()
             self._finish()
         finally:
             self._free()
@@ -206,6 +214,10 @@ class Proxy:
                 if now < self._give_up:
                     self._subscribe_for_a_moment(parts[0].bytes)
                 continue
+            if parts[0].buffer[: len(COUNTS)] == COUNTS:
+                self._notices.take(parts[0].bytes)
+                self._tell()
+                continue
             self.stats.messages += 1
             self.stats.lost += not self._send(parts)
             if now > self._passing_at:
@@ -213,9 +225,21 @@ class Proxy:
                 self._subscribe_for_a_moment(PASSING)
         return count
 
+    def _tell(self) -> None:
+        """Tell what publishers had of their runs, if all listeners survive it."""
+        if b"" not in self._topics:
+            self._notices.tell(self._send_at_once)
+
+    def _send_at_once(self, notice: bytes) -> bool:
+        try:
+            self._out.zmq.send(notice, zmq.NOBLOCK)  # past a listener that is full, the next document would be lost too
+        except zmq.Again:
+            return False
+        return True
+
     def _send(self, parts: list[zmq.Frame]) -> bool:
         """Pass on a message; False if there is no time left for that."""
-        end = time.monotonic() + self._stall_limit
+        end = time.monotonic() + (self._stall_limit if self._blocks else 0.0)
         while time.monotonic() < self._give_up:
             try:
                 # Waits, if it blocks, as long as a listener has no room: for the first part, the others find the same.
@@ -225,7 +249,7 @@ class Proxy:
                 self._take_events()
             if self._stopping:
                 self._give_up = min(self._give_up, time.monotonic() + self._linger)
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 self._send_without_the_stuck(parts)
                 return True
         return False
@@ -239,11 +263,14 @@ class Proxy:
                 try:
                     self._out.zmq.send(topic, zmq.NOBLOCK)
                 except zmq.Again:
-                    full.append(f"listener {topic.removeprefix(LISTENER).decode(errors='replace')[:200]}")
-        log.warning(
-            "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on",
-            *(self, ", ".join(full) or "a listener", self._stall_limit),
-        )
+                    name = topic.removeprefix(LISTENER).decode(errors="replace")
+                    full.append(f"listener {printable(name, 200)}")
+        who = ", ".join(full) or "a listener"
+        if self._blocks:
+            message = "%r: %s took nothing for %g s: documents for it are lost until it does, so that the others go on"
+            log.warning(message, self, who, self._stall_limit)
+        else:
+            self._complaints(f"full {who}", "%r: %s does not keep up, and loses documents", self, who)
         self._out.zmq.setsockopt(zmq.XPUB_NODROP, 0)
         self._out.zmq.send_multipart(parts, copy=False)
         self._out.zmq.setsockopt(zmq.XPUB_NODROP, 1)

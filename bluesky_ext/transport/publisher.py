@@ -127,6 +127,8 @@ class Publisher:
             if not self._finalize.alive:
                 raise RuntimeError(f"the publisher to {self.address} has been closed: make a new one")
             connection.update()
+            connection.tell(every=1.0)
+            connection.teller.tally.note(name, doc)
             if name == "start" and len(connection.runs) < 1000:
                 connection.runs.add(str(doc.get("uid")))
             elif name == "stop":
@@ -147,6 +149,8 @@ class Publisher:
                 complaints(f"{name} {type(error).__name__}", "%s: a document %r: %s", self.address, name, error)
                 return
             connection.send(message, keep=name not in MANY)
+            if name in ("start", "stop"):
+                connection.tell()
 
     def close(self, linger: float | None = None) -> None:
         """Send what is waiting for as long as it was made for, or ``linger`` seconds, and close the connection.

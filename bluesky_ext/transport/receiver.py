@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import zmq
 from event_model import DocumentNames
@@ -16,11 +16,14 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.open_runs import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
-from bluesky_ext.transport.topics import ALL, ECHO, MARK
+from bluesky_ext.transport.tally import LONGEST
+from bluesky_ext.transport.topics import ALL, COUNTS, ECHO, JOINED, MARK
 
 log = logging.getLogger(__name__)
 
 _NAMES = {name.name.encode(): name.name for name in DocumentNames}
+TALLY = "tally"
+
 _SETTLE = 1.0  # s, in which a proxy of ours answers
 _NEVER = float("inf")
 
@@ -32,9 +35,12 @@ class Received(Stats):
     Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``,
     ``refused`` (beyond the limits, or of files that may not be read), of an ``unknown`` name, or ``dropped``, since the
     callbacks did not keep up or the dispatcher was stopped; the ``pickles`` among the malformed; the runs ``joined`` in
-    the middle, and those ``replayed`` from the store; the ``connections`` that were made. ``received`` counts the
-    documents that came, without those of the store, ``lost`` the events that never came.
+    the middle, and those ``replayed`` from the store; the ``connections`` that were made. ``missed`` are the documents
+    that a publisher of ours says it had, and that did not come, or without the descriptor of their run, or were dropped
+    here. ``received`` counts the documents that came, without those of the store, ``lost`` the events that never came.
     """
+
+    kind: ClassVar[str] = "dispatcher"
 
     messages: int = 0
     malformed: int = 0
@@ -44,10 +50,11 @@ class Received(Stats):
     dropped: int = 0
     joined: int = 0
     replayed: int = 0
+    missed: int = 0
     connections: int = 0
 
 
-#: A document as it came: its name, and its payload.
+#: A document as it came: its name, and its payload; or `TALLY` and what a publisher tells of its runs.
 Message: TypeAlias = tuple[str, memoryview]
 
 
@@ -74,7 +81,10 @@ class Receiver(threading.Thread):
         self._question = b""
         self._answer_by = _NEVER  # when to take the proxy's answer for granted
         self._nobody_at = _NEVER  # when to say that nobody answers
-        for topic in [self.prefix + b" "] if self.prefix else ALL:
+        ends = b" " if self.prefix else b""
+        self.word = uuid.uuid4().hex  # by which publishers know when it joined
+        documents = [self.prefix + ends] if self.prefix else ALL
+        for topic in (*documents, COUNTS + self.prefix + ends, JOINED + self.word.encode()):
             self.socket.zmq.subscribe(topic)
 
     def run(self) -> None:
@@ -88,6 +98,9 @@ class Receiver(threading.Thread):
                 for frames in self.socket.messages(100):
                     if frames[0].buffer[: len(MARK)] == MARK:
                         self._take_answer(frames[0].bytes)
+                    elif frames[0].buffer[: len(COUNTS)] == COUNTS:
+                        if len(frames[0]) <= LONGEST:  # behind the documents that it tells of
+                            self.queue.put(TALLY, (TALLY, frames[0].buffer), len(frames[0]))
                     else:
                         self._take([frame.buffer for frame in frames])
                     if self._stopping:

@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass
 from typing import Any
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, OpenStream
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
+from bluesky_ext.transport.tally import Tally, read_message
 
 log = logging.getLogger(__name__)
 
 _TICK = 0.5  # s
+_PUBLISHERS = 100  # those that are known; the one that was heard of least recently is forgotten first
 _CLOSED = 256  # runs that were closed without a stop, of which it is known what was lost, should their stop come later
 
 
@@ -29,6 +33,15 @@ class ReceivedRun(OpenRun):
 
     held: bool = False
     lost_so_far: int = 0
+
+
+@dataclass
+class _Missed:
+    """How many documents of a run were missed so far, whether any came, and whether the publisher said its end."""
+
+    documents: int = 0
+    has_come: bool = False
+    is_over: bool = False
 
 
 @dataclass(eq=False)
@@ -52,6 +65,9 @@ class ReceivedRuns:
         self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options, stale_after=float("inf"))
         self._closed: dict[str, ReceivedRun] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
+        self._tally = Tally()
+        #: By the name of a publisher, and the number of a run of its.
+        self._publishers: dict[bytes, dict[int, _Missed]] = {}
         self._look_at = 0.0
 
     @property
@@ -61,8 +77,43 @@ class ReceivedRuns:
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
+        self._tally.note(name, doc)
         if name not in PARENT or self._follow(name, doc):
             self.emit(name, doc)
+
+    def note_refused(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Count a document that nobody gets: it came all the same."""
+        self._tally.note(name, doc)
+
+    def compare(self, message: bytes, listener: str) -> None:
+        """Compare what a publisher had of its latest runs with what came, and say at once what never will.
+
+        It comes behind the documents that it tells of. A run that is over there and open here has lost its stop
+        document, and is closed. Of runs that were published before this listener joined, only those are looked at whose
+        start came. ValueError if it is no such message.
+        """
+        publisher, joined, told = read_message(message, listener)
+        before = self._publishers.pop(publisher, {})
+        after = self._publishers[publisher] = {}
+        if len(self._publishers) > _PUBLISHERS:
+            del self._publishers[next(iter(self._publishers))]
+        for number, uid, documents, is_over in told:
+            state = after[number] = before.get(number) or _Missed()
+            if state.is_over:
+                continue
+            came = self._tally.of(uid)
+            if came is None:
+                is_due = number > joined and not state.has_come  # else it is one that was forgotten since
+            else:
+                state.has_come = True
+                is_due = number > joined or came.is_whole
+            missed = documents - (0 if came is None else came.documents)
+            if is_due and missed > state.documents:
+                self._miss(uid, documents, missed, missed - state.documents)
+                state.documents = missed
+            state.is_over = is_over
+            if is_over and (run := self._runs.get(uid)) is not None:
+                self._end_without_stop(run)
 
     def look_around(self) -> None:
         """Now and then, close the runs that were silent for too long, and ask the store for those that it has."""
@@ -95,8 +146,7 @@ class ReceivedRuns:
             run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
             self._runs.drop(run)
             if run.held:
-                self._wanted[run.uid] = time.monotonic() + self.store_patience
-                self._replay_wanted()
+                self._want(run)
             else:
                 self._count_lost(run, doc)
             return not run.held
@@ -115,6 +165,25 @@ class ReceivedRuns:
             run = ReceivedRun({"uid": uid})
         run.held = self.store is not None
         return run
+
+    def _miss(self, uid: str, published: int, missed: int, count: int) -> None:
+        self.stats.missed += count
+        what = f"{missed} of the {published} documents that were published so far did not come"
+        if missed == published:
+            what = f"none of the {published} documents that were published so far came"
+        self._runs.complaints(f"missed {uid}", "run %s: %s", uid, what)
+
+    def _end_without_stop(self, run: ReceivedRun) -> None:
+        """Close a run whose stop document will not come, or take it from the store."""
+        if run.held:
+            self._runs.drop(run)
+            self._want(run)
+        else:
+            self._runs.close(run, "its stop document was lost on its way")
+
+    def _want(self, run: ReceivedRun) -> None:
+        self._wanted[run.uid] = time.monotonic() + self.store_patience
+        self._replay_wanted()
 
     # What never came
 
@@ -160,6 +229,7 @@ class ReceivedRuns:
             until, begun = self._wanted.pop(uid), False
             try:
                 for name, doc in as_source(self.store(uid)) if self.store is not None else ():
+                    _deadline.check()
                     if not begun and name != "start":
                         raise ValueError(f"it begins with a document {name!r}")
                     begun = True
@@ -167,14 +237,15 @@ class ReceivedRuns:
                 if not begun:
                     raise LookupError(f"run {uid} is empty")
                 self.stats.replayed += 1
-                log.warning("run %s was replayed from the store", uid)
+                log.warning("run %s was replayed from the store", printable(uid))
                 reason = "the store has no stop of it"
             except Exception as error:  # whatever a store raises
                 if not begun and not in_vain and time.monotonic() < until:
-                    log.info("run %s is not in the store yet: %s", uid, error)
+                    log.info("run %s is not in the store yet: %s", printable(uid), printable(error))
                     self._wanted[uid] = until
                     continue
-                log.error("run %s could not be replayed from the store: %s: %s", uid, type(error).__name__, error)
+                kind, what = type(error).__name__, printable(error)
+                log.error("run %s could not be replayed from the store: %s: %s", printable(uid), kind, what)
                 reason = f"it could not be replayed from the store: {error}"
             if (run := self._runs.get(uid)) is not None:
                 self._runs.close(run, reason)

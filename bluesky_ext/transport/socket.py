@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +173,10 @@ def _keys(curve: Any, bind: bool) -> dict[int, Any]:
     public, secret = _load_key(curve.secret_path)
     if secret is None:
         raise ValueError(f"{curve.secret_path} has no secret key: give the file that ends in .key_secret")
+    status = Path(curve.secret_path).stat()
+    if status.st_uid == os.getuid() and status.st_mode & 0o077:  # as ssh does it: those of others are theirs to guard
+        path, mode = shlex.quote(str(curve.secret_path)), f"{status.st_mode & 0o777:o}"
+        raise PermissionError(f"the secret key {path} is open to others (mode {mode}): chmod 600 {path}")
     keys = {zmq.CURVE_PUBLICKEY: public, zmq.CURVE_SECRETKEY: secret}
     if not bind:
         return {**keys, zmq.CURVE_SERVERKEY: _load_key(curve.server_public_key)[0]}

@@ -88,6 +88,39 @@ def test_a_server_that_was_killed_costs_nothing_that_a_replay_does_not_bring_bac
     assert by_store["sha256"] == by_replay["sha256"] == sha256_of(docs)
 
 
+HOSTILE = "a\n2026 ERROR forged\x1b[2J\u202e"
+
+
+def test_no_text_of_a_document_looks_like_a_line_of_the_log(start, proxy, run_of, tmp_path):
+    """What a stranger calls runs and streams, also where a traceback tells it, is escaped."""
+    (tmp_path / "loud.py").write_text(
+        "import bluesky_ext.engine as engine\n"
+        "def fail(data, seq_num):\n"
+        "    raise RuntimeError(data['camera'])\n"
+        "def stage():\n"
+        "    return engine.Map(fail, parameters={}, data_keys=('camera',))\n"
+    )
+    server = start("-v", "serve", "loud:stage", "--address", proxy.out_address)
+    server.wait_for("connected")
+    (_, begin), (_, descriptor), (_, event), *_, (_, stop) = run_of()
+    begin |= {"uid": HOSTILE}
+    descriptor |= {"run_start": HOSTILE, "name": HOSTILE}
+    event |= {"data": {"camera": HOSTILE}, "seq_num": 3}
+    stop |= {"run_start": HOSTILE, "reason": HOSTILE, "num_events": {HOSTILE: 5}}
+    docs = [("start", begin), ("descriptor", descriptor), ("event", event), ("event", {**event, "descriptor": HOSTILE})]
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        feed(publisher, [*docs, ("stop", stop), ("descriptor", {**descriptor, "uid": HOSTILE}), ("stop", stop)])
+        feed(publisher, [("start", begin), ("stop", {**stop, "run_start": f"{HOSTILE}?"})])
+    server.wait_for("of its 1 documents" if False else "joined in the middle")
+    server.wait_for("joined in the middle")
+    assert server.end(signal.SIGTERM) == 0
+    said = "\n".join(server.said)
+    assert said.count(r"a\n2026 ERROR forged\x1b[2J\u202e") > 10
+    assert not any(line.startswith("2026") for line in server.said)
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+
+
 def test_workers_end_with_a_server_that_was_killed(start, proxy, run_of, tmp_path):
     server = serve(start, proxy, "out", "--executor", "processes:1")
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
@@ -104,6 +137,8 @@ def test_keys(start, run_of, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = ("proxy", "server", "stranger")
     keys = {name: tuple(map(Path, create_certificates(tmp_path, name))) for name in names}
+    for _, secret in keys.values():
+        secret.chmod(0o600)
     (tmp_path / "welcome").mkdir()
     shutil.copy(keys["server"][0], tmp_path / "welcome")
     with Proxy(out_curve=ServerCurve(keys["proxy"][1], tmp_path / "welcome", None), block=True) as proxy:
@@ -112,6 +147,12 @@ def test_keys(start, run_of, tmp_path, monkeypatch, capsys):
         assert "does not let in the client key" in capsys.readouterr().err.splitlines()[-1]
         assert main(["serve", "nxstxm", "--address", proxy.out_address]) == 1
         assert "CURVE keys" in capsys.readouterr().err.splitlines()[-1]
+        secret = keys["server"][1]
+        secret.chmod(0o640)
+        assert main([*common, "--curve-secret", str(secret)]) == 1
+        line = f"the secret key {secret} is open to others (mode 640): chmod 600 {secret}"
+        assert capsys.readouterr().err.splitlines()[-1].endswith(line)
+        secret.chmod(0o600)
         ours = ("--curve-server", keys["proxy"][0], "--curve-secret", keys["server"][1])
         server = serve(start, proxy, "out", *ours)
         with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:

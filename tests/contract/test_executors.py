@@ -486,4 +486,6 @@ def test_a_wait_for_an_executor_is_told_once(closed_gate, monkeypatch, caplog):
         stage(*docs[-1])
         opener.join()
     waits = [record.message for record in caplog.records if "waits for its executor" in record.message]
-    assert waits == [f"event 1 of stream 'primary' of run {docs[0][1]['uid']} waits for its executor since 0.01 s"]
+    assert waits == [
+        f"event 1 of stream 'primary' of run {docs[0][1]['uid']} (scan 7) waits for its executor since 0.01 s"
+    ]

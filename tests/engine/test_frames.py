@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -18,6 +19,7 @@ import pytest
 import tifffile
 from ophyd.sim import NumpySeqHandler
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.frames import references
 from bluesky_ext.engine.frames.datums import DatumReference, OpenHandlers
 from bluesky_ext.engine.frames.references import RESOURCES_REMEMBERED, FrameNotAvailable, Silences, as_image
@@ -340,6 +342,24 @@ def test_jpeg(tmp_path: Path) -> None:
 
 
 # --- other formats, other places --------------------------------------------------------------------------
+
+
+def test_an_event_of_many_frames_is_given_up_between_two_of_them(tmp_path: Path, monkeypatch) -> None:
+    frames = np.arange(120, dtype="<u2").reshape(6, 4, 5)
+    for number, image in enumerate(frames):
+        tifffile.imwrite(tmp_path / f"img_{number:06d}.tif", image)
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["entry/data"] = frames
+    monkeypatch.setattr("bluesky_ext.engine.frames.hdf5.BLOCK", 2 * frames[0].nbytes)
+    tiff = stream_frame(tmp_path, 0, (6, 4, 5), TIFF, template="/img_{:06d}.tif")
+    for frame in (tiff, stream_frame(tmp_path / "frames.h5", 0, (6, 4, 5))):
+        np.testing.assert_array_equal(frame.read(), frames)
+        looks = count()
+        with (
+            _deadline.limited(lambda looks=looks: float("inf") if next(looks) < 3 else 0.0),
+            pytest.raises(FrameNotAvailable, match="not done, since the server is being stopped"),
+        ):
+            frame.read(patience=60.0)
 
 
 def test_an_unknown_mimetype_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import bluesky.callbacks.zmq
@@ -138,7 +139,8 @@ class Keys:
         self.folder = folder
         (folder / "clients").mkdir()
         for name in ("server", "client", "stranger"):
-            zmq.auth.create_certificates(folder, name)
+            _, secret = zmq.auth.create_certificates(folder, name)
+            Path(secret).chmod(0o600)
         (folder / "clients" / "client.key").write_text((folder / "client.key").read_text())
         self.server = ServerCurve(folder / "server.key_secret", folder / "clients", None)
         self.client = ClientCurve(folder / "client.key_secret", folder / "server.key")

@@ -7,12 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bluesky_ext.engine.documents.printable import printable
+
 OnError = Literal["log", "raise"]
 
 
 @dataclass
 class Complaints:
-    """Warnings of which the first of each kind is logged as one, and the later ones at DEBUG."""
+    """Warnings of which the first of each kind is logged as one, and the later ones at DEBUG.
+
+    What they tell may be in documents of anyone: texts and errors are made `printable`.
+    """
 
     log: logging.Logger
     #: How many there were, by kind. Of more than a thousand kinds, those that came up first are forgotten.
@@ -20,11 +25,13 @@ class Complaints:
 
     def __call__(self, kind: str, message: str, *args: object, exc_info: BaseException | None = None) -> None:
         """Log a complaint of this kind."""
+        kind = kind[:300]
         self.counts[kind] += 1
         if len(self.counts) > 1000:
             del self.counts[next(iter(self.counts))]
         level = logging.WARNING if self.counts[kind] == 1 else logging.DEBUG
-        self.log.log(level, message, *args, exc_info=exc_info)
+        shown = [printable(arg) if isinstance(arg, str | BaseException) else arg for arg in args]
+        self.log.log(level, message, *shown, exc_info=exc_info)
 
 
 def check_on_error(on_error: OnError) -> OnError:

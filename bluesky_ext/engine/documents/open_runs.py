@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
+from bluesky_ext.engine.documents.printable import printable
 
 #: The kinds of documents, and the key by which each names what it belongs to: a run, a descriptor or a resource. The
 #: resources of old do not name their run.
@@ -45,6 +46,8 @@ class Stats:
     ``not_concerned`` (runs that have none of the keys that the stage works on) and ``subscriber_failures`` (documents
     that a subscriber raised on); ``failed`` counts other documents and stops that could not be worked on as well.
     """
+
+    kind: ClassVar[str] = "stage"
 
     runs: int = 0
     received: int = 0
@@ -103,7 +106,8 @@ class OpenRun:
 
     def __str__(self) -> str:
         """What it is called in the log."""
-        return f"{self.uid} (scan {self.start['scan_id']})" if "scan_id" in self.start else self.uid
+        scan = f" (scan {printable(self.start['scan_id'], 50)})" if "scan_id" in self.start else ""
+        return f"{printable(self.uid, 100)}{scan}"
 
     def lost(self, stop: Mapping[str, Any]) -> Losses:
         """The events that never came: gaps in their numbers, and what lacks of the ``num_events`` of a stop document.
@@ -254,7 +258,7 @@ class OpenRuns(Generic[R]):
         """Close a run without its stop document."""
         self.drop(run)
         self.stats.incomplete += 1
-        self._log.warning("%s closes run %s as incomplete: %s", self._name, run, reason)
+        self._log.warning("%s closes run %s as incomplete: %s", self._name, run, printable(reason))
         self._close(run, reason)
 
     def close_all(self, reason: str) -> None:

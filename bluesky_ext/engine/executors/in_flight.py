@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from copy import deepcopy
 from typing import Any, TypeAlias
 
+from bluesky_ext import _deadline
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.executors.kernel import TOLD, Kernel, StatefulKernel, hears, news, perform
 from bluesky_ext.engine.executors.lanes import LaneTasks
 from bluesky_ext.engine.executors.pool import PoolTasks, Task, trouble_of
@@ -20,6 +23,8 @@ Finished: TypeAlias = tuple[Any, Any, BaseException | None]
 
 #: After so many seconds a wait for a task is worth a warning.
 PATIENCE = 5.0
+
+_SLICE = 0.5  # s, after which a wait is interrupted to look around
 
 
 class InFlight:
@@ -53,19 +58,25 @@ class InFlight:
             yield self._oldest()
 
     def drain(self, left: int = 0) -> Iterator[Finished]:
-        """Everything but so many, waited for."""
-        while len(self._under_way) > left:
-            tag, task = self._under_way[0]
-            if not task.wait(PATIENCE):
-                log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
-                while not task.wait(PATIENCE):
-                    pass
+        """Everything but so many, waited for, unless the server is being stopped."""
+        while len(self._under_way) > left and self._wait(*self._under_way[0]):
             yield self._oldest()
 
     def abandon(self) -> Iterator[Any]:
         """The tags of everything that is left, whether it is finished or not."""
         while self._under_way:
             yield self._under_way.popleft()[0]
+
+    def _wait(self, tag: Any, task: Task) -> bool:
+        """Wait for a task; whether it is done."""
+        warn_at = time.monotonic() + PATIENCE
+        while not task.wait(min(_SLICE, PATIENCE, max(0.0, _deadline.seconds_left()))):
+            if _deadline.is_over():
+                return False
+            if time.monotonic() >= warn_at:
+                log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
+                warn_at = float("inf")
+        return True
 
     def _oldest(self) -> Finished:
         tag, task = self._under_way.popleft()
@@ -84,6 +95,7 @@ class InlineTasks:
     def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple) -> tuple[Finished, ...]:
         """Do a task, and return what came of it."""
         try:
+            _deadline.check()
             if self._copy is not None:
                 return ((tag, self._copy.work((), (data, seq_num, inputs)), None),)
             return ((tag, perform(self._kernel, data, seq_num, inputs), None),)
@@ -102,9 +114,9 @@ class InlineTasks:
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell a kernel with a state of the run; what goes wrong is logged, and fails its events."""
-        self._run = doc["uid"] if name == "start" else self._run
+        self._run = printable(doc["uid"]) if name == "start" else self._run
         try:
             if self._copy is not None:
                 self._copy.work(news(name, doc))
         except RuntimeError as error:
-            log.warning("run %s: %s", self._run, error)
+            log.warning("run %s: %s", self._run, printable(error))

@@ -15,6 +15,8 @@ from itertools import count
 from multiprocessing import get_context
 from typing import Any
 
+from bluesky_ext import _deadline
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks, Task, trouble_of
 from bluesky_ext.engine.executors.shared import SharedBlocks
@@ -124,7 +126,7 @@ class LaneTasks:
 
     def tell(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell the kernel in every lane of the run; what goes wrong is logged, and fails its events."""
-        self._run = doc["uid"] if name == "start" else self._run
+        self._run = printable(doc["uid"]) if name == "start" else self._run
         self._told += [(lane, task) for lane in self._lanes if (task := lane.tell(name, doc)) is not None]
         self._report(STOP_PATIENCE if name == "stop" else 0.0)
 
@@ -139,7 +141,7 @@ class LaneTasks:
             lane.close()
 
     def _report(self, patience: float) -> None:
-        until = time.monotonic() + patience
+        until = time.monotonic() + min(patience, _deadline.seconds_left())
         told, self._told = self._told, []
         for lane, task in told:
             trouble = None
@@ -150,4 +152,4 @@ class LaneTasks:
             else:
                 self._told.append((lane, task))
             if trouble is not None:
-                log.warning("run %s: %s (in %s)", self._run, trouble, lane.pool.name)
+                log.warning("run %s: %s (in %s)", self._run, printable(trouble), lane.pool.name)

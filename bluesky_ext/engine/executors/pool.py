@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.executors.kernel import (
     TOLD,
     Kernel,
@@ -111,11 +112,11 @@ class Pool:
         return ""
 
     def close(self) -> None:
-        """Shut the executor down, if it was made here, when it has done what it was sent."""
+        """Shut the executor down, if it was made here, when it has done what it was sent, or a server must end."""
         with self._lock:
             made, self._executor, self._is_closed = self._executor, None, True
         if made is not None and self.is_renewable:
-            made.shutdown(wait=True) if isinstance(made, Executor) else made.close()
+            made.shutdown(wait=not _deadline.is_over()) if isinstance(made, Executor) else made.close()
 
 
 @dataclass(eq=False, slots=True)
@@ -161,7 +162,7 @@ class PoolTasks:
         while not self.pool.keeps_order:  # then what was sent before this must be done
             self.mend()
             left = [task.sent for task in self._open if not task.sent.done()]
-            if not left or (wait_for(left, ASK_EVERY).not_done and self.pool.lack()):
+            if not left or _deadline.is_over() or (wait_for(left, ASK_EVERY).not_done and self.pool.lack()):
                 break
         self._told = news(name, doc, self._told)
         return self._begin(Task(self, self._told))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.frames.hdf5_links import Links
 from bluesky_ext.engine.frames.readable import Readable
+
+BLOCK = 64 * 2**20  # bytes that are read at once
 
 
 def read_hdf5(
@@ -37,7 +41,7 @@ def read_hdf5(
 
 def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any], squeeze: bool) -> np.ndarray:
     first, *rest = _expand(cut, data.ndim)
-    lengths = (len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice))
+    lengths = [len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice)]
     frame = [n for n in lengths if not (squeeze and n == 1)]
     one_row = len(frame) == len(shape)
     count = 1 if one_row else shape[0] if len(frame) + 1 == len(shape) else None
@@ -50,10 +54,21 @@ def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any]
     start, stop = index * count, (index + 1) * count
     if len(rows) < stop:
         raise OSError(f"dataset {data.name!r} has {len(rows)} rows, rows {start} to {stop - 1} are asked for")
-    wanted = rows[start:stop]
-    array = np.asarray(data[(slice(wanted.start, wanted.stop, wanted.step), *rest)])
-    array = array.reshape((count, *frame))
+    array = _in_blocks(data, rows[start:stop], rest, lengths).reshape((count, *frame))
     return array[0] if one_row else array
+
+
+def _in_blocks(data: Any, rows: range, rest: Sequence[Any], lengths: Sequence[int]) -> np.ndarray:
+    """Read rows of a dataset, of these lengths; many of them block by block."""
+    step = max(1, BLOCK // max(1, math.prod(lengths) * data.dtype.itemsize), (data.chunks or (1,))[0])
+    if len(rows) <= step:
+        return np.asarray(data[(slice(rows.start, rows.stop, rows.step), *rest)])
+    array = np.empty((len(rows), *lengths), data.dtype)
+    for at in range(0, len(rows), step):
+        _deadline.check()
+        some = rows[at : at + step]
+        array[at : at + step] = data[(slice(some.start, some.stop, some.step), *rest)]
+    return array
 
 
 def _dataset(file: Any, name: str) -> Any:

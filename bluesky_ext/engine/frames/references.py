@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.frames.readable import ANYWHERE, Readable
 
 PATIENCE = 1.0  # s
@@ -138,9 +139,10 @@ class FrameReference(ABC):
         patience = self.patience if patience is None else patience
         while True:
             try:
+                _deadline.check()
                 frames = self._read()
             except OSError as error:
-                if not SILENCES.wait(self.resource["uid"], self.file, patience):
+                if _deadline.is_over() or not SILENCES.wait(self.resource["uid"], self.file, patience):
                     raise FrameNotAvailable(f"{self._name()}: no frame in {self.file}: {_one_line(error)}") from error
             except ValueError as error:
                 raise ValueError(f"{self._name()}, {self.file}: {_one_line(error)}") from error

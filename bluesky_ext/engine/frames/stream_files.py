@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 
+from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
@@ -77,7 +78,11 @@ class StreamReference(FrameReference):
             raise ValueError(
                 f"cannot read {mimetype!r} ({uri}): only HDF5, and sequences of TIFF, JPEG and NPY, are read"
             )
-        return _assemble([load(self.readable.check(file)) for file in files], shape, files)
+        arrays = []
+        for file in files:
+            _deadline.check()
+            arrays.append(load(self.readable.check(file)))
+        return _assemble(arrays, shape, files)
 
     def _shape(self) -> tuple[int | None, ...]:
         """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""

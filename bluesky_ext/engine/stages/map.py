@@ -47,7 +47,7 @@ _Input: TypeAlias = tuple[OpenStream, Mapping[str, Any]]  # an event and its str
 
 def _name_of(tag: _Input) -> str:
     stream, event = tag
-    return f"event {event['seq_num']} of stream {stream.name!r} of run {stream.run.uid}"
+    return f"event {event['seq_num']} of stream {stream.name!r} of run {stream.run}"
 
 
 class Map(Stage):

@@ -12,6 +12,7 @@ from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
@@ -192,7 +193,7 @@ class StageRun(OpenRun):
             more["incomplete"] = incomplete
             if not closed:
                 stats.incomplete += 1
-                log.warning("%s closes run %s as incomplete: %s", self.stage.name, self, incomplete)
+                log.warning("%s closes run %s as incomplete: %s", self.stage.name, self, printable(incomplete))
         status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
         if status not in ("success", "abort", "fail"):
             status, reason = "fail", f"exit_status {status!r}: {reason}"

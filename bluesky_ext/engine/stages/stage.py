@@ -14,6 +14,7 @@ from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_o
 from bluesky_ext.engine.documents.derived_run import INPUT_STREAM, DerivedRun
 from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
@@ -185,7 +186,7 @@ class Stage:
         if run is None:
             # What a run measured is worth having even if nobody heard how it began.
             reason = "its start document never came"
-            self._log.warning("%s: run %s is joined in the middle: %s", self.name, doc["run_start"], reason)
+            self._log.warning("%s: run %s is joined in the middle: %s", self.name, printable(doc["run_start"]), reason)
             run = self._open({"uid": doc["run_start"], "time": doc["time"]}, incomplete=reason)
         if doc["uid"] in run.streams:
             return
@@ -227,7 +228,7 @@ class Stage:
     def _on_stop(self, doc: Mapping[str, Any]) -> None:
         run = self._open_runs.get(doc["run_start"])
         if run is None:
-            self._log.warning("%s: a stop came of run %s, which is unknown", self.name, doc["run_start"])
+            self._log.warning("%s: a stop came of run %s, which is unknown", self.name, printable(doc["run_start"]))
         else:
             self._open_runs.drop(run)
             run.end(doc, closed=False)
