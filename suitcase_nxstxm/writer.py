@@ -13,6 +13,7 @@ from suitcase_nxstxm.buffer import Buffer
 from suitcase_nxstxm.errors import FinalFileExistsError, NXstxmError, UnfilledError, UnfinishedError
 from suitcase_nxstxm.file import TmpFile
 from suitcase_nxstxm.places import places
+from suitcase_nxstxm.prefix import check_template
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan import LABEL, Options, Scan, place
 
@@ -68,6 +69,7 @@ class NXstxmWriter:
     ) -> None:
         if on_error not in ("raise", "log"):
             raise ValueError(f"on_error is {on_error!r}: it is 'raise' or 'log'")
+        check_template(file_prefix)
         self._directory = directory
         self._file_prefix = file_prefix
         self._overwrite = overwrite
