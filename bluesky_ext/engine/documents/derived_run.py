@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from event_model import DocumentNames, schema_validators
+from jsonschema import ValidationError
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
@@ -130,7 +131,7 @@ class DerivedRun:
         if event is None:
             now, known, data = time.time(), {}, dict(changes)
         else:
-            now, known, data = event["time"], event["timestamps"], {**event["data"], **changes}
+            now, known, data = _time_of(event), event["timestamps"], {**event["data"], **changes}
         kind = (id(descriptor), *data, *changes, *map(type, data.values()))
         if not out.is_described(kind, data):
             data = {key: as_python(value) for key, value in data.items() if value is not None}
@@ -206,7 +207,7 @@ class DerivedRun:
         if not out.is_described(kind, {}):
             sample = {key: column[0] for key, column in lists.items()}
             self._describe(stream, kind, sample, sample, descriptor)
-        times = [event["time"] if event is not None else time.time()] * length
+        times = [_time_of(event) if event is not None else time.time()] * length
         seq_nums = range(first, first + length)
         prefix = new_uid()[:24]  # of all of the page, since its random digits take longer than the rest
         doc = {
@@ -266,15 +267,30 @@ class DerivedRun:
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         is_new = key not in out.descriptors
-        uid, _ = out.descriptors.setdefault(key, (new_uid(), descriptor))
+        uid, _ = out.descriptors.get(key, (new_uid(), descriptor))
+        doc = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream, **said}
+        if is_new:  # before it counts as the one that events have
+            _validated("descriptor", doc)
+        out.descriptors[key] = uid, descriptor
         images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hash_images}
         out.describe(uid, kind, data, changes, {*unhashed, *images})
         if is_new:
-            about = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream}
-            self._emit("descriptor", copy.deepcopy(_validated("descriptor", about | said)))
+            self._emit("descriptor", copy.deepcopy(doc))
+
+
+def _time_of(event: Mapping[str, Any]) -> float:
+    """When an event was taken."""
+    now = event["time"]
+    if type(now) is not float and not isinstance(now, int | float | np.number):
+        raise TypeError(f"its time is {now!r:.60}: give a number of seconds since 1970")
+    return now
 
 
 def _validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
-    """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
-    schema_validators[DocumentNames[name]].validate(doc)
+    """The document, which is valid by event-model's own schema; raises ``ValueError`` when it is not."""
+    try:
+        schema_validators[DocumentNames[name]].validate(doc)
+    except ValidationError as error:
+        where, what = error.json_path[:100], error.message[-200:]
+        raise ValueError(f"what it makes of it is no valid {name}: {where} {what}") from None
     return doc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -12,12 +12,20 @@ from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
+from bluesky_ext.engine.documents.losses import LARGEST
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
+
+
+def check_seq_nums(stream: OpenStream, seq_nums: Sequence[int]) -> None:
+    """Refuse numbers that no event has."""
+    for seq_num in seq_nums:
+        if not 1 <= seq_num <= LARGEST:
+            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num:.15g}: they count from 1")
 
 
 class Stage:
@@ -232,8 +240,7 @@ class Stage:
         if type(seq_num) is not int:
             seq_num = operator.index(seq_num)
             event = {**event, "seq_num": seq_num}
-        if seq_num < 1:
-            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num}: they count from 1")
+        check_seq_nums(stream, (seq_num,))
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
         if run.failed:  # the last word on an event is the one that counts
