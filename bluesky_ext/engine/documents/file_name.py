@@ -9,7 +9,7 @@ from numbers import Number
 from string import Formatter
 from typing import Any
 
-_FIELD = re.compile(r"start\[([^\[\].]+)\]|([^\[\].]+)")
+_KEY = re.compile(r"start\[([^\[\].]+)\]|([^\[\].]+)")
 _SPEC = re.compile(r"([^{}]?[<>=^])?[-+ ]?0?\d{0,2}(\.\d{1,2})?[a-zA-Z%]?")
 _LONGEST = 200  # bytes: most file systems take 255, and writers add suffixes
 _DIGITS = 12
@@ -39,8 +39,33 @@ def file_name(text: str) -> str:
     return f"{start or '_'}-{digest}"
 
 
-def check_template(template: str) -> None:
-    """Refuse a template that is more than text and fields of the start document: it is no program.
+_FIELD = re.compile(r"\{0?(?::0?\d{0,2}d?)?\}")
+_DIRECTIVE = re.compile(r"%(?:[-+ #0]{0,3}\d{0,2}(?:\.\d{1,2})?d|\d{0,2}s|%)")
+
+
+def check_template(template: str, *, is_printf: bool = False) -> str:
+    """Return the template of the names of numbered files, which a document has, or raise ValueError.
+
+    It is data and no program: ``{:06d}`` and ``%6.6d`` stand for the number and ``%s`` for other parts of the name;
+    what makes a long name, or looks into objects, is refused. With ``is_printf`` a handler applies it, with `%`.
+
+    Examples
+    --------
+    >>> check_template("img_{:06d}.tif"), check_template("%s%s_%6.6d.tiff")
+    ('img_{:06d}.tif', '%s%s_%6.6d.tiff')
+    """
+    left = _FIELD.sub("", template)
+    directives = re.findall(r"%[-+ #0-9.]*(?:.|$)" if is_printf else r"%[-+ #0-9.]*d", left)
+    if ({"{", "}"} & set(left) and not is_printf) or not all(map(_DIRECTIVE.fullmatch, directives)):
+        raise ValueError(
+            f"the template {template!r:.100} of file names is not understood: numbers are {{:06d}} or %06d, of up to "
+            "two digits of width"
+        )
+    return template
+
+
+def check_prefix(template: str) -> None:
+    """Refuse a file_prefix that is more than text and fields of the start document: it is no program.
 
     Raises
     ------
@@ -50,8 +75,8 @@ def check_template(template: str) -> None:
     list(_parts(template))
 
 
-def fill_template(template: str, start: Mapping[str, Any]) -> str:
-    """Return a template with what a start document has for ``{uid}``, ``{scan_id:05d}`` or ``{start[sample]}``.
+def fill_prefix(template: str, start: Mapping[str, Any]) -> str:
+    """Return a file_prefix with what a start document has for ``{uid}``, ``{scan_id:05d}`` or ``{start[sample]}``.
 
     Raises
     ------
@@ -60,7 +85,7 @@ def fill_template(template: str, start: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> fill_template("{scan_id:05d}-{start[sample]}", {"scan_id": 7, "sample": "salt"})
+    >>> fill_prefix("{scan_id:05d}-{start[sample]}", {"scan_id": 7, "sample": "salt"})
     '00007-salt'
     """
     filled = []
@@ -85,10 +110,10 @@ def _parts(template: str) -> Iterator[tuple[str, str | None, str, Any]]:
         if field is None:
             yield literal, None, "", None
             continue
-        found = _FIELD.fullmatch(field)
+        found = _KEY.fullmatch(field)
         if found is None or _SPEC.fullmatch(spec or "") is None:
             raise ValueError(
-                f"the template {template[:100]!r} can't be filled in: give fields like {{scan_id}}, {{scan_id:05d}} or "
+                f"file_prefix {template[:100]!r} can't be filled in: give fields like {{scan_id}}, {{scan_id:05d}} or "
                 "{start[sample]}, which are text or numbers of the start document, not wider than 99 characters"
             )
         yield literal, found[1] or found[2], spec or "", conversion

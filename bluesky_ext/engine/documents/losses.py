@@ -45,13 +45,17 @@ class Losses:
     def as_document(self, key: str) -> dict[str, Any]:
         """``{key: {stream: seq_nums}, key_counts: {stream: count}}``, or nothing when nothing is missing.
 
-        A stop document that claims a billion events must not fill the memory of everyone who reads it: the list of a
-        stream ends after `LISTED` numbers, and its count says how many there are.
+        A stop document that claims a billion events must not fill the memory of everyone who reads it: the lists end
+        after `LISTED` numbers of all streams, and the counts say how many there are.
         """
         counts = self.counts
         if not counts:
             return {}
-        listed = {name: list(islice(chain.from_iterable(self._seq_nums[name]), LISTED)) for name in counts}
+        listed: dict[str, list[int]] = {}
+        left = LISTED
+        for name in counts:
+            listed[name] = list(islice(chain.from_iterable(self._seq_nums[name]), left))
+            left -= len(listed[name])
         return {key: listed, f"{key}_counts": counts}
 
 

@@ -16,7 +16,7 @@ from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
-from bluesky_ext.engine.documents.file_name import check_template, file_name, fill_template
+from bluesky_ext.engine.documents.file_name import check_prefix, file_name, fill_prefix
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record
@@ -87,7 +87,7 @@ class Recorder:
     ) -> None:
         if "/" in file_prefix:
             raise ValueError(f"file_prefix {file_prefix!r} has a slash: give the folder as directory")
-        check_template(file_prefix)
+        check_prefix(file_prefix)
         self._raises = check_on_error(on_error) == "raise"
         where = f"the recorder in {directory}"
         self._runs: OpenRuns[_Run] = OpenRuns(
@@ -161,7 +161,7 @@ class Recorder:
 
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:
-            stem = fill_template(self._file_prefix, start)
+            stem = fill_prefix(self._file_prefix, start)
         except ValueError as error:
             raise ValueError(f"file_prefix {self._file_prefix!r} fails on run {start['uid']}: {error}") from error
         if not stem:

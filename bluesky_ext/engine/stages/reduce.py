@@ -115,7 +115,8 @@ class Reduce(Stage, ABC):
             run.fail(stream.name, seq_nums, error)
         else:
             if run.failed:
-                run.failed[stream.name].difference_update(seq_nums)
+                for seq_num in seq_nums:
+                    run.failed[stream.name].discard(seq_num, seq_num + 1)
         self._open_runs.note_all(stream, seq_nums)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:

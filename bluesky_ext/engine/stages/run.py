@@ -13,6 +13,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.readable import reading
 
 if TYPE_CHECKING:
     from bluesky_ext.engine.stages.stage import Stage
@@ -41,7 +42,7 @@ class StageRun(OpenRun):
     #: The tasks of a map that are under way.
     tasks: Any = field(default=None, init=False)
     #: The seq_nums whose last event could not be worked on, by the name of the stream.
-    failed: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set), init=False)
+    failed: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
     #: Grows whenever what a reduce shows of it changes; and what it showed last.
     revision: int = field(default=0, init=False)
     published: Any = field(default=None, init=False)
@@ -79,7 +80,8 @@ class StageRun(OpenRun):
         for name, seq_nums in self._not_held.items():
             keys = " and ".join(stage.data_keys)
             error = BufferError(f"came before any event with {keys}: an image, or one of more than {HELD}")
-            self.fail(name, [seq_num for some in seq_nums for seq_num in some], error)
+            for some in seq_nums:
+                self.fail(name, some, error)
         held, self._held = self._held, []
         for stream, event in held:
             if self.refusal is not None:
@@ -92,12 +94,21 @@ class StageRun(OpenRun):
 
     def fail(self, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         """Take note of events that could not be worked on; the first of a kind is reported."""
-        self.failed[stream].update(seq_nums)
+        failed = self.failed[stream]
+        if isinstance(seq_nums, range):  # of frames that never came; there may be very many
+            failed.add(seq_nums.start, seq_nums.stop)
+        else:
+            for seq_num in seq_nums:
+                failed.note(seq_num)
         what = f"event {seq_nums[0]}" if len(seq_nums) == 1 else f"events {seq_nums[0]} to {seq_nums[-1]}"
         self._report("failed", error, len(seq_nums), f"stream {stream!r}, {what}")
 
     def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
+        with reading(self.joiner.readable):  # also in the thread of a clock
+            self._end(stop, closed=closed)
+
+    def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}
         if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
             self.begin()  # streams were lost, of which nobody knows what they had
@@ -115,9 +126,9 @@ class StageRun(OpenRun):
                 self.stage.accept(self.streams[event["descriptor"]], event)
             for missing in never:
                 name = self.streams[missing.descriptor].name
-                self.received[name].note(missing.seq_num)  # it came, and is not lost
+                self.received[name].add(missing.seq_nums.start, missing.seq_nums.stop)  # they came, and are not lost
                 error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
-                self.fail(name, (missing.seq_num,), error)
+                self.fail(name, missing.seq_nums, error)
             if self.refusal is None:
                 self.stage.finish_run(self, stop)
         except Exception as error:
@@ -149,7 +160,7 @@ class StageRun(OpenRun):
         for upstream in ("lost", "failed"):
             lost.add_listed(stop, upstream)
         for name, seq_nums in self.failed.items():
-            failed.add(name, [range(seq_num, seq_num + 1) for seq_num in seq_nums])
+            failed.add(name, seq_nums)
         stats.lost += sum(lost.counts.values())
         more = {**lost.as_document("lost"), **failed.as_document("failed")}
         for counts, what in ((lost.counts, "never came"), (failed.counts, "failed")):

@@ -16,6 +16,7 @@ from bluesky_ext.engine.documents.losses import LARGEST
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
@@ -51,12 +52,13 @@ class Stage:
         For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Installed handlers are known.
     patience : float
         How long to wait for the file of an image that is not there or does not grow, in s.
+    readable_roots : sequence of str, optional
+        Images are read from files below these directories only; behind a server, below those that it has as well.
     hash_images : bool
         Whether images count in the sha256 of the stop document; to hash one costs more than to make it.
-    stale_after : float
-        A run without a document for so long, in s, is closed as incomplete: by a clock, in a thread of its own.
-    max_open_runs : int
-        When more runs than this are open, the one that was heard of least recently is closed as incomplete.
+    stale_after, max_open_runs : float, int
+        A run without a document for so long, in s, is closed as incomplete, by a clock in a thread of its own; and when
+        more runs than this are open, the one that was heard of least recently.
     """
 
     #: Whether the derived descriptors carry the devices of the input, so that its motors and hints hold for them.
@@ -78,6 +80,7 @@ class Stage:
         handlers: Mapping[str, type] | None = None,
         root_map: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
+        readable_roots: Sequence[str] | None = None,
         hash_images: bool = False,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
@@ -90,9 +93,9 @@ class Stage:
         self.parameters = parameters
         self.data_keys = tuple(data_keys)
         self._provenance = Provenance.of(self.name, parameters)
-        self.handlers = handlers
-        self.root_map = root_map
+        self.handlers, self.root_map = handlers, root_map
         self.patience = patience
+        self._readable = Readable.below(readable_roots)
         self._hash_images = hash_images
         self._log = logging.getLogger(type(self).__module__)
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
@@ -244,7 +247,7 @@ class Stage:
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
         if run.failed:  # the last word on an event is the one that counts
-            run.failed[stream.name].discard(seq_num)
+            run.failed[stream.name].discard(seq_num, seq_num + 1)
         if run.derived is None or run.refusal is not None:
             run.hold(stream, event)
             return
@@ -258,7 +261,7 @@ class Stage:
             self.accept(stream, event)
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
-        joiner = Joiner(self.data_keys, self.handlers, self.root_map, self.patience)
+        joiner = Joiner(self.data_keys, self.handlers, self.root_map, self.patience, self._readable)
         run = StageRun(start, self, joiner, Complaints(self._log), incomplete)
         self._open_runs.open(run)
         if not self.data_keys:
