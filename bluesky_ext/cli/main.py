@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from bluesky_ext import __version__
-from bluesky_ext.cli import demo, export, masks, proxy, record, replay, serve
+from bluesky_ext.cli import demo, export, masks, proxy, record, redo, replay, serve
 from bluesky_ext.cli.usage import Parser, UsageError
 
-COMMANDS = (demo, export, masks, proxy, serve, replay, record)
+COMMANDS = (demo, export, masks, proxy, serve, replay, redo, record)
 
 USAGE_ERROR, FAILURE = 2, 1
 

@@ -8,12 +8,10 @@ from itertools import chain, islice
 from typing import Any
 
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.valid import LARGEST
 
 #: A stop document lists at most this many lost events one by one; ``lost_counts`` beside it is always whole.
 LISTED = 100_000
-
-#: No number of an event and no count of events is larger: so that sums of them fit into 64 bits, as stores want it.
-LARGEST = 2**60
 
 
 class Losses:

@@ -184,7 +184,7 @@ class Map(Stage):
         run = stream.run
         if not stream.wanted:
             finished = ()
-            if self.passes_others and not self.holds_inputs(stream):
+            if self.passes_others:
                 finished = run.tasks.put_done((stream, event), {})
         else:
             inputs = self.inputs(run.state, stream.name, event) if self.has_inputs else ()

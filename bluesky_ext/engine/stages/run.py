@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.derived_run import DerivedRun
+from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
+from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: So many events, each of so many bytes, are kept of those that come before a run is known to concern the stage.
 HELD, HELD_BYTES = 1000, 64 * 1024
+#: And so many of those with the arrays that earlier stages were given, of which there is one for each of these.
+INPUTS_HELD = 64
 
 
 @dataclass(eq=False)
@@ -48,7 +51,19 @@ class StageRun(OpenRun):
     published: Any = field(default=None, init=False)
     #: Events of other streams, which go on when the derived run begins.
     _held: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
+    _inputs: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _not_held: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+
+    def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Hand on the arrays that an earlier stage was given, when the derived run has begun."""
+        if self.derived is None:
+            if self.refusal is None and len(self._inputs) < INPUTS_HELD:
+                self._inputs.append((stream, event))
+            return
+        name = stream.name
+        if name == INPUTS:  # those of the stage before this one, whose place in the chain is behind those before it
+            name = f"{INPUTS}_{len(analysis_of(self.start).get('upstream', ()))}"
+        self.derived.event(name, event["seq_num"], {}, event=event, descriptor=stream.descriptor, counts=False)
 
     def hold(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Keep an event that goes on when the derived run begins, unless there are many already, or it has an image."""
@@ -67,8 +82,16 @@ class StageRun(OpenRun):
         """Begin the derived run; descriptors and events that came before are worked on now."""
         stage = self.stage
         try:
-            self.derived = stage.derive(self.start)
-            stage.begin_run(self)
+            try:
+                stage.begin_run(self)
+                about = stage.about(self.state)
+            except Exception:  # the derived run says all the same that there is nothing, and why
+                self.derived = stage.derive(self.start, {})
+                raise
+            self.derived = stage.derive(self.start, about)
+            inputs, self._inputs = self._inputs, []
+            for stream, event in inputs:
+                self.forward(stream, event)
             for stream in self.streams.values():
                 stage.describe_stream(self, stream)
         except Exception as error:
