@@ -213,9 +213,9 @@ def plans(names: tuple[str, ...]) -> st.SearchStrategy[Plan]:
     )
 
 
-def documents_of(plan: Plan, runs: dict[str, Docs]) -> tuple[list[tuple[Any, Any]], list[str]]:
+def documents_of(plan: Plan, runs: dict[str, Docs], tag: str = "") -> tuple[list[tuple[Any, Any]], list[str]]:
     """The documents of a plan, and what was done to them."""
-    several = [_copied(runs[name], f"{number}") for number, name in enumerate(plan.runs)]
+    several = [_copied(runs[name], f"{number}{tag}") for number, name in enumerate(plan.runs)]
     docs: list[tuple[Any, Any]] = [*several[0]]
     if len(several) > 1:
         if plan.order == "one after the other":

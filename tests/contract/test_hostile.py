@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import pickle
@@ -14,18 +15,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
+import matplotlib
 import numpy as np
 import pytest
-from cases import Docs, collect, content, feed, same
+from cases import Collector, Docs, collect, content, feed, same
 from event_model import DocumentNames, schema_validators
 from hostile import HANDLERS, KEY, SHAPE, Plan, documents_of, plans, raw_run, stxm_run, write_frames
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, Recorder, Recording, TrackLinker
+from bluesky_ext import (
+    CrystalMap,
+    CrystalMapper,
+    ImageProcessor,
+    LiveCrystalMap,
+    PeakTracker,
+    Recorder,
+    Recording,
+    TrackLinker,
+)
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.engine import Stage, compose
+from bluesky_ext.server.filling import Filling
+from bluesky_ext.storage import SparseWriter, documents, save
+from bluesky_ext.transport import RemoteDispatcher, dumps
 from suitcase_nxstxm import NXstxmWriter
+from suitcase_nxstxm.errors import UnfinishedError
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "2000"))
 MEMORY = 500 * 2**20  # bytes beside what the test has at its beginning
@@ -137,8 +153,8 @@ class Attack:
         self._before = outside(place)
         self._peak = _now("VmRSS") + MEMORY
 
-    def __call__(self, plan: Plan, *sinks: Any) -> list[tuple[Any, Any]]:
-        docs, said = documents_of(plan, self.runs)
+    def __call__(self, plan: Plan, *sinks: Any, tag: str = "") -> list[tuple[Any, Any]]:
+        docs, said = documents_of(plan, self.runs, tag)
         for line in said:
             note(line)
         before = pickle.dumps(docs)
@@ -243,7 +259,7 @@ def chains_of_rows() -> list[Chain]:
 
 def test_stages_of_images(place: Path, listener: Listener) -> None:
     runs = {form: raw_run(form, str(place.parent / "frames.h5")) for form in FORMS}
-    attack_stages(chains_of_images(), runs, 0.4, place, listener)
+    attack_stages(chains_of_images(), runs, 0.45, place, listener)
 
 
 def test_stages_of_rows(place: Path, listener: Listener) -> None:
@@ -253,21 +269,108 @@ def test_stages_of_rows(place: Path, listener: Listener) -> None:
 def test_files(place: Path, listener: Listener) -> None:
     runs = {"events": raw_run("events"), "pages": raw_run("pages"), "dict": stxm_run(False), "JSON": stxm_run(True)}
     attack = Attack(place, listener, runs)
+    recorders = {
+        prefix: Recorder(place, file_prefix=prefix.replace("/", "-"))
+        for prefix in ("{uid}", "{sample}-{scan_id:03d}", "{sample}/{uid}")
+    }
 
-    @attacks(0.3)
-    @given(plans(tuple(runs)), st.sampled_from(("{uid}", "{sample}-{scan_id:03d}", "{sample}/{uid}")))
+    @attacks(0.2)
+    @given(plans(tuple(runs)), st.sampled_from(list(recorders)))
     def hostile(plan: Plan, prefix: str) -> None:
+        recorder = recorders[prefix]
+        failed = recorder.stats.failed
         with tempfile.TemporaryDirectory(dir=place) as directory:
             writer = NXstxmWriter(directory, prefix, overwrite=True, on_error="log")
-            with Recorder(directory, file_prefix=prefix.replace("/", "-")) as recorder:
-                docs = attack(plan, recorder, writer)
-            for name, doc in stxm_run(False):
-                writer(name, doc)
-            with contextlib.suppress(RuntimeError):  # of runs without a stop
+            docs = attack(plan, recorder, writer)
+            recorder.close()
+            feed(writer, stxm_run(False))
+            with contextlib.suppress(UnfinishedError):  # of runs without a stop
                 writer.finish()
-            assert Path(writer.artifacts["all"][-1]).is_file()
-            kept = sum(len(list(Recording(path))) for path in recorder.artifacts)
-            assert kept + recorder.stats.failed >= len(docs)
+            with h5py.File(writer.artifacts["all"][-1]) as file:
+                assert file["entry0/counter/data"][()].tolist() == [[0.0, 10.0, 20.0], [30.0, 40.0, 50.0]]
+            attack.check()
+        kept = sum(len(list(Recording(path))) for path in recorder.artifacts)
+        assert kept + recorder.stats.failed - failed >= len(docs)
+        for path in recorder.artifacts:
+            path.unlink()
+        recorder.artifacts.clear()
+
+    hostile()
+
+
+def test_maps_in_files(place: Path, listener: Listener) -> None:
+    matplotlib.use("agg")
+    runs = {form: raw_run(form) for form in ("events", "pages", "resource")}
+    peaks, maps = PeakTracker(KEY, **LOCATE, **MORE), CrystalMap(search_range=3, directory=place)
+    chains = [
+        Chain(peaks, (maps,)),
+        Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, directory=place, **MORE)),
+    ]
+    live = LiveCrystalMap(maps, peaks, directory=place)
+    attack_stages(chains, runs, 0.02, place, listener)
+    assert live.figure is not None
+    live.close()
+    endings = {path.name.removeprefix("events-run") for path in place.iterdir() if path.name.startswith("events-run")}
+    assert {".nc", "-windows.nc", ".png"} <= endings
+
+
+def test_what_comes_from_a_network(place: Path, listener: Listener) -> None:
+    runs = {form: raw_run(form, str(place.parent / "frames.h5")) for form in FORMS}
+    dispatcher = RemoteDispatcher("localhost:5577", readable_roots=[place.parent])
+    chain = Chain(ImageProcessor(KEY, **MORE))
+    filling, filled = Filling(HANDLERS), Collector()
+    dispatcher.subscribe(chain)
+    dispatcher.subscribe(lambda name, doc: [filled(*pair) for pair in filling(name, doc)])
+
+    def sent(name: Any, doc: Any) -> None:
+        try:
+            payload = dumps(doc)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return  # what no frame can hold comes from no network
+        dispatcher._process(str(name), memoryview(payload))  # noqa: SLF001
+
+    attack = Attack(place, listener, runs)
+
+    @attacks(0.12)
+    @given(plans(tuple(runs)))
+    def hostile(plan: Plan) -> None:
+        attack(plan, sent)
+        for made in chain.made():
+            check_derived(made)
+        filled.clear()
         attack.check()
 
     hostile()
+    assert dispatcher.stats.refused > 0
+    assert dispatcher.stats.malformed > 0
+    feed(sent, runs["events"])
+    (made,) = chain.made()
+    feed(chain, runs["events"])
+    assert same(content(made), content(chain.made()[0]))
+    assert len([name for name, _ in filled if name == "event"]) == 6
+    dispatcher.stop()
+
+
+def test_a_catalogue(place: Path, listener: Listener, container: Any) -> None:
+    runs = {form: raw_run(form) for form in ("events", "pages", "lists")}
+    attack = Attack(place, listener, runs)
+    numbers = itertools.count()
+    sparse, sparsifier = SparseWriter(container), Sparsifier(KEY)
+    sparsifier.subscribe(sparse)
+    saver = save(container, backup=place)
+
+    @attacks(0.01)
+    @given(plans(tuple(runs)))
+    def hostile(plan: Plan) -> None:
+        attack(plan, saver, sparsifier, tag=f"-{next(numbers)}")
+        saver.close()
+        sparsifier.close()
+        attack.check()
+
+    hostile()
+    feed(saver, runs["events"])
+    saver.close()
+    assert same(list(documents(container["events-run"])), runs["events"])
+    before = len(sparse.artifacts)
+    feed(sparsifier, runs["events"])
+    assert len(sparse.artifacts) == before + 1
