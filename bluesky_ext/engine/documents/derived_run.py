@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import LARGE, RunDigest, as_array, content
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import Provenance, new_uid
+from bluesky_ext.engine.documents.valid import time_of, validated
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -103,7 +103,7 @@ class DerivedRun:
         self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
         self._digest = RunDigest()
         self._resources: dict[str, Any] = {}  # of references: those that were emitted
-        start = _validated("start", provenance.start(parent, keep_objects=keep_objects, about=about))
+        start = validated("start", provenance.start(parent, keep_objects=keep_objects, about=about))
         self.uid: str = start["uid"]
         emit("start", start)
         if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
@@ -140,7 +140,7 @@ class DerivedRun:
         if event is None:
             now, known, data = time.time(), {}, dict(changes)
         else:
-            now, known, data = event["time"], event["timestamps"], {**event["data"], **changes}
+            now, known, data = time_of(event), event["timestamps"], {**event["data"], **changes}
         kind = (id(descriptor), *data, *changes, *map(type, data.values()))
         if not out.is_described(kind, data):
             data = {key: as_python(value) for key, value in data.items() if value is not None}
@@ -166,7 +166,7 @@ class DerivedRun:
             "filled": filled,
         }
         if not out.emitted.high:
-            _validated("event", doc)
+            validated("event", doc)
         if counts:
             said = []
             for key in out.hashed:  # as `content` does it, which is called where it has something to do
@@ -217,7 +217,7 @@ class DerivedRun:
         if not out.is_described(kind, {}):
             sample = {key: column[0] for key, column in lists.items()}
             self._describe(stream, kind, sample, sample, descriptor)
-        times = [event["time"] if event is not None else time.time()] * length
+        times = [time_of(event) if event is not None else time.time()] * length
         seq_nums = range(first, first + length)
         prefix = new_uid()[:24]  # of all of the page, since its random digits take longer than the rest
         doc = {
@@ -232,7 +232,7 @@ class DerivedRun:
         if first == 1:  # the first row stands for all: a validator takes 50 us for each
             row = {key: doc[key][:1] for key in ("uid", "seq_num", "time")}
             row |= {key: {name: column[:1] for name, column in doc[key].items()} for key in ("data", "timestamps")}
-            _validated("event_page", doc | row)
+            validated("event_page", doc | row)
         out.emitted.add(seq_nums.start, seq_nums.stop)
         self._emit("event_page", doc)
         return first
@@ -249,7 +249,7 @@ class DerivedRun:
             "sha256": self._digest.hexdigest(),
             **more,
         }
-        self._emit("stop", _validated("stop", doc))
+        self._emit("stop", validated("stop", doc))
         return doc
 
     def _referred(self, out: _Stream, seq_num: int, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bool]]:
@@ -258,7 +258,7 @@ class DerivedRun:
         for key in out.references:
             documents, datum_ids = data[key].documents(self.uid, out.descriptor, seq_num, self._resources)
             for name, doc in documents:
-                self._emit(name, _validated(name, doc))
+                self._emit(name, validated(name, doc))
             here.update(datum_ids)
             filled.update(dict.fromkeys(datum_ids, False))
         return here, filled
@@ -277,15 +277,12 @@ class DerivedRun:
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         is_new = key not in out.descriptors
-        uid, _ = out.descriptors.setdefault(key, (new_uid(), descriptor))
+        uid, _ = out.descriptors.get(key, (new_uid(), descriptor))
+        doc = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream, **said}
+        if is_new:  # before it counts as the one that events have
+            validated("descriptor", doc)
+        out.descriptors[key] = uid, descriptor
         images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hash_images}
         out.describe(uid, kind, data, changes, {*unhashed, *images})
         if is_new:
-            about = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream}
-            self._emit("descriptor", copy.deepcopy(_validated("descriptor", about | said)))
-
-
-def _validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
-    """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
-    schema_validators[DocumentNames[name]].validate(doc)
-    return doc
+            self._emit("descriptor", copy.deepcopy(doc))

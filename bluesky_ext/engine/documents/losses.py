@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.valid import LARGEST
 
 #: A stop document lists at most this many lost events one by one; ``lost_counts`` beside it is always whole.
 LISTED = 100_000
@@ -29,7 +30,7 @@ class Losses:
         """Add what a stop document says under this key; what is odd there is left out."""
         listed, counts = mapping_of(stop, key, list), mapping_of(stop, f"{key}_counts", int)
         for stream in {*listed, *counts}:
-            numbers = [number for number in listed.get(stream, ()) if isinstance(number, int)]
+            numbers = [n for n in listed.get(stream, ()) if isinstance(n, int) and 0 < n <= LARGEST]
             self.add(stream, [range(number, number + 1) for number in numbers])
             self._unlisted[stream] += max(0, counts.get(stream, 0) - len(numbers))
 
@@ -57,6 +58,8 @@ class Losses:
 
 
 def mapping_of(stop: Mapping[str, Any], key: str, kind: type) -> dict[str, Any]:
-    """The items of a stop document's mapping whose values are of this kind; a stop may say anything."""
+    """What a stop document says of each stream, where that is of this kind; a stop may say anything."""
     value = stop.get(key)
-    return {name: item for name, item in value.items() if isinstance(item, kind)} if isinstance(value, Mapping) else {}
+    items = value.items() if isinstance(value, Mapping) else ()
+    said = {name: item for name, item in items if isinstance(name, str) and isinstance(item, kind)}
+    return {name: min(item, LARGEST) for name, item in said.items()} if kind is int else said

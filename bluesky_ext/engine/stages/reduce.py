@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
@@ -105,6 +106,7 @@ class Reduce(Stage, ABC):
         seq_nums = list(map(operator.index, page["seq_num"]))
         if not seq_nums:
             return
+        check_seq_nums(stream.name, seq_nums)
         try:
             if not self.reduce_page(run.state, stream.name, page):
                 super()._accept_page(stream, page)

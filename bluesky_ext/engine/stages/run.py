@@ -159,7 +159,9 @@ class StageRun(OpenRun):
             problem = f"{type(error).__name__}: {error}"
             self._report("could not finish", error, 1)
         finally:
-            self._emit_stop(self.derived, stop, stop.get("incomplete") or self.incomplete or problem, closed)
+            said = stop.get("incomplete")  # by the stage that made it
+            incomplete = said if isinstance(said, str) and said else self.incomplete or problem
+            self._emit_stop(self.derived, stop, incomplete, closed)
 
     def _report(self, what: str, error: BaseException, count: int, where: str = "") -> None:
         """Count what went wrong, and say it in one line: as a warning the first time that it does in this run."""
@@ -194,7 +196,8 @@ class StageRun(OpenRun):
             if not closed:
                 stats.incomplete += 1
                 log.warning("%s closes run %s as incomplete: %s", self.stage.name, self, printable(incomplete))
-        status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
-        if status not in ("success", "abort", "fail"):
+        status, reason = stop.get("exit_status", "success"), stop.get("reason")
+        reason = "" if reason is None else str(reason)
+        if not isinstance(status, str) or status not in ("success", "abort", "fail"):
             status, reason = "fail", f"exit_status {status!r}: {reason}"
-        derived.stop(status, str(reason), more)
+        derived.stop(status, reason, more)

@@ -16,6 +16,7 @@ from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
+from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
@@ -243,8 +244,7 @@ class Stage:
         if type(seq_num) is not int:
             seq_num = operator.index(seq_num)
             event = {**event, "seq_num": seq_num}
-        if seq_num < 1:
-            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num}: they count from 1")
+        check_seq_nums(stream.name, (seq_num,))
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
         if stream.is_input:
