@@ -380,4 +380,5 @@ class CrystalMapper(Reduce):
         uid = state.start["uid"]
         documents = as_source(stored_in(self._db, uid)) if self._replayed is None else self._replayed
         about = {"name": f"{self.name}, second pass", "data_keys": self.data_keys, "on_error": "log"}
+        about |= {"handlers": self.handlers, "root_map": self.root_map}
         return StoredRun(documents, uid, self._stream_name, **{**self._options, **about})

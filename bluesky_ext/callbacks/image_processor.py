@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -155,6 +155,14 @@ class ImageProcessor(MaskedMap):
             data_keys=(data_key,),
             **options,
         )
+
+    @classmethod
+    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
+        """The stage that a record is of, which has an image by its sha256, and never as the path of a file."""
+        subtrahend = record["parameters"].get("subtrahend")
+        if isinstance(subtrahend, str) and Path(subtrahend).suffix:
+            raise ValueError(f"the record has the file {subtrahend!r} as subtrahend: it was not written by that stage")
+        return super().again(record, materials, **options)
 
     def begin(self, start: Mapping[str, Any]) -> _State:
         """The masks of the run, and its darks, none yet."""

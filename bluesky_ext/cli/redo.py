@@ -101,6 +101,8 @@ def run(options: argparse.Namespace) -> int:
         executor = stack.enter_context(executor_of(options.executor))
         source = _source(options, stack, catalog)
         runs = [made for run in runs_of(options.runs, catalog) for made in _made_of(run, catalog)]
+        if not runs:
+            raise LookupError(f"no run in {' '.join(options.runs)} was made by a stage")
         for number, (name, one) in enumerate(runs, 1):
             try:
                 redone = redo(
@@ -125,9 +127,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _made_of(named: tuple[str, Any], catalog: Any) -> list[tuple[str, Any]]:
-    """The run itself, or those that were made of it, if it is a scan of the catalogue."""
+    """The run itself, or those that were made of it, if it is a scan of the catalogue; no scan that was recorded."""
+    from bluesky_ext.engine import Recording
     from bluesky_ext.storage import find_derived
 
+    if isinstance(named[1], Recording):
+        return [named] if "original_run_uid" in (named[1].start or {}) else []
     start = getattr(named[1], "metadata", {}).get("start")
     if not start or "original_run_uid" in start:
         return [named]

@@ -39,7 +39,8 @@ class Place(NamedTuple):
 
     key: str
     kind: str
-    """"event": one row; "rows": several of one event; "array" or "list": of a page, an array or a list of arrays."""
+    """"event": one row; "number": one that is a number; "rows": several of one event; "array" or "list": of a page, an
+    array or a list of arrays."""
     stream: str
     first: int
     """Row of the array ``{stream}/{key}`` of the run; a page has the following ones too."""

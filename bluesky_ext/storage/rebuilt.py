@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bluesky_ext.engine.documents.provenance import plain_copy
+from bluesky_ext.engine.frames.streams import is_streamed_number
 from bluesky_ext.storage.log import Entry, Place
 
 __all__ = ["rebuilt"]
+
+_NOTHING: Mapping[str, Any] = {"dtype": "", "shape": []}
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ def _of_stream(stream: Any, name: str, run_uid: str) -> Iterator[tuple[float, in
     # Of a seq_num that came again after a pause the last row counts; the arrays have all of them.
     last = {int(row["seq_num"]): n for n, row in enumerate(table)}
     current = first
+    numbers = {key for key in arrays if is_streamed_number(first["data_keys"].get(key, _NOTHING))}
     for seq_num, n in sorted(last.items()):
         row = table[n]
         time = row["time"]
@@ -64,6 +68,7 @@ def _of_stream(stream: Any, name: str, run_uid: str) -> Iterator[tuple[float, in
             yield current["time"], 0, Entry("descriptor", current, [])
         data = {key: value for key, value in row.items() if key not in ("seq_num", "time") and key[:3] != "ts_"}
         places = [place for key, array in arrays.items() if (place := _place(array, key, name, n)) is not None]
+        places = [place._replace(kind="number") if place.key in numbers else place for place in places]
         stamps = {key: row.get(f"ts_{key}", time) for key in (*data, *(place.key for place in places))}
         external = [place.key for place in places if first["data_keys"].get(place.key, {}).get("external")]
         event = {

@@ -54,7 +54,10 @@ def documents(run: Any, streams: Callable[[str], object] | None = None) -> Itera
                 if (stream, key) not in blocks:
                     blocks[stream, key] = _Blocks(array_of(run, stream, key))
                 rows = blocks[stream, key].rows(first, count)
-                data[key] = rows[0] if kind == "event" else list(rows) if kind == "list" else rows
+                if kind == "number":  # of a fly scan, which is a reading like others
+                    data[key] = rows.reshape(-1)[0].item()
+                else:
+                    data[key] = rows[0] if kind == "event" else list(rows) if kind == "list" else rows
             document = {**document, "data": data}
         yield name, document
 

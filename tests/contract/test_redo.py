@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, KEY, LOCATE, MASK, REGISTRY, SHAPE, Case, collect, content, raw_run, run_through, same
+from cases import CASES, KEY, LOCATE, MASK, REGISTRY, SHAPE, Case, collect, content, frames, raw_run, run_through, same
 from runs import Docs, feed
 
 from bluesky_ext import (
@@ -109,6 +109,19 @@ def test_a_stage_behind_others_reads_their_run_a_second_time() -> None:
     assert redone.agrees, redone
 
 
+def test_a_source_may_hold_other_runs_too_and_be_a_run_of_a_catalogue(tmp_path: Path) -> None:
+    raw, other = raw_run(), raw_run(image=lambda number: frames(number + 1))
+    derived = run_through(PeakTracker(KEY, **LOCATE), raw)
+    mixed = [pair for pairs in zip(other, raw, strict=True) for pair in pairs]  # interleaved
+    assert redo(derived, [*mixed, *derived]).agrees
+    catalog = open_catalog(tmp_path)
+    with save(catalog) as saver:
+        feed(saver, raw)
+    assert redo(derived, catalog[raw[0][1]["uid"]]).agrees
+    with pytest.raises(TypeError, match="give open_catalog"):
+        redo(derived, tmp_path)
+
+
 def test_what_was_made_on_the_way_will_do_as_the_source() -> None:
     peaks = run_through(PeakTracker(KEY, **LOCATE), raw_run())
     derived = run_through(TrackLinker(search_range=5), peaks)
@@ -179,6 +192,27 @@ def test_images_count_unless_the_record_says_that_they_do_not() -> None:
     assert "do not count" in str(redone)
 
 
+def test_a_mask_may_be_changed_by_name() -> None:
+    raw = raw_run()
+    derived = run_through(MaskApplier(KEY, [~MASK]), raw)
+    redone = redo(derived, raw, changes={"MaskApplier": {"masks": [["det", "gap"]]}}, registry=REGISTRY)
+    assert not redone.agrees
+    assert [said for said in redone.differences if "MaskApplier: masks[0].uid is 'gap-uid'" in said], redone
+
+
+@pytest.mark.parametrize(
+    ("made", "others"),
+    [
+        (lambda data, seq_num: {"a": 1.5, "b": 2.5}, lambda data, seq_num: {"b": 1.5, "c": 2.5}),
+        (lambda data, seq_num: {"a": 1.5, "b": None}, lambda data, seq_num: {"a": None, "b": 1.5}),
+    ],
+)
+def test_names_of_readings_count(made: Any, others: Any) -> None:
+    raw = raw_run()
+    one, other = (run_through(Map(kernel, parameters={}, data_keys=("counts",)), raw) for kernel in (made, others))
+    assert one.stop["sha256"] != other.stop["sha256"]
+
+
 class Bright(Map):
     """A stage of somebody else's."""
 
@@ -205,6 +239,14 @@ def test_stages_and_functions_of_others_are_given_and_not_imported_by_name() -> 
         ({"class": "os:system"}, LookupError, "the stage os:system is not known here"),
         ({"class": "bluesky_ext.callbacks:Gone", "version": "0.0"}, LookupError, "Gone of bluesky_ext 0.0 is not in"),
         ({"class": None}, LookupError, "whose records don't say by which class"),
+        ({"parameters": []}, ValueError, "its analysis record is not as a stage writes it"),
+        ({"upstream": 3}, ValueError, "its analysis record is not as a stage writes it"),
+        ({"masks": [{}]}, ValueError, "its analysis record is not as a stage writes it"),
+        (
+            {"class": "bluesky_ext:ImageProcessor", "parameters": {"data_key": KEY, "subtrahend": "/a.npy"}},
+            ValueError,
+            "'/a.npy'",
+        ),
         ({"parameters": {"nonsense": 1}}, ValueError, "PeakTracker can't be made with the parameters of its record"),
         ({"parameters": {"data_key": KEY, "registry": "/somewhere"}}, ValueError, r"has \['registry'\] among"),
         ({"parent_run_uid": "another"}, LookupError, "the raw run another is not in the source"),

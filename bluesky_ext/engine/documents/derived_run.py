@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
-from bluesky_ext.engine.documents.digest import LARGE, RunDigest, as_array, content
+from bluesky_ext.engine.documents.digest import RunDigest, as_array, canonical, content
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.documents.provenance import Provenance, new_uid
+from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, new_uid
 from bluesky_ext.engine.documents.valid import time_of, validated
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -28,6 +28,17 @@ INPUT_STREAM = re.compile(r"inputs(_[0-9]+)?")
 _AS_THEY_ARE = (int, str, np.ndarray)
 
 
+def holds_inputs(start: Mapping[str, Any], stream: str, data_keys: Collection[str]) -> bool:
+    """Whether a stream holds the arrays that a stage was given, and none of the readings of a scan."""
+    record = analysis_of(start)
+    if not record or INPUT_STREAM.fullmatch(stream) is None:
+        return False
+    number, chain = stream.removeprefix(INPUTS).removeprefix("_"), record.get("upstream", ())
+    if number and int(number[:4]) < len(chain):
+        record = chain[int(number[:4])]
+    return set(data_keys) <= set(record.get("sha256", ()))
+
+
 class _Stream:
     """A stream of a derived run, and the descriptor that its events have at present."""
 
@@ -39,7 +50,7 @@ class _Stream:
         self.descriptor = ""
         #: The keys that count in the sha256. Arrays that the stage left alone do not: nobody reads those in files.
         self.hashed: list[str] = []
-        self.is_large = False
+        self.names = b""
         #: The keys of references to frames in files.
         self.references: list[str] = []
         # What the present descriptor is for: the input's descriptor, keys, changed keys and types; shapes by key.
@@ -64,7 +75,7 @@ class _Stream:
         self.references = [key for key, value in data.items() if hasattr(value, "documents")]
         content = data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys()
         self.hashed = sorted(content - skipped)
-        self.is_large = sum(getattr(data[key], "nbytes", 0) for key in self.hashed) >= LARGE
+        self.names = canonical(self.hashed)
         self._shapes = [(key, self._shape(key, value)) for key, value in arrays.items()]
 
     def _shape(self, key: str, value: Any) -> Any:
@@ -168,7 +179,7 @@ class DerivedRun:
         if not out.emitted.high:
             validated("event", doc)
         if counts:
-            said = []
+            said: list[Any] = [out.names]
             for key in out.hashed:  # as `content` does it, which is called where it has something to do
                 value = data[key]
                 if type(value) is float:
@@ -176,7 +187,7 @@ class DerivedRun:
                 elif type(value) not in _AS_THEY_ARE:
                     value = content(value)
                 said.append(value)
-            (self._digest.add_later if out.is_large else self._digest.add)(stream, seq_num, said)
+            self._digest.add(stream, seq_num, said)
         out.emitted.note(seq_num)
         self._emit("event", doc)
 

@@ -21,6 +21,8 @@ def data_key(value: Any, source: str, like: Mapping[str, Any] | None = None) -> 
     >>> data_key(np.zeros((2, 3), "u2"), "sim")
     {'source': 'sim', 'dtype': 'array', 'shape': [2, 3], 'dtype_numpy': '<u2'}
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("a masked array is no data of an event, as its mask would be lost: fill it")
     array = np.asarray(value)
     kinds = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "string", "S": "string"}
     if array.ndim:

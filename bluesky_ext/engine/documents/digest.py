@@ -13,7 +13,6 @@ import math
 import os
 import sys
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -22,8 +21,6 @@ from xxhash import xxh3_128
 
 #: What images count by.
 IMAGES = "xxh3_128"
-#: Content of so many bytes is worth a thread.
-LARGE = 2**20
 
 _BLOCK = 256
 _SIZE = hashlib.sha256().digest_size
@@ -93,9 +90,13 @@ def describe(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset | range):
+    if isinstance(value, list | tuple | range):
         return [describe(item) for item in value]
-    return {"object": path_of(value if hasattr(value, "__qualname__") else type(value))}
+    if isinstance(value, set | frozenset):
+        return sorted(map(describe, value), key=repr)
+    if hasattr(value, "__qualname__"):
+        return {"object": path_of(value)}
+    return {"instance": path_of(type(value))}  # which nobody can make again
 
 
 def path_of(thing: Any) -> str:
@@ -124,13 +125,13 @@ def arrays_of(value: Any, name: str = "") -> dict[str, np.ndarray]:
         items = enumerate(value)
     else:
         return {}
-    return {
-        at: array for key, item in items for at, array in arrays_of(item, f"{name}_{key}" if name else str(key)).items()
-    }
-
-
-def _digest(content: Any) -> bytes:
-    return hashlib.sha256(canonical(content)).digest()
+    arrays: dict[str, np.ndarray] = {}
+    for key, item in items:
+        for at, array in arrays_of(item, f"{name}_{key}" if name else str(key)).items():
+            while at in arrays:  # as those of {"a": [one], "a_0": another}
+                at += "_"
+            arrays[at] = array
+    return arrays
 
 
 class RunDigest:
@@ -143,15 +144,9 @@ class RunDigest:
     def __init__(self) -> None:
         self._blocks: dict[str, dict[int, bytearray]] = {}
         self._pack = msgpack.Packer(default=_plain, buf_size=4096).pack
-        self._thread: ThreadPoolExecutor | None = None
-        self._under_way: tuple[str, int, Future[bytes]] | None = None
 
-    def add(self, stream: str, seq_num: int, content: Any, digest: bytes | None = None) -> None:
+    def add(self, stream: str, seq_num: int, content: Any) -> None:
         """Take note of an event's content (anything canonical); it replaces an earlier one of this ``seq_num``."""
-        if digest is None:
-            if self._under_way is not None:
-                self._wait()
-            digest = hashlib.sha256(self._pack(content)).digest()
         block, at = divmod(seq_num, _BLOCK)
         blocks = self._blocks.get(stream)
         if blocks is None:
@@ -160,19 +155,7 @@ class RunDigest:
         if digests is None:
             digests = blocks[block] = bytearray(_BLOCK * _SIZE)
         at *= _SIZE
-        digests[at : at + _SIZE] = digest
-
-    def add_later(self, stream: str, seq_num: int, content: list[Any]) -> None:
-        """As `add`, for large content: it is hashed in a thread, while the next event is worked on."""
-        self._wait()  # so that no more than one is under way
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="digest")
-        self._under_way = stream, seq_num, self._thread.submit(_digest, content)
-
-    def _wait(self) -> None:
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            stream, seq_num, digest = under_way
-            self.add(stream, seq_num, None, digest.result())
+        digests[at : at + _SIZE] = hashlib.sha256(self._pack(content)).digest()
 
     def add_table(self, stream: str, number: int, columns: Mapping[str, np.ndarray]) -> None:
         """Take note of a table, whose columns have one dimension; it replaces an earlier one of this number."""
@@ -189,10 +172,6 @@ class RunDigest:
 
     def hexdigest(self) -> str:
         """The digest of all that was said, as hex digits."""
-        self._wait()
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
         whole = hashlib.sha256()
         for stream, blocks in sorted(self._blocks.items()):
             whole.update(canonical(stream))

@@ -74,6 +74,7 @@ class Provenance:
     path: str
     parameters: Mapping[str, Any]
     versions: Mapping[str, str]
+    revision: str | None
     hashes: Mapping[str, str]
     arrays: Mapping[str, np.ndarray]
     sha256: Mapping[str, str]
@@ -94,7 +95,7 @@ class Provenance:
         versions = {"python": platform.python_version(), "machine": platform.machine()}
         versions |= {name: said for name in libraries if (said := version_of(name)) is not None}
         hashes = {"run": "sha256", "images": IMAGES if hash_images else NO_IMAGES}
-        return cls(stage, path, describe(parameters), versions, hashes, arrays, sha256)
+        return cls(stage, path, describe(parameters), versions, revision(), hashes, arrays, sha256)
 
     def __str__(self) -> str:
         given = {name: value for name, value in self.parameters.items() if value not in (None, {}, [])}
@@ -121,8 +122,8 @@ class Provenance:
             "sha256": self.sha256,
             "parent_run_uid": parent["uid"],
         }
-        if commit := revision():
-            analysis["revision"] = commit
+        if self.revision is not None:
+            analysis["revision"] = self.revision
         if not keep_objects:
             analysis["objects"] = {key: parent[key] for key in _ABOUT_OBJECTS if key in parent}
         if earlier := analysis_of(parent):

@@ -11,11 +11,11 @@ from typing import Any, Self
 from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
-from bluesky_ext.engine.documents.derived_run import INPUT_STREAM, DerivedRun
+from bluesky_ext.engine.documents.derived_run import DerivedRun, holds_inputs
 from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
+from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
 from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
@@ -195,7 +195,7 @@ class Stage:
         run.joiner("descriptor", doc)
         self._open_runs.follow("descriptor", doc)
         stream = self._streams[doc["uid"]]
-        stream.is_input = INPUT_STREAM.fullmatch(stream.name) is not None and bool(analysis_of(run.start))
+        stream.is_input = holds_inputs(run.start, stream.name, doc["data_keys"])
         stream.wanted = not stream.is_input and all(key in doc["data_keys"] for key in self.data_keys)
         stream.is_partial = run.joiner.needs(doc["uid"])
         if run.derived is None:
