@@ -98,6 +98,7 @@ def find_original(source: Any, parents: list[Any]) -> tuple[Any, int]:
     """A run of a source that one of the stages of a chain was given, and which one; the raw run if it is there."""
     if isinstance(source, Iterator):
         raise TypeError(f"{source!r} can be read only once: give a list, a Recording, a run or a function")
+    there: Any
     if is_run(source):
         there = {source.metadata["start"]["uid"]: source}
     elif isinstance(source, Recording):
@@ -109,7 +110,7 @@ def find_original(source: Any, parents: list[Any]) -> tuple[Any, int]:
     elif is_container(source) or isinstance(source, Mapping) or is_broker(source):
         there = source
     else:
-        uid = next((doc["uid"] for name, doc in as_source(source) if name == "start" and doc["uid"] in parents), None)
+        uid = next((doc["uid"] for name, doc in as_source(source) if name == "start" and doc["uid"] in parents), "")
         there = {uid: partial(_only, source, uid)}
     for number, uid in enumerate(parents):
         try:
