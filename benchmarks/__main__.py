@@ -11,6 +11,7 @@ NAMES = (
     "startup",
     "stages",
     "engine",
+    "provenance",
     "executors",
     "peaks",
     "maps",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from bluesky_ext.engine import Lanes, Recorder, Recording, compose
     from bluesky_ext.masks import MaskClient, combine_masks
-    from bluesky_ext.server import replay, serve
+    from bluesky_ext.server import redo, replay, serve
     from bluesky_ext.storage import as_sink, as_source, open_catalog, save
     from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
 
@@ -47,6 +47,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "as_sink",
     "as_source",
     "open_catalog",
+    "redo",
     "replay",
     "save",
     # beside the RunEngine, and in other processes
@@ -67,7 +68,7 @@ __getattr__, __dir__ = lazy(
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.masks": ("MaskClient", "combine_masks"),
-        "bluesky_ext.server": ("replay", "serve"),
+        "bluesky_ext.server": ("redo", "replay", "serve"),
         "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),
         "bluesky_ext.transport": ("Proxy", "Publisher", "RemoteDispatcher", "background"),
     },

@@ -13,7 +13,7 @@ import numpy as np
 from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.metadata import as_number, unpacked
-from suitcase_nxstxm.request import Axis, Polarization, Region
+from suitcase_nxstxm.request import Axis, Polarization, Region, number_of_points
 from suitcase_nxstxm.scan_types import focus_scans, scan_types
 
 __all__ = ["STACKS", "Asked", "set_points"]
@@ -27,8 +27,11 @@ STACKS = (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.
 class Asked:
     """The parts of the metadata, wherever in them they are."""
 
-    def __init__(self, run: str, metadata: Mapping[str, Any], place: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, run: str, metadata: Mapping[str, Any], max_points: int, place: Mapping[str, Any] | None = None
+    ) -> None:
         self.run = run
+        self.max_points = max_points
         self.metadata = metadata
         wdg_com = metadata.get("wdg_com")
         self.wdg_com: Mapping[str, Any] = wdg_com if isinstance(wdg_com, Mapping) else {}
@@ -124,7 +127,7 @@ class Asked:
         return Region(key, **axes)
 
     def _axis(self, roi: object, name: str, region: str, needed: bool = True) -> Axis | None:
-        points = set_points(roi) if isinstance(roi, Mapping) else None
+        points = set_points(roi, self.max_points) if isinstance(roi, Mapping) else None
         if points is None or not isinstance(roi, Mapping):
             if needed:
                 raise MetadataError(f"region {region} of run {self.run} has no set points of {name!r}")
@@ -133,7 +136,7 @@ class Asked:
 
     def _at(self, place: Mapping[str, Any]) -> Asked:
         """The same for another image of the scan."""
-        return self if place == self.place else Asked(self.run, self.metadata, place)
+        return self if place == self.place else Asked(self.run, self.metadata, self.max_points, place)
 
     def _energy_rois(self) -> Iterator[Mapping[str, Any]]:
         for roi in self.own().get("EV_ROIS") or ():
@@ -143,30 +146,33 @@ class Asked:
     @cached_property
     def energies(self) -> tuple[np.ndarray, np.ndarray]:
         """The energies in eV, and the times at each in ms."""
-        points, dwells = [], []
+        points: list[np.ndarray] = [np.empty(0)]
+        dwells: list[np.ndarray] = [np.empty(0)]
         listed = self.single.get("EV_ROIS")
         if listed and not any(isinstance(item, Mapping) for item in listed) and not self._other_energies(listed):
-            points = [float(item) for item in listed]
-            dwells = [float(item) for item in self.single.get("DWELL") or ()]
+            points.append(np.array([float(item) for item in listed]))
+            dwells.append(np.array([float(item) for item in self.single.get("DWELL") or ()]))
         else:
             for roi in self._energy_rois():
-                found = set_points(roi)
+                found = set_points(roi, self.max_points - sum(map(len, points)))
                 if found is not None:
-                    points += found.tolist()
-                    dwells += [float(roi["DWELL"])] * len(found) if roi.get("DWELL") is not None else []
+                    points.append(found)
+                    if roi.get("DWELL") is not None:
+                        dwells.append(np.full(len(found), float(roi["DWELL"])))
         whole = as_number(self.metadata.get("dwell"))
-        if not points:
-            points = [np.nan]
-        if len(dwells) != len(points):
-            dwells = [np.nan if whole is None else whole] * len(points)
-        return np.array(points), np.array(dwells)
+        energies, times = np.concatenate(points), np.concatenate(dwells)
+        if not len(energies):
+            energies = np.array([np.nan])
+        if len(times) != len(energies):
+            times = np.full(len(energies), np.nan if whole is None else whole)
+        return energies, times
 
     def _other_energies(self, listed: Sequence[Any]) -> bool:
         """Whether the region of this run has energies of its own, and those of ``SINGLE_LST`` are another's."""
         spatial = self.wdg_com.get("SPATIAL_ROIS")
         if "sp_id" not in self.place or not isinstance(spatial, Mapping) or len(spatial) < 2:
             return False
-        found = [points for roi in self._energy_rois() if (points := set_points(roi)) is not None]
+        found = [points for roi in self._energy_rois() if (points := set_points(roi, self.max_points)) is not None]
         return bool(found) and not np.array_equal(np.concatenate(found), np.array(listed, dtype=float))
 
     @cached_property
@@ -200,7 +206,7 @@ class Asked:
             return polarizations * energies
         goni = self.own().get("GONI")
         angle = goni.get("T") if isinstance(goni, Mapping) else None
-        angles = set_points(angle) if isinstance(angle, Mapping) else None
+        angles = set_points(angle, self.max_points) if isinstance(angle, Mapping) else None
         return None if angles is None else polarizations * energies * len(angles)
 
     def fingerprint(self, kind: scan_types) -> str:
@@ -212,8 +218,14 @@ class Asked:
         return hashlib.sha256(repr((int(kind), regions, listed)).encode()).hexdigest()
 
 
-def set_points(roi: Mapping[str, Any]) -> np.ndarray | None:
-    """The set points of a region of interest: as listed, or evenly from start to stop; None if it has neither."""
+def set_points(roi: Mapping[str, Any], most: int) -> np.ndarray | None:
+    """The set points of a region of interest: as listed, or evenly from start to stop; None if it has neither.
+
+    Raises
+    ------
+    MetadataError
+        If they are no list of numbers, or more than the most.
+    """
     listed = roi.get("SETPOINTS")
     if listed is not None and not (hasattr(listed, "__len__") and not len(listed)):
         try:
@@ -225,7 +237,7 @@ def set_points(roi: Mapping[str, Any]) -> np.ndarray | None:
         return points
     start, stop, number = (as_number(roi.get(name)) for name in ("START", "STOP", "NPOINTS"))
     if start is not None and stop is not None and number:
-        return np.linspace(start, stop, int(number))
+        return np.linspace(start, stop, number_of_points(number, most, repr(roi.get("POSITIONER"))))
     return None
 
 

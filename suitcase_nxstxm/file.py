@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 
@@ -20,28 +19,15 @@ from suitcase_nxstxm.errors import (
     UnfinishedError,
 )
 from suitcase_nxstxm.name import locked, move
+from suitcase_nxstxm.prefix import file_name, prefix_of
 from suitcase_nxstxm.runs import unfinished
 
-__all__ = ["TmpFile", "find", "prefix_of"]
+__all__ = ["TmpFile", "find"]
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".hdf5"
 _TEMPLATE = "file_prefix"  # in a file under construction only: the prefix before it was filled in
-
-
-def prefix_of(template: str, start: Mapping[str, Any], first_uid: str) -> str:
-    """The prefix of a file name with what the start document has for ``{uid}``, ``{scan_id}``, ...
-
-    ``{uid}`` is that of the first run of the scan, so that all its runs go to one file.
-    """
-    fields = {**start, "uid": first_uid}
-    try:
-        return template.format(start=fields, **{k: v for k, v in fields.items() if k != "start"})
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise MetadataError(
-            f"file_prefix {template!r} can't be filled in from run {start['uid']}: {error!r}"
-        ) from error
 
 
 class TmpFile:
@@ -63,12 +49,15 @@ class TmpFile:
     """
 
     def __init__(self, directory: Path, prefix: str, first_uid: str, template: str | None = None) -> None:
-        relative = Path(f"{prefix}{_SUFFIX}")
-        if relative.is_absolute() or ".." in relative.parts:
-            raise MetadataError(f"file_prefix {prefix!r} leads out of the directory {str(directory)!r}")
-        self.final = directory / relative
-        self.path = self.final.with_name(f"{first_uid}-{self.final.name}.tmp")
         self._template = template or prefix
+        relative = Path(f"{prefix}{_SUFFIX}")
+        self.final = directory / relative
+        out = relative.is_absolute() or ".." in relative.parts
+        if "{" in str(Path(self._template).parent):  # a document says which directory: it may be a link to elsewhere
+            out = out or not self.final.parent.resolve().is_relative_to(directory.resolve())
+        if out:
+            raise MetadataError(f"file_prefix {prefix!r} leads out of the directory {str(directory)!r}")
+        self.path = self.final.with_name(f"{_begin(first_uid)}{self.final.name}.tmp")
         self._lock: int | None = None
         self._disk: Disk | None = None
         self._file: h5py.File | None = None
@@ -241,21 +230,24 @@ def find(directory: Path, template: str, first_uid: str) -> TmpFile:
     NothingToFinishError
         If there is none.
     """
-    literal = TmpFile(directory, template, first_uid)
-    if literal.path.exists() or "{" not in template:
-        return literal
+    if "{" not in template:
+        return TmpFile(directory, prefix_of(template, {}, first_uid), first_uid)
     # What filled it in is in documents that aren't here; the file remembers.
-    filled = template.replace("{uid}", first_uid)
-    candidates = [TmpFile(directory, filled, first_uid).path, *sorted(directory.rglob(f"{first_uid}-*{_SUFFIX}.tmp"))]
-    for path in dict.fromkeys(candidates):
+    begin = _begin(first_uid)
+    filled = template.replace("{uid}", file_name(first_uid))
+    listed = sorted(directory.rglob(f"{glob.escape(begin)}*{_SUFFIX}.tmp"))
+    for path in dict.fromkeys([TmpFile(directory, filled, first_uid).path, *listed]):
         try:
             with h5py.File(path, "r", locking=False) as file:
                 same = file.attrs.get(_TEMPLATE) == template
         except OSError:
             continue
         if same:
-            name = path.name.removeprefix(f"{first_uid}-").removesuffix(f"{_SUFFIX}.tmp")
-            return TmpFile(
-                directory, str(path.relative_to(directory).with_name(name)) if name else "", first_uid, template
-            )
-    raise NothingToFinishError(f"there is nothing to finish: no {first_uid}-{template}{_SUFFIX}.tmp in {directory}")
+            name = path.name.removeprefix(begin).removesuffix(f"{_SUFFIX}.tmp")
+            return TmpFile(directory, str(path.relative_to(directory).with_name(name)), first_uid, template)
+    raise NothingToFinishError(f"there is nothing to finish: no {begin}{template}{_SUFFIX}.tmp in {directory}")
+
+
+def _begin(first_uid: str) -> str:
+    """What the name of a file under construction begins with."""
+    return f"{file_name(first_uid, 80)}-"

@@ -88,7 +88,7 @@ class Images:
         path = Path(layout.shape, base, request.order, request.snaking if fits else ())
         if self.sequence is None:
             return path
-        return self.sequence.along(path, {i: self.requests[i].plane for i in mine}, len(self) > 1)
+        return self.sequence.along(path, {i: self.requests[i].plane for i in mine}, len(self) > 1, request.max_points)
 
     def of(self, stream: Stream, index: int, data: Mapping[str, Any], what: str) -> tuple[int, int]:
         """The image that an event is of, by the number of its request; and the number of the event in its entry."""

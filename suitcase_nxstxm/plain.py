@@ -14,7 +14,7 @@ import numpy as np
 from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
 from suitcase_nxstxm.metadata import as_json, as_number
-from suitcase_nxstxm.request import Axis, Region, Request
+from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
 
 __all__ = ["dimensions", "plain_request", "product"]
@@ -30,7 +30,7 @@ Dimensions = list[list[Axis]]
 """For each level of the scan's loops, outermost first, the positioners that move together."""
 
 
-def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request:
+def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points: int = MAX_POINTS) -> Request:
     """The request of a run without STXM metadata; its scan type is inferred from the names of its motors unless given.
 
     Raises
@@ -42,7 +42,7 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request
     """
     if "metadata" in start:
         logger.warning("run %s is exported by its plan%s", start["uid"], _BUT)
-    levels = dimensions(start)
+    levels = dimensions(start, max_points)
     kind = _inferred(levels, start) if scan_type is None else as_scan_type(scan_type)
     energy = as_number(start.get("energy"))
     snaking = _snaking(start, levels)
@@ -61,6 +61,7 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None) -> Request
         num_points=start.get("num_points"),
         scan=start["uid"],
         text=as_json(start),
+        max_points=max_points,
     )
     if kind is scan_types.GENERIC_SCAN:
         together = {i: axes[1:] for i, axes in enumerate(levels) if len(axes) > 1}
@@ -162,10 +163,15 @@ def _inferred(levels: Dimensions, start: Mapping[str, Any]) -> scan_types:
     return scan_types.GENERIC_SCAN
 
 
-def dimensions(start: Mapping[str, Any]) -> Dimensions:
+def dimensions(start: Mapping[str, Any], most: int) -> Dimensions:
     """The set points of a plan, as far as its start document has them; NaN for those that only its events know.
 
     https://blueskyproject.io/bluesky/main/plans.html: ``plan_pattern`` and ``plan_pattern_args``.
+
+    Raises
+    ------
+    MetadataError
+        If an axis has more points than the most.
     """
     motors = [str(motor) for motor in start.get("motors") or ()]
     shape = [int(n) for n in start.get("shape") or ()]
@@ -174,13 +180,14 @@ def dimensions(start: Mapping[str, Any]) -> Dimensions:
         return loops
     relative = str(start.get("plan_name", "")).startswith("rel")
     groups = _groups(start, motors, shape)
-    patterns = {} if relative else _patterns(start, motors)
+    patterns = {} if relative else _patterns(start, motors, most)
     extents: dict[str, Any] = {} if relative else dict(zip(motors, start.get("extents") or (), strict=False))
     levels: Dimensions = []
     for i, group in enumerate(groups):
         number = shape[i] if i < len(shape) and len(shape) == len(groups) else None
         if number is None and len(groups) == 1:
             number = start.get("num_points")
+        number = number and number_of_points(number, most, f"the scan of run {start['uid']}")
         axes = []
         for motor in group:
             points = patterns.get(motor)
@@ -232,15 +239,19 @@ def product(start: Mapping[str, Any], motors: list[str]) -> Dimensions | None:
     return levels if len(levels) > 1 and fits and sorted(axes[0].name for axes in levels) == sorted(motors) else None
 
 
-def _patterns(start: Mapping[str, Any], motors: list[str]) -> dict[str, np.ndarray]:
+def _patterns(start: Mapping[str, Any], motors: list[str], most: int) -> dict[str, np.ndarray]:
     """The set points of each motor, from the arguments of the pattern."""
+
+    def spaced(first: int, number: Any, motor: str) -> np.ndarray:
+        return np.linspace(*_pair(values, first), number_of_points(int(number), most, repr(motor)))
+
     given = start.get("plan_pattern_args") or {}
     values = [v for v in given.get("args") or () if not isinstance(v, (str, bool))]
     match start.get("plan_pattern"):
         case "outer_product" if len(values) == 3 * len(motors):
-            return {m: np.linspace(*_pair(values, 3 * i), int(values[3 * i + 2])) for i, m in enumerate(motors)}
+            return {m: spaced(3 * i, values[3 * i + 2], m) for i, m in enumerate(motors)}
         case "inner_product" if len(values) == 2 * len(motors):
-            return {m: np.linspace(*_pair(values, 2 * i), int(given["num"])) for i, m in enumerate(motors)}
+            return {m: spaced(2 * i, given["num"], m) for i, m in enumerate(motors)}
         case "outer_list_product" | "inner_list_product" if len(values) == len(motors):
             return {m: np.array(values[i], dtype=float) for i, m in enumerate(motors)}
     return {}

@@ -9,9 +9,26 @@ from typing import Any
 import numpy as np
 
 from suitcase_nxstxm.devices import Devices
+from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Axis", "Polarization", "Region", "Request"]
+__all__ = ["MAX_POINTS", "Axis", "Polarization", "Region", "Request", "number_of_points"]
+
+MAX_POINTS = 10_000_000
+"""The most points of an axis, of an image, or of a stream, unless the caller says otherwise: 80 MB of numbers each."""
+
+
+def number_of_points(number: float, most: int, what: str) -> int:
+    """A number of points that a document asks for.
+
+    Raises
+    ------
+    MetadataError
+        If there are more than the most; it is said before there is an array of so many.
+    """
+    if not 0 <= number <= most:
+        raise MetadataError(f"{what} has {number:.15g} points, and the most are {most}: give a larger max_points=")
+    return int(number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +142,8 @@ class Request:
     sequence
         For each event of the run the number of its image, its row and its column; shape (n, 3), -1 for events that it
         says nothing of. None if it says nothing at all.
+    max_points
+        The most points of an image, of an axis, or of a stream.
     """
 
     run: str
@@ -159,6 +178,7 @@ class Request:
     placed: bool = True
     images: tuple[Request, ...] = ()
     sequence: np.ndarray | None = None
+    max_points: int = MAX_POINTS
 
     @property
     def region_key(self) -> str:

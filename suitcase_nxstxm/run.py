@@ -54,6 +54,8 @@ class Run:
         What no document says.
     monitor
         The monitor's name, where it isn't the ring current.
+    max_keys
+        The most streams and data keys.
     """
 
     def __init__(
@@ -62,9 +64,12 @@ class Run:
         start: Mapping[str, Any],
         request: Request,
         facts: Facts,
-        monitor: str | None = None,
+        monitor: str | None,
+        max_keys: int,
     ) -> None:
         self.request = request
+        self._max_keys = max_keys
+        self._n_keys = 0
         self._root = file_entries.root
         self._start = start
         self._facts = facts
@@ -146,6 +151,12 @@ class Run:
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Take the description of a stream."""
         name = doc.get("name", "primary")
+        self._n_keys += 1 + len(doc["data_keys"])
+        if self._n_keys > self._max_keys:
+            raise MisfitError(
+                f"run {self.request.run} has {self._n_keys} streams and data keys, and the most are {self._max_keys}: "
+                "give a larger max_keys="
+            )
         self._descriptors[doc["uid"]] = doc
         devices = self.request.devices
         if "primary" in name:
@@ -246,6 +257,11 @@ class Run:
         doc = self._descriptors.get(descriptor)
         if doc is None:
             raise MisfitError(f"event {seq_num} of run {self.request.run} has an unknown descriptor {descriptor!r}")
+        if not 1 <= seq_num <= self.request.max_points:
+            raise MisfitError(
+                f"event {seq_num} of run {self.request.run}: they count from 1, and to max_points="
+                f"{self.request.max_points} at most"
+            )
         self._received[doc.get("name", "primary")] += 1
         unfilled = [key for key, is_filled in filled.items() if is_filled is False and key in data]
         stream = self._streams.get(descriptor)

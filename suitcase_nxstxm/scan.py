@@ -15,10 +15,12 @@ from suitcase_nxstxm.buffer import Buffer
 from suitcase_nxstxm.entries import Entries
 from suitcase_nxstxm.entry import Facts
 from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, NXstxmError, UnfilledError
-from suitcase_nxstxm.file import TmpFile, prefix_of
+from suitcase_nxstxm.file import TmpFile
+from suitcase_nxstxm.layout import layouts
 from suitcase_nxstxm.metadata import scan_metadata
 from suitcase_nxstxm.plain import plain_request
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.prefix import prefix_of
+from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
 from suitcase_nxstxm.run import Run
 from suitcase_nxstxm.stxm import stxm_request
 
@@ -47,6 +49,10 @@ class Options:
         The title of the entries. By default the plan's name and the number of the scan.
     timezone
         The zone that times are written in. By default UTC.
+    max_points
+        The most points of an image, of an axis, or of a stream. What asks for more is refused before it costs memory.
+    max_keys
+        The most streams and data keys of a run.
     """
 
     scan_type: int | str | None = None
@@ -56,6 +62,8 @@ class Options:
     instrument_name: str | None = None
     title: str | None = None
     timezone: tzinfo | None = None
+    max_points: int = MAX_POINTS
+    max_keys: int = 10_000
 
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) and name for name in self.primary):
@@ -79,9 +87,12 @@ class Options:
         try:
             metadata = scan_metadata(start)
             if metadata is None:
-                found = plain_request(start, self.scan_type)
+                found = plain_request(start, self.scan_type, self.max_points)
             else:
-                found = stxm_request(start, metadata, self.scan_type)
+                found = stxm_request(start, metadata, self.scan_type, self.max_points)
+            for image in found.images or (found,):
+                for layout in layouts(image):
+                    number_of_points(layout.plane_size, self.max_points, f"an image of run {found.run}")
         except NXstxmError as error:
             if start["uid"] in str(error):
                 raise
@@ -145,7 +156,9 @@ class Scan:
         with self._guarded(request.run):
             if self._entries is None:
                 self._entries = Entries(self.file.open())
-            self.running[request.run] = Run(self._entries, doc, request, self.options.facts, self.options.monitor)
+            self.running[request.run] = Run(
+                self._entries, doc, request, self.options.facts, self.options.monitor, self.options.max_keys
+            )
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Take the description of a stream of one of the runs."""

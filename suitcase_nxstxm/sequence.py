@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from suitcase_nxstxm.placement import Path
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.request import Request, number_of_points
 
 __all__ = ["Sequence"]
 
@@ -51,7 +51,7 @@ class Sequence:
         """How many points an event is for: a row of an array of this shape if no event is for a column."""
         return shape[-1] if self.listed[:, 2].max() <= 0 else 1
 
-    def along(self, path: Path, planes: Mapping[int, int], several: bool) -> Path:
+    def along(self, path: Path, planes: Mapping[int, int], several: bool, most: int) -> Path:
         """The way through an array by these places.
 
         Parameters
@@ -62,6 +62,8 @@ class Sequence:
             The plane of each image that is in the array.
         several
             Whether there are images in other arrays, so that events are counted for each image from its plane on.
+        most
+            The most events that may be counted.
         """
         shape = path.shape
         if len(shape) < 2 or (self.listed[:, 1:] >= shape[-2:]).any():
@@ -72,7 +74,7 @@ class Sequence:
         within = np.where(image < 0, -1, row * shape[-1] + column)
         if several:
             events = plane // covered
-            places = np.full(math.prod(shape) // covered, -1, np.int64)
+            places = np.full(number_of_points(math.prod(shape) // covered, most, "a run of images"), -1, np.int64)
             for number, index in planes.items():
                 mine = np.flatnonzero(image == number)[:events]
                 places[index * events : index * events + len(mine)] = index * plane + within[mine]

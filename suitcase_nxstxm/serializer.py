@@ -12,6 +12,7 @@ from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.errors import MetadataError, SecondStartError, UnfilledError
 from suitcase_nxstxm.file import find
+from suitcase_nxstxm.prefix import check_template
 from suitcase_nxstxm.scan import LABEL, Options, Scan, place
 
 __all__ = ["Serializer", "export", "finish_export"]
@@ -110,7 +111,9 @@ class Serializer(event_model.DocumentRouter):
         The uid of the first run of the scan. By default that of this run.
     **options
         ``scan_type``, ``primary_det`` (a detector, or a list of those that there must be), ``monitor``,
-        ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say.
+        ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say; ``max_points`` (of
+        an image, of an axis, or of a stream) and ``max_keys`` (of the streams of a run, which count as well): what asks
+        for more is refused before it costs memory.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Serializer(event_model.DocumentRouter):
         super().__init__()
         if not (isinstance(directory, (str, Path)) or hasattr(directory, "get_artifacts")):
             raise TypeError(f"directory is {directory!r}: it is a str, a Path or a Manager of suitcase.utils")
+        check_template(file_prefix)
         self._directory = directory
         self._file_prefix = file_prefix
         self._first_uid = first_uid

@@ -18,7 +18,7 @@ from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.plain import dimensions, product
-from suitcase_nxstxm.request import Axis, Region, Request
+from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import as_scan_type, scan_types, single_2d_scans, single_image_scans
 
 __all__ = ["stxm_request"]
@@ -36,7 +36,12 @@ _SETS_ENERGY = frozenset(
 )
 
 
-def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_type: object = None) -> Request:
+def stxm_request(
+    start: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    scan_type: object = None,
+    max_points: int = MAX_POINTS,
+) -> Request:
     """The request of a run whose start document has STXM metadata.
 
     Raises
@@ -50,7 +55,7 @@ def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_typ
     if scan_type is None and "scan_type" not in metadata:
         raise MetadataError(f"the metadata of run {run} have no 'scan_type': give it as scan_type=")
     kind = as_scan_type(metadata["scan_type"] if scan_type is None else scan_type)
-    asked = Asked(run, metadata)
+    asked = Asked(run, metadata, max_points)
     whole = _request(start, asked, kind)
     if kind is scan_types.SAMPLE_POINT_SPECTRA:
         # A run that goes on when it has been to all energies goes on to the next polarisation.
@@ -60,7 +65,7 @@ def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_typ
         records = asked.records if kind in STACKS else []
     if len(records) < 2:
         return whole
-    images = tuple(_request(start, Asked(run, metadata, record), kind) for record in records)
+    images = tuple(_request(start, Asked(run, metadata, max_points, record), kind) for record in records)
     return replace(images[0], images=images)
 
 
@@ -85,7 +90,7 @@ def _request(start: Mapping[str, Any], asked: Asked, kind: scan_types) -> Reques
         entry=legal(str(place.get("entry") or metadata.get("entry_name") or "entry0")),
         plane=plane,
         regions=regions,
-        axes=_generic_axes(start, regions[0], asked.devices) if kind is scan_types.GENERIC_SCAN else (),
+        axes=_generic_axes(start, regions[0], asked) if kind is scan_types.GENERIC_SCAN else (),
         order=_order(start, kind, regions[0], asked.devices),
         snaking=tuple(bool(s) for s in start.get("snaking") or ()),
         energies=energies,
@@ -107,7 +112,8 @@ def _request(start: Mapping[str, Any], asked: Asked, kind: scan_types) -> Reques
         polarization_index=index,
         angle=rotation,
         placed=bool(place) or kind not in STACKS or len(energies) < 2,
-        sequence=_sequence(metadata.get("sequence_map"), run),
+        sequence=_sequence(metadata.get("sequence_map"), run, asked.max_points),
+        max_points=asked.max_points,
     )
 
 
@@ -127,16 +133,16 @@ def metadata_text(start: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     return given if isinstance(given, str) else as_json(metadata)
 
 
-def _generic_axes(start: Mapping[str, Any], region: Region, devices: Devices) -> tuple[Axis, ...]:
+def _generic_axes(start: Mapping[str, Any], region: Region, asked: Asked) -> tuple[Axis, ...]:
     """The axes that a generic scan moves, the slowest first: those of its motors; without motors, that of X.
 
     A region has more axes than a scan of it moves.
     """
     known = {axis.device: axis for axis in (region.x, region.y, region.z) if axis is not None}
-    plain = {axes[0].device: axes[0] for axes in dimensions(start)}
+    plain = {axes[0].device: axes[0] for axes in dimensions(start, asked.max_points)}
     chosen = []
     for motor in start.get("motors") or ():
-        name = devices.called(motor) or motor
+        name = asked.devices.called(motor) or motor
         axis = known.get(name) or known.get(motor) or plain.get(motor)
         if axis is None or not len(axis):
             raise MetadataError(f"generic scan {start['uid']} has no set points of its motor {motor!r}")
@@ -146,7 +152,7 @@ def _generic_axes(start: Mapping[str, Any], region: Region, devices: Devices) ->
     return tuple(chosen)
 
 
-def _sequence(listed: object, run: str) -> np.ndarray | None:
+def _sequence(listed: object, run: str, most: int) -> np.ndarray | None:
     """Image, row and column of each event by its number, as ``sequence_map`` has them."""
     if not isinstance(listed, Mapping) or not listed:
         return None
@@ -157,7 +163,8 @@ def _sequence(listed: object, run: str) -> np.ndarray | None:
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MetadataError(f"the 'sequence_map' of run {run} isn't of rows and columns: {error!r}") from error
-    found = np.full((max(places) + 1, 3), -1, np.int64)
+    number = number_of_points(max(places) + 1, most, f"the 'sequence_map' of run {run}")
+    found = np.full((number, 3), -1, np.int64)
     for event, place in places.items():
         found[event] = place
     return found

@@ -10,9 +10,10 @@ from typing import Any
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.buffer import Buffer
-from suitcase_nxstxm.errors import FinalFileExistsError, NXstxmError, UnfilledError, UnfinishedError
+from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfilledError, UnfinishedError
 from suitcase_nxstxm.file import TmpFile
 from suitcase_nxstxm.places import places
+from suitcase_nxstxm.prefix import check_template
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan import LABEL, Options, Scan, place
 
@@ -21,7 +22,7 @@ __all__ = ["NXstxmWriter"]
 logger = logging.getLogger(__name__)
 
 _MOST_WAITING = 32
-"""How many scans may wait for runs. Those of one sample alternate; a scan that has been left never ends by itself."""
+"""How many scans may wait for runs, and how many may run. A scan that has been left never ends by itself."""
 
 
 _CURE = "give a file_prefix with {uid} or {scan_id} in it"
@@ -68,6 +69,7 @@ class NXstxmWriter:
     ) -> None:
         if on_error not in ("raise", "log"):
             raise ValueError(f"on_error is {on_error!r}: it is 'raise' or 'log'")
+        check_template(file_prefix)
         self._directory = directory
         self._file_prefix = file_prefix
         self._overwrite = overwrite
@@ -91,16 +93,17 @@ class NXstxmWriter:
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
+        run = ""
         try:
-            self._take(name, doc)
-        except Exception:
             run = self._run_of(name, doc)
+            self._take(name, doc, run)
+        except Exception:
             pending = self._of_run.get(run)
             if pending is not None and pending.scan.failed:
                 self._failed(pending)
             if self._on_error == "raise":
                 raise
-            logger.exception("run %s isn't exported", run)
+            logger.exception("run %s isn't exported", run or f"of a document {name!r}")
 
     def finish(self) -> list[Any]:
         """Give their final names to the files of all scans that have ended; return those of all finished ones.
@@ -141,11 +144,10 @@ class NXstxmWriter:
             self._drop(pending)
             pending.scan.close()
 
-    def _take(self, name: str, doc: Mapping[str, Any]) -> None:
+    def _take(self, name: str, doc: Mapping[str, Any], run: str) -> None:
         if name == "start":
             self._start(doc)
             return
-        run = self._run_of(name, doc)
         pending = self._of_run.get(run)
         if pending is None:
             return  # of a run that failed, which has been said, or that began before this callback was there
@@ -163,9 +165,14 @@ class NXstxmWriter:
 
     def _start(self, doc: Mapping[str, Any]) -> None:
         request = self._options.request(doc)
-        pending = self._scans.get(request.scan)
+        # A run that is all of its scan is no part of another one like it, which may have lost its stop document.
+        scan = request.scan if request.several_runs else request.run
+        pending = self._scans.get(scan)
         if pending is not None and not pending.wants(request):
-            self._finish(pending)
+            try:
+                self._finish(pending)
+            except UnfinishedError as error:  # which is no reason to lose the scan that begins once more
+                logger.warning("%s", error)
             pending = None
         for other in self._scans.values():
             if other is not pending:
@@ -173,11 +180,12 @@ class NXstxmWriter:
         if pending is None:
             file = place(self._directory, self._file_prefix, doc, doc["uid"])
             self._check_name(file)
-            pending = self._scans[request.scan] = _Pending(Scan(file, self._options), request)
-        self._scans[request.scan] = self._scans.pop(request.scan)  # the last that something came for
+            pending = self._scans[scan] = _Pending(Scan(file, self._options), request)
+        self._scans[scan] = self._scans.pop(scan)  # the last that something came for
         self._of_run[request.run] = pending
         pending.add(request)
         pending.scan.start(doc, request)
+        self._bound()
 
     def _check_name(self, file: TmpFile | Buffer) -> None:
         """Say at the start of a scan that its file can't get its name: before anything is measured."""
@@ -200,7 +208,12 @@ class NXstxmWriter:
         logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, _CURE)
 
     def _bound(self) -> None:
-        """Finish the scan that has waited longest for a run, if too many wait."""
+        """Finish the scan that has waited longest for a run, if too many wait; give up the one that runs longest."""
+        running = [pending for pending in self._scans.values() if pending.scan.running]
+        if len(running) > _MOST_WAITING:
+            logger.warning("%d scans have no stop document: %s stays", len(running), running[0].scan.file.artifact)
+            self._drop(running[0])
+            running[0].scan.close()
         idle = [pending for pending in self._scans.values() if not pending.scan.running]
         if len(idle) > _MOST_WAITING:
             logger.warning(
@@ -234,11 +247,11 @@ class NXstxmWriter:
         self._of_descriptor = {d: run for d, run in self._of_descriptor.items() if run not in gone}
 
     def _run_of(self, name: str, doc: Mapping[str, Any]) -> str:
-        if name == "start":
-            return doc["uid"]
-        if "run_start" in doc:
-            return doc["run_start"]
-        return self._of_descriptor.get(doc.get("descriptor", ""), "")
+        key = "uid" if name == "start" else "run_start" if "run_start" in doc else "descriptor"
+        uid = doc.get(key, "")
+        if not isinstance(uid, str):
+            raise MetadataError(f"a document {name!r} has {key} {uid!r:.60}: it is the uid of a run or of a stream")
+        return self._of_descriptor.get(uid, "") if key == "descriptor" else uid
 
 
 class _Pending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -94,8 +94,7 @@ class CrystalMapper(Reduce):
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
     **locate_kwargs
         Any keyword of `trackpy.locate` (``minmass``, ``separation``, ``percentile``, ``topn`` and so on), and of
-        `bluesky_ext.engine.Reduce` (``on_error``, ``handlers`` and so on); here images, which are few, count in the
-        sha256 unless ``hash_images=False``.
+        `bluesky_ext.engine.Reduce` (``on_error``, ``handlers`` and so on).
 
     Examples
     --------
@@ -118,6 +117,8 @@ class CrystalMapper(Reduce):
     >>> live = CrystalMapper("dexela_image", 11, windows=first)
     """
 
+    libraries = ("numpy", "numba", "scipy", "pandas", "xarray")
+
     def __init__(
         self,
         data_key: str,
@@ -139,8 +140,7 @@ class CrystalMapper(Reduce):
     ) -> None:
         refuse_document("CrystalMapper", diameter)
         check_keywords("CrystalMapper", locate_kwargs, keywords_of(CrystalMapper, Reduce, Stage, LocateParameters))
-        # A few images once a run, not one for each event: their hash is worth its time.
-        options, locate_kwargs = split_keywords({"hash_images": True, **locate_kwargs}, Reduce, Stage)
+        options, locate_kwargs = split_keywords(locate_kwargs, Reduce, Stage)
         if isinstance(windows, CrystalMapper):
             windows = windows.windows
             if windows is None:
@@ -252,6 +252,17 @@ class CrystalMapper(Reduce):
         return self.dataset
 
     # Documents
+
+    @classmethod
+    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
+        """The stage that a record is of, which reads a run twice if that one did."""
+        if record.get("second_pass"):
+            options["db"] = materials.stored
+        return super().again(record, materials, **options)
+
+    def about(self, state: _Mapping) -> dict[str, Any]:
+        """Whether the run can be read a second time."""
+        return {"second_pass": self._has_stored}
 
     def begin(self, start: Mapping[str, Any]) -> _Mapping:
         """No frames yet."""

@@ -139,6 +139,8 @@ class TrackReduce(Reduce):
         As for `bluesky_ext.engine.Reduce`.
     """
 
+    libraries = ("numpy", "numba", "pandas", "scipy", "trackpy")
+
     def __init__(self, link: Mapping[str, Any], *, stream_name: str, **stage: Any) -> None:
         self._link = dict(link)
         self._stream_name = stream_name

@@ -43,8 +43,9 @@ class MaskApplier(MaskedMap):
     data_key : str
         The key of the image.
     masks : array, str, tuple or list of these
-        Each is a bool array, False where a pixel is masked; a uid; or ``(detector, name)`` or ``(detector, name,
-        version)``, of the highest version unless one is given. What any of several masks is masked.
+        Each is a bool array, False where a pixel is masked; a uid; ``(detector, name)`` or ``(detector, name,
+        version)``, of the highest version unless one is given; or one of the masks in the record of a run. What any of
+        several masks is masked.
     fill : {0, nan}
         What masked pixels become. With NaN, images of integers become float32, or float64 beyond 16 bits.
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
@@ -72,8 +73,7 @@ class MaskApplier(MaskedMap):
         super().__init__(
             _Apply(data_key, known_mask(given), fill),
             given=given,
-            # As text: JSON knows no NaN.
-            parameters={"data_key": data_key, "masks": given.parameters, "fill": "nan" if fill else 0},
+            parameters={"data_key": data_key, "masks": given.parameters, "fill": fill},
             data_keys=(data_key,),
             **options,
         )

@@ -86,6 +86,7 @@ class PeakTracker(MaskedMap):
     """
 
     makes_rows = True
+    libraries = ("numpy", "numba", "scipy", "pandas")
     # The number of peaks of a frame is worth a plot. The rows are not: BestEffortCallback would draw anew for each.
     hinted = ("n_rows",)
 

@@ -16,6 +16,9 @@ from bluesky_ext.engine.documents.open_runs import OpenRun
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.positions import Layout, Planned, lay_out, motors_of, planned_by, setpoint_of
 
+#: A plan counts while it has so many points at most, or so many for each that was measured.
+FEW_POINTS, SPARSE = 250_000, 100
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -155,6 +158,9 @@ class ScanPoints:
 
     def _lay_out(self, frames: np.ndarray | None) -> Layout:
         planned = self._planned
+        n = max(len(self._rows), 0 if frames is None else len(frames))
+        if planned is not None and planned.n_points > max(FEW_POINTS, SPARSE * n):
+            planned = None  # maps of all that is planned would be empty, and fill the memory
         if not self._rows:
             frames = np.empty(0, np.int64) if frames is None else frames
             layout = lay_out(frames, {}, planned, names=self._motors)

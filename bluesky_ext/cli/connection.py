@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.cli.usage import UsageError
+from bluesky_ext.engine.documents.limits import Limits
 from bluesky_ext.transport.address import connect_address
 from bluesky_ext.transport.wire import check_prefix
 
@@ -70,7 +71,24 @@ def add_receiver_to(parser: argparse.ArgumentParser) -> None:
         default="block",
         help="when documents come faster than they are worked on: take no more from the proxy, or drop and count them",
     )
+    parser.add_argument(
+        "--limit",
+        type=limit,
+        action="append",
+        metavar="NAME=NUMBER",
+        help="the most that a document may ask for; one beyond it is refused, counted and said: "
+        + ", ".join(f"{field.name}={field.default}" for field in fields(Limits)),
+    )
     add_wire_to(parser, "deserializer")
+
+
+def limit(text: str) -> tuple[str, int]:
+    """The name of a limit, and its value."""
+    name, _, number = text.partition("=")
+    names = [field.name for field in fields(Limits)]
+    if name not in names or not number.isdecimal() or not int(number):
+        raise argparse.ArgumentTypeError(f"{text!r}: give NAME=NUMBER, with a name of {', '.join(names)}")
+    return name, int(number)
 
 
 def curve_of(options: argparse.Namespace) -> ClientCurve | None:
@@ -94,6 +112,7 @@ def received_by(options: argparse.Namespace) -> dict[str, Any]:
         "deserializer": options.deserializer,
         "curve_config": curve_of(options),
         "policy": options.policy,
+        "limits": Limits(**dict(options.limit or ())),
     }
 
 
@@ -128,6 +147,7 @@ _LOSSES = {
     "missed": "documents were published and not received",
     "dropped": "documents were dropped",
     "malformed": "messages were no documents",
+    "refused": "documents were refused",
     "unknown": "documents had unknown names",
     "orphaned": "events were of unknown runs",
     "joined": "runs were joined in the middle",

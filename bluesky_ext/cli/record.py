@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
             ready=lambda dispatcher: connection.say_listening(options, dispatcher),
             # A recording has what came, and no stop that nobody sent.
             close_incomplete=False,
+            readable_roots=None,  # none is read here
             name="record",
             **received,
         )

@@ -46,6 +46,13 @@ def add_to(commands: Any) -> None:
         help="""take runs that were joined in the middle from here when they are over: from a directory of recordings,
             or a catalogue""",
     )
+    parser.add_argument(
+        "--readable-root",
+        action="append",
+        metavar="DIRECTORY",
+        help="""read images from files below this directory, where detectors write; may be given several times. No file
+            that documents name is read otherwise""",
+    )
     parser.set_defaults(run=run)
 
 
@@ -68,7 +75,13 @@ def run(options: argparse.Namespace) -> int:
             connection.say_listening(options, dispatcher)
 
         dispatcher = serve(
-            callback, options.address, ready=ready, store=store, name=f"serve {options.pipeline}", **received
+            callback,
+            options.address,
+            ready=ready,
+            store=store,
+            readable_roots=options.readable_root or (),
+            name=f"serve {options.pipeline}",
+            **received,
         )
         connection.say_received(options, dispatcher.stats)
     return 0

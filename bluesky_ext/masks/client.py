@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from bluesky_ext.masks.arguments import check_name, checked_metadata, checked_version
 from bluesky_ext.masks.arrays import as_mask, mask_sha256
-from bluesky_ext.masks.claims import Draft, claims_of, discard_abandoned, idents_in, registries_below, show
+from bluesky_ext.masks.claims import Draft, claims_of, discard_abandoned, show
 from bluesky_ext.masks.detectors import DETECTOR_SHAPES, DetectorShapes
-from bluesky_ext.masks.entries import ANY, DRAFT, IDENT, MASK, SPEC, Entry, find, is_plain_uid, plain, sort_key
-from bluesky_ext.masks.errors import MaskExists, MaskNotFound, in_a_line, is_status
+from bluesky_ext.masks.entries import Entry, find, plain
+from bluesky_ext.masks.errors import MaskExists, in_a_line, is_status
+from bluesky_ext.masks.lookup import Triple, by_name, by_uid, latest, listed, not_found, versions
 from bluesky_ext.storage import close_catalog, open_catalog
 
 log = logging.getLogger(__name__)
-
-Triple = tuple[str, str, Any]
 
 
 class MaskClient:
@@ -31,6 +29,9 @@ class MaskClient:
 
     Masks of the CHX beamline's registry, arrays with the metadata ``spec == "mask"``, ``name``, ``detector`` and
     ``version``, are masks as well, at any depth below the container; ours have the same keys.
+
+    The uid of a mask is the key of its array, a UUID, wherever one looks for it. An array that somebody gave another
+    key has its path from the root of the catalogue for a uid.
 
     Parameters
     ----------
@@ -163,8 +164,8 @@ class MaskClient:
     def _register(self, draft: Draft, detector: str, name: str, version: int | None, sha256: str) -> str:
         try:
             if version is None:
-                versions = [entry.version for entry in self._entries(detector, name) if type(entry.version) is int]
-                version = draft.claim_from(max(versions, default=-1) + 1)
+                known = [entry.version for entry in by_name(self._root, detector, name) if type(entry.version) is int]
+                version = draft.claim_from(max(known, default=-1) + 1)
             else:
                 holder = draft.claim(version)
                 if not holder.is_mine:
@@ -186,13 +187,13 @@ class MaskClient:
         return node.metadata.get("sha256") == sha256
 
     def _refuse_duplicate(self, detector: str, name: str, version: int) -> None:
-        for entry in self._entries(detector, name, version):
+        for entry in by_name(self._root, detector, name, version):
             raise self._exists(detector, name, version, entry.uid)
 
     def _exists(self, detector: str, name: str, version: int, uid: str) -> MaskExists:
         return MaskExists(
             f"mask {name!r} of detector {detector!r}, version {version}, exists (uid {uid}); "
-            f"{self._versions(detector, name)}: give another version, or version='next'"
+            f"{versions(self._root, detector, name)}: give another version, or version='next'"
         )
 
     def delete_mask(self, detector: str, name: str, version: int) -> None:
@@ -206,7 +207,7 @@ class MaskClient:
         number = checked_version(version)
         with in_a_line(f"deleting mask {name!r} of detector {detector!r}"):
             deleted = 0
-            for entry in list(self._entries(detector, name, number)):
+            for entry in list(by_name(self._root, detector, name, number)):
                 try:
                     entry.node.delete(external_only=False)
                     deleted += 1
@@ -214,7 +215,7 @@ class MaskClient:
                     if not is_status(error, 404):  # another one was faster
                         raise
             if not deleted:
-                raise self._not_found(detector, name, number)
+                raise not_found(self._root, detector, name, number)
 
     # Reading
 
@@ -245,19 +246,8 @@ class MaskClient:
 
     def list_masks(self) -> list[Triple]:
         """``(detector, name, version)`` of every mask, in that order."""
-        from tiled.queries import KeyPresent  # pyright: ignore[reportMissingImports]
-
         with in_a_line("listing masks"):
-            masks, others = idents_in(self._root)
-            if others:
-                for registry in registries_below(self._root):
-                    masks |= idents_in(registry)[0]
-                theirs = find(self._root, KeyPresent(IDENT, exists=False))
-                masks.update((entry.detector, entry.name, entry.version) for entry in theirs if entry.name)
-        try:
-            return sorted(masks)
-        except TypeError:  # a version that is none, of other programs
-            return sorted(masks, key=sort_key)
+            return listed(self._root)
 
     def search(self, **metadata: Any) -> dict[str, dict[str, Any]]:
         """The metadata of the masks that have all of these values, by uid.
@@ -273,59 +263,11 @@ class MaskClient:
         """The mask of this detector and name, of the highest version unless one is given; its content is not read."""
         number = None if version is None else checked_version(version)
         with in_a_line(f"looking for mask {name!r} of detector {detector!r}"):
-            entries = list(self._entries(detector, name, number))
-            if not entries:
-                raise self._not_found(detector, name, number)
-            best = max(sort_key((detector, name, entry.version)) for entry in entries)
-            entries = [entry for entry in entries if sort_key((detector, name, entry.version)) == best]
-            if len(entries) > 1:  # other programs may write one twice; ours goes first
-                entries.sort(key=lambda entry: (IDENT not in entry.metadata, entry.uid))
-                uids = ", ".join(entry.uid for entry in entries[1:])
-                log.warning("mask %s is there more than once; left out: %s", entries[0], uids)
-            return entries[0]
+            return latest(self._root, detector, name, number)
 
     def entry_by_uid(self, uid: str) -> Entry:
         """The mask with this uid; its content is not read."""
         if not isinstance(uid, str):
             raise ValueError(f"{uid!r} is no uid of a mask: give a str")
         with in_a_line(f"looking for mask {uid}"):
-            node = None
-            if is_plain_uid(uid):
-                try:
-                    node = self._root[uid]
-                except KeyError:
-                    node = None
-            if node is None or node.metadata.get(SPEC) != MASK or not hasattr(node, "shape"):
-                raise MaskNotFound(f"there is no mask with uid {uid!r}: {_why_none(node)}")
-            return Entry(uid, node.metadata, node)
-
-    def _entries(self, detector: str, name: str, version: int | None = None) -> Iterable[Entry]:
-        equal: dict[str, Any] = {"name": name} if version is None else {"name": name, "version": version}
-        if detector != ANY:  # which those have that name none
-            equal["detector"] = detector
-        return (entry for entry in find(self._root, **equal) if entry.detector == detector)
-
-    def _versions(self, detector: str, name: str) -> str:
-        versions = sorted((entry.version for entry in self._entries(detector, name)), key=str)
-        return f"there {'is version' if len(versions) == 1 else 'are versions'} {', '.join(map(str, versions))}"
-
-    def _not_found(self, detector: str, name: str, version: int | None) -> MaskNotFound:
-        masks = self.list_masks()
-        of_name = [str(v) for d, n, v in masks if (d, n) == (detector, name)]
-        names = sorted({n for d, n, _ in masks if d == detector})
-        what = f"no mask {name!r} of detector {detector!r}"
-        if of_name:
-            return MaskNotFound(f"{what} has version {version}: there are {', '.join(of_name)}")
-        if names:
-            near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
-            return MaskNotFound(f"there is {what}: there are {', '.join(map(repr, near))} of {len(names)}")
-        detectors = sorted({d for d, _, _ in masks})
-        near = get_close_matches(detector, detectors, n=5, cutoff=0.4) or detectors[:5]
-        there = f"only of {', '.join(map(repr, near))}" if near else "the registry is empty"
-        return MaskNotFound(f"there is {what}, nor any other of it: {there}")
-
-
-def _why_none(node: Any) -> str:
-    if node is None:
-        return "it may have been deleted"
-    return "it is not complete" if node.metadata.get(SPEC) == DRAFT else "what has this uid is none"
+            return by_uid(self._root, uid)

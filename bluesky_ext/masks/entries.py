@@ -29,12 +29,25 @@ THIS_MACHINE = ("local-tiled-app", "localhost", "127.0.0.1", "::1")
 ANY = "any"
 
 
-class Entry(NamedTuple):
-    """A mask in a catalogue: its uid there, its metadata, and the client of its array."""
+#: The keys that Tiled makes up, and we: no two masks have the same. Others may be there in several containers.
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-    uid: str
+
+def uid_of(path: Sequence[str]) -> str:
+    """The uid of a mask by its keys from the catalogue's root: the last one, or all of them if that is not a UUID."""
+    return path[-1] if _UUID.fullmatch(path[-1]) else "/".join(path)
+
+
+class Entry(NamedTuple):
+    """A mask in a catalogue: its metadata, and the client of its array."""
+
     metadata: Mapping[str, Any]
     node: Any
+
+    @property
+    def uid(self) -> str:
+        """Its uid."""
+        return uid_of([key for key in self.node.path_parts if key])
 
     @property
     def detector(self) -> str:
@@ -121,10 +134,10 @@ def find(root: Any, *queries: Any, **equal: Any) -> Iterator[Entry]:
     wanted = {key: value.item() if isinstance(value, np.generic) else plain(value) for key, value in equal.items()}
     # Servers fail on lists, dicts and None, again and again until the client gives up.
     conditions += [Key(key) == value for key, value in wanted.items() if isinstance(value, str | int | float)]
-    for path, node in search(root, conditions):
+    for _, node in search(root, conditions):
         # Stores compare 1, 1.0 and true in ways of their own.
         if all(_is(_at(node.metadata, key), value) for key, value in wanted.items()):
-            yield Entry("/".join(path), node.metadata, node)
+            yield Entry(node.metadata, node)
 
 
 def plain(metadata: Any) -> Any:
@@ -160,15 +173,3 @@ def search(root: Any, conditions: list[Any]) -> Iterator[tuple[tuple[str, ...], 
         yield from (((key,), node) for key, node in iter(root.items()))
         return
     yield from iter(found.items())
-
-
-def sort_key(triple: tuple[str, str, Any]) -> tuple[str, str, float, str]:
-    """The order of masks: by detector, name and version, what has no number for one first."""
-    detector, name, version = triple
-    is_number = isinstance(version, int | float) and not isinstance(version, bool)
-    return detector, name, float(version) if is_number else -1.0, str(version)
-
-
-def is_plain_uid(uid: str) -> bool:
-    """Whether this can be the uid of a mask: keys of Tiled, joined by slashes where it lies deeper."""
-    return bool(uid) and not re.search(r"[?#%\x00-\x1f]|^/|//|/$|(^|/)\.\.?(/|$)", uid)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.descriptors import data_key
 from bluesky_ext.masks.arrays import as_mask, combine_masks, mask_sha256
+from bluesky_ext.masks.errors import MaskDamaged, MaskNotFound
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +24,24 @@ class UsedMasks:
     ----------
     mask : bool array
         True where all of them are.
-    uids : tuple of str
-        The uid of each; empty for an array that came without one.
-    sha256 : tuple of str
-        That of each, as `mask_sha256` has it.
+    masks : tuple of dict
+        Of each its ``uid``, empty for an array that came without one; its ``sha256``, as `mask_sha256` has it; and its
+        ``detector``, ``name`` and ``version``, if it was looked up.
     """
 
     mask: np.ndarray
-    uids: tuple[str, ...]
-    sha256: tuple[str, ...]
+    masks: tuple[dict[str, Any], ...]
+
+    def record(self) -> list[dict[str, Any]]:
+        """What a run says of them, in the order in which they were given: `SelectedMasks` takes it."""
+        return [dict(mask) for mask in self.masks]
 
     def configuration(self, time: float, source: str, prefix: str = "") -> dict[str, Any]:
         """The uids and sha256, as the configuration of an object in a descriptor has them."""
-        data = {f"{prefix}mask_uids": list(self.uids), f"{prefix}mask_sha256": list(self.sha256)}
+        data = {
+            f"{prefix}mask_uids": [mask["uid"] for mask in self.masks],
+            f"{prefix}mask_sha256": [mask["sha256"] for mask in self.masks],
+        }
         return {
             "data": data,
             "timestamps": dict.fromkeys(data, time),
@@ -50,8 +56,9 @@ class SelectedMasks:
     ----------
     masks : array, str, tuple or list of these
         Each is a bool array, False where a pixel is masked; a pair ``(uid, array)``, as `MaskClient.get_mask` returns
-        it; a uid; or ``(detector, name)`` or ``(detector, name, version)``, of the highest version unless one is given.
-        Several may be in a tuple too, if the first is not a uid.
+        it; a uid; ``(detector, name)`` or ``(detector, name, version)``, of the highest version unless one is given; or
+        a dict of the record of a run, which is found by its uid, and must have its sha256. Several may be in a tuple
+        too, if the first is not a uid.
     registry : MaskClient (or what has its methods), or what `open_catalog` takes; optional
         Where uids and names are looked up; it is opened at the start of the first run.
 
@@ -76,14 +83,14 @@ class SelectedMasks:
         if arrays:
             combine_masks([mask.array for mask in arrays])  # refuses those of different shapes
         if len(arrays) == len(self._given):
-            self.known = self._use({})
+            self.known = self._use()
         elif registry is None:
             named = next(mask for mask in self._given if not isinstance(mask, _Array))
             raise ValueError(
                 f"the mask {named!r} is to be looked up, and there is no registry: give registry=, a MaskClient or "
                 "the directory, address or profile of a catalogue; or give the mask as an array"
             )
-        elif not (hasattr(registry, "get_mask") or hasattr(registry, "search")) and not isinstance(
+        elif not (hasattr(registry, "entry") or hasattr(registry, "search")) and not isinstance(
             registry, str | os.PathLike
         ):
             raise TypeError(
@@ -93,7 +100,10 @@ class SelectedMasks:
     @property
     def parameters(self) -> list[Any]:
         """What was given, for the provenance of a stage."""
-        return [mask.array if isinstance(mask, _Array) else mask for mask in self._given]
+        return [
+            mask.array if isinstance(mask, _Array) else mask["uid"] if isinstance(mask, Mapping) else mask
+            for mask in self._given
+        ]
 
     def look_up(self) -> UsedMasks:
         """The masks as they are now; those that are named are read.
@@ -102,33 +112,36 @@ class SelectedMasks:
         ------
         MaskNotFound, OSError
             If a mask is not there, or the catalogue fails.
+        MaskDamaged
+            If the mask of a record has another sha256 by now.
         ValueError
             If the masks are not of one shape.
         """
-        if self.known is not None:
-            return self.known
-        registry = self._open()
-        found: dict[Any, tuple[str, np.ndarray]] = {}
-        for mask in self._given:
-            if not isinstance(mask, _Array):
-                uid, content = (
-                    (mask, registry.get_mask_by_uid(mask)) if isinstance(mask, str) else registry.get_mask(*mask)
-                )
-                if hasattr(content, "compute"):
-                    content = content.compute(scheduler="synchronous")
-                found[mask] = uid, as_mask(content)
-        return self._use(found)
+        return self.known or self._use(self._open())
 
-    def _use(self, found: Mapping[Any, tuple[str, np.ndarray]]) -> UsedMasks:
-        pairs = [mask if isinstance(mask, _Array) else _Array(*found[mask]) for mask in self._given]
-        mask = np.ascontiguousarray(combine_masks([pair.array for pair in pairs]))
-        return UsedMasks(mask, tuple(pair.uid for pair in pairs), tuple(mask_sha256(pair.array) for pair in pairs))
+    def _use(self, registry: Any = None) -> UsedMasks:
+        arrays, known = [], []
+        for mask in self._given:
+            if isinstance(mask, _Array):
+                array, said = mask.array, {"uid": mask.uid}
+            else:
+                entry = _looked_up(registry, mask)
+                array = as_mask(entry.read())
+                said = {key: getattr(entry, key) for key in ("uid", "detector", "name", "version")}
+            arrays.append(array)
+            known.append({**said, "sha256": mask_sha256(array)})
+            if isinstance(mask, Mapping) and known[-1]["sha256"] != mask["sha256"]:
+                raise MaskDamaged(
+                    f"mask {mask['uid']} has sha256 {known[-1]['sha256'][:12]}..., and was used when it had "
+                    f"{mask['sha256'][:12]}...: it was changed; give the one that was used as an array"
+                )
+        return UsedMasks(np.ascontiguousarray(combine_masks(arrays)), tuple(known))
 
     def _open(self) -> Any:
         from bluesky_ext.masks.client import MaskClient
 
         with self._lock:
-            if not hasattr(self._registry, "get_mask"):
+            if not hasattr(self._registry, "entry"):
                 self._registry = MaskClient.open(self._registry)
             return self._registry
 
@@ -141,9 +154,25 @@ class _Array:
     array: np.ndarray
 
 
-def _given(mask: Any) -> _Array | str | tuple:
+def _looked_up(registry: Any, mask: str | tuple | Mapping[str, Any]) -> Any:
+    if isinstance(mask, tuple):
+        return registry.entry(*mask)
+    if isinstance(mask, str):
+        return registry.entry_by_uid(mask)
+    try:
+        return registry.entry_by_uid(mask["uid"])
+    except MaskNotFound as error:
+        named = ", ".join(f"{key} {mask[key]!r}" for key in ("detector", "name", "version") if key in mask)
+        raise MaskNotFound(f"{error} (it was of {named})" if named else str(error)) from error
+
+
+def _given(mask: Any) -> _Array | str | tuple | Mapping[str, Any]:
     if isinstance(mask, str):
         return mask
+    if isinstance(mask, Mapping):
+        if not all(isinstance(mask.get(key), str) and mask[key] for key in ("uid", "sha256")):
+            raise ValueError(f"the mask {dict(mask)!r} has no uid and sha256: give it as the array that it was")
+        return dict(mask)
     if isinstance(mask, tuple) and mask and isinstance(mask[0], str):
         if len(mask) == 2 and hasattr(mask[1], "dtype"):
             return _Array(mask[0], as_mask(mask[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -57,6 +57,20 @@ class MaskedMap(Map):
     def begin(self, start: Mapping[str, Any]) -> Any:
         """The masks of the run, if there are any."""
         return None if self._given is None else self._given.look_up()
+
+    @classmethod
+    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
+        """The stage that a record is of, with the masks that it used, whatever they were found by."""
+        parameters = dict(record["parameters"])
+        if used := record.get("masks"):
+            name = "masks" if "masks" in parameters else "mask"
+            parameters[name], options["registry"] = materials.masks(used, parameters[name])
+        return cls(**materials.values(parameters), **options)
+
+    def about(self, state: Any) -> dict[str, Any]:
+        """The masks of the run."""
+        used = self.masks_of(state)
+        return {} if used is None else {"masks": used.record()}
 
     def masks_of(self, state: Any) -> UsedMasks | None:
         """The masks in what `begin` returned."""

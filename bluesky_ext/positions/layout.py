@@ -59,11 +59,13 @@ class Layout:
         """The number of cells, measured or not."""
         return math.prod(self.shape)
 
-    def cells_by_frame(self) -> np.ndarray:
-        """The cell of the frame with each number, from 0; -1 where there is no such frame."""
-        cells = np.full(int(self.frames.max(initial=0)) + 1, -1, np.int64)
-        cells[self.frames] = self.cells
-        return cells
+    def cells_of(self, frames: np.ndarray) -> np.ndarray:
+        """The cells of frames by their numbers, (n,) int64; -1 for those that the layout does not have."""
+        if not len(self.frames):
+            return np.full(len(frames), -1, np.int64)
+        # No table of all numbers up to the highest, which may be anything.
+        at = np.minimum(np.searchsorted(self.frames, frames), len(self.frames) - 1)
+        return np.where(self.frames[at] == frames, self.cells[at], -1)
 
     def placed(self, values: np.ndarray) -> np.ndarray:
         """Values of the frames, (n, ...), in their cells: (*shape, ...) float64, NaN where nothing was measured."""

@@ -27,6 +27,16 @@ def find(name: str) -> type[Pipeline]:
     That is a `Pipeline`, or a function that returns a callback, whose keywords are the settings; the module may lie in
     the working directory.
     """
+    found = load(name)
+    if isinstance(found, type) and issubclass(found, Pipeline):
+        return found
+    if callable(found) and (isinstance(found, type) or not hasattr(found, "subscribe")):
+        return _of_factory(found, name)
+    raise UnknownPipeline(f"{name} is {found!r}: give a Pipeline, or a function that returns a callback")
+
+
+def load(name: str) -> Any:
+    """Return what is at ``module:name``, also in the working directory, or what is installed as a pipeline."""
     if ":" in name:
         here = str(Path.cwd())
         if here not in sys.path:  # a console script does not look where it is called
@@ -39,15 +49,10 @@ def find(name: str) -> type[Pipeline]:
             raise UnknownPipeline(f"no pipeline {name!r}: there are {there}, or give module:factory")
         point = installed[name]
     try:
-        found: Any = point.load()
+        return point.load()
     except Exception as error:  # whatever a module of somebody's raises when it is imported
         what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise UnknownPipeline(f"no pipeline {point.value}: {what}") from error
-    if isinstance(found, type) and issubclass(found, Pipeline):
-        return found
-    if callable(found) and (isinstance(found, type) or not hasattr(found, "subscribe")):
-        return _of_factory(found, name)
-    raise UnknownPipeline(f"{name} is {found!r}: give a Pipeline, or a function that returns a callback")
 
 
 def configured(name: str, config: Path | None) -> Pipeline:

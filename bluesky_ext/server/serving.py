@@ -41,7 +41,8 @@ def serve(
     ready : callable, optional
         Called with the dispatcher before it starts; its ``stop`` ends the server from another thread.
     **options
-        As for `bluesky_ext.transport.RemoteDispatcher`: ``curve_config``, ``deserializer``, ``policy``, ``store``...
+        As for `bluesky_ext.transport.RemoteDispatcher`: ``readable_roots`` (the directories of images that are in
+        files), ``curve_config``, ``deserializer``, ``policy``, ``store``...
 
     Returns
     -------

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bluesky_ext.storage.adapters import as_sink, as_source
     from bluesky_ext.storage.catalog import close_catalog, open_catalog
     from bluesky_ext.storage.datasets import read
-    from bluesky_ext.storage.find import find_run
+    from bluesky_ext.storage.find import find_derived, find_run
     from bluesky_ext.storage.saver import Saver, save
     from bluesky_ext.storage.sparse import read_sparse, write_sparse
     from bluesky_ext.storage.sparse_writer import SparseWriter
@@ -24,6 +24,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # runs into them, and back
     "Saver",
     "documents",
+    "find_derived",
     "find_run",
     "read",
     "save",
@@ -42,7 +43,7 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.storage.adapters": ("as_sink", "as_source"),
         "bluesky_ext.storage.catalog": ("close_catalog", "open_catalog"),
         "bluesky_ext.storage.datasets": ("read",),
-        "bluesky_ext.storage.find": ("find_run",),
+        "bluesky_ext.storage.find": ("find_derived", "find_run"),
         "bluesky_ext.storage.saver": ("Saver", "save"),
         "bluesky_ext.storage.sparse": ("read_sparse", "write_sparse"),
         "bluesky_ext.storage.sparse_writer": ("SparseWriter",),

@@ -55,7 +55,7 @@ def as_source(source: object) -> Iterable[Pair]:
         return _Source(lambda: documents_of(source))
     if callable(documents := getattr(source, "documents", None)):
         return _Source(lambda: _documents(documents))
-    if _is_broker(source) or is_container(source):
+    if is_broker(source) or is_container(source):
         raise TypeError(f"{_type(source)} holds many runs: give one of them, as in as_source(catalog[uid])")
     if callable(source) and _needs_nothing(source):
         return _Source(source)
@@ -93,7 +93,7 @@ def as_sink(sink: object) -> Sink:
     if isinstance(sink, str | os.PathLike):
         return Recorder(_path(sink), on_error="raise")
     # These are looked for before functions: a Broker and the client of a run can be called too, to search.
-    if _is_broker(sink):
+    if is_broker(sink):
         broker: Any = sink
         return _named_plainly(broker.insert)
     if not is_run(sink) and not hasattr(sink, "documents"):
@@ -154,7 +154,7 @@ def _documents(documents: Callable[..., Any]) -> Iterator[Any]:
             yield name, document
 
 
-def _is_broker(thing: object) -> bool:
+def is_broker(thing: object) -> bool:
     return callable(thing) and callable(getattr(thing, "insert", None)) and not isinstance(thing, MutableSequence)
 
 

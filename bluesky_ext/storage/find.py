@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-__all__ = ["find_run"]
+__all__ = ["find_derived", "find_run"]
 
 
 def find_run(catalog: Any, name: str | int) -> Any:
@@ -51,6 +51,26 @@ def find_run(catalog: Any, name: str | int) -> Any:
         several = f", but {len(like)} whose uids begin so" if like else ""
         raise LookupError(f"no run {text!r} in the catalogue{several}")
     return like[0]
+
+
+def find_derived(catalog: Any, name: str | int) -> list[Any]:
+    """Return the clients of the runs that were made of a scan, in the order in which they began.
+
+    Parameters
+    ----------
+    catalog, name
+        As for `find_run`, of the scan.
+
+    Raises
+    ------
+    LookupError
+        If there is no such scan.
+    """
+    from tiled.queries import Eq  # pyright: ignore[reportMissingImports]
+
+    uid = _uid(find_run(catalog, name))
+    found = catalog.search(Eq("start.original_run_uid", uid)).values()
+    return sorted(found, key=lambda run: run.metadata["start"]["time"])
 
 
 def _latest_first(catalog: Any) -> Iterator[Any]:

@@ -144,7 +144,14 @@ class Saver:
         self._made_backup_directory()
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
-        """Save a document."""
+        """Save a document; what is none is logged and counted, as one that could be saved nowhere."""
+        try:
+            self._save(name, document)
+        except (AttributeError, LookupError, TypeError) as error:
+            logger.error("a document %r is saved nowhere: %s: %s", name, type(error).__name__, error)
+            self._count_lost(plain_name(name), document, 1)
+
+    def _save(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         name = plain_name(name)
         if name not in PARENT:
             raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")

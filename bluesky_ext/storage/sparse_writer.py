@@ -14,6 +14,8 @@ from event_model import unpack_event_page
 
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, OpenRun, OpenRuns, OpenStream
+from bluesky_ext.engine.documents.provenance import analysis_of
+from bluesky_ext.storage.metadata import as_json
 from bluesky_ext.storage.sparse import write_sparse
 
 __all__ = ["SparseWriter"]
@@ -95,7 +97,8 @@ class SparseWriter:
     ----------
     container : Tiled container
         Where to write. The metadata of each array has ``run_start`` (the uid of the derived run), ``original_run_uid``,
-        ``stream``, ``data_key``, ``seq_nums`` (ranges, of the images in their order), and ``exit_status``.
+        ``stream``, ``data_key``, ``seq_nums`` (ranges, of the images in their order), ``exit_status``, and ``masks``:
+        uid, sha256, detector, name and version of each that was applied, by this stage or those before it.
     max_open_runs, stale_after
         How many runs may be open, and for how many seconds one may be silent: after that it is written with the next
         one that stops, with ``exit_status`` "incomplete".
@@ -169,6 +172,7 @@ class SparseWriter:
             "data_key": stream.data_key,
             "seq_nums": stream.seq_nums(),
             "exit_status": run.exit_status,
+            "masks": as_json(_masks(analysis_of(run.start))),
         }
         try:
             return write_sparse(self._container, stream, len(stream), stream.shape or (), stream.dtype, metadata=about)
@@ -197,3 +201,12 @@ def _keys(descriptor: Mapping[str, Any]) -> list[str]:
     there = descriptor["data_keys"]
     keys = (key.removesuffix("_nnz") for key in there if key.endswith("_nnz"))
     return [key for key in keys if all(f"{key}_{part}" in there for part in _PARTS)]
+
+
+def _masks(record: Any) -> list[Any]:
+    """The masks that a stage applied, after those of the stages before it and of the maps that it is composed of."""
+    record = record if isinstance(record, Mapping) else {}
+    earlier, maps, own = (
+        said if isinstance(said := record.get(key), list | tuple) else () for key in ("upstream", "maps", "masks")
+    )
+    return [*(mask for one in (*earlier, *maps) for mask in _masks(one)), *own]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
 __all__ = ["documents", "entries", "is_run"]
 
 
-def documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def documents(run: Any, streams: Callable[[str], object] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the documents of a run as ``(name, document)``, its images as ndarray.
 
     Of a run that `save` saved, they are those that it was given, in their order, with their uids, types and dtypes: any
@@ -33,14 +33,21 @@ def documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     ----------
     run : client
         The client of a run in a catalogue.
+    streams : callable, optional
+        Of which streams, by name, events are wanted; the others have no events and no images are read for them.
 
     Raises
     ------
     TypeError
         If this is no run.
     """
+    left_out: set[str] = set()
     blocks: dict[tuple[str, str], _Blocks] = {}
     for name, document, places in entries(run):
+        if streams is not None and name == "descriptor" and not streams(document.get("name", "primary")):
+            left_out.add(document["uid"])
+        if left_out and document.get("descriptor") in left_out:
+            continue
         if places:
             data = dict(document["data"])
             for key, kind, stream, first, count in places:

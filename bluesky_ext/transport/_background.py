@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -101,7 +102,9 @@ class background:  # noqa: N801 - to its users, what makes a callback of another
         self._share = share_arrays
         self._complaints = Complaints(log)
         self._closed = False
-        self._queue: DocumentQueue[tuple[str, dict[str, Any]]] = DocumentQueue(max_documents, max_bytes, policy)
+        self._queue: DocumentQueue[tuple[Context, str, dict[str, Any]]] = DocumentQueue(
+            max_documents, max_bytes, policy
+        )
         self._thread = threading.Thread(target=self._work, name=f"background {self.name}", daemon=True)
         self._thread.start()
         _living.add(self)
@@ -114,7 +117,8 @@ class background:  # noqa: N801 - to its users, what makes a callback of another
         name = plain_name(name)
         copy, nbytes = copied(doc, self._share)
         self.stats.received += 1
-        if not self._queue.put(name, (name, copy), nbytes):
+        # Which files may be read is of the caller's context.
+        if not self._queue.put(name, (copy_context(), name, copy), nbytes):
             self.stats.dropped += 1
             self._complaints("dropped", "background %s does not keep up: documents are dropped, and counted", self.name)
 
@@ -153,9 +157,9 @@ class background:  # noqa: N801 - to its users, what makes a callback of another
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            name, doc = item
+            context, name, doc = item
             try:
-                self._callback(name, doc)
+                context.run(self._callback, name, doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
                 self.stats.failed += 1
                 self.failure = self.failure or error

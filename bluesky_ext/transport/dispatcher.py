@@ -8,19 +8,24 @@ import pickle
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from bluesky_ext import _deadline
 from bluesky_ext.engine.codec.documents import loads
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.limits import Limits, Refused
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.documents.printable import printable
+from bluesky_ext.engine.frames.gate import Gate
+from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
+from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.queue import DocumentQueue, Policy
 from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LIMITS = Limits()
 _GRACE = 0.5  # s, for what is under way when no more documents are handed on
 
 
@@ -57,6 +63,11 @@ class RemoteDispatcher:
         "pickle", whoever can send to the proxy can run any program here.
     curve_config : bluesky.callbacks.zmq.ClientCurve, optional
         The keys, if the proxy has some.
+    readable_roots : sequence of paths or None
+        Directories: the callbacks get no document that names files elsewhere, and what they read of files is below
+        these, whoever made them. None: files anywhere, for callbacks that read none or trust all who can send.
+    limits : Limits
+        The most that a document may ask for; callbacks do not get one beyond it.
     store, store_patience : callable and float, optional
         ``store(uid)`` gives a run, as `bluesky_ext.as_source` takes them, or raises LookupError while it does not have
         it, for so many seconds. Then a run that was joined in the middle is held back, and replayed when it is over.
@@ -107,6 +118,8 @@ class RemoteDispatcher:
         prefix: bytes = b"",
         deserializer: Deserializer = "msgpack",
         curve_config: ClientCurve | None = None,
+        readable_roots: Iterable[str | os.PathLike[str]] | None = (),
+        limits: Limits = _LIMITS,
         store: Callable[[str], object] | None = None,
         store_patience: float = 30.0,
         policy: Policy = "block",
@@ -129,11 +142,15 @@ class RemoteDispatcher:
         self.stats = Received()
         self.closed = False
         self._deserializer = codec_of(deserializer, loads, pickle.loads, self.address)
+        self._loads = partial(loads, max_plain=limits.plain, max_objects=limits.objects)
+        self._readable = Readable.below(readable_roots)
+        self._gate = Gate(limits, self._readable)
+        passed = None if store is None else lambda uid: filter(self._passes, as_source(store(uid)))
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
         self._runs = ReceivedRuns(
             *(repr(self), self._subscribers.emit, self.stats),
-            *(store, store_patience, close_incomplete, stale_after, max_open_runs),
+            *(passed, store_patience, close_incomplete, stale_after, max_open_runs),
         )
         self._started = False
         self._give_up = float("inf")
@@ -169,7 +186,7 @@ class RemoteDispatcher:
             raise RuntimeError(f"{self!r} has been started and stopped: make a new one")
         self._started = True
         self._receiver.start()
-        with self.limit():
+        with reading(self._readable), self.limit():
             self._run()
         if self._receiver.failure is not None:
             raise self._receiver.failure
@@ -218,6 +235,18 @@ class RemoteDispatcher:
                 self._process(*message)
             self._runs.look_around()
 
+    def _passes(self, pair: tuple[str, Mapping[str, Any]]) -> bool:
+        """Whether the callbacks may get a document; one that is refused is counted and reported."""
+        try:
+            self._gate.check(*pair)
+        except Refused as error:
+            self.stats.refused += 1
+            self._complaints(
+                f"{pair[0]} {error.kind}", "%s: a %s is refused: %s", self.address, pair[0], printable(str(error), 500)
+            )
+            return False
+        return True
+
     def _process(self, name: str, payload: memoryview) -> None:
         """Hand a document to the callbacks; what is none is counted and reported."""
         is_ours = self._deserializer is loads
@@ -225,11 +254,14 @@ class RemoteDispatcher:
             if name == TALLY:
                 self._runs.compare(bytes(payload), self._receiver.word)
                 return
-            doc = self._deserializer(payload if is_ours else bytes(payload))
+            doc = self._loads(payload) if is_ours else self._deserializer(bytes(payload))
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
-            self._runs.take(name, doc)
-            self.stats.received += 1
+            if self._passes((name, doc)):
+                self._runs.take(name, doc)
+                self.stats.received += 1
+            else:
+                self._runs.note_refused(name, doc)
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
             self.stats.malformed += name != TALLY
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has

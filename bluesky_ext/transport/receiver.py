@@ -32,18 +32,19 @@ _NEVER = float("inf")
 class Received(Stats):
     """Counts of a dispatcher over all its runs; they only grow.
 
-    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``, of
-    an ``unknown`` name, or ``dropped``, since the callbacks did not keep up or the dispatcher was stopped; the
-    ``pickles`` among the malformed; the runs ``joined`` in the middle, and those ``replayed`` from the store; the
-    ``connections`` that were made. ``missed`` are the documents that a publisher of ours says it had, and that did not
-    come, or without the descriptor of their run, or were dropped here. ``received`` counts the documents that came,
-    without those of the store, ``lost`` the events that never came.
+    Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``,
+    ``refused`` (beyond the limits, or of files that may not be read), of an ``unknown`` name, or ``dropped``, since the
+    callbacks did not keep up or the dispatcher was stopped; the ``pickles`` among the malformed; the runs ``joined`` in
+    the middle, and those ``replayed`` from the store; the ``connections`` that were made. ``missed`` are the documents
+    that a publisher of ours says it had, and that did not come, or without the descriptor of their run, or were dropped
+    here. ``received`` counts the documents that came, without those of the store, ``lost`` the events that never came.
     """
 
     kind: ClassVar[str] = "dispatcher"
 
     messages: int = 0
     malformed: int = 0
+    refused: int = 0
     pickles: int = 0
     unknown: int = 0
     dropped: int = 0

@@ -81,6 +81,10 @@ class ReceivedRuns:
         if name not in PARENT or self._follow(name, doc):
             self.emit(name, doc)
 
+    def note_refused(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Count a document that nobody gets: it came all the same."""
+        self._tally.note(name, doc)
+
     def compare(self, message: bytes, listener: str) -> None:
         """Compare what a publisher had of its latest runs with what came, and say at once what never will.
 

@@ -6,8 +6,8 @@ catalogue of a server: open_catalog("https://tiled.site.org", api_key=...).
 
 from contextlib import suppress
 
-from bluesky_ext import open_catalog, save
-from bluesky_ext.storage import find_run
+from bluesky_ext import open_catalog, redo, save
+from bluesky_ext.storage import find_derived, find_run
 
 catalog = open_catalog("./runs")
 saver = save(catalog)

@@ -144,10 +144,10 @@ class Deleted:
     def __init__(self, masks):
         self.masks = masks
 
-    def get_mask(self, *triple):
-        uid, mask = self.masks.get_mask(*triple)
-        self.masks.delete_mask(triple[0], triple[1], 0)
-        return uid, mask
+    def entry(self, detector, name):
+        entry = self.masks.entry(detector, name)
+        self.masks.delete_mask(detector, name, 0)
+        return entry
 
 
 def missing(masks):

@@ -192,16 +192,25 @@ MASK = np.ones(SHAPE, bool)
 MASK[28:31] = False
 
 
+class Gap:
+    """The mask of `Registry`."""
+
+    uid, detector, name, version = "gap-uid", "det", "gap", 0
+
+    def read(self) -> np.ndarray:
+        return MASK
+
+
 class Registry:
     """A registry of one mask, as far as stages ask it."""
 
-    def get_mask(self, detector: str, name: str, version: int | None = None) -> tuple[str, np.ndarray]:
+    def entry(self, detector: str, name: str, version: int | None = None) -> Gap:
         assert (detector, name) == ("det", "gap")
-        return "gap-uid", MASK
+        return Gap()
 
-    def get_mask_by_uid(self, uid: str) -> np.ndarray:
+    def entry_by_uid(self, uid: str) -> Gap:
         assert uid == "gap-uid"
-        return MASK
+        return Gap()
 
 
 REGISTRY = Registry()

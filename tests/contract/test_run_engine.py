@@ -230,5 +230,6 @@ def test_a_subtrahend_is_stored_once_a_run_and_named_by_its_hash(run_engine, cam
     events = content(sink)["events"]
     assert np.array_equal(events["inputs"][1]["subtrahend"], np.full(SHAPE, 100.0))
     assert sink.stop["num_events"] == {"inputs": 1, "primary": 3}
-    again = run_through(named("ImageProcessor").make(), list(sink))
-    assert again.stop["num_events"] == {"primary": 3}
+    again = run_through(named("ImageProcessor").make(), list(sink))  # which hands it on to whoever makes it again
+    assert np.array_equal(content(again)["events"]["inputs_0"][1]["subtrahend"], np.full(SHAPE, 100.0))
+    assert again.stop["num_events"] == {"inputs_0": 1, "primary": 3}

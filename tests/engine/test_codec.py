@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from runs import assert_same
 
-from bluesky_ext.engine.codec.documents import MAX_DEPTH, DecodeError, dumps, loads
+from bluesky_ext.engine.codec.documents import MAX_DEPTH, MAX_OBJECTS, DecodeError, dumps, loads
 
 NUMBERS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "c32"]
 DTYPES = [
@@ -377,6 +377,47 @@ def test_the_length_of_a_frame_can_be_limited() -> None:
     assert loads(frame, max_bytes=len(frame)) == {"uid": "abc"}
     with pytest.raises(DecodeError, match=f"a frame of {len(frame)} bytes: no more than {len(frame) - 1} are allowed"):
         loads(frame, max_bytes=len(frame) - 1)
+
+
+@pytest.mark.parametrize("item", [b"\x80", b"\x90", b"\xd4\x03\x90", b"\xd4\x04\x01"])
+def test_a_document_of_very_many_objects_is_refused(item: bytes) -> None:
+    frame = b"\xdd" + struct.pack(">I", MAX_OBJECTS) + item * MAX_OBJECTS  # the list itself is one more
+    with pytest.raises(DecodeError, match=rf"more than {MAX_OBJECTS} lists, dicts and arrays \(limit objects\)"):
+        loads(frame)
+    assert len(loads(frame, max_objects=3 * MAX_OBJECTS)) == MAX_OBJECTS
+
+
+def test_a_document_of_very_many_bytes_is_refused_unless_they_are_in_arrays() -> None:
+    assert loads(dumps({"image": np.zeros(2000)}), max_plain=100)["image"].nbytes == 16_000
+    with pytest.raises(DecodeError, match=r"more than 100 bytes beside its arrays \(limit plain\)"):
+        loads(dumps({"image": [0.5] * 100}), max_plain=100)
+
+
+def test_an_image_as_lists_is_none_of_these() -> None:
+    document = {"image": np.arange(1024 * 1024.0).reshape(1024, 1024).tolist()}
+    assert loads(dumps(document)) == document
+
+
+def test_keys_whose_hashes_may_be_chosen_are_few() -> None:
+    for key, number in ((lambda n: (n, n), 1000), (lambda n: 2**70 + n, 1000), (str, 10_000)):
+        document = {key(n): n for n in range(number)}
+        assert loads(dumps({"a": document, "image": np.arange(3)}))["a"] == document
+    with pytest.raises(DecodeError, match="1001 exceeds max_map_len"):
+        loads(dumps({(n, n): n for n in range(1001)}))
+
+
+def test_an_array_without_values_has_no_endless_axis() -> None:
+    assert loads(dumps(np.empty((0, 1000)))).shape == (0, 1000)
+    with pytest.raises(DecodeError, match="that has no values"):
+        loads(frame_of(b"<u2", (0, 2**40), b""))
+
+
+def test_an_int_has_no_more_digits_than_python_prints() -> None:
+    assert str(loads(dumps(2**4000)))
+    with pytest.raises(TypeError, match="an int of 5001 bits"):
+        dumps(2**5000)
+    with pytest.raises(DecodeError, match="a number of 513 bytes"):
+        loads(msgpack.packb(msgpack.ExtType(4, b"\1" * 513)))
 
 
 def test_a_tuple_has_one_list_of_items() -> None:

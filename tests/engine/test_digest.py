@@ -45,7 +45,7 @@ def test_parameters_are_plain_and_arrays_are_named_by_hash():
     assert said["diameter"] == 15
     assert type(said["diameter"]) is int
     assert said["mask"] == {"sha256": sha256, "shape": [3, 3], "dtype": "<f8"}
-    assert said["more"] == {"f": "numpy:sum", "pair": [1, None]}
+    assert said["more"] == {"f": {"object": "numpy:sum"}, "pair": [1, None]}
     assert {name: array is mask for name, array in arrays_of(given).items()} == {"mask": True}
     assert list(arrays_of({"a": [{"b": mask}]})) == ["a_0_b"]
 

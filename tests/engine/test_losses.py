@@ -72,3 +72,25 @@ def test_what_a_list_upstream_leaves_out_still_counts():
     losses.add_listed({"lost": {"primary": [1, 2]}, "lost_counts": {"primary": 1000}}, "lost")
     losses.add("primary", [range(2, 4)])
     assert losses.counts == {"primary": 1001}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 30), st.integers(0, 8))))
+def test_what_is_taken_away_is_not_here_any_more(steps):
+    here, known = Intervals(), set()
+    for adds, start, length in steps:
+        if adds:
+            here.add(start, start + length)
+            known.update(range(start, start + length))
+        else:
+            here.discard(start, start + length)
+            known.difference_update(range(start, start + length))
+        assert (spread(here), here.high) == (sorted(known), max(known, default=0))
+
+
+def test_the_lists_of_many_streams_have_one_end():
+    losses = Losses()
+    for name in "abc":
+        losses.add(name, [range(1, LISTED)])
+    said = losses.as_document("lost")
+    assert sum(map(len, said["lost"].values())) == LISTED
+    assert said["lost_counts"] == dict.fromkeys("abc", LISTED - 1)

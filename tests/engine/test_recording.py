@@ -215,6 +215,9 @@ def test_a_start_that_gives_no_name_is_refused_and_kept(tmp_path, file_prefix, m
     [
         {"file_prefix": "{year}/{uid}"},
         {"file_prefix": "{uid"},
+        {"file_prefix": "{uid:>2000000000}"},
+        {"file_prefix": "{scan_id:{width}}"},
+        {"file_prefix": "{uid.__class__}"},
         {"max_open_runs": 0},
     ],
 )

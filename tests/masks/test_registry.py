@@ -57,6 +57,33 @@ def test_the_next_version_is_not_one_that_was_deleted(masks):
     assert [version for _, _, version in masks.list_masks()] == [0, 1, 3]
 
 
+def test_a_mask_has_one_uid_from_wherever_one_looks(everywhere):
+    with everywhere.open() as masks:
+        root = masks._root  # noqa: SLF001
+        site, other = (root.create_container(key) for key in ("site", "other"))
+        inner, outer = (MaskClient(at, detector_shapes=DETECTORS) for at in (site.create_container("masks"), site))
+        uid = inner.register_mask("det", "m", content(1))
+        for client in (inner, outer, masks):
+            assert client.get_mask_uid("det", "m") == uid
+            np.testing.assert_array_equal(client.get_mask_by_uid(uid).compute(), content(1))
+        # What runs were told when uids were paths from the container that was open
+        for client, old in ((inner, f"masks/{uid}"), (outer, f"site/masks/{uid}"), (masks, f"masks/{uid}")):
+            assert client.entry_by_uid(old).uid == uid
+        # Keys that are not Tiled's may be there twice
+        for number, at in enumerate((root, site, other)):
+            metadata = {"spec": "mask", "name": "by hand", "detector": "det", "version": number}
+            at.write_array(content(number), key="beamstop", metadata=metadata)
+        uids = [masks.get_mask_uid("det", "by hand", version) for version in range(3)]
+        assert len(set(uids)) == 3
+        assert outer.get_mask_uid("det", "by hand") == uids[1]
+        for client in (masks, outer):
+            np.testing.assert_array_equal(client.get_mask_by_uid(uids[1]).compute(), content(1))
+        with pytest.raises(MaskNotFound, match=f"no mask with uid '{uids[2]}': .* have the uids '{uids[1]}'"):
+            outer.get_mask_by_uid(uids[2])
+        with pytest.raises(MaskNotFound, match="it was deleted, or is not below"):
+            MaskClient(other).get_mask_by_uid(uid)
+
+
 NAMES = [
     "a/b",
     "..",

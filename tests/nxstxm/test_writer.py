@@ -208,3 +208,24 @@ def test_runs_from_a_database(stxm, tmp_path, read):
         np.testing.assert_array_equal(found["entry1/counter0/data"], case.data["entry1"])
     found = read(export_scan({docs[0][1]["uid"]: docs for docs in case.runs}, tmp_path, "dictionary"))
     np.testing.assert_array_equal(found["entry1/counter0/data"], case.data["entry1"])
+
+
+def test_scans_that_never_stop_keep_no_other_from_its_file(stxm, tmp_path, read, caplog):
+    writer = NXstxmWriter(tmp_path)
+    case = stxm.make("sample image")
+    for _ in range(34):
+        for name, doc in stxm.make("sample image").runs[0][:-1]:
+            writer(name, doc)
+    for name, doc in case.runs[0]:
+        writer(name, doc)
+    (path,) = writer.artifacts["all"]
+    np.testing.assert_array_equal(read(path)["entry0/counter0/data"], case.data["entry0"])
+    assert "33 scans have no stop document" in caplog.text
+    stack = stxm.make("stack")
+    lost = [stack.runs[0][:-1], *stack.runs[1:]]
+    for docs in (*lost, *stxm.make("stack").runs):
+        for name, doc in docs:
+            writer(name, doc)
+    np.testing.assert_array_equal(read(writer.artifacts["all"][1])["entry1/counter0/data"], stack.data["entry1"])
+    with pytest.raises(UnfinishedError):
+        writer.finish()

@@ -26,6 +26,7 @@ bec.disable_plots()
 maps = cm.dataset
 print("maps", dict(maps.sizes), "peaks", len(cm.tracks), "failed", pt.stats.failed, "shutter", shutter.get())
 print("total", *reshape(find_run(catalog, uid), "dexela_stats_total").values.ravel())
+print("again", *[redo(run, catalog).agrees for run in find_derived(catalog, uid)])
 """
 
 STACK = """
@@ -76,6 +77,7 @@ def test_scans_in_the_profile_have_their_maps_and_files_and_are_kept(profile):
     assert "failed 0" in line
     assert "closed" in line
     assert int(line.split("'reflection': ")[1].split(",")[0]) > 10
+    assert "again True True\n" in answer.stdout
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("uids")]
     first, _ = line.split()[1:]  # a run for each energy
     (file,) = (profile.parent / "nxstxm").iterdir()

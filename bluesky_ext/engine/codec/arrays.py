@@ -24,6 +24,9 @@ from bluesky_ext.engine.codec.framing import Buffer, DecodeError
 _PLAIN = re.compile(rb"[<>|=](?:[biufcSUV]\d{1,10}|[mM]8(?:\[(?:[1-9]\d{0,9})?[A-Za-z]{1,2}\])?)")
 
 
+_MAX_EMPTY = 2**26
+
+
 def raw(array: NDArray[Any]) -> memoryview:
     """Return the bytes of a C-contiguous array, without a copy."""
     if not array.nbytes:
@@ -78,6 +81,8 @@ def _window(shape: tuple[int, ...], dtype: np.dtype[Any], data: Buffer) -> NDArr
     nbytes = math.prod(shape) * dtype.itemsize
     if len(data) != nbytes:
         raise DecodeError(f"an array of {nbytes} bytes with {len(data)} bytes of values")
+    if not nbytes and math.prod(filter(None, shape)) > _MAX_EMPTY:  # as lists, it would fill the memory
+        raise DecodeError(f"an array of shape {shape} that has no values")
     array: NDArray[Any] = np.ndarray(shape, dtype, buffer=data)
     if not array.flags.aligned:
         array = array.copy()

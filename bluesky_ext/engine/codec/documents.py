@@ -22,6 +22,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 from enum import IntEnum
+from itertools import tee
 from typing import Any, TypeGuard
 
 import msgpack
@@ -30,6 +31,15 @@ from numpy.typing import NDArray
 
 from bluesky_ext.engine.codec.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
 from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, parts, split
+
+#: What a document from anyone may have, unless told otherwise: lists, dicts, arrays and others that are neither numbers
+#: nor text, each of which takes up to 70 times its bytes; and bytes of msgpack, beside the values of arrays.
+MAX_OBJECTS = 250_000
+MAX_PLAIN = 32 * 2**20
+
+_FEW_KEYS = 1000
+_MAX_INT = 512  # bytes; more digits than Python prints take more
+_SMALL = 4096  # bytes
 
 _TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
 
@@ -76,7 +86,9 @@ def dumps(document: object) -> bytes:
     return b"".join(parts(head, map(raw, arrays))) if arrays else head
 
 
-def loads(buffer: Buffer, *, max_bytes: int | None = None) -> Any:
+def loads(
+    buffer: Buffer, *, max_bytes: int | None = None, max_plain: int = MAX_PLAIN, max_objects: int = MAX_OBJECTS
+) -> Any:
     """Return the document of a frame; it can be given to ``RemoteDispatcher(..., deserializer=loads)``.
 
     Safe on bytes from anyone: nothing in them is executed, nothing is allocated for a length that they claim but do
@@ -88,6 +100,9 @@ def loads(buffer: Buffer, *, max_bytes: int | None = None) -> Any:
         The frame.
     max_bytes : int, optional
         Refuse a longer frame.
+    max_plain, max_objects : int
+        Refuse a document of more bytes beside the values of its arrays, or of more lists, dicts, arrays and others that
+        are neither numbers nor text.
 
     Returns
     -------
@@ -103,7 +118,7 @@ def loads(buffer: Buffer, *, max_bytes: int | None = None) -> Any:
     frame = memoryview(buffer).cast("B")
     if max_bytes is not None and len(frame) > max_bytes:
         raise DecodeError(f"a frame of {len(frame)} bytes: no more than {max_bytes} are allowed")
-    return decode(*split(frame))
+    return decode(*split(frame, max_plain), max_objects)
 
 
 def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
@@ -126,10 +141,19 @@ def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
     return head, encoder.arrays
 
 
-def decode(head: Buffer, arrays: Iterator[Buffer]) -> Any:
+def decode(head: Buffer, arrays: Iterator[Buffer], max_objects: int | None = None) -> Any:
     """Return the document from its msgpack and the bytes of its arrays: the second half of `loads`."""
+    arrays, again = tee(arrays)
     try:
-        document = _Decoder(arrays).unpack(head)
+        try:
+            document = _Decoder(arrays, max_objects, strict_map_key=True).unpack(head)
+        except ValueError as error:
+            if "strict_map_key" not in str(error):
+                raise
+            # Keys that are no text are rare, and can be chosen to have the same hash: a dict of many takes hours.
+            few = {} if max_objects is None else {"max_map_len": _FEW_KEYS}
+            arrays = again
+            document = _Decoder(arrays, max_objects, strict_map_key=False, **few).unpack(head)
         if _is_deeper(document, MAX_DEPTH):
             raise DecodeError(f"a document of more than {MAX_DEPTH} levels")
         if next(arrays, None) is not None:
@@ -165,6 +189,8 @@ class _Encoder:
         if isinstance(value, int):
             if -(2**63) <= value < 2**64:
                 return int(value)
+            if value.bit_length() >= 8 * _MAX_INT:
+                raise TypeError(f"an int of {value.bit_length()} bits: no more than {8 * _MAX_INT} are read")
             return msgpack.ExtType(_Type.INT, int(value).to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
         if isinstance(value, str):
             # Not str(value), which is the name of the member if this is an Enum.
@@ -195,23 +221,38 @@ class _Encoder:
 
 
 class _Decoder:
-    def __init__(self, arrays: Iterator[Buffer]) -> None:
+    def __init__(self, arrays: Iterator[Buffer], max_objects: int | None, **options: Any) -> None:
         self._arrays = arrays
         self._levels = MAX_DEPTH + 1
+        self._max_objects = self._left = max_objects
+        # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
+        self._options = {"unicode_errors": "surrogatepass", "timestamp": 3, **options}
+
+    def count(self, item: Any) -> Any:
+        """Return what was decoded, unless there is too much of it."""
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise DecodeError(
+                    f"a document of more than {self._max_objects} lists, dicts and arrays (limit objects)"
+                )
+        return item
 
     def unpack(self, packed: Buffer) -> Any:
         if not self._levels:
             raise DecodeError("a document of too many levels")
         self._levels -= 1
-        split(packed)  # so that it is known to be all there, as it says
-        # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
-        options = {"strict_map_key": False, "unicode_errors": "surrogatepass", "timestamp": 3}
-        value = msgpack.unpackb(packed, ext_hook=self.extension, **options)
+        if len(packed) > _SMALL:  # else what it claims costs little
+            split(packed)  # so that it is known to be all there, as it says
+        # Not kept in self: the cycle would keep the frame in memory.
+        hook = None if self._max_objects is None else self.count
+        value = msgpack.unpackb(packed, ext_hook=self.extension, list_hook=hook, object_hook=hook, **self._options)
         self._levels += 1
         return value
 
     def extension(self, code: int, data: bytes) -> object:
         """Return the object that an extension type stands for."""
+        self.count(None)
         match code:
             case _Type.ARRAY:
                 return array_of(data, self._arrays)
@@ -223,6 +264,8 @@ class _Decoder:
                     raise DecodeError("a tuple that is no list of items")
                 return tuple(items)
             case _Type.INT:
+                if len(data) > _MAX_INT:
+                    raise DecodeError(f"a number of {len(data)} bytes: no more than {_MAX_INT} are read")
                 return int.from_bytes(data, "little", signed=True)
             case _Type.COMPLEX:
                 return complex(*struct.unpack("<dd", data))

@@ -48,16 +48,18 @@ def parts(head: bytes, buffers: Iterable[Buffer], start: int = 0) -> Iterator[Bu
         offset += padding + _BIN_HEADER.size + size
 
 
-def split(buffer: Buffer) -> tuple[memoryview, Iterator[memoryview]]:
+def split(buffer: Buffer, max_plain: int | None = None) -> tuple[memoryview, Iterator[memoryview]]:
     """Return the document of a frame as msgpack, and an iterator over the bytes of its arrays; copies neither.
 
-    Raises `DecodeError` if the document is not whole; the iterator does so at what is no array.
+    Raises `DecodeError` if the document is not whole, or has more bytes than ``max_plain``; the iterator does so at
+    what is no array.
     """
     frame = memoryview(buffer).cast("B")
+    limit = len(frame) if max_plain is None else max_plain
     # Skipping makes no objects: it finds the end of the document, and that it is all there, before anything is
     # allocated for the lengths that it claims.
     unpacker = msgpack.Unpacker(read_size=_CHUNK, max_buffer_size=max(len(frame), _CHUNK))
-    for offset in range(0, len(frame), _CHUNK):
+    for offset in range(0, min(len(frame), limit + 1), _CHUNK):
         unpacker.feed(frame[offset : offset + _CHUNK])
         try:
             unpacker.skip()
@@ -66,7 +68,12 @@ def split(buffer: Buffer) -> tuple[memoryview, Iterator[memoryview]]:
         except (ValueError, msgpack.UnpackException) as error:
             raise DecodeError("not msgpack") from error
         end = unpacker.tell()
-        return frame[:end], _bins(frame, end)
+        if end <= limit:
+            return frame[:end], _bins(frame, end)
+    if len(frame) > limit:
+        raise DecodeError(
+            f"a document of more than {limit} bytes beside its arrays (limit plain): send images as arrays"
+        )
     raise DecodeError("a frame that ends within its document")
 
 

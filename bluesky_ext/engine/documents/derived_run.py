@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from event_model import DocumentNames, schema_validators
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
-from bluesky_ext.engine.documents.digest import RunDigest, as_array, content
+from bluesky_ext.engine.documents.digest import LARGE, RunDigest, as_array, content
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import Provenance, new_uid
+from bluesky_ext.engine.documents.valid import time_of, validated
 
 Emit = Callable[[str, dict[str, Any]], None]
 
-#: The stream of a derived run whose one event holds the arrays that its stage was given.
+#: The stream of a derived run whose one event holds the arrays that its stage was given. Those of the stages before it
+#: are in streams of this name and their place in the chain: ``inputs_0`` are those of the first.
 INPUTS = "inputs"
+INPUT_STREAM = re.compile(r"inputs(_[0-9]+)?")
 
 #: Types whose values need no other form to count in the sha256.
 _AS_THEY_ARE = (int, str, np.ndarray)
@@ -36,6 +39,7 @@ class _Stream:
         self.descriptor = ""
         #: The keys that count in the sha256. Arrays that the stage left alone do not: nobody reads those in files.
         self.hashed: list[str] = []
+        self.is_large = False
         #: The keys of references to frames in files.
         self.references: list[str] = []
         # What the present descriptor is for: the input's descriptor, keys, changed keys and types; shapes by key.
@@ -60,6 +64,7 @@ class _Stream:
         self.references = [key for key, value in data.items() if hasattr(value, "documents")]
         content = data.keys() - (arrays.keys() | set(self.references)) | changes.keys() & data.keys()
         self.hashed = sorted(content - skipped)
+        self.is_large = sum(getattr(data[key], "nbytes", 0) for key in self.hashed) >= LARGE
         self._shapes = [(key, self._shape(key, value)) for key, value in arrays.items()]
 
     def _shape(self, key: str, value: Any) -> Any:
@@ -74,7 +79,8 @@ class DerivedRun:
 
     Its descriptors carry the devices of the ``parent`` (a start document) with ``keep_objects``. Of the keys that the
     stage adds, those ``hinted`` are worth a plot, and those ``ragged`` are arrays of another length in each event.
-    Images count in the sha256 of the stop document with ``hash_images``: to hash one costs more than to make it.
+    Images count in the sha256 of the stop document with ``hash_images``. What the stage says ``about`` the run goes
+    into its record.
     """
 
     def __init__(
@@ -86,7 +92,8 @@ class DerivedRun:
         keep_objects: bool = True,
         hinted: Sequence[str] = (),
         ragged: Sequence[str] = (),
-        hash_images: bool = False,
+        hash_images: bool = True,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._emit = emit
         self._stage = provenance.stage
@@ -96,11 +103,11 @@ class DerivedRun:
         self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
         self._digest = RunDigest()
         self._resources: dict[str, Any] = {}  # of references: those that were emitted
-        start = _validated("start", provenance.start(parent, keep_objects=keep_objects))
+        start = validated("start", provenance.start(parent, keep_objects=keep_objects, about=about))
         self.uid: str = start["uid"]
         emit("start", start)
         if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
-            self.event(INPUTS, 1, provenance.arrays)
+            self.event(INPUTS, 1, provenance.arrays, counts=False)
 
     def event(
         self,
@@ -111,6 +118,7 @@ class DerivedRun:
         event: Mapping[str, Any] | None = None,
         descriptor: Mapping[str, Any] | None = None,
         unhashed: Sequence[str] = (),
+        counts: bool = True,
     ) -> None:
         """Emit an event, and first its descriptor when there is none that describes it.
 
@@ -125,12 +133,14 @@ class DerivedRun:
             timestamp and device; a reference to frames in a file stays one, told by documents of this run.
         unhashed : sequence of str
             Keys that are not content: uids, and numbers that depend on how often an event was repeated.
+        counts : bool
+            Whether it counts in the sha256.
         """
         out = self._streams[stream]
         if event is None:
             now, known, data = time.time(), {}, dict(changes)
         else:
-            now, known, data = event["time"], event["timestamps"], {**event["data"], **changes}
+            now, known, data = time_of(event), event["timestamps"], {**event["data"], **changes}
         kind = (id(descriptor), *data, *changes, *map(type, data.values()))
         if not out.is_described(kind, data):
             data = {key: as_python(value) for key, value in data.items() if value is not None}
@@ -156,16 +166,17 @@ class DerivedRun:
             "filled": filled,
         }
         if not out.emitted.high:
-            _validated("event", doc)
-        said = []
-        for key in out.hashed:  # as `content` does it, which is called where it has something to do
-            value = data[key]
-            if type(value) is float:
-                value = int(value) if value.is_integer() else value
-            elif type(value) not in _AS_THEY_ARE:
-                value = content(value)
-            said.append(value)
-        self._digest.add(stream, seq_num, said)
+            validated("event", doc)
+        if counts:
+            said = []
+            for key in out.hashed:  # as `content` does it, which is called where it has something to do
+                value = data[key]
+                if type(value) is float:
+                    value = int(value) if value.is_integer() else value
+                elif type(value) not in _AS_THEY_ARE:
+                    value = content(value)
+                said.append(value)
+            (self._digest.add_later if out.is_large else self._digest.add)(stream, seq_num, said)
         out.emitted.note(seq_num)
         self._emit("event", doc)
 
@@ -206,7 +217,7 @@ class DerivedRun:
         if not out.is_described(kind, {}):
             sample = {key: column[0] for key, column in lists.items()}
             self._describe(stream, kind, sample, sample, descriptor)
-        times = [event["time"] if event is not None else time.time()] * length
+        times = [time_of(event) if event is not None else time.time()] * length
         seq_nums = range(first, first + length)
         prefix = new_uid()[:24]  # of all of the page, since its random digits take longer than the rest
         doc = {
@@ -221,7 +232,7 @@ class DerivedRun:
         if first == 1:  # the first row stands for all: a validator takes 50 us for each
             row = {key: doc[key][:1] for key in ("uid", "seq_num", "time")}
             row |= {key: {name: column[:1] for name, column in doc[key].items()} for key in ("data", "timestamps")}
-            _validated("event_page", doc | row)
+            validated("event_page", doc | row)
         out.emitted.add(seq_nums.start, seq_nums.stop)
         self._emit("event_page", doc)
         return first
@@ -238,7 +249,7 @@ class DerivedRun:
             "sha256": self._digest.hexdigest(),
             **more,
         }
-        self._emit("stop", _validated("stop", doc))
+        self._emit("stop", validated("stop", doc))
         return doc
 
     def _referred(self, out: _Stream, seq_num: int, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bool]]:
@@ -247,7 +258,7 @@ class DerivedRun:
         for key in out.references:
             documents, datum_ids = data[key].documents(self.uid, out.descriptor, seq_num, self._resources)
             for name, doc in documents:
-                self._emit(name, _validated(name, doc))
+                self._emit(name, validated(name, doc))
             here.update(datum_ids)
             filled.update(dict.fromkeys(datum_ids, False))
         return here, filled
@@ -266,15 +277,12 @@ class DerivedRun:
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         is_new = key not in out.descriptors
-        uid, _ = out.descriptors.setdefault(key, (new_uid(), descriptor))
+        uid, _ = out.descriptors.get(key, (new_uid(), descriptor))
+        doc = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream, **said}
+        if is_new:  # before it counts as the one that events have
+            validated("descriptor", doc)
+        out.descriptors[key] = uid, descriptor
         images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hash_images}
         out.describe(uid, kind, data, changes, {*unhashed, *images})
         if is_new:
-            about = {"uid": uid, "time": time.time(), "run_start": self.uid, "name": stream}
-            self._emit("descriptor", copy.deepcopy(_validated("descriptor", about | said)))
-
-
-def _validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
-    """The document, which is valid by event-model's own schema; raises ``ValidationError`` when it is not."""
-    schema_validators[DocumentNames[name]].validate(doc)
-    return doc
+            self._emit("descriptor", copy.deepcopy(doc))

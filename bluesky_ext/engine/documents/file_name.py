@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from numbers import Number
+from string import Formatter
+from typing import Any
 
+_KEY = re.compile(r"start\[([^\[\].]+)\]|([^\[\].]+)")
+_SPEC = re.compile(r"([^{}]?[<>=^])?[-+ ]?0?\d{0,2}(\.\d{1,2})?[a-zA-Z%]?")
 _LONGEST = 200  # bytes: most file systems take 255, and writers add suffixes
 _DIGITS = 12
 
@@ -30,3 +37,58 @@ def file_name(text: str) -> str:
     digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[-_DIGITS:]
     start = name.encode()[: _LONGEST - _DIGITS - 1].decode(errors="ignore")
     return f"{start or '_'}-{digest}"
+
+
+def check_prefix(template: str) -> None:
+    """Refuse a file_prefix that is more than text and fields of the start document: it is no program.
+
+    Raises
+    ------
+    ValueError
+        If it is malformed, or asks for a part of a field, or for a width of more than two digits.
+    """
+    list(_parts(template))
+
+
+def fill_prefix(template: str, start: Mapping[str, Any]) -> str:
+    """Return a file_prefix with what a start document has for ``{uid}``, ``{scan_id:05d}`` or ``{start[sample]}``.
+
+    Raises
+    ------
+    ValueError
+        If the start document has no text and no number there, or none that can be written so.
+
+    Examples
+    --------
+    >>> fill_prefix("{scan_id:05d}-{start[sample]}", {"scan_id": 7, "sample": "salt"})
+    '00007-salt'
+    """
+    filled = []
+    for literal, key, spec, conversion in _parts(template):
+        filled.append(literal)
+        if key is None:
+            continue
+        if key not in start:
+            raise ValueError(f"it lacks {key!r}")
+        if not isinstance(start[key], str | Number):
+            raise ValueError(f"its {key!r} is a {type(start[key]).__name__}: give a field that is text or a number")
+        try:
+            filled.append(format(Formatter().convert_field(start[key], conversion), spec))
+        except (ArithmeticError, TypeError) as error:
+            raise ValueError(f"{key!r}: {error}") from error
+    return "".join(filled)
+
+
+def _parts(template: str) -> Iterator[tuple[str, str | None, str, Any]]:
+    """The text before each field of a template, the key of the field, and how it is written."""
+    for literal, field, spec, conversion in Formatter().parse(template):
+        if field is None:
+            yield literal, None, "", None
+            continue
+        found = _KEY.fullmatch(field)
+        if found is None or _SPEC.fullmatch(spec or "") is None:
+            raise ValueError(
+                f"file_prefix {template[:100]!r} can't be filled in: give fields like {{scan_id}}, {{scan_id:05d}} or "
+                "{start[sample]}, which are text or numbers of the start document, not wider than 99 characters"
+            )
+        yield literal, found[1] or found[2], spec or "", conversion

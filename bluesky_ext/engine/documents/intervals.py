@@ -103,11 +103,23 @@ class Intervals:
         spans[first:last] = merged
         return [some for some in changed if some]
 
+    def discard(self, start: int, stop: int) -> None:
+        """Take the integers from start up to stop away, those that are here."""
+        spans = self._spans
+        first, last = max(bisect_left(spans, start, key=_BY_START) - 1, 0), bisect_left(spans, stop, key=_BY_START)
+        pieces: list[_Span] = []
+        for old in spans[first:last]:
+            pieces += old._replace(stop=min(old.stop, start)), old._replace(start=max(old.start, stop))
+        spans[first:last] = [piece for piece in pieces if piece.start < piece.stop]
+        self.high = spans[-1].stop - 1 if spans else 0
+
     def outside(self, other: Intervals) -> Iterator[range]:
         """The integers that are here and not in the other set, in order."""
         for span in self._spans:
             at = span.start
-            for there in other._spans[max(bisect_right(other._spans, at, key=_BY_START) - 1, 0) :]:
+            first = max(bisect_right(other._spans, at, key=_BY_START) - 1, 0)
+            for number in range(first, len(other._spans)):
+                there = other._spans[number]
                 if there.start >= span.stop:
                     break
                 if at < there.start:

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.valid import LARGEST
 
 #: A stop document lists at most this many lost events one by one; ``lost_counts`` beside it is always whole.
 LISTED = 100_000
@@ -29,7 +30,7 @@ class Losses:
         """Add what a stop document says under this key; what is odd there is left out."""
         listed, counts = mapping_of(stop, key, list), mapping_of(stop, f"{key}_counts", int)
         for stream in {*listed, *counts}:
-            numbers = [number for number in listed.get(stream, ()) if isinstance(number, int)]
+            numbers = [n for n in listed.get(stream, ()) if isinstance(n, int) and 0 < n <= LARGEST]
             self.add(stream, [range(number, number + 1) for number in numbers])
             self._unlisted[stream] += max(0, counts.get(stream, 0) - len(numbers))
 
@@ -42,17 +43,23 @@ class Losses:
     def as_document(self, key: str) -> dict[str, Any]:
         """``{key: {stream: seq_nums}, key_counts: {stream: count}}``, or nothing when nothing is missing.
 
-        A stop document that claims a billion events must not fill the memory of everyone who reads it: the list of a
-        stream ends after `LISTED` numbers, and its count says how many there are.
+        A stop document that claims a billion events must not fill the memory of everyone who reads it: the lists end
+        after `LISTED` numbers of all streams, and the counts say how many there are.
         """
         counts = self.counts
         if not counts:
             return {}
-        listed = {name: list(islice(chain.from_iterable(self._seq_nums[name]), LISTED)) for name in counts}
+        listed: dict[str, list[int]] = {}
+        left = LISTED
+        for name in counts:
+            listed[name] = list(islice(chain.from_iterable(self._seq_nums[name]), left))
+            left -= len(listed[name])
         return {key: listed, f"{key}_counts": counts}
 
 
 def mapping_of(stop: Mapping[str, Any], key: str, kind: type) -> dict[str, Any]:
-    """The items of a stop document's mapping whose values are of this kind; a stop may say anything."""
+    """What a stop document says of each stream, where that is of this kind; a stop may say anything."""
     value = stop.get(key)
-    return {name: item for name, item in value.items() if isinstance(item, kind)} if isinstance(value, Mapping) else {}
+    items = value.items() if isinstance(value, Mapping) else ()
+    said = {name: item for name, item in items if isinstance(name, str) and isinstance(item, kind)}
+    return {name: min(item, LARGEST) for name, item in said.items()} if kind is int else said

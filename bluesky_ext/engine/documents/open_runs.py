@@ -80,6 +80,8 @@ class OpenStream:
     wanted: bool = True
     #: Whether its events are not complete as they come, since frames of theirs lie elsewhere.
     is_partial: bool = False
+    #: Whether it holds the arrays that an earlier stage was given, which are none of the scan's readings.
+    is_input: bool = False
 
 
 @dataclass(eq=False)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import copy
 import os
+import platform
 import reprlib
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bluesky_ext._version import __version__
-from bluesky_ext.engine.documents.digest import array_sha256, arrays_of, describe
+from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, arrays_of, describe
 
 # What a parent's start says of itself only.
 _OWN = ("uid", "time", "analysis", "analysis_stage")
+#: What a record says in place of the name of a digest.
+NO_IMAGES = "none: images do not count in the sha256"
 # BestEffortCallback looks up the objects that these name in the descriptors, and fails where they are not.
 _ABOUT_OBJECTS = ("motors", "hints", "detectors")
 
@@ -36,40 +43,86 @@ def plain_copy(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
+@cache
+def version_of(library: str) -> str | None:
+    """The version of an installed library."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def revision() -> str | None:
+    """The commit of this package, if it runs from a checkout of git; "-dirty" at its end if files were changed."""
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists():
+        return None
+    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        said = subprocess.run(describe, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # git is not there, or busy
+        return None
+    return said.stdout.strip() or None
+
+
 @dataclass(frozen=True)
 class Provenance:
     """A stage and its parameters as plain data, arrays by their sha256; and these arrays and hashes by name."""
 
     stage: str
+    path: str
     parameters: Mapping[str, Any]
+    versions: Mapping[str, str]
+    hashes: Mapping[str, str]
     arrays: Mapping[str, np.ndarray]
     sha256: Mapping[str, str]
 
     @classmethod
-    def of(cls, stage: str, parameters: Mapping[str, Any]) -> Provenance:
+    def of(
+        cls,
+        stage: str,
+        parameters: Mapping[str, Any],
+        *,
+        path: str = "",
+        libraries: Iterable[str] = (),
+        hash_images: bool = True,
+    ) -> Provenance:
         """The provenance of a stage with these parameters: arrays are hashed once, not for every run."""
         arrays = arrays_of(parameters)
         sha256 = {name: array_sha256(array) for name, array in arrays.items()}
-        return cls(stage, describe(parameters), arrays, sha256)
+        versions = {"python": platform.python_version(), "machine": platform.machine()}
+        versions |= {name: said for name in libraries if (said := version_of(name)) is not None}
+        hashes = {"run": "sha256", "images": IMAGES if hash_images else NO_IMAGES}
+        return cls(stage, path, describe(parameters), versions, hashes, arrays, sha256)
 
     def __str__(self) -> str:
         given = {name: value for name, value in self.parameters.items() if value not in (None, {}, [])}
         return f"{self.stage}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in given.items())})"
 
-    def start(self, parent: Mapping[str, Any], *, keep_objects: bool) -> dict[str, Any]:
+    def start(
+        self, parent: Mapping[str, Any], *, keep_objects: bool, about: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The start document of what the stage makes of a run; that may be a derived run itself.
 
         With ``keep_objects`` its descriptors carry the devices of the parent, whose ``motors`` and ``hints`` hold then.
+        What the stage says ``about`` this run goes into the record.
         """
         skipped = _OWN if keep_objects else _OWN + _ABOUT_OBJECTS
         analysis: dict[str, Any] = {
+            **(about or {}),
             "stage": self.stage,
+            "class": self.path,
             "parameters": self.parameters,
             "package": "bluesky_ext",
             "version": __version__,
+            "versions": self.versions,
+            "hashes": self.hashes,
             "sha256": self.sha256,
             "parent_run_uid": parent["uid"],
         }
+        if commit := revision():
+            analysis["revision"] = commit
         if not keep_objects:
             analysis["objects"] = {key: parent[key] for key in _ABOUT_OBJECTS if key in parent}
         if earlier := analysis_of(parent):

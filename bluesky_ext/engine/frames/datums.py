@@ -15,7 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
+from bluesky_ext.engine.frames.hdf5 import open_hdf5
+from bluesky_ext.engine.frames.hdf5_links import Links
+from bluesky_ext.engine.frames.readable import Readable, Unreadable
 from bluesky_ext.engine.frames.references import FrameReference, Told
 
 logger = logging.getLogger(__name__)
@@ -47,8 +51,10 @@ class DatumReference(FrameReference):
     def _read(self) -> np.ndarray:
         handler = self.handler or handler_class(self.resource["spec"])
         file, kwargs = self.file, self.resource["resource_kwargs"]
-        key = (self.resource["uid"], file, handler, repr(kwargs))
-        make = partial(handler, file, **kwargs)
+        key = (self.resource["uid"], file, handler, repr(kwargs), self.readable)
+        make = partial(_ConfinedHandler, self.readable, handler, file, kwargs)
+        if not self.readable.is_limited:
+            make = partial(handler, self.readable.check_kind(file), **kwargs)
         return OPEN_HANDLERS.read(key, make, self.datum_kwargs, kwargs.get("frame_per_point", 1))
 
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
@@ -75,6 +81,39 @@ def handler_class(spec: str) -> HandlerClass:
         except (ImportError, AttributeError) as error:
             why = f"{installed[spec].value}, cannot be imported ({error}): install what it needs"
     raise ValueError(f"the handler for spec {spec!r}, {why}, or pass handlers={{{spec!r}: YourHandler}}")
+
+
+class _ConfinedHandler:
+    """A handler that is given nothing but files that may be read, as far as it tells which it reads."""
+
+    def __init__(self, readable: Readable, handler: HandlerClass, file: str, kwargs: Mapping[str, Any]) -> None:
+        check_resource(readable, file, kwargs)
+        self._readable, self._links = readable, Links(readable, open_hdf5)
+        self._links.check_all(file)
+        self._handler: Any = handler(file, **kwargs)
+
+    def __call__(self, **datum_kwargs: Any) -> Any:
+        self._readable.check_texts(datum_kwargs)
+        if hasattr(self._handler, "get_file_list"):
+            for path in self._handler.get_file_list([datum_kwargs]):
+                self._links.check_all(os.fspath(path))
+        return self._handler(**datum_kwargs)
+
+    def close(self) -> None:
+        close = getattr(self._handler, "close", None)
+        if callable(close):
+            close()
+
+
+def check_resource(readable: Readable, file: str, kwargs: Mapping[str, Any]) -> None:
+    """Raise `Unreadable` if a resource, which may name the beginning of paths, leads to files that may not be read."""
+    readable.check_kind(readable.check_place(file))
+    readable.check_texts(kwargs)
+    if isinstance(template := kwargs.get("template"), str):
+        try:
+            check_sequence(template, is_printf=True)
+        except ValueError as error:
+            raise Unreadable(str(error)) from None
 
 
 class _Entry:
@@ -135,7 +174,7 @@ class OpenHandlers:
                         del self._entries[key]
                 if not opened:
                     continue
-                if isinstance(error, NOT_THERE) and not isinstance(error, OSError):
+                if isinstance(error, NOT_THERE) and not isinstance(error, OSError | Unreadable):
                     raise OSError(f"{type(error).__name__}: {error}") from error
                 raise
 

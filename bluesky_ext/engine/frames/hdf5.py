@@ -10,23 +10,30 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext import _deadline
+from bluesky_ext.engine.frames.hdf5_links import Links
+from bluesky_ext.engine.frames.readable import Readable
 
 BLOCK = 64 * 2**20  # bytes that are read at once
 
 
-def read_hdf5(path: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int) -> np.ndarray:
+def read_hdf5(
+    path: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int, readable: Readable
+) -> np.ndarray:
     """Return event `index` of a dataset whose first axis counts events, or the frames of events.
 
     Which of the two is told by the number of axes: with as many as `shape`, every event has
     ``shape[0]`` rows; with one more, one row. The parameter `join_method` is not asked, because Tiled replays
-    "stack" for both. The ``parameters`` are those of the stream_resource.
+    "stack" for both. The ``parameters`` are those of the stream_resource. The dataset may be in other files, to which
+    this one leads, if these are ``readable`` too.
     """
     dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
     if not dataset:
         raise ValueError("the stream_resource has no 'dataset' in its parameters")
     cut, squeeze = parse_slice(parameters.get("slice") or ""), bool(parameters.get("squeeze"))
     try:
-        with _open(path, bool(parameters.get("swmr", True))) as file:
+        with open_hdf5(readable.check(path), bool(parameters.get("swmr", True))) as file:
+            if readable.is_limited:
+                Links(readable, open_hdf5).check(file, dataset)
             return _rows(_dataset(file, dataset), shape, index, cut, squeeze)
     except RuntimeError as error:  # what h5py makes of metadata that is being written at this moment
         raise OSError(f"dataset {dataset!r} cannot be read: {error}") from error
@@ -85,7 +92,7 @@ def _dataset(file: Any, name: str) -> Any:
     return data
 
 
-def _open(path: str, swmr: bool) -> Any:
+def open_hdf5(path: str, swmr: bool = True) -> Any:
     """Return the file opened for reading, whether its writer is done, in SWMR mode or holds a plain lock."""
     import h5py
 

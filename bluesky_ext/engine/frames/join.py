@@ -14,6 +14,7 @@ from event_model.documents import Event
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
+from bluesky_ext.engine.frames.readable import ANYWHERE, Readable, present
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
 from bluesky_ext.engine.frames.stream_files import StreamReference
 from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream, is_streamed_number
@@ -22,12 +23,18 @@ Document = Mapping[str, Any]
 
 
 class Missing(NamedTuple):
-    """What never was complete when its run stopped: an event, or the frames that make one in a fly scan."""
+    """What never was complete when its run stopped: events, or the frames that make one in a fly scan."""
 
     descriptor: str
-    seq_num: int
+    seq_nums: range
     data_key: str
     reason: str
+
+    @property
+    def events(self) -> str:
+        """Which events they are, in words."""
+        first, last = self.seq_nums[0], self.seq_nums[-1]
+        return f"event {first}" if first == last else f"events {first} to {last}"
 
 
 class _NotYet(Exception):  # noqa: N818 - nothing is wrong
@@ -49,7 +56,8 @@ class Joiner:
 
     Of the frames those are wanted that are of the ``data_keys``, in streams that have all of them (None: every frame).
     Others are left out of the events, and not waited for. ``handlers`` and ``root_map`` are as for
-    `event_model.Filler`; ``patience`` is that of the references.
+    `event_model.Filler`; ``patience`` is that of the references. They read files that are ``readable``, and that the
+    thread which makes the joiner may read.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class Joiner:
         handlers: Mapping[str, HandlerClass] | None = None,
         root_map: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
+        readable: Readable = ANYWHERE,
     ) -> None:
         self._handlers = dict(handlers or {})
         for spec, handler in self._handlers.items():
@@ -65,7 +74,8 @@ class Joiner:
                 raise TypeError(f"handlers[{spec!r}]={handler!r} is not a handler class: give the class itself")
         self._data_keys = None if data_keys is None else frozenset(data_keys)
         self._root_map = dict(root_map or {})
-        self._patience = patience
+        self.readable = readable & present()
+        self._about: Any = {"patience": patience, "readable": self.readable}
         self._complaints = Complaints(logging.getLogger(__name__))
         self._streams: dict[str, JoinedStream] = {}
         self._descriptors: dict[str, JoinedDescriptor] = {}
@@ -105,11 +115,11 @@ class Joiner:
             events += [self._complete(descriptor, event) for event in descriptor.flown(None)]
             missing += chain.from_iterable(map(self._lacking, stream.waiting.values()))
             too_late = "its new frame came when the event was no longer kept"
-            missing += [Missing(uid, seq_num, key, too_late) for seq_num, key in stream.too_late.items()]
+            missing += [Missing(uid, range(n, n + 1), key, too_late) for n, key in stream.too_late.items()]
             if descriptor.only_frames and not stream.has_events:
                 reason = "no stream_datum of this seq_num came for it"
-                missing += [Missing(uid, seq_num, key, reason) for seq_num, key in descriptor.incomplete()]
-        return events, sorted(missing)
+                missing += [Missing(uid, seq_nums, key, reason) for seq_nums, key in descriptor.incomplete()]
+        return events, sorted(missing, key=lambda one: (one.descriptor, one.seq_nums[0], one.data_key))
 
     # Documents, one kind after another
 
@@ -230,8 +240,8 @@ class Joiner:
     def _frame(self, descriptor: JoinedDescriptor, event: Event, key: str) -> FrameReference | None:
         """Return where the frame of an event is, or None if it is in the event."""
         stream, seq_num = descriptor.stream, event["seq_num"]
-        about: Any = {"data_key": key, "run": descriptor.doc["run_start"], "stream": stream.name, "seq_num": seq_num}
-        about["patience"] = self._patience
+        about = {"data_key": key, "run": descriptor.doc["run_start"], "stream": stream.name, "seq_num": seq_num}
+        about |= self._about
         if key not in event["data"]:
             frame = stream.frames[key].get(seq_num) if key in stream.frames else None
             if frame is None:
@@ -260,12 +270,12 @@ class Joiner:
             return math.nan
 
     def _lacking(self, event: Event) -> Iterator[Missing]:
-        descriptor = self._descriptors[event["descriptor"]]
+        descriptor, seq_num = self._descriptors[event["descriptor"]], event["seq_num"]
         for key in sorted(descriptor.wanted):
             try:
                 self._frame(descriptor, event, key)
             except _NotYet as lack:
-                yield Missing(event["descriptor"], event["seq_num"], key, lack.args[0])
+                yield Missing(event["descriptor"], range(seq_num, seq_num + 1), key, lack.args[0])
 
     def _find(self, uid: str, about: str) -> JoinedDescriptor:
         try:

@@ -17,10 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bluesky_ext import _deadline
+from bluesky_ext.engine.frames.readable import ANYWHERE, Readable
 
 PATIENCE = 1.0  # s
 POLL_INTERVAL = 0.01  # s
 RESOURCES_REMEMBERED = 1024
+MISSES = 100  # in a row, after which one frame in so many is looked for, while the file stays as it is
 
 #: Pairs of name and document, and the datum id by data key, if the event has one.
 Told = tuple[list[tuple[str, dict[str, Any]]], dict[str, str]]
@@ -44,7 +46,7 @@ class Silences:
     def forget(self) -> None:
         """Start anew; a forked child has its own patience, and its parent's lock may be held forever."""
         self._lock = threading.Lock()
-        self._since: dict[str, tuple[float, str, Any]] = {}
+        self._since: dict[str, tuple[float, str, Any, int]] = {}
 
     def wait(self, resource: str, file: str, patience: float) -> bool:
         """Sleep a moment and return True, or return False at once if the patience for this resource is over."""
@@ -52,18 +54,28 @@ class Silences:
             return False
         now, state = time.monotonic(), _state(file)
         with self._lock:
-            since, *before = self._since.get(resource, (now, file, state))
+            since, last, before, misses = self._since.get(resource, (now, file, state, 0))
             # Of a sequence of files, another file says nothing: two that are waited for in turn would have no end.
-            if before[0] == file and before[1] != state:
-                since = now
-            self._since[resource] = since, file, state
+            if last == file and before != state:
+                since, misses = now, 0
+            left = since + patience - now
+            self._since[resource] = since, file, state, misses + (left <= 0)
             if len(self._since) > RESOURCES_REMEMBERED:
                 del self._since[next(iter(self._since))]
-        left = since + patience - now
         if left <= 0:
             return False
         time.sleep(min(POLL_INTERVAL, left))
         return True
+
+    def skips(self, resource: str, file: str) -> bool:
+        """Whether a frame is not worth a look: so many were not there, and the file is as it was then.
+
+        A stream_datum of a few bytes may be of a million frames that never were.
+        """
+        *_, state, misses = self._since.get(resource, (None, 0))
+        if misses < MISSES or not misses % MISSES:
+            return False
+        return _state(file) == state
 
     def end(self, resource: str) -> None:
         """Take note that a frame of the resource was read."""
@@ -78,16 +90,16 @@ def _state(file: str) -> tuple[int, int] | None:
     return about.st_size, about.st_mtime_ns
 
 
-_SILENCES = Silences()
-os.register_at_fork(after_in_child=_SILENCES.forget)
+SILENCES = Silences()
+os.register_at_fork(after_in_child=SILENCES.forget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReference(ABC):
     """Where the frames of one event are: its resource or stream_resource document, and what of that.
 
-    The ``patience`` is how long, in s, `read` waits for a file that shows no sign of life, unless told otherwise; run,
-    stream and seq_num are for messages.
+    The ``patience`` is how long, in s, `read` waits for a file that shows no sign of life, unless told otherwise;
+    ``readable`` says which files it may read; run, stream and seq_num are for messages.
     """
 
     #: What a descriptor says in `external` of keys with such frames.
@@ -96,6 +108,7 @@ class FrameReference(ABC):
     data_key: str
     resource: Mapping[str, Any]
     patience: float = PATIENCE
+    readable: Readable = ANYWHERE
     run: str = ""
     stream: str = ""
     seq_num: int = 0
@@ -129,12 +142,12 @@ class FrameReference(ABC):
                 _deadline.check()
                 frames = self._read()
             except OSError as error:
-                if _deadline.is_over() or not _SILENCES.wait(self.resource["uid"], self.file, patience):
+                if _deadline.is_over() or not SILENCES.wait(self.resource["uid"], self.file, patience):
                     raise FrameNotAvailable(f"{self._name()}: no frame in {self.file}: {_one_line(error)}") from error
             except ValueError as error:
                 raise ValueError(f"{self._name()}, {self.file}: {_one_line(error)}") from error
             else:
-                _SILENCES.end(self.resource["uid"])
+                SILENCES.end(self.resource["uid"])
                 return frames
 
     def _name(self) -> str:

@@ -17,13 +17,16 @@ from urllib.request import url2pathname
 import numpy as np
 
 from bluesky_ext import _deadline
+from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import read_hdf5
-from bluesky_ext.engine.frames.references import FrameReference, Told
+from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Told
 
 HDF5 = "application/x-hdf5"
 SEQUENCE = "multipart/related;type="
+
+MOST_FILES = 100_000  # of an event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +69,11 @@ class StreamReference(FrameReference):
 
     def _read(self) -> np.ndarray:
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
-        path, shape, index = _path(uri), self._shape(), self.index
+        if SILENCES.skips(self.resource["uid"], self.file):
+            raise OSError("the frames before it were not there, and the file has not changed since")
         if mimetype == HDF5:
-            return read_hdf5(path, parameters, shape, index)
-        load, files = _LOADERS.get(mimetype), self._files()
+            return read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable)
+        load, files, shape = _LOADERS.get(mimetype), self._files(), self._shape()
         if load is None:
             raise ValueError(
                 f"cannot read {mimetype!r} ({uri}): only HDF5, and sequences of TIFF, JPEG and NPY, are read"
@@ -77,7 +81,7 @@ class StreamReference(FrameReference):
         arrays = []
         for file in files:
             _deadline.check()
-            arrays.append(load(file))
+            arrays.append(load(self.readable.check(file)))
         return _assemble(arrays, shape, files)
 
     def _shape(self) -> tuple[int | None, ...]:
@@ -103,6 +107,16 @@ class StreamReference(FrameReference):
         return [path + _file_name(template, filename, number) for number in numbers]
 
 
+def place_of(resource: Mapping[str, Any]) -> str | None:
+    """The path of the first file of a stream_resource; None if it is behind a server, and no file.
+
+    ValueError if the document does not say it.
+    """
+    if urlsplit(resource["uri"]).scheme in ("http", "https"):
+        return None
+    return StreamReference(data_key="", resource=resource, description={}, index=0)._files()[0]  # noqa: SLF001
+
+
 def _path(uri: str) -> str:
     """Return the path behind a file URI, unquoted; the host is not looked at (shared file systems)."""
     # A '#' is a legal part of a file name, and ophyd-async does not quote the paths it puts into URIs.
@@ -126,11 +140,14 @@ def _files_per_event(parameters: Mapping[str, Any], shape: Sequence[int | None],
             f"files of {chunks[0]} frames (chunk_shape {chunks}) do not add up to events of shape {tuple(shape)}; "
             "correct chunk_shape in the stream_resource"
         )
+    if shape[0] // chunks[0] > MOST_FILES:
+        raise ValueError(f"an event of shape {tuple(shape)} in more than {MOST_FILES} files: write stacks of frames")
     return shape[0] // chunks[0]
 
 
 def _file_name(template: str, filename: str, number: int) -> str:
     """Return the name that an old (``%s%s_%06d.tif``) or new (``img_{:06d}.tif``) template gives file `number`."""
+    check_sequence(template)
     name = template.format(number) if "{" in template else template
     name = re.sub(r"%[-+ #0]*\d*(?:\.\d+)?d", lambda match: match[0] % number, name)
     head, _, tail = name.partition("%s")  # areaDetector's first %s is the directory: it is in the URI

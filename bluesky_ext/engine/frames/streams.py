@@ -107,12 +107,14 @@ class JoinedDescriptor:
             if all(seq_num in ranges for ranges in frames)
         )
 
-    def incomplete(self) -> Iterator[tuple[int, str]]:
+    def incomplete(self) -> Iterator[tuple[range, str]]:
         """Yield the seq_nums that have frames under some streamed keys, and those of the keys under which they lack."""
         frames = {key: self.stream.frames.get(key, Intervals()) for key in self.streamed}
         for key, ranges in frames.items():
-            lacking = {n for other in frames.values() for seq_nums in other.outside(ranges) for n in seq_nums}
-            yield from ((seq_num, key) for seq_num in lacking)
+            lacking = Intervals()
+            for seq_nums in chain.from_iterable(other.outside(ranges) for other in frames.values()):
+                lacking.add(seq_nums.start, seq_nums.stop)
+            yield from ((seq_nums, key) for seq_nums in lacking)
 
 
 def is_streamed_number(about: Mapping[str, Any]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import string
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
@@ -17,7 +16,7 @@ from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
-from bluesky_ext.engine.documents.file_name import file_name
+from bluesky_ext.engine.documents.file_name import check_prefix, file_name, fill_prefix
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record
@@ -47,9 +46,9 @@ class Recorder:
     directory : str or path
         Where the files go; it is made if it is not there.
     file_prefix : str
-        Name of the file, without the suffix ``.bsrec``: a format string on the start document, as ``{uid}`` or
-        ``{scan_id:05d}-{start[plan_name]}``. Where a name has a slash, a leading dot or what is not printable, that
-        becomes an underscore, and a few digits of its sha256 are added.
+        Name of the file, without the suffix ``.bsrec``, with fields of the start document that are text or numbers:
+        ``{uid}`` or ``{scan_id:05d}-{start[plan_name]}``. Where a name has a slash, a leading dot or what is not
+        printable, that becomes an underscore, and a few digits of its sha256 are added.
     on_error : {"log", "raise"}
         Whether a document that can't be written is logged and counted, so that the scan goes on, or raises its error.
     max_open_runs, stale_after
@@ -88,7 +87,7 @@ class Recorder:
     ) -> None:
         if "/" in file_prefix:
             raise ValueError(f"file_prefix {file_prefix!r} has a slash: give the folder as directory")
-        list(string.Formatter().parse(file_prefix))  # raises if it is malformed
+        check_prefix(file_prefix)
         self._raises = check_on_error(on_error) == "raise"
         where = f"the recorder in {directory}"
         self._runs: OpenRuns[_Run] = OpenRuns(
@@ -162,10 +161,9 @@ class Recorder:
 
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:
-            stem = self._file_prefix.format_map({**start, "start": start})
-        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            what = "it lacks " if isinstance(error, KeyError) else ""
-            raise ValueError(f"file_prefix {self._file_prefix!r} fails on run {start['uid']}: {what}{error}") from error
+            stem = fill_prefix(self._file_prefix, start)
+        except ValueError as error:
+            raise ValueError(f"file_prefix {self._file_prefix!r} fails on run {start['uid']}: {error}") from error
         if not stem:
             raise ValueError(f"file_prefix {self._file_prefix!r} gives no name for run {start['uid']}: add {{uid}}")
         return file_name(stem)

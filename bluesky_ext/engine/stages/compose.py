@@ -57,21 +57,32 @@ class Composed(Map):
                 raise ValueError(f"{one.name} looks at events itself (a dark, say): give it first, or subscribe it")
         self.maps = maps
         self.makes_rows = maps[-1].makes_rows
+        self.libraries = tuple(dict.fromkeys(name for one in maps for name in one.libraries))
         self.hinted = tuple(key for one in maps for key in one.hinted)
         self.remarkable = tuple(key for one in maps for key in one.remarkable)
         self.ragged = tuple(key for one in maps for key in one.ragged)
         super().__init__(
             _Chain([one.kernel for one in maps]),
-            parameters={"maps": [{"stage": one.name, "parameters": one.parameters} for one in maps]},
-            name="+".join(one.name for one in maps),
-            data_keys=maps[0].data_keys,
-            **options,
+            parameters={"maps": [{"stage": one.name, "class": one.path, "parameters": one.parameters} for one in maps]},
+            **{"name": "+".join(one.name for one in maps), "data_keys": maps[0].data_keys, **options},
         )
         self.has_inputs = maps[0].has_inputs
 
     def begin(self, start: Mapping[str, Any]) -> Any:
         """The state of each map."""
         return [one.begin(start) for one in self.maps]
+
+    @classmethod
+    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Composed:
+        """The maps of a record as one."""
+        maps = record["parameters"]["maps"]
+        about = record.get("maps", [{}] * len(maps))
+        return cls(*(materials.stage({**one, **its}) for one, its in zip(maps, about, strict=True)), **options)
+
+    def about(self, state: Any) -> dict[str, Any]:
+        """What each map says."""
+        said = [one.about(its) for one, its in zip(self.maps, state, strict=True)]
+        return {"maps": said} if any(said) else {}
 
     def remark(self, run: StageRun, event: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         """What each map says of what all have told."""

@@ -184,7 +184,7 @@ class Map(Stage):
         run = stream.run
         if not stream.wanted:
             finished = ()
-            if self.passes_others and not self.holds_inputs(stream):
+            if self.passes_others:
                 finished = run.tasks.put_done((stream, event), {})
         else:
             inputs = self.inputs(run.state, stream.name, event) if self.has_inputs else ()
@@ -212,7 +212,7 @@ class Map(Stage):
                         if any(map(told.get, self.remarkable)):
                             self.remark(run, event, told)
                 if run.failed:  # an earlier try of this event failed after this one had come: the last word counts
-                    run.failed[stream.name].discard(event["seq_num"])
+                    run.failed[stream.name].discard(event["seq_num"], event["seq_num"] + 1)
         except Exception as error:
             trouble = error
         if trouble is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
@@ -105,6 +106,7 @@ class Reduce(Stage, ABC):
         seq_nums = list(map(operator.index, page["seq_num"]))
         if not seq_nums:
             return
+        check_seq_nums(stream.name, seq_nums)
         try:
             if not self.reduce_page(run.state, stream.name, page):
                 super()._accept_page(stream, page)
@@ -114,7 +116,8 @@ class Reduce(Stage, ABC):
             run.fail(stream.name, seq_nums, error)
         else:
             if run.failed:
-                run.failed[stream.name].difference_update(seq_nums)
+                for seq_num in seq_nums:
+                    run.failed[stream.name].discard(seq_num, seq_num + 1)
         self._open_runs.note_all(stream, seq_nums)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:

@@ -8,18 +8,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.derived_run import DerivedRun
+from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.documents.printable import printable
+from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.readable import reading
 
 if TYPE_CHECKING:
     from bluesky_ext.engine.stages.stage import Stage
 
 #: So many events, each of so many bytes, are kept of those that come before a run is known to concern the stage.
 HELD, HELD_BYTES = 1000, 64 * 1024
+#: And so many of those with the arrays that earlier stages were given, of which there is one for each of these.
+INPUTS_HELD = 64
 
 
 @dataclass(eq=False)
@@ -42,13 +46,25 @@ class StageRun(OpenRun):
     #: The tasks of a map that are under way.
     tasks: Any = field(default=None, init=False)
     #: The seq_nums whose last event could not be worked on, by the name of the stream.
-    failed: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set), init=False)
+    failed: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
     #: Grows whenever what a reduce shows of it changes; and what it showed last.
     revision: int = field(default=0, init=False)
     published: Any = field(default=None, init=False)
     #: Events of other streams, which go on when the derived run begins.
     _held: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
+    _inputs: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _not_held: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+
+    def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Hand on the arrays that an earlier stage was given, when the derived run has begun."""
+        if self.derived is None:
+            if self.refusal is None and len(self._inputs) < INPUTS_HELD:
+                self._inputs.append((stream, event))
+            return
+        name = stream.name
+        if name == INPUTS:  # those of the stage before this one, whose place in the chain is behind those before it
+            name = f"{INPUTS}_{len(analysis_of(self.start).get('upstream', ()))}"
+        self.derived.event(name, event["seq_num"], {}, event=event, descriptor=stream.descriptor, counts=False)
 
     def hold(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Keep an event that goes on when the derived run begins, unless there are many already, or it has an image."""
@@ -67,8 +83,16 @@ class StageRun(OpenRun):
         """Begin the derived run; descriptors and events that came before are worked on now."""
         stage = self.stage
         try:
-            self.derived = stage.derive(self.start)
-            stage.begin_run(self)
+            try:
+                stage.begin_run(self)
+                about = stage.about(self.state)
+            except Exception:  # the derived run says all the same that there is nothing, and why
+                self.derived = stage.derive(self.start, {})
+                raise
+            self.derived = stage.derive(self.start, about)
+            inputs, self._inputs = self._inputs, []
+            for stream, event in inputs:
+                self.forward(stream, event)
             for stream in self.streams.values():
                 stage.describe_stream(self, stream)
         except Exception as error:
@@ -80,7 +104,8 @@ class StageRun(OpenRun):
         for name, seq_nums in self._not_held.items():
             keys = " and ".join(stage.data_keys)
             error = BufferError(f"came before any event with {keys}: an image, or one of more than {HELD}")
-            self.fail(name, [seq_num for some in seq_nums for seq_num in some], error)
+            for some in seq_nums:
+                self.fail(name, some, error)
         held, self._held = self._held, []
         for stream, event in held:
             if self.refusal is not None:
@@ -93,12 +118,21 @@ class StageRun(OpenRun):
 
     def fail(self, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         """Take note of events that could not be worked on; the first of a kind is reported."""
-        self.failed[stream].update(seq_nums)
+        failed = self.failed[stream]
+        if isinstance(seq_nums, range):  # of frames that never came; there may be very many
+            failed.add(seq_nums.start, seq_nums.stop)
+        else:
+            for seq_num in seq_nums:
+                failed.note(seq_num)
         what = f"event {seq_nums[0]}" if len(seq_nums) == 1 else f"events {seq_nums[0]} to {seq_nums[-1]}"
         self._report("failed", error, len(seq_nums), f"stream {stream!r}, {what}")
 
     def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
+        with reading(self.joiner.readable):  # also in the thread of a clock
+            self._end(stop, closed=closed)
+
+    def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}
         if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
             self.begin()  # streams were lost, of which nobody knows what they had
@@ -116,16 +150,18 @@ class StageRun(OpenRun):
                 self.stage.accept(self.streams[event["descriptor"]], event)
             for missing in never:
                 name = self.streams[missing.descriptor].name
-                self.received[name].note(missing.seq_num)  # it came, and is not lost
+                self.received[name].add(missing.seq_nums.start, missing.seq_nums.stop)  # they came, and are not lost
                 error = FileNotFoundError(f"{missing.data_key}: {missing.reason}")
-                self.fail(name, (missing.seq_num,), error)
+                self.fail(name, missing.seq_nums, error)
             if self.refusal is None:
                 self.stage.finish_run(self, stop)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             self._report("could not finish", error, 1)
         finally:
-            self._emit_stop(self.derived, stop, stop.get("incomplete") or self.incomplete or problem, closed)
+            said = stop.get("incomplete")  # by the stage that made it
+            incomplete = said if isinstance(said, str) and said else self.incomplete or problem
+            self._emit_stop(self.derived, stop, incomplete, closed)
 
     def _report(self, what: str, error: BaseException, count: int, where: str = "") -> None:
         """Count what went wrong, and say it in one line: as a warning the first time that it does in this run."""
@@ -148,7 +184,7 @@ class StageRun(OpenRun):
         for upstream in ("lost", "failed"):
             lost.add_listed(stop, upstream)
         for name, seq_nums in self.failed.items():
-            failed.add(name, [range(seq_num, seq_num + 1) for seq_num in seq_nums])
+            failed.add(name, seq_nums)
         stats.lost += sum(lost.counts.values())
         more = {**lost.as_document("lost"), **failed.as_document("failed")}
         for counts, what in ((lost.counts, "never came"), (failed.counts, "failed")):
@@ -160,7 +196,8 @@ class StageRun(OpenRun):
             if not closed:
                 stats.incomplete += 1
                 log.warning("%s closes run %s as incomplete: %s", self.stage.name, self, printable(incomplete))
-        status, reason = stop.get("exit_status", "success"), stop.get("reason") or ""
-        if status not in ("success", "abort", "fail"):
+        status, reason = stop.get("exit_status", "success"), stop.get("reason")
+        reason = "" if reason is None else str(reason)
+        if not isinstance(status, str) or status not in ("success", "abort", "fail"):
             status, reason = "fail", f"exit_status {status!r}: {reason}"
-        derived.stop(status, str(reason), more)
+        derived.stop(status, reason, more)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
 from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
-from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
+from bluesky_ext.engine.documents.derived_run import INPUT_STREAM, DerivedRun
+from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, plain_copy
+from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
@@ -44,12 +47,13 @@ class Stage:
         For images behind ``resource`` and ``datum``, as for `event_model.Filler`. Installed handlers are known.
     patience : float
         How long to wait for the file of an image that is not there or does not grow, in s.
+    readable_roots : sequence of str, optional
+        Images are read from files below these directories only; behind a server, below those that it has as well.
     hash_images : bool
-        Whether images count in the sha256 of the stop document; to hash one costs more than to make it.
-    stale_after : float
-        A run without a document for so long, in s, is closed as incomplete: by a clock, in a thread of its own.
-    max_open_runs : int
-        When more runs than this are open, the one that was heard of least recently is closed as incomplete.
+        Whether images count in the sha256 of the stop document; the start document says so.
+    stale_after, max_open_runs : float, int
+        A run without a document for so long, in s, is closed as incomplete, by a clock in a thread of its own; and when
+        more runs than this are open, the one that was heard of least recently.
     """
 
     #: Whether the derived descriptors carry the devices of the input, so that its motors and hints hold for them.
@@ -60,6 +64,8 @@ class Stage:
     hinted: tuple[str, ...] = ()
     #: Which of the keys that it adds are arrays of another length in each event.
     ragged: tuple[str, ...] = ()
+    #: The libraries that its numbers come from: their versions are in the record of its runs.
+    libraries: tuple[str, ...] = ("numpy", "numba")
 
     def __init__(
         self,
@@ -71,7 +77,8 @@ class Stage:
         handlers: Mapping[str, type] | None = None,
         root_map: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
-        hash_images: bool = False,
+        readable_roots: Sequence[str] | None = None,
+        hash_images: bool = True,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
     ) -> None:
@@ -82,10 +89,13 @@ class Stage:
         self.name = name or type(self).__name__
         self.parameters = parameters
         self.data_keys = tuple(data_keys)
-        self._provenance = Provenance.of(self.name, parameters)
-        self.handlers = handlers
-        self.root_map = root_map
+        self.path = path_of(type(self))
+        self._provenance = Provenance.of(
+            self.name, parameters, path=self.path, libraries=self.libraries, hash_images=hash_images
+        )
+        self.handlers, self.root_map = handlers, root_map
         self.patience = patience
+        self._readable = Readable.below(readable_roots)
         self._hash_images = hash_images
         self._log = logging.getLogger(type(self).__module__)
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
@@ -185,7 +195,8 @@ class Stage:
         run.joiner("descriptor", doc)
         self._open_runs.follow("descriptor", doc)
         stream = self._streams[doc["uid"]]
-        stream.wanted = not self.holds_inputs(stream) and all(key in doc["data_keys"] for key in self.data_keys)
+        stream.is_input = INPUT_STREAM.fullmatch(stream.name) is not None and bool(analysis_of(run.start))
+        stream.wanted = not stream.is_input and all(key in doc["data_keys"] for key in self.data_keys)
         stream.is_partial = run.joiner.needs(doc["uid"])
         if run.derived is None:
             if stream.wanted:
@@ -233,12 +244,14 @@ class Stage:
         if type(seq_num) is not int:
             seq_num = operator.index(seq_num)
             event = {**event, "seq_num": seq_num}
-        if seq_num < 1:
-            raise ValueError(f"an event of stream {stream.name!r} has seq_num {seq_num}: they count from 1")
+        check_seq_nums(stream.name, (seq_num,))
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
+        if stream.is_input:
+            run.forward(stream, event)
+            return
         if run.failed:  # the last word on an event is the one that counts
-            run.failed[stream.name].discard(seq_num)
+            run.failed[stream.name].discard(seq_num, seq_num + 1)
         if run.derived is None or run.refusal is not None:
             run.hold(stream, event)
             return
@@ -252,7 +265,7 @@ class Stage:
             self.accept(stream, event)
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
-        joiner = Joiner(self.data_keys, self.handlers, self.root_map, self.patience)
+        joiner = Joiner(self.data_keys, self.handlers, self.root_map, self.patience, self._readable)
         run = StageRun(start, self, joiner, Complaints(self._log), incomplete)
         self._open_runs.open(run)
         if not self.data_keys:
@@ -262,12 +275,13 @@ class Stage:
     def _close_run(self, run: StageRun, reason: str) -> None:
         run.end({"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason}, closed=True)
 
-    def derive(self, start: Mapping[str, Any]) -> DerivedRun:
+    def derive(self, start: Mapping[str, Any], about: Mapping[str, Any]) -> DerivedRun:
         """Begin a derived run of the run with this start document."""
         return DerivedRun(
             self._subscribers.emit,
             start,
             self._provenance,
+            about=about,
             keep_objects=self.keeps_objects,
             hinted=self.hinted,
             ragged=self.ragged,
@@ -278,12 +292,21 @@ class Stage:
         """Keep an error until the document is through, to be raised if that is asked for."""
         self._subscribers.note(error)
 
-    def holds_inputs(self, stream: OpenStream) -> bool:
-        """Whether a stream holds the arrays that an earlier stage was given, which are none of the scan's readings."""
-        return stream.name == INPUTS and bool(analysis_of(stream.run.start))
+    @classmethod
+    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
+        """The stage that the ``analysis`` record of a run is of.
+
+        The ``parameters`` of a stage are keyword arguments of its class. One that needs more says it in its record, by
+        `about`, and finds it in the materials (`bluesky_ext.server.materials.Materials`) here.
+        """
+        return cls(**materials.values(record["parameters"]), **options)
+
+    def about(self, state: Any) -> dict[str, Any]:
+        """What is known at the beginning of a run and is to be in its record beside the parameters, as plain data."""
+        return {}
 
     def begin_run(self, run: StageRun) -> None:
-        """Prepare a run; called when its derived run has begun."""
+        """Prepare a run; called before its derived run begins."""
 
     def refuse_run(self, run: StageRun) -> None:
         """Free what was prepared, since beginning the run failed."""

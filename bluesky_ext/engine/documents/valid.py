@@ -1,0 +1,42 @@
+"""What makes a document valid: event-model's schemas, and numbers and times that are such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from event_model import DocumentNames, schema_validators
+from jsonschema import ValidationError
+
+#: No number of an event and no count of events is larger: so that sums of them fit into 64 bits, as stores want it.
+LARGEST = 2**60
+
+
+def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
+    """The document, which is valid by event-model's own schema; raises ``ValueError`` when it is not."""
+    try:
+        schema_validators[DocumentNames[name]].validate(doc)
+    except ValidationError as error:
+        where, what = error.json_path[:100], error.message[-200:]
+        raise ValueError(f"what it makes of it is no valid {name}: {where} {what}") from None
+    return doc
+
+
+def check_seq_nums(stream: str, seq_nums: Iterable[int]) -> None:
+    """Refuse numbers that no event has."""
+    for seq_num in seq_nums:
+        if not 1 <= seq_num <= LARGEST:
+            raise ValueError(f"an event of stream {stream!r} has seq_num {_short(seq_num)}: they count from 1")
+
+
+def _short(number: int) -> str:
+    return str(number) if abs(number) <= LARGEST else hex(number)[:20]
+
+
+def time_of(event: Mapping[str, Any]) -> float:
+    """When an event was taken, in seconds since 1970."""
+    now = event["time"]
+    if type(now) is not float and not isinstance(now, int | float | np.number):
+        raise TypeError(f"its time is {now!r:.60}: give a number of seconds since 1970")
+    return now

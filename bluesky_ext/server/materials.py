@@ -1,0 +1,120 @@
+"""What a stage is made of again: classes, arrays, masks and stored runs, by what a record says of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from bluesky_ext._arguments import keywords_of
+from bluesky_ext.engine import Map, Reduce, Stage
+from bluesky_ext.engine.documents.digest import IMAGES, path_of
+from bluesky_ext.masks.selection import SelectedMasks
+
+#: The packages whose stages are imported by name; those of others may be anything, and are given.
+PACKAGE = "bluesky_ext"
+#: What these stages take and no record has: a document from anyone could have files read and written by them.
+NO_PARAMETERS = (keywords_of(Map, Reduce, Stage) - {"name"}) | {"registry", "db", "directory"}
+
+
+class Materials:
+    """Stages by their records.
+
+    Parameters
+    ----------
+    arrays : dict
+        Those that the stages were given, by their sha256.
+    registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
+        Where masks are.
+    known : collection of classes and functions
+        Stages of one's own, and functions among parameters: a module that a record names is not imported, since that
+        runs what is in it.
+    stored : mapping
+        The runs that a stage may read once more, by uid.
+    changes : dict of dicts, optional
+        Other parameters than those of the record, by the name of the stage.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        registry: Any = None,
+        known: Collection[Any] = (),
+        stored: Any = None,
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.stored = stored
+        self._arrays = arrays
+        self._registry = registry
+        self._known = {path_of(thing): thing for thing in known}
+        self._changes = changes or {}
+
+    def stage(self, record: Mapping[str, Any], executor: Any = None) -> Stage:
+        """The stage that the ``analysis`` record of a run is of; ValueError or LookupError if it can't be made."""
+        name, record = record["stage"], dict(record)
+        changes = self._changes.get(name, {})
+        record["parameters"] = {**record["parameters"], **changes}
+        if {"mask", "masks"} & changes.keys():
+            record.pop("masks", None)
+        made = self._class_of(record)
+        if wrong := sorted(NO_PARAMETERS & record["parameters"].keys()) if record["class"] not in self._known else ():
+            raise ValueError(f"the record of {name} has {wrong} among its parameters: it was not written by that stage")
+        options: dict[str, Any] = {}
+        if name != made.__name__:
+            options["name"] = name
+        if record.get("hashes", {}).get("images", IMAGES) != IMAGES:
+            options["hash_images"] = False
+        if executor is not None and issubclass(made, Map):
+            options["executor"] = executor
+        try:
+            return made.again(record, self, **options)
+        except TypeError as error:
+            raise ValueError(f"{name} can't be made with the parameters of its record: {error}") from error
+
+    def values(self, recorded: Any) -> Any:
+        """What a parameter was, from what a record has of it."""
+        if isinstance(recorded, Mapping):
+            match {**recorded}:
+                case {"sha256": str(sha256), "shape": _, "dtype": _}:
+                    if sha256 not in self._arrays:
+                        raise LookupError(f"the array with sha256 {sha256[:12]}... is not in the documents of the run")
+                    return self._arrays[sha256]
+                case {"float": str(number), **more} if not more:
+                    return float(number)
+                case {"object": str(path), **more} if not more:
+                    if path not in self._known:
+                        raise LookupError(f"{path} is not known here: give it in known=")
+                    return self._known[path]
+            return {key: self.values(value) for key, value in recorded.items()}
+        if isinstance(recorded, list):
+            return [self.values(value) for value in recorded]
+        return recorded
+
+    def masks(self, used: list[Mapping[str, Any]], given: list[Any]) -> tuple[list[Any], Any]:
+        """The masks that a run used, and where they are looked up, from what was ``used`` and what was ``given``."""
+        masks = [
+            (one["uid"], self.values(said)) if isinstance(said, Mapping) else one
+            for one, said in zip(used, given, strict=True)
+        ]
+        for mask in masks:
+            if isinstance(mask, Mapping) and self._registry is None:
+                raise LookupError(f"the mask {mask['uid']} is in a registry: give registry=, the catalogue that has it")
+        SelectedMasks(masks, self._registry).look_up()  # what is not there any more is said before the run is replayed
+        return masks, self._registry
+
+    def _class_of(self, record: Mapping[str, Any]) -> type[Stage]:
+        path, who = record.get("class"), f"{record.get('package')} {record.get('version')}"
+        if not isinstance(path, str):
+            raise LookupError(f"{record['stage']} was run by {who}, whose records don't say by which class")
+        made = self._known.get(path)
+        module, _, name = path.partition(":")
+        if made is None and module.partition(".")[0] == PACKAGE:
+            try:
+                made = getattr(importlib.import_module(module), name)
+            except (ImportError, AttributeError) as error:
+                raise LookupError(f"{path} of {who} is not in this version: {error}") from error
+        if not (isinstance(made, type) and issubclass(made, Stage)):
+            raise LookupError(f"the stage {path} is not known here: give its class in known=")
+        return made
