@@ -1,38 +1,37 @@
-"""By when the work of a thread must be over: what waits, or reads many files, gives up then."""
+"""By when the work that goes on must be over: what waits, or reads many files, gives up then."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-_this_thread = threading.local()
+_ends: ContextVar[Callable[[], float] | None] = ContextVar("ends", default=None)
 
 
 @contextmanager
 def limited(ends: Callable[[], float]) -> Iterator[None]:
-    """Have this thread give up at ``ends()`` on the monotonic clock, which may change meanwhile, and be infinite."""
-    before = getattr(_this_thread, "ends", None)
-    _this_thread.ends = ends
+    """Have what is done here give up at ``ends()`` on the monotonic clock, which may change meanwhile."""
+    token = _ends.set(ends)
     try:
         yield
     finally:
-        _this_thread.ends = before
+        _ends.reset(token)
 
 
 def seconds_left() -> float:
-    """How long this thread has; infinite unless it is limited."""
-    ends = getattr(_this_thread, "ends", None)
+    """How long there is; infinite unless it is limited."""
+    ends = _ends.get()
     return float("inf") if ends is None else ends() - time.monotonic()
 
 
 def is_over() -> bool:
-    """Whether this thread is to give up."""
+    """Whether it is time to give up."""
     return seconds_left() <= 0
 
 
 def check() -> None:
-    """Raise TimeoutError if this thread is to give up."""
+    """Raise TimeoutError if it is time to give up."""
     if is_over():
         raise TimeoutError("not done, since the server is being stopped")
