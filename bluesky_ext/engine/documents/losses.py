@@ -10,7 +10,7 @@ from typing import Any
 from bluesky_ext.engine.documents.intervals import Intervals
 
 #: A stop document lists at most this many lost events one by one; ``lost_counts`` beside it is always whole.
-LISTED = 100_000
+LISTED = 10_000
 
 
 class Losses:
