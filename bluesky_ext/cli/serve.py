@@ -48,12 +48,24 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--readable-root",
+        type=readable_root,
         action="append",
         metavar="DIRECTORY",
         help="""read images from files below this directory, where detectors write; may be given several times. No file
             that documents name is read otherwise""",
     )
     parser.set_defaults(run=run)
+
+
+def readable_root(text: str) -> str:
+    """A directory that images may be read from; it need not be mounted yet."""
+    from bluesky_ext.engine.frames.readable import Readable
+
+    try:
+        Readable.below([text])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,6 +82,9 @@ def run(options: argparse.Namespace) -> int:
         store = stack.enter_context(store_of(options.store)) if options.store else None
 
         def ready(dispatcher: RemoteDispatcher) -> None:
+            for root in options.readable_root or ():
+                if not Path(root).expanduser().is_dir():
+                    connection.say(options, f"there is no directory {root} at present")
             if said := site.destinations(where, options):
                 connection.say(options, said)
             connection.say_listening(options, dispatcher)

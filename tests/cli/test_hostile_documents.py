@@ -213,6 +213,25 @@ ELSEWHERE = {
 }
 
 
+#: What might be true, and is taken.
+WITHIN = {
+    "a gap": lambda s: changed(numbers(), "event", seq_num=10**9),
+    "a scan that has hardly begun": lambda s: numbers(shape=[10**4, 10**4], extents=[[0, 1], [0, 1]]),
+    "events that never came": lambda s: changed(numbers(), "stop", num_events={f"s{n}": 10**9 for n in range(1000)}),
+    "a list of losses": lambda s: changed(
+        numbers(), "stop", lost_counts={"primary": 10**30}, lost={"primary": [10**9]}
+    ),
+}
+
+
+@pytest.mark.parametrize("documents", WITHIN)
+def test_what_may_be_true_costs_little(served, documents):
+    before = served.peak
+    served.send(WITHIN[documents](served))
+    served.analyses()
+    assert served.peak - before < 250e6
+
+
 @pytest.mark.parametrize("attack", [*BEYOND, *ELSEWHERE])
 def test_what_is_refused_costs_nothing_and_gives_nothing_away(served, attack):
     tifffile.imwrite(served.outside / "secret_0.tif", FRAMES[0])

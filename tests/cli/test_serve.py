@@ -195,6 +195,8 @@ def test_the_script_of_the_documentation(proxy, tmp_path):
         (["serve", "nxstxm", "--executor", "gpu:2"], "give threads:N"),
         (["serve", "nxstxm", "--address", "localhost"], "no port"),
         (["serve", "nxstxm", "--prefix", "a b"], "may not contain"),
+        (["serve", "nxstxm", "--readable-root", "/proc"], "give the directories that detectors write to"),
+        (["serve", "nxstxm", "--limit", "keys=0"], "give NAME=NUMBER, with a name of objects"),
         (["serve", "nxstxm", "--curve-secret", "key"], "give both"),
         (["serve", "nxstxm", "--write-config", "bad.toml"], "bad.toml is there already"),
         (["serve", "os:nothing"], "no pipeline os:nothing"),

@@ -3,6 +3,7 @@
 import gc
 import logging
 import threading
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -63,6 +64,20 @@ def test_a_document_is_followed_to_its_run_and_stream():
     assert runs.follow("stop", {"run_start": "one"}) == ()
     assert "d" not in runs.streams
     assert runs.follow("datum", {"resource": "old"}) == [other]
+
+
+def test_a_page_costs_what_its_rows_do_however_far_their_numbers_are():
+    runs, _ = open_runs()
+    start(runs, "a")
+    runs.follow("descriptor", {"uid": "d", "run_start": "a", "data_keys": {}})
+    stream = runs.streams["d"]
+    tracemalloc.start()
+    for page in ([1, 2, 3], [4, 10**7], [10**7, 10**7 + 1]):
+        runs.note_all(stream, page)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert list(stream.received) == [range(1, 5), range(10**7, 10**7 + 2)]
+    assert (runs.stats.received, runs.stats.repeated, peak < 10**6) == (7, 1, True)
 
 
 def test_the_least_recently_heard_of_makes_room(caplog):

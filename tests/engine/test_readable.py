@@ -215,3 +215,29 @@ def test_after_a_hundred_frames_that_are_not_there_a_file_is_read_again_when_it_
     with h5py.File(places[0] / "frames.h5", "w") as file:
         file["frames"] = np.full((300, 8, 8), 5, "u2")
     assert frames[251].read(patience=1e-6).sum() == 5 * 64
+
+
+@pytest.mark.parametrize("spec", ["AD_TIFF", "stream"])
+def test_a_tiff_file_gives_its_own_pages_only(places, spec):
+    here, outside = places
+    tifffile.imwrite(outside / "b_0.tif", FRAMES[1])
+    goes_on = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="8" SizeY="8" SizeZ="1" SizeC="1" SizeT="1">'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1">'
+        '<UUID FileName="../data-of-others/b_0.tif">urn:uuid:2</UUID></TiffData></Pixels></Image></OME>'
+    )
+    tifffile.imwrite(here / "a_0.tif", FRAMES[0], description=goes_on, metadata=None)
+    assert not np.array_equal(tifffile.imread(here / "a_0.tif"), FRAMES[0])  # as it says
+    readable = Readable.below([here])
+    if spec == "AD_TIFF":
+        docs = run_of_old(spec, here, template="%s%s_%d.tif", filename="a")
+        with pytest.raises(ValueError, match="goes on in other files"):
+            references(docs, readable=readable)[0].read()
+        return
+    docs = streamed_run(here / "unused.h5", FRAMES, said=1, rows=[{}], key="camera")
+    for name, doc in docs:
+        if name == "stream_resource":
+            doc |= {"uri": f"file://localhost{here}/", "mimetype": "multipart/related;type=image/tiff"}
+            doc["parameters"] = {"template": "a_{:d}.tif", "chunk_shape": (1,)}
+    assert np.array_equal(references(docs, readable=readable)[0].read(), FRAMES[0])

@@ -11,7 +11,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.valid import LARGEST
 
 #: A stop document lists at most this many lost events one by one; ``lost_counts`` beside it is always whole.
-LISTED = 100_000
+LISTED = 10_000
 
 
 class Losses:

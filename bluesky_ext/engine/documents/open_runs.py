@@ -229,8 +229,9 @@ class OpenRuns(Generic[R]):
         """Count the events of a page that came."""
         stream.run.touched = time.monotonic()
         self.stats.received += len(seq_nums)
-        if seq_nums and seq_nums == list(range(stream.received.high + 1, seq_nums[-1] + 1)):
-            stream.received.add(seq_nums[0], seq_nums[-1] + 1)
+        first = stream.received.high + 1
+        if seq_nums and seq_nums == list(range(first, first + len(seq_nums))):
+            stream.received.add(first, first + len(seq_nums))
             return
         for seq_num in seq_nums:
             self.stats.repeated += not stream.received.note(seq_num)

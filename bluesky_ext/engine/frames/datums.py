@@ -21,6 +21,7 @@ from bluesky_ext.engine.frames.hdf5 import open_hdf5
 from bluesky_ext.engine.frames.hdf5_links import Links
 from bluesky_ext.engine.frames.readable import Readable, Unreadable
 from bluesky_ext.engine.frames.references import FrameReference, Told
+from bluesky_ext.engine.frames.tiff import check_tiff
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class _ConfinedHandler:
         if hasattr(self._handler, "get_file_list"):
             for path in self._handler.get_file_list([datum_kwargs]):
                 self._links.check_all(os.fspath(path))
+                check_tiff(os.fspath(path))
         return self._handler(**datum_kwargs)
 
     def close(self) -> None:

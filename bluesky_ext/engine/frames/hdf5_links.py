@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from bluesky_ext.engine.frames.readable import Readable, Unreadable
@@ -77,14 +78,11 @@ class Links:
 
     def _check_other(self, file: Any, filename: str, name: str, steps: int) -> None:
         """See where a name in another file leads to, or in this one if it is called ``"."``."""
-        if filename == ".":
-            self.check(file, name, steps)
-            return
-        for path in _candidates(file, filename):
+        for path in [file.filename] if filename == "." else _candidates(file, filename):
             real = self._readable.check(path)
             if (real, name) not in self._known and os.path.exists(real):
                 self._known.add((real, name))
-                with self._opened(real) as other:
+                with nullcontext(file) if filename == "." else self._opened(real) as other:
                     self.check(other, name, steps)
 
 

@@ -22,6 +22,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import read_hdf5
 from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Told
+from bluesky_ext.engine.frames.tiff import read_tiff
 
 HDF5 = "application/x-hdf5"
 SEQUENCE = "multipart/related;type="
@@ -154,23 +155,6 @@ def _file_name(template: str, filename: str, number: int) -> str:
     return head + filename + tail.replace("%s", "") if "%s" in name else name
 
 
-def _load_tiff(path: str) -> np.ndarray:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            # A page written by a call of its own is a series of its own; a thumbnail is one of another shape.
-            arrays = [series.asarray() for series in file.series]
-    except OSError:
-        raise
-    except Exception as error:  # half a file makes the parser stumble in any way: ValueError, struct.error, ...
-        raise OSError(f"{path} is not a whole TIFF file: {error}") from error
-    if not arrays:
-        raise OSError(f"{path} has no page yet")
-    alike = [array for array in arrays if array.shape == arrays[0].shape]
-    return alike[0] if len(alike) == 1 else np.stack(alike)
-
-
 def _load_npy(path: str) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
@@ -181,12 +165,12 @@ def _load_npy(path: str) -> np.ndarray:
 def _load_jpeg(path: str) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=["JPEG"]) as image:
         return np.asarray(image)
 
 
 _LOADERS: dict[str, Callable[[str], np.ndarray]] = {
-    SEQUENCE + "image/tiff": _load_tiff,
+    SEQUENCE + "image/tiff": read_tiff,
     SEQUENCE + "image/jpeg": _load_jpeg,
     SEQUENCE + "application/x-npy": _load_npy,
 }
