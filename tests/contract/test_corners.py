@@ -102,6 +102,10 @@ def test_a_stage_is_not_its_own_subscriber():
         {"exit_status": "aborted"},
         {"reason": 5},
         {"reason": None},
+        {"exit_status": np.empty(0)},
+        {"reason": np.empty(0)},
+        {"num_events": {1: 2, "primary": 10**400}},
+        {"lost": {"primary": [10**400]}, "lost_counts": {"primary": 10**400}},
         {"lost": {"primary": 3}},
         {"lost": 7},
     ],
@@ -122,12 +126,39 @@ def test_numbers_of_numpy_are_numbers():
     assert same(content(run_through(Plain(), docs)), content(run_through(Plain(), raw_run())))
 
 
-@pytest.mark.parametrize("number", [0, -1])
+@pytest.mark.parametrize("time", [None, "10:30", [1.0]])
+def test_an_event_without_a_time_is_not_handed_on(time, caplog):
+    docs = raw_run(dark=False)
+    docs[3] = ("event", docs[3][1] | {"time": time})
+    stop = run_through(Plain(), docs).stop
+    assert stop["failed"] == {"primary": [2]}
+    assert f"its time is {time!r}: give a number" in caplog.text
+
+
+def test_events_whose_descriptor_would_be_invalid_are_not_handed_on(caplog):
+    docs = raw_run(dark=False)
+    docs[1] = ("descriptor", docs[1][1] | {"configuration": {"det": None}})
+    made = run_through(Plain(), docs)
+    assert [name for name, _ in made] == ["start", "stop"]
+    assert made.stop["failed_counts"] == {"primary": 6}
+    assert "no valid descriptor: $.configuration.det" in caplog.text
+
+
+def test_a_stream_may_be_called_anything(caplog):
+    docs = raw_run(dark=False)
+    docs[1] = ("descriptor", docs[1][1] | {"name": None})
+    del docs[3]
+    stop = run_through(Plain(), docs).stop
+    assert stop["lost_counts"] == {"None": 1, "primary": 6}
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**400])
 def test_numbers_below_one_are_refused(number, caplog):
     docs = raw_run()
     docs[4] = ("event", docs[4][1] | {"seq_num": number})
     stop = run_through(Plain(), docs).stop
-    assert f"seq_num {number}" in caplog.text
+    assert "seq_num " in caplog.text
+    assert "they count from 1" in caplog.text
     assert stop["num_events"] == {"dark": 1, "primary": 5}
 
 

@@ -259,7 +259,7 @@ def chains_of_rows() -> list[Chain]:
 
 def test_stages_of_images(place: Path, listener: Listener) -> None:
     runs = {form: raw_run(form, str(place.parent / "frames.h5")) for form in FORMS}
-    attack_stages(chains_of_images(), runs, 0.45, place, listener)
+    attack_stages(chains_of_images(), runs, 0.25, place, listener)
 
 
 def test_stages_of_rows(place: Path, listener: Listener) -> None:
@@ -274,7 +274,7 @@ def test_files(place: Path, listener: Listener) -> None:
         for prefix in ("{uid}", "{sample}-{scan_id:03d}", "{sample}/{uid}")
     }
 
-    @attacks(0.2)
+    @attacks(0.1)
     @given(plans(tuple(runs)), st.sampled_from(list(recorders)))
     def hostile(plan: Plan, prefix: str) -> None:
         recorder = recorders[prefix]
@@ -307,7 +307,7 @@ def test_maps_in_files(place: Path, listener: Listener) -> None:
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, directory=place, **MORE)),
     ]
     live = LiveCrystalMap(maps, peaks, directory=place)
-    attack_stages(chains, runs, 0.02, place, listener)
+    attack_stages(chains, runs, 0.01, place, listener)
     assert live.figure is not None
     live.close()
     endings = {path.name.removeprefix("events-run") for path in place.iterdir() if path.name.startswith("events-run")}
@@ -331,7 +331,7 @@ def test_what_comes_from_a_network(place: Path, listener: Listener) -> None:
 
     attack = Attack(place, listener, runs)
 
-    @attacks(0.12)
+    @attacks(0.505)
     @given(plans(tuple(runs)))
     def hostile(plan: Plan) -> None:
         attack(plan, sent)
@@ -359,7 +359,7 @@ def test_a_catalogue(place: Path, listener: Listener, container: Any) -> None:
     sparsifier.subscribe(sparse)
     saver = save(container, backup=place)
 
-    @attacks(0.01)
+    @attacks(0.005)
     @given(plans(tuple(runs)))
     def hostile(plan: Plan) -> None:
         attack(plan, saver, sparsifier, tag=f"-{next(numbers)}")

@@ -24,7 +24,7 @@ class Losses:
     def add(self, stream: str, seq_nums: Iterable[range]) -> None:
         """Add events of a stream; what was added before counts once."""
         for some in seq_nums:
-            self._seq_nums[stream].add(some.start, some.stop)
+            self._seq_nums[str(stream)].add(some.start, some.stop)  # a descriptor may call its stream anything
 
     def add_listed(self, stop: Mapping[str, Any], key: str) -> None:
         """Add what a stop document says under this key; what is odd there is left out."""

@@ -34,7 +34,7 @@ def _short(number: int) -> str:
     return str(number) if abs(number) <= LARGEST else hex(number)[:20]
 
 
-def time_of(event: Mapping[str, Any]) -> float:
+def time_of(event: Mapping[str, Any]) -> float | np.number:
     """When an event was taken, in seconds since 1970."""
     now = event["time"]
     if type(now) is not float and not isinstance(now, int | float | np.number):
