@@ -64,8 +64,8 @@ class Materials:
             options["registry"] = self._registry
         if name != made.__name__:
             options["name"] = name
-        if record.get("hashes", {}).get("images", IMAGES) != IMAGES:
-            options["hash_images"] = False
+        if (counts := record.get("hashes", {}).get("images", IMAGES) == IMAGES) != made.hashes_images:
+            options["hash_images"] = counts
         if executor is not None and issubclass(made, Map):
             options["executor"] = executor
         try:

@@ -4,7 +4,7 @@ The frame of a document is its msgpack, and the bytes of its arrays in the order
 as `bluesky_ext.engine.codec.framing` describes it. What msgpack does not know by itself are extension types:
 
 =====  =========================================================================================================
-code   payload
+code   payload (numbers are little endian)
 =====  =========================================================================================================
 1, 2   array, numpy scalar: as `bluesky_ext.engine.codec.arrays` describes them
 3      tuple: msgpack of the list of its items
@@ -12,8 +12,6 @@ code   payload
 5      complex: two float64
 6-8    datetime and date (ISO 8601), timedelta (days, seconds, microseconds: 4 bytes each)
 =====  =========================================================================================================
-
-All of these numbers are little endian.
 """
 
 from __future__ import annotations

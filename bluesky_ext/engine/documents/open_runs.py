@@ -17,8 +17,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.printable import printable
 
-#: The kinds of documents, and the key by which each names what it belongs to: a run, a descriptor or a resource. The
-#: resources of old do not name their run.
+#: The kinds of documents, and the key by which each names its run, descriptor or resource, if it does.
 PARENT = {
     "start": "uid",
     **dict.fromkeys(("descriptor", "resource", "stream_resource", "stop"), "run_start"),
@@ -26,8 +25,7 @@ PARENT = {
     **dict.fromkeys(("datum", "datum_page"), "resource"),
 }
 
-#: Documents that say where frames are.
-REFERENCES = frozenset({"resource", "datum", "datum_page", "stream_resource", "stream_datum"})
+REFERENCES = frozenset({"resource", "datum", "datum_page", "stream_resource", "stream_datum"})  # where frames are
 
 DAY = 86_400.0  # s
 MAX_OPEN_RUNS = 64
@@ -80,7 +78,7 @@ class OpenStream:
     wanted: bool = True
     #: Whether its events are not complete as they come, since frames of theirs lie elsewhere.
     is_partial: bool = False
-    #: Whether it holds the arrays that an earlier stage was given, which are none of the scan's readings.
+    #: Whether it holds the arrays that an earlier stage was given.
     is_input: bool = False
 
 

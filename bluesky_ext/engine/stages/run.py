@@ -87,9 +87,9 @@ class StageRun(OpenRun):
                 stage.begin_run(self)
                 about = stage.about(self.state)
             except Exception:  # the derived run says all the same that there is nothing, and why
-                self.derived = stage.derive(self.start, {})
+                self.derived = stage.derive(self.start, {}, stage.emit)
                 raise
-            self.derived = stage.derive(self.start, about)
+            self.derived = stage.derive(self.start, about, stage.emit)
             inputs, self._inputs = self._inputs, []
             for stream, event in inputs:
                 self.forward(stream, event)

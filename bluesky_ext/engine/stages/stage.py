@@ -11,20 +11,20 @@ from typing import Any, Self
 from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
-from bluesky_ext.engine.documents.derived_run import DerivedRun, holds_inputs
-from bluesky_ext.engine.documents.digest import path_of
+from bluesky_ext.engine.documents.derived_run import holds_inputs
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.documents.provenance import Provenance, plain_copy
+from bluesky_ext.engine.documents.provenance import plain_copy
 from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
+from bluesky_ext.engine.stages.recorded import Recorded
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 
 
-class Stage:
+class Stage(Recorded):
     """The base of all stages: subscribing, the documents of several runs at once, and what goes wrong with them.
 
     A stage is a Bluesky callback: subscribe it to a RunEngine, a RemoteDispatcher or another stage, feed it from a
@@ -49,23 +49,16 @@ class Stage:
         How long to wait for the file of an image that is not there or does not grow, in s.
     readable_roots : sequence of str, optional
         Images are read from files below these directories only; behind a server, below those that it has as well.
-    hash_images : bool
-        Whether images count in the sha256 of the stop document; the start document says so.
+    hash_images : bool, optional
+        Whether images count in the sha256 of the stop document: as the start document says; they do unless the class
+        says otherwise.
     stale_after, max_open_runs : float, int
         A run without a document for so long, in s, is closed as incomplete, by a clock in a thread of its own; and when
         more runs than this are open, the one that was heard of least recently.
     """
 
-    #: Whether the derived descriptors carry the devices of the input, so that its motors and hints hold for them.
-    keeps_objects = True
     #: Whether events of the streams that it does not work on are handed on.
     passes_others = False
-    #: The keys that the stage adds and that are worth a plot.
-    hinted: tuple[str, ...] = ()
-    #: Which of the keys that it adds are arrays of another length in each event.
-    ragged: tuple[str, ...] = ()
-    #: The libraries that its numbers come from: their versions are in the record of its runs.
-    libraries: tuple[str, ...] = ("numpy", "numba")
 
     def __init__(
         self,
@@ -78,7 +71,7 @@ class Stage:
         root_map: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
         readable_roots: Sequence[str] | None = None,
-        hash_images: bool = True,
+        hash_images: bool | None = None,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
     ) -> None:
@@ -86,17 +79,11 @@ class Stage:
             raise TypeError(f"data_keys={data_keys!r}: give a collection of keys, as in ({data_keys!r},)")
         if not 0 <= patience < float("inf"):
             raise ValueError(f"patience={patience!r}: give a time in seconds, 0 or more")
-        self.name = name or type(self).__name__
-        self.parameters = parameters
+        super().__init__(name, parameters, hash_images=hash_images)
         self.data_keys = tuple(data_keys)
-        self.path = path_of(type(self))
-        self._provenance = Provenance.of(
-            self.name, parameters, path=self.path, libraries=self.libraries, hash_images=hash_images
-        )
         self.handlers, self.root_map = handlers, root_map
         self.patience = patience
         self._readable = Readable.below(readable_roots)
-        self._hash_images = hash_images
         self._log = logging.getLogger(type(self).__module__)
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
             self._close_run, name=self.name, log=self._log, max_open_runs=max_open_runs, stale_after=stale_after
@@ -106,6 +93,7 @@ class Stage:
         self._complaints = self._open_runs.complaints
         raises = check_on_error(on_error) == "raise"
         self._subscribers = Subscribers(self.name, self.stats, self._complaints, raises=raises)
+        self.emit = self._subscribers.emit
         self._routes: dict[str, Callable[[Any], object]] = {
             "start": self._open,
             "descriptor": self._on_descriptor,
@@ -275,35 +263,9 @@ class Stage:
     def _close_run(self, run: StageRun, reason: str) -> None:
         run.end({"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason}, closed=True)
 
-    def derive(self, start: Mapping[str, Any], about: Mapping[str, Any]) -> DerivedRun:
-        """Begin a derived run of the run with this start document."""
-        return DerivedRun(
-            self._subscribers.emit,
-            start,
-            self._provenance,
-            about=about,
-            keep_objects=self.keeps_objects,
-            hinted=self.hinted,
-            ragged=self.ragged,
-            hash_images=self._hash_images,
-        )
-
     def note_error(self, error: BaseException) -> None:
         """Keep an error until the document is through, to be raised if that is asked for."""
         self._subscribers.note(error)
-
-    @classmethod
-    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
-        """The stage that the ``analysis`` record of a run is of.
-
-        The ``parameters`` of a stage are keyword arguments of its class. One that needs more says it in its record, by
-        `about`, and finds it in the materials (`bluesky_ext.server.materials.Materials`) here.
-        """
-        return cls(**materials.values(record["parameters"]), **options)
-
-    def about(self, state: Any) -> dict[str, Any]:
-        """What is known at the beginning of a run and is to be in its record beside the parameters, as plain data."""
-        return {}
 
     def begin_run(self, run: StageRun) -> None:
         """Prepare a run; called before its derived run begins."""
