@@ -28,12 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_ext.engine.codec.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
-from bluesky_ext.engine.codec.framing import MAX_DEPTH, Buffer, DecodeError, parts, split
-
-#: What a document from anyone may have, unless told otherwise: lists, dicts, arrays and others that are neither numbers
-#: nor text, each of which takes up to 70 times its bytes; and bytes of msgpack, beside the values of arrays.
-MAX_OBJECTS = 250_000
-MAX_PLAIN = 32 * 2**20
+from bluesky_ext.engine.codec.framing import MAX_DEPTH, MAX_OBJECTS, MAX_PLAIN, Buffer, DecodeError, parts, split
 
 _FEW_KEYS = 1000
 _MAX_INT = 512  # bytes; more digits than Python prints take more

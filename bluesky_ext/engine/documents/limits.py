@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bluesky_ext.engine.codec.documents import MAX_OBJECTS, MAX_PLAIN
+from bluesky_ext.engine.codec.framing import MAX_OBJECTS, MAX_PLAIN
 from bluesky_ext.engine.documents.file_sequence import check_sequence
 
 
