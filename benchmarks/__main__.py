@@ -20,6 +20,7 @@ NAMES = (
     "storage",
     "nxstxm",
     "transport",
+    "hostile",
 )
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,19 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory) -> Iterator[Served]:
-    directory = tmp_path_factory.mktemp("hostile")
+    with serving(tmp_path_factory.mktemp("hostile")) as served:
+        yield served
+    last = served.said.splitlines()[-1]
+    counts = {kind: re.search(rf"(\d+) {kind}", last) for kind in COUNTED}
+    assert {kind: int(found[1]) if found else 0 for kind, found in counts.items()} == {
+        "documents were refused": served.refused,
+        "messages were no documents": served.malformed,
+    }
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[Served]:
+    """A server, until what strangers send has been sent."""
     (directory / "hostile.py").write_text(MODULE)
     for name in ("data", "other"):
         (directory / name).mkdir()
@@ -98,12 +111,6 @@ def served(tmp_path_factory) -> Iterator[Served]:
                 served.analyses()
                 yield served
             assert server.end(signal.SIGTERM) == 0
-            # Each is counted, and each kind is said once.
-            counts = {kind: re.search(rf"(\d+) {kind}", server.said[-1]) for kind in COUNTED}
-            assert {kind: int(found[1]) if found else 0 for kind, found in counts.items()} == {
-                "documents were refused": served.refused,
-                "messages were no documents": served.malformed,
-            }
         finally:
             server.close()
 
