@@ -67,10 +67,10 @@ class Asked:
         known = [regions for regions in (mine, all_) if isinstance(regions, Mapping) and regions]
         for regions in known:
             if str(key) in regions:
-                return {"key": str(key), **regions[str(key)]}
+                return self._keyed(str(key), regions[str(key)])
             if key is None:
                 first = min(regions, key=_numerically)
-                return {"key": first, **regions[first]}
+                return self._keyed(first, regions[first])
         if known:
             only, *others = known[0]
             if others:
@@ -78,12 +78,17 @@ class Asked:
                     f"the metadata of run {self.run} have no region {key!r} ('sp_id'): there are {', '.join(known[0])}"
                 )
             logger.warning("run %s is for region %r, which is unknown: %r is the only one", self.run, key, only)
-            return {"key": only, **known[0][only]}
+            return self._keyed(only, known[0][only])
         listed = self.single.get("SP_ROIS") or ()
         index = int(self.place.get("sp_idx") or 0)
         if 0 <= index < len(listed):
-            return {"key": str(index), **listed[index]}
+            return self._keyed(str(index), listed[index])
         raise MetadataError(f"the metadata of run {self.run} have no region {key!r}: no 'rois', no 'SPATIAL_ROIS'")
+
+    def _keyed(self, key: str, region: Any) -> Mapping[str, Any]:
+        if not isinstance(region, Mapping):
+            raise MetadataError(f"region {key!r} of run {self.run} is {region!r:.100}, and not a table of its axes")
+        return {"key": key, **region}
 
     def check_alone(self) -> None:
         """Raise MetadataError if only ``img_idx_map`` could tell the region or the polarisation of this run."""

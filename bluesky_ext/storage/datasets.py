@@ -121,9 +121,9 @@ class _Frames:
         """The events that only the end of the run makes complete."""
         events, missing = ([], []) if self._over else self._joiner.finish()
         if missing:
-            _, seq_num, key, reason = missing[0]
+            count, first = sum(len(one.seq_nums) for one in missing), missing[0]
             logger.warning(
-                "%d images are not there, of %s in event %d as the first: %s", len(missing), key, seq_num, reason
+                "%d images are not there, of %s in %s first: %s", count, first.data_key, first.events, first.reason
             )
         return events
 

@@ -63,7 +63,7 @@ NOWHERE = {"POSITIONER": "GoniY", "SETPOINTS": [], "NPOINTS": 0, "START": None, 
         ({"img_idx_map": json.dumps({"e_idx": "a"})}, "'a'"),
         ({"wdg_com": json.dumps({"SINGLE_LST": "{"})}, "'SINGLE_LST'"),
         ({"sequence_map": {"0": 5}}, "'sequence_map'"),
-        ({"rois": {"0": 5}}, "5"),
+        ({"rois": {"0": 5}}, "region '0'"),
     ],
 )
 def test_metadata_that_lack_something(docs, refused, changes, said):

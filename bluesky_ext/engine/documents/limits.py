@@ -11,6 +11,8 @@ from typing import Any
 from bluesky_ext.engine.codec.framing import MAX_OBJECTS, MAX_PLAIN
 from bluesky_ext.engine.documents.file_sequence import check_sequence
 
+_NUMBERS = frozenset({int, float, bool})
+
 
 class Refused(ValueError):  # noqa: N818 - it names what became of a document
     """A document that no callback gets; ``kind`` is the same for all that are refused for one reason."""
@@ -44,6 +46,8 @@ class Limits:
         The number of an event.
     points : int
         Points that a scan is to have.
+    letters : int
+        Characters of the texts in a list, if all were as long as the longest: as they are in an array.
     """
 
     objects: int = MAX_OBJECTS
@@ -57,6 +61,7 @@ class Limits:
     files: int = 10_000
     seq_num: int = 10**9
     points: int = 10**8
+    letters: int = 2**26
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -72,6 +77,7 @@ class Limits:
         match name:
             case "start":
                 self._check_scan(doc)
+                self._check_lists(doc)
             case "descriptor":
                 self._check("keys", len(doc["data_keys"]), "the number of its data keys")
                 for key, about in doc["data_keys"].items():
@@ -79,9 +85,11 @@ class Limits:
                     self._check_shape(f"the shape of {key!r:.100}", about.get("shape") or ())
             case "event":
                 self._check("keys", len(doc["data"]), "the number of its data keys")
+                self._check_lists(doc["data"])
                 self._check("seq_num", operator.index(doc["seq_num"]), "its seq_num")
             case "event_page":
                 self._check("keys", len(doc["data"]), "the number of its data keys")
+                self._check_lists(doc["data"])
                 self._check("rows", len(doc["seq_num"]), "the number of its events")
                 self._check("seq_num", max(map(operator.index, doc["seq_num"]), default=0), "a seq_num of it")
             case "datum_page":
@@ -104,6 +112,12 @@ class Limits:
                 f"limit {limit}",
                 f"{what} is {value:.12g}, and may be {most} at most (--limit {limit}=N, or limits=Limits({limit}=N))",
             )
+
+    def _check_lists(self, data: Mapping[str, Any]) -> None:
+        for key, value in data.items():
+            if type(value) is list:
+                longest, count = _texts(value)
+                self._check("letters", longest * count, f"the length of the texts in {key!r:.100}")
 
     def _check_scan(self, start: Mapping[str, Any]) -> None:
         for key in ("num_points", "num_intervals"):
@@ -167,6 +181,17 @@ def _check_sequence(template: str, *, is_printf: bool = False) -> None:
         check_sequence(template, is_printf=is_printf)
     except ValueError as error:
         raise Refused("template", str(error)) from None
+
+
+def _texts(value: list[Any]) -> tuple[int, int]:
+    """The length of the longest text in lists in lists, and how many items there are."""
+    if set(map(type, value)) <= _NUMBERS:
+        return 0, len(value)
+    longest, count = 0, 0
+    for item in value:
+        length, items = _texts(item) if type(item) is list else (len(item) if isinstance(item, str) else 0, 1)
+        longest, count = max(longest, length), count + items
+    return longest, count
 
 
 def _product(lengths: Iterable[float]) -> float:
