@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_ends: ContextVar[Callable[[], float] | None] = ContextVar("ends", default=None)
+#: When the work that goes on must be over, on the monotonic clock; None if there is no such time.
+END: ContextVar[Callable[[], float] | None] = ContextVar("end", default=None)
 
 
 @contextmanager
 def limited(ends: Callable[[], float]) -> Iterator[None]:
     """Have what is done here give up at ``ends()`` on the monotonic clock, which may change meanwhile."""
-    token = _ends.set(ends)
+    token = END.set(ends)
     try:
         yield
     finally:
-        _ends.reset(token)
+        END.reset(token)
 
 
 def seconds_left() -> float:
     """How long there is; infinite unless it is limited."""
-    ends = _ends.get()
+    ends = END.get()
     return float("inf") if ends is None else ends() - time.monotonic()
 
 

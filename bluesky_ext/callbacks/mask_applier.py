@@ -51,8 +51,7 @@ class MaskApplier(MaskedMap):
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where uids and names are looked up, once at the start of each run.
     **options
-        ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`. To hash an image takes half as long as to
-        mask it: images count in the sha256 of its runs with ``hash_images=True``.
+        ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`.
 
     Examples
     --------
@@ -63,7 +62,6 @@ class MaskApplier(MaskedMap):
     """
 
     keeps_image = True
-    hashes_images = False
 
     def __init__(self, data_key: str, masks: Any, fill: float = 0, *, registry: Any = None, **options: Any) -> None:
         is_number = isinstance(fill, int | float | np.integer | np.floating) and not isinstance(fill, bool)

@@ -111,7 +111,8 @@ class LiveMaps:
         unmeasured = np.full(layout.n_cells, np.nan)
         unmeasured[layout.cells] = 0.0
         maps = np.repeat(unmeasured[np.newaxis], len(bright), axis=0)
-        _spread(layout.cells_of(frames), particles, values, order, maps)
+        cells, at = layout.cells_of(frames)
+        _spread(cells, at, particles, values, order, maps)
         known = range(len(self.columns)) if columns is None else map(self.columns.index, columns)
         means = [_means(particles, self._peaks[column, :n], order, len(bright)) for column in known]
         particle = bright if numbers is None else numbers[bright]
@@ -142,12 +143,19 @@ def _totals(particles: np.ndarray, values: np.ndarray, n_tracks: int) -> tuple[n
 
 
 @kernel()
-def _spread(cells: np.ndarray, particles: np.ndarray, values: np.ndarray, order: np.ndarray, maps: np.ndarray) -> None:
-    """Put the values of the bright tracks into their maps."""
-    for row in range(len(cells)):
+def _spread(
+    cells: np.ndarray,
+    at: np.ndarray,
+    particles: np.ndarray,
+    values: np.ndarray,
+    order: np.ndarray,
+    maps: np.ndarray,
+) -> None:
+    """Put the values of the bright tracks into their maps: each has its cell ``at`` a place of a table."""
+    for row in range(len(at)):
         track = order[particles[row]] if particles[row] >= 0 else -1
-        if track >= 0 and cells[row] >= 0:
-            maps[track, cells[row]] = values[row]
+        if track >= 0 and 0 <= at[row] < len(cells) and cells[at[row]] >= 0:
+            maps[track, cells[at[row]]] = values[row]
 
 
 @kernel()

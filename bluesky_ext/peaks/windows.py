@@ -156,10 +156,11 @@ def window_maps(
     layout = layout.clear_of({*windows.columns, *RESERVED})
     numbers = np.asarray(frames, np.int64).reshape(-1)
     above = np.asarray(means, float).reshape(len(numbers), len(windows)) - np.asarray(background, float)
-    places = layout.cells_of(numbers)
-    here = places >= 0
+    cells, at = layout.cells_of(numbers)
+    here = (at >= 0) & (at < len(cells))
+    here[here] = cells[at[here]] >= 0
     maps = np.full((len(windows), layout.n_cells), np.nan)
-    maps[:, places[here]] = above[here].T
+    maps[:, cells[at[here]]] = above[here].T
     variables = {"maps": ((REFLECTION, *layout.dims), maps.reshape(len(windows), *layout.shape))}
     variables["background"] = ((REFLECTION,), np.asarray(background, float))
     variables |= {str(name): ((REFLECTION,), windows[name].to_numpy()) for name in windows}

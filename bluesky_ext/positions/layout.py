@@ -59,13 +59,16 @@ class Layout:
         """The number of cells, measured or not."""
         return math.prod(self.shape)
 
-    def cells_of(self, frames: np.ndarray) -> np.ndarray:
-        """The cells of frames by their numbers, (n,) int64; -1 for those that the layout does not have."""
-        if not len(self.frames):
-            return np.full(len(frames), -1, np.int64)
+    def cells_of(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A table of cells, and where the cell of each of these frames is in it; -1 for one that is in no cell."""
+        highest = int(self.frames.max(initial=0))
+        if highest <= 4 * (len(self.frames) + len(frames)):
+            cells = np.full(highest + 1, -1, np.int64)
+            cells[self.frames] = self.cells
+            return cells, frames
         # No table of all numbers up to the highest, which may be anything.
         at = np.minimum(np.searchsorted(self.frames, frames), len(self.frames) - 1)
-        return np.where(self.frames[at] == frames, self.cells[at], -1)
+        return self.cells, np.where(self.frames[at] == frames, at, -1)
 
     def placed(self, values: np.ndarray) -> np.ndarray:
         """Values of the frames, (n, ...), in their cells: (*shape, ...) float64, NaN where nothing was measured."""

@@ -32,7 +32,7 @@ from bluesky_ext.storage import open_catalog, save
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_stage_makes_the_same_again_from_its_documents(case: Case) -> None:
     raw = raw_run()
-    derived = run_through(case.make(), case.given(raw))
+    derived = run_through(case.make(hash_images=True), case.given(raw))
     made: Docs = []
     redone = redo(derived, raw, made, registry=REGISTRY)
     assert redone.agrees, redone
@@ -132,11 +132,11 @@ def test_masks_are_those_that_the_run_used_after_a_new_version_came(tmp_path: Pa
     with MaskClient.embedded(tmp_path, detector_shapes={"det": SHAPE}) as masks:
         uid = masks.register_mask("det", "gap", MASK)
         raw = raw_run()
-        derived = run_through(ImageProcessor(KEY, mask=("det", "gap"), registry=masks), raw)
+        derived = run_through(ImageProcessor(KEY, mask=("det", "gap"), registry=masks, hash_images=True), raw)
         analysis = derived[0][1]["analysis"]
         assert [mask["uid"] for mask in analysis["masks"]] == [uid]
         masks.register_mask("det", "gap", ~MASK, version=1)
-        newer = run_through(ImageProcessor(KEY, mask=("det", "gap"), registry=masks), raw)
+        newer = run_through(ImageProcessor(KEY, mask=("det", "gap"), registry=masks, hash_images=True), raw)
         assert newer.stop["sha256"] != derived.stop["sha256"]  # other pixels
         assert redo(derived, raw, registry=masks).agrees
         with pytest.raises(LookupError, match=f"mask {uid} is in a registry: give registry="):
@@ -182,11 +182,11 @@ def frames_of(raw: Docs, number: int) -> np.ndarray:
 
 def test_images_count_unless_the_record_says_that_they_do_not() -> None:
     raw = raw_run()
-    derived = run_through(ImageProcessor(KEY), raw)
+    derived = run_through(ImageProcessor(KEY, hash_images=True), raw)
     assert derived[0][1]["analysis"]["hashes"] == {"run": "sha256", "images": "xxh3_128"}
     redone = redo(derived, raw, changes={"ImageProcessor": {"subtrahend": "dark"}})
     assert not redone.agrees
-    unseen = run_through(ImageProcessor(KEY, hash_images=False), raw)
+    unseen = run_through(ImageProcessor(KEY), raw)
     redone = redo(unseen, raw)
     assert redone.agrees
     assert "do not count" in str(redone)

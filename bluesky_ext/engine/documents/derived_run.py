@@ -151,7 +151,9 @@ class DerivedRun:
         if event is None:
             now, known, data = time.time(), {}, dict(changes)
         else:
-            now, known, data = time_of(event), event["timestamps"], {**event["data"], **changes}
+            now, known, data = event["time"], event["timestamps"], {**event["data"], **changes}
+            if type(now) is not float:
+                now = time_of(event)
         kind = (id(descriptor), *data, *changes, *map(type, data.values()))
         if not out.is_described(kind, data):
             data = {key: as_python(value) for key, value in data.items() if value is not None}
@@ -228,7 +230,8 @@ class DerivedRun:
         if not out.is_described(kind, {}):
             sample = {key: column[0] for key, column in lists.items()}
             self._describe(stream, kind, sample, sample, descriptor)
-        times = [time_of(event) if event is not None else time.time()] * length
+        now = time.time() if event is None else event["time"]
+        times = [now if type(now) is float or event is None else time_of(event)] * length
         seq_nums = range(first, first + length)
         prefix = new_uid()[:24]  # of all of the page, since its random digits take longer than the rest
         doc = {

@@ -23,7 +23,7 @@ from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, arrays_of,
 # What a parent's start says of itself only.
 _OWN = ("uid", "time", "analysis", "analysis_stage")
 #: What a record says in place of the name of a digest.
-NO_IMAGES = "none: images do not count in the sha256"
+NO_IMAGES = "none: images do not count in the sha256 (see hash_images)"
 # BestEffortCallback looks up the objects that these name in the descriptors, and fails where they are not.
 _ABOUT_OBJECTS = ("motors", "hints", "detectors")
 

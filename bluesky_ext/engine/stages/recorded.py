@@ -21,7 +21,7 @@ class Recorded:
     ragged: tuple[str, ...] = ()
     #: The libraries that its numbers come from: their versions are in the record of its runs.
     libraries: tuple[str, ...] = ("numpy", "numba")
-    #: Whether images count in the sha256 of its runs, unless that is said: it takes long where they are made quickly.
+    #: Whether images count in the sha256 of its runs, unless that is said.
     hashes_images = True
 
     def __init__(self, name: str, parameters: Mapping[str, Any], *, hash_images: bool | None) -> None:

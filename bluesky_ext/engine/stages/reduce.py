@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenStream
-from bluesky_ext.engine.documents.valid import check_seq_nums
+from bluesky_ext.engine.documents.valid import LARGEST, check_seq_nums
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
 
@@ -106,7 +106,8 @@ class Reduce(Stage, ABC):
         seq_nums = list(map(operator.index, page["seq_num"]))
         if not seq_nums:
             return
-        check_seq_nums(stream.name, seq_nums)
+        if not 1 <= min(seq_nums) <= max(seq_nums) <= LARGEST:
+            check_seq_nums(stream.name, seq_nums)
         try:
             if not self.reduce_page(run.state, stream.name, page):
                 super()._accept_page(stream, page)

@@ -15,7 +15,7 @@ from bluesky_ext.engine.documents.derived_run import holds_inputs
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import plain_copy
-from bluesky_ext.engine.documents.valid import check_seq_nums
+from bluesky_ext.engine.documents.valid import LARGEST, check_seq_nums
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
@@ -50,8 +50,8 @@ class Stage(Recorded):
     readable_roots : sequence of str, optional
         Images are read from files below these directories only; behind a server, below those that it has as well.
     hash_images : bool, optional
-        Whether images count in the sha256 of the stop document: as the start document says; they do unless the class
-        says otherwise.
+        Whether images count in the sha256 of the stop document, as the start document says: unless given, those of a
+        reduce do, and those of a map do not.
     stale_after, max_open_runs : float, int
         A run without a document for so long, in s, is closed as incomplete, by a clock in a thread of its own; and when
         more runs than this are open, the one that was heard of least recently.
@@ -232,7 +232,8 @@ class Stage(Recorded):
         if type(seq_num) is not int:
             seq_num = operator.index(seq_num)
             event = {**event, "seq_num": seq_num}
-        check_seq_nums(stream.name, (seq_num,))
+        if not 1 <= seq_num <= LARGEST:
+            check_seq_nums(stream.name, (seq_num,))
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
         if stream.is_input:
