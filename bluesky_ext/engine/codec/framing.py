@@ -22,7 +22,7 @@ MAX_DEPTH = 100
 #: What a document from anyone may have, unless told otherwise: lists, dicts, arrays and others that are neither numbers
 #: nor text, each of which takes up to 70 times its bytes; and bytes of msgpack, beside the values of arrays.
 MAX_OBJECTS = 250_000
-MAX_PLAIN = 32 * 2**20
+MAX_PLAIN = 20 * 2**20
 
 _ALIGNMENT = 16
 _CHUNK = 65536
