@@ -93,7 +93,7 @@ def test_the_last_documents_of_a_replay_are_waited_for(here, address, run_of):
 
 def test_a_listener_that_goes_away_with_the_end_still_on_its_way_is_a_failure(start, address, run_of, tmp_path):
     # What the operating system takes on its way to the listener, and the ten documents for which there is room in 0MQ.
-    image = np.zeros((2048, 2048), np.uint16)
+    image = np.zeros((4096, 4096), np.uint16)
     docs = [(name, {**doc, "data": {"camera": image}} if name == "event" else doc) for name, doc in run_of(6)]
     record(tmp_path / "raw", docs)
     host, _, port = address.partition(":")
