@@ -109,6 +109,8 @@ class CrystalMap(TrackReduce):
     >>> cm = CrystalMap(search_range=50, max_maps=10)
     """
 
+    libraries = (*TrackReduce.libraries, "xarray")
+
     def __init__(
         self,
         search_range: Any = None,

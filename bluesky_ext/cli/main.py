@@ -24,7 +24,10 @@ USAGE_ERROR, FAILURE = 2, 1
 
 
 class _Formatter(logging.Formatter):
-    """Tracebacks are indented and printable, so that no text of a document in them looks like a line of the log."""
+    """Messages are a line each, and tracebacks are indented: no text of a document looks like a line of the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as the base has it
+        return printable(super().formatMessage(record), 10_000)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - as the base has it
         return "\n".join(f"    {printable(line)}" for line in super().formatException(ei).splitlines())

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bluesky_ext.engine import Recorder, Recording
-from bluesky_ext.engine.documents.derived_run import INPUT_STREAM
-from bluesky_ext.engine.documents.provenance import analysis_of
+from bluesky_ext.engine.documents.provenance import INPUT_STREAM, analysis_of
 from bluesky_ext.server.filling import filled
 from bluesky_ext.storage import as_source, documents
 from bluesky_ext.storage.adapters import Pair, is_broker

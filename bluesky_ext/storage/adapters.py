@@ -155,6 +155,7 @@ def _documents(documents: Callable[..., Any]) -> Iterator[Any]:
 
 
 def is_broker(thing: object) -> bool:
+    """Whether this is a Broker of databroker, or its like."""
     return callable(thing) and callable(getattr(thing, "insert", None)) and not isinstance(thing, MutableSequence)
 
 

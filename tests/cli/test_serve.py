@@ -111,7 +111,6 @@ def test_no_text_of_a_document_looks_like_a_line_of_the_log(start, proxy, run_of
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
         feed(publisher, [*docs, ("stop", stop), ("descriptor", {**descriptor, "uid": HOSTILE}), ("stop", stop)])
         feed(publisher, [("start", begin), ("stop", {**stop, "run_start": f"{HOSTILE}?"})])
-    server.wait_for("of its 1 documents" if False else "joined in the middle")
     server.wait_for("joined in the middle")
     assert server.end(signal.SIGTERM) == 0
     said = "\n".join(server.said)
@@ -119,6 +118,19 @@ def test_no_text_of_a_document_looks_like_a_line_of_the_log(start, proxy, run_of
     assert not any(line.startswith("2026") for line in server.said)
     assert "\x1b" not in said
     assert "\u202e" not in said
+
+
+def test_nor_does_it_where_a_suitcase_tells_it(start, proxy, run_of):
+    server = start("serve", "nxstxm", "--address", proxy.out_address)
+    server.wait_for("connected")
+    (_, begin), (_, descriptor), *_ = run_of()
+    with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
+        publisher("start", begin | {"uid": HOSTILE, "plan_name": "count", "num_points": 3})
+        publisher("descriptor", descriptor | {"run_start": HOSTILE})
+    server.end(signal.SIGTERM)
+    assert any("ERROR forged" in line for line in server.said)
+    assert not any(line.startswith("2026") for line in server.said)
+    assert "\x1b" not in "\n".join(server.said)
 
 
 def test_workers_end_with_a_server_that_was_killed(start, proxy, run_of, tmp_path):

@@ -92,6 +92,15 @@ def place_of(place: str, path: Path, raw: Docs, derived: Docs) -> tuple[Any, Any
     return catalog[derived[0][1]["uid"]], catalog
 
 
+def test_arrays_that_cannot_be_handed_on_cost_the_run_nothing_else() -> None:
+    docs = run_through(ImageProcessor(KEY, np.full(SHAPE, 100.0)), raw_run())
+    docs = [(name, {**doc, "timestamps": None} if "subtrahend" in doc.get("data", ()) else doc) for name, doc in docs]
+    made = run_through(PeakTracker(KEY, **LOCATE), docs)
+    assert made.stop["failed"] == {"inputs": [1]}
+    assert made.stop["num_events"]["frames"] == 6
+    assert "incomplete" not in made.stop
+
+
 def test_a_stage_behind_others_reads_their_run_a_second_time() -> None:
     raw, stored = raw_run(), {}
     ip = ImageProcessor(KEY, "dark")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,29 +13,13 @@ import numpy as np
 from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, canonical, content
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.documents.provenance import Provenance, analysis_of, new_uid
+from bluesky_ext.engine.documents.provenance import INPUTS, Provenance, new_uid
 from bluesky_ext.engine.documents.valid import time_of, validated
 
 Emit = Callable[[str, dict[str, Any]], None]
 
-#: The stream of a derived run whose one event holds the arrays that its stage was given. Those of the stages before it
-#: are in streams of this name and their place in the chain: ``inputs_0`` are those of the first.
-INPUTS = "inputs"
-INPUT_STREAM = re.compile(r"inputs(_[0-9]+)?")
-
 #: Types whose values need no other form to count in the sha256.
 _AS_THEY_ARE = (int, str, np.ndarray)
-
-
-def holds_inputs(start: Mapping[str, Any], stream: str, data_keys: Collection[str]) -> bool:
-    """Whether a stream holds the arrays that a stage was given, and none of the readings of a scan."""
-    record = analysis_of(start)
-    if not record or INPUT_STREAM.fullmatch(stream) is None:
-        return False
-    number, chain = stream.removeprefix(INPUTS).removeprefix("_"), record.get("upstream", ())
-    if number and int(number[:4]) < len(chain):
-        record = chain[int(number[:4])]
-    return set(data_keys) <= set(record.get("sha256", ()))
 
 
 class _Stream:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import platform
+import re
 import reprlib
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,10 @@ from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, arrays_of,
 
 # What a parent's start says of itself only.
 _OWN = ("uid", "time", "analysis", "analysis_stage")
+#: The stream of a derived run whose one event holds the arrays that its stage was given. Those of the stages before it
+#: are in streams of this name and their place in the chain: ``inputs_0`` are those of the first.
+INPUTS = "inputs"
+INPUT_STREAM = re.compile(r"inputs(_[0-9]+)?")
 #: What a record says in place of the name of a digest.
 NO_IMAGES = "none: images do not count in the sha256 (see hash_images)"
 # BestEffortCallback looks up the objects that these name in the descriptors, and fails where they are not.
@@ -93,7 +98,9 @@ class Provenance:
         arrays = arrays_of(parameters)
         sha256 = {name: array_sha256(array) for name, array in arrays.items()}
         versions = {"python": platform.python_version(), "machine": platform.machine()}
-        versions |= {name: said for name in libraries if (said := version_of(name)) is not None}
+        # The package of a stage of one's own too, if it is called as its distribution.
+        names = dict.fromkeys((*libraries, path.partition(":")[0].partition(".")[0] or "bluesky_ext"))
+        versions |= {name: said for name in names if (said := version_of(name)) is not None}
         hashes = {"run": "sha256", "images": IMAGES if hash_images else NO_IMAGES}
         return cls(stage, path, describe(parameters), versions, revision(), hashes, arrays, sha256)
 
@@ -144,3 +151,14 @@ def analysis_of(start: Mapping[str, Any]) -> Mapping[str, Any]:
     """The record of the stage that made a run; empty for a raw one, whose metadata may have that word too."""
     analysis = start.get("analysis")
     return analysis if isinstance(analysis, Mapping) and "parent_run_uid" in analysis else {}
+
+
+def holds_inputs(start: Mapping[str, Any], stream: str, data_keys: Collection[str]) -> bool:
+    """Whether a stream holds the arrays that a stage was given, and none of the readings of a scan."""
+    record = analysis_of(start)
+    if not record or INPUT_STREAM.fullmatch(stream) is None:
+        return False
+    number, chain = stream.removeprefix(INPUTS).removeprefix("_"), record.get("upstream", ())
+    if number and int(number[:4]) < len(chain):
+        record = chain[int(number[:4])]
+    return set(data_keys) <= set(record.get("sha256", ()))

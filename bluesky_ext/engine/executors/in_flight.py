@@ -95,7 +95,7 @@ class InlineTasks:
     def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple) -> tuple[Finished, ...]:
         """Do a task, and return what came of it."""
         try:
-            if _deadline.END.get() is not None:
+            if _deadline.END.get() is not None:  # asked here, since that is no call for each event
                 _deadline.check()
             if self._copy is not None:
                 return ((tag, self._copy.work((), (data, seq_num, inputs)), None),)

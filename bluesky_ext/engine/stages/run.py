@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.derived_run import INPUTS, DerivedRun
+from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.documents.provenance import analysis_of
+from bluesky_ext.engine.documents.provenance import INPUTS, analysis_of
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
 
@@ -57,14 +57,18 @@ class StageRun(OpenRun):
 
     def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand on the arrays that an earlier stage was given, when the derived run has begun."""
-        if self.derived is None:
-            if self.refusal is None and len(self._inputs) < INPUTS_HELD:
-                self._inputs.append((stream, event))
+        seq_num, name = event["seq_num"], stream.name
+        if self.derived is None and len(self._inputs) < INPUTS_HELD:
+            self._inputs.append((stream, event))
             return
-        name = stream.name
         if name == INPUTS:  # those of the stage before this one, whose place in the chain is behind those before it
             name = f"{INPUTS}_{len(analysis_of(self.start).get('upstream', ()))}"
-        self.derived.event(name, event["seq_num"], {}, event=event, descriptor=stream.descriptor, counts=False)
+        try:
+            if self.derived is None:
+                raise BufferError(f"more than {INPUTS_HELD} events with arrays of stages came before any other")
+            self.derived.event(name, seq_num, {}, event=event, descriptor=stream.descriptor, counts=False)
+        except Exception as error:  # what is wrong with these costs the run nothing but that it can't be made again
+            self.fail(stream.name, (seq_num,), error)
 
     def hold(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Keep an event that goes on when the derived run begins, unless there are many already, or it has an image."""
