@@ -126,7 +126,7 @@ def test_numbers_of_numpy_are_numbers():
     assert same(content(run_through(Plain(), docs)), content(run_through(Plain(), raw_run())))
 
 
-@pytest.mark.parametrize("time", [None, "10:30", [1.0]])
+@pytest.mark.parametrize("time", [None, "10:30", [1.0], True])
 def test_an_event_without_a_time_is_not_handed_on(time, caplog):
     docs = raw_run(dark=False)
     docs[3] = ("event", docs[3][1] | {"time": time})

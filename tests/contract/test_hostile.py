@@ -134,7 +134,7 @@ def check_derived(docs: list[tuple[str, Any]]) -> None:
             assert doc["data"].keys() == doc["timestamps"].keys() == stream["data_keys"].keys()
             last = name, doc
             times = [doc["time"]] if name == "event" else doc["time"]
-            assert all(isinstance(time, int | float | np.number) for time in times)
+            assert all(isinstance(time, int | float | np.number) and time is not True for time in times)
         elif name == "stop":
             stops[doc["run_start"]] += 1
             runs[doc["run_start"]].update(doc["num_events"])

@@ -562,6 +562,19 @@ def test_documents_out_of_order_are_refused_in_one_line() -> None:
         joiner.needs("unknown")
 
 
+def test_numbers_that_no_event_has_are_refused_at_once() -> None:
+    joiner = Joiner()
+    join([descriptor("det"), stream_resource()], joiner)
+    for number in (0, 2**61):
+        for document in (event(number, x=1), stream_datum(number, 0)):
+            with pytest.raises(ValueError, match="stream 'primary' has seq_num .*: they count from 1"):
+                join([document], joiner)
+    name, doc = event(1, x=1)
+    with pytest.raises(TypeError):
+        join([(name, {**doc, "seq_num": "1"})], joiner)
+    assert joiner.finish() == ([], [])
+
+
 def test_arguments_that_cannot_be_are_refused() -> None:
     with pytest.raises(TypeError, match="'SPEC'"):
         Joiner(handlers={"SPEC": "a string"})  # pyright: ignore

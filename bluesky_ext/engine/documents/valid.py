@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,9 +25,9 @@ def validated(name: str, doc: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_seq_nums(stream: str, seq_nums: Iterable[int]) -> None:
-    """Refuse numbers that no event has."""
+    """Refuse numbers that no event has, and what is no whole number."""
     for seq_num in seq_nums:
-        if not 1 <= seq_num <= LARGEST:
+        if not 1 <= operator.index(seq_num) <= LARGEST:
             raise ValueError(f"an event of stream {stream!r} has seq_num {_short(seq_num)}: they count from 1")
 
 
@@ -37,6 +38,6 @@ def _short(number: int) -> str:
 def time_of(event: Mapping[str, Any]) -> float | np.number:
     """When an event was taken, in seconds since 1970."""
     now = event["time"]
-    if type(now) is not float and not isinstance(now, int | float | np.number):
+    if isinstance(now, bool) or not isinstance(now, int | float | np.number):
         raise TypeError(f"its time is {now!r:.60}: give a number of seconds since 1970")
     return now

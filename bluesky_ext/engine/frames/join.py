@@ -13,6 +13,7 @@ from event_model.documents import Event
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
 from bluesky_ext.engine.frames.readable import ANYWHERE, Readable, present
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
@@ -149,6 +150,7 @@ class Joiner:
             filled = event.get("filled")
             if not filled or False not in filled.values():
                 return (event,)
+        check_seq_nums(descriptor.stream.name, (event["seq_num"],))  # not when it has waited
         descriptor.stream.has_events = True
         return self._offer(event)
 
@@ -178,6 +180,8 @@ class Joiner:
                 f"{about} has {end - first} indices for {stop - start} seq_nums: an index must stand for one event, "
                 "however many frames that has"
             )
+        if start < stop:
+            check_seq_nums(descriptor.stream.name, (start, stop - 1))
         changed = descriptor.stream.frames.setdefault(key, Intervals()).add(start, stop, rank, first)
         if descriptor.only_frames and not descriptor.stream.has_events:
             return (self._complete(descriptor, event) for event in descriptor.flown(changed))
