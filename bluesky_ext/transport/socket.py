@@ -129,17 +129,19 @@ class Socket:
     def flush(self, seconds: float) -> tuple[bool, int]:
         """Close it, but send what is waiting for so long, which 0MQ would end in silence.
 
-        Returns whether all has left, and how many connections ended meanwhile, each before all had left by it.
+        Returns whether all has left, and how many connections ended meanwhile, each before all had left by it; those
+        that never came about do not count.
         """
         seconds = max(seconds, SLICE)
         end = time.monotonic() + seconds
         # It tells what happens until the last connection is over, or it gives up itself.
         self.zmq.close(round((seconds + _GRACE) * 1000))
-        ended = 0
+        ended, before = 0, None
         while (left := end - time.monotonic()) > 0:
             self.monitor.poll(round(left * 1000) + 1)
             for event in self.events():
-                ended += event == zmq.Event.DISCONNECTED
+                ended += event == zmq.Event.DISCONNECTED and before not in REFUSALS
+                before = event
                 if event == zmq.Event.MONITOR_STOPPED:
                     return time.monotonic() < end + _GRACE, ended
         return False, ended

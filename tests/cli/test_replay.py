@@ -96,21 +96,20 @@ def test_a_listener_that_goes_away_with_the_end_still_on_its_way_is_a_failure(st
     image = np.zeros((4096, 4096), np.uint16)
     docs = [(name, {**doc, "data": {"camera": image}} if name == "event" else doc) for name, doc in run_of(6)]
     record(tmp_path / "raw", docs)
-    host, _, port = address.partition(":")
     with zmq.Context() as context, context.socket(zmq.SUB) as one, context.socket(zmq.SUB) as other:
         for listener in (one, other):
             listener.linger, listener.rcvhwm, listener.rcvtimeo = 0, 1, 60_000
             listener.subscribe(b"raw ")
-            listener.connect(f"tcp://{address}")
+        one.connect(f"tcp://{address}")
         replaying = start("replay", "raw", "--at", address)
-        while not one.recv().startswith(b"raw stop "):
-            pass
-        gone = False
-        while not gone:  # until it has passed on all, and takes no more listeners
-            try:
-                socket.create_connection((host, int(port))).close()
-            except ConnectionRefusedError:
-                gone = True
+        replaying.wait_for("the replay begins")
+        one.recv()  # it begins with this one; had the other come first, all could be over before this one is there
+        other.connect(f"tcp://{address}")
+        with one.get_monitor_socket(zmq.EVENT_DISCONNECTED) as leaving:
+            leaving.rcvtimeo = 60_000
+            while not one.recv().startswith(b"raw stop "):
+                pass
+            leaving.recv_multipart()  # it has passed on all, and waits for the other
         other.close()
         assert replaying.end() == 1
     assert "1 listeners went away before they had all" in "".join(replaying.said)

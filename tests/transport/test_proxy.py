@@ -11,6 +11,7 @@ import zmq
 from runs import feed
 
 from bluesky_ext.transport import Proxy, Publisher
+from bluesky_ext.transport.socket import Socket
 
 IMAGE = np.zeros(200_000, np.uint16)  # 60 of them are more than the operating system takes
 
@@ -232,6 +233,15 @@ def test_messages_that_had_come_in_and_there_was_no_time_for_are_counted(stuck, 
     assert 0 < stats.lost < stats.messages
     (message,) = [record.getMessage() for record in caplog.records if "are lost" in record.getMessage()]
     assert f"{stats.lost} messages that had come in are lost" in message
+
+
+def test_who_connects_and_never_listens_does_not_go_away_as_a_listener() -> None:
+    out = Socket(zmq.XPUB, None, 10, bind=True)
+    host, port = out.open("tcp://127.0.0.1:*").removeprefix("tcp://").split(":")
+    socket.create_connection((host, int(port))).close()
+    assert out.monitor.poll(60_000)
+    assert out.flush(60.0) == (True, 0)
+    out.close()
 
 
 def test_a_listener_that_dies_with_something_on_its_way_is_counted_when_it_stops(stuck, run_of, caplog, until) -> None:
