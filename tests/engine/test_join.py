@@ -567,7 +567,7 @@ def test_numbers_that_no_event_has_are_refused_at_once() -> None:
     join([descriptor("det"), stream_resource()], joiner)
     for number in (0, 2**61):
         for document in (event(number, x=1), stream_datum(number, 0)):
-            with pytest.raises(ValueError, match="stream 'primary' has seq_num .*: they count from 1"):
+            with pytest.raises(ValueError, match=r"stream 'primary' has seq_num .*: they count from 1"):
                 join([document], joiner)
     name, doc = event(1, x=1)
     with pytest.raises(TypeError):
