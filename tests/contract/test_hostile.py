@@ -266,11 +266,11 @@ def chains_of_rows() -> list[Chain]:
 
 def test_stages_of_images(place: Path, listener: Listener) -> None:
     runs = {form: raw_run(form, str(place.parent / "frames.h5")) for form in FORMS}
-    attack_stages(chains_of_images(), runs, 0.25, place, listener)
+    attack_stages(chains_of_images(), runs, 0.22, place, listener)
 
 
 def test_stages_of_rows(place: Path, listener: Listener) -> None:
-    attack_stages(chains_of_rows(), runs_of_rows(), 0.2, place, listener)
+    attack_stages(chains_of_rows(), runs_of_rows(), 0.17, place, listener)
 
 
 def test_files(place: Path, listener: Listener) -> None:
@@ -281,7 +281,7 @@ def test_files(place: Path, listener: Listener) -> None:
         for prefix in ("{uid}", "{sample}-{scan_id:03d}", "{sample}/{uid}")
     }
 
-    @attacks(0.1)
+    @attacks(0.08)
     @given(plans(tuple(runs)), st.sampled_from(list(recorders)))
     def hostile(plan: Plan, prefix: str) -> None:
         recorder = recorders[prefix]
@@ -314,7 +314,7 @@ def test_maps_in_files(place: Path, listener: Listener) -> None:
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, directory=place, **MORE)),
     ]
     live = LiveCrystalMap(maps, peaks, directory=place)
-    attack_stages(chains, runs, 0.01, place, listener)
+    attack_stages(chains, runs, 0.006, place, listener)
     assert live.figure is not None
     live.close()
     endings = {path.name.removeprefix("events-run") for path in place.iterdir() if path.name.startswith("events-run")}
@@ -338,7 +338,7 @@ def test_what_comes_from_a_network(place: Path, listener: Listener) -> None:
 
     attack = Attack(place, listener, runs)
 
-    @attacks(0.505)
+    @attacks(0.591)
     @given(plans(tuple(runs)))
     def hostile(plan: Plan) -> None:
         attack(plan, sent)
@@ -370,7 +370,7 @@ def test_a_catalogue(place: Path, listener: Listener, container: Any) -> None:
         with contextlib.suppress(ValueError):  # of a kind that is none, or a run that starts twice: its caller is told
             saver(name, doc)
 
-    @attacks(0.005)
+    @attacks(0.003)
     @given(plans(tuple(runs)))
     def hostile(plan: Plan) -> None:
         attack(plan, saved, sparsifier, tag=f"-{next(numbers)}")
