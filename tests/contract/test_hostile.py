@@ -273,6 +273,35 @@ def test_stages_of_rows(place: Path, listener: Listener) -> None:
     attack_stages(chains_of_rows(), runs_of_rows(), 0.17, place, listener)
 
 
+def test_a_catalogue(place: Path, listener: Listener, container: Any) -> None:
+    runs = {form: raw_run(form) for form in ("events", "pages", "lists")}
+    attack = Attack(place, listener, runs)
+    numbers = itertools.count()
+    sparse, sparsifier = SparseWriter(container), Sparsifier(KEY)
+    sparsifier.subscribe(sparse)
+    saver = save(container, backup=place)
+
+    def saved(name: Any, doc: Any) -> None:
+        with contextlib.suppress(ValueError):  # of a kind that is none, or a run that starts twice: its caller is told
+            saver(name, doc)
+
+    @attacks(0.003)
+    @given(plans(tuple(runs)))
+    def hostile(plan: Plan) -> None:
+        attack(plan, saved, sparsifier, tag=f"-{next(numbers)}")
+        saver.close()
+        sparsifier.close()
+        attack.check()
+
+    hostile()
+    feed(saver, runs["events"])
+    saver.close()
+    assert same(list(documents(container["events-run"])), runs["events"])
+    before = len(sparse.artifacts)
+    feed(sparsifier, runs["events"])
+    assert len(sparse.artifacts) == before + 1
+
+
 def test_files(place: Path, listener: Listener) -> None:
     runs = {"events": raw_run("events"), "pages": raw_run("pages"), "dict": stxm_run(False), "JSON": stxm_run(True)}
     attack = Attack(place, listener, runs)
@@ -356,32 +385,3 @@ def test_what_comes_from_a_network(place: Path, listener: Listener) -> None:
     assert same(content(made), content(chain.made()[0]))
     assert len([name for name, _ in filled if name == "event"]) == 6
     dispatcher.stop()
-
-
-def test_a_catalogue(place: Path, listener: Listener, container: Any) -> None:
-    runs = {form: raw_run(form) for form in ("events", "pages", "lists")}
-    attack = Attack(place, listener, runs)
-    numbers = itertools.count()
-    sparse, sparsifier = SparseWriter(container), Sparsifier(KEY)
-    sparsifier.subscribe(sparse)
-    saver = save(container, backup=place)
-
-    def saved(name: Any, doc: Any) -> None:
-        with contextlib.suppress(ValueError):  # of a kind that is none, or a run that starts twice: its caller is told
-            saver(name, doc)
-
-    @attacks(0.003)
-    @given(plans(tuple(runs)))
-    def hostile(plan: Plan) -> None:
-        attack(plan, saved, sparsifier, tag=f"-{next(numbers)}")
-        saver.close()
-        sparsifier.close()
-        attack.check()
-
-    hostile()
-    feed(saver, runs["events"])
-    saver.close()
-    assert same(list(documents(container["events-run"])), runs["events"])
-    before = len(sparse.artifacts)
-    feed(sparsifier, runs["events"])
-    assert len(sparse.artifacts) == before + 1
