@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         TrackLinker,
     )
     from bluesky_ext.engine import Lanes, Recorder, Recording, compose
+    from bluesky_ext.live import LiveAnalysis
     from bluesky_ext.masks import MaskClient, combine_masks
     from bluesky_ext.server import redo, replay, serve
     from bluesky_ext.storage import as_sink, as_source, open_catalog, save
@@ -32,6 +33,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "TrackLinker",
     "CrystalMap",
     "CrystalMapper",
+    "LiveAnalysis",
     # what shows them
     "LiveCrystalMap",
     # putting them together
@@ -67,6 +69,7 @@ __getattr__, __dir__ = lazy(
             *("LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
+        "bluesky_ext.live": ("LiveAnalysis",),
         "bluesky_ext.masks": ("MaskClient", "combine_masks"),
         "bluesky_ext.server": ("redo", "replay", "serve"),
         "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),

@@ -1,6 +1,9 @@
 """One's own live analysis: a worker for events and a reducer for results, with parameters that change while it runs."""
 
+from bluesky_ext.live.analysis import LiveAnalysis
+from bluesky_ext.live.events import Event, Result, State, Stream
 from bluesky_ext.live.files import read_parameters
+from bluesky_ext.live.outcome import Outcome
 from bluesky_ext.live.parameters import (
     BinaryParameter,
     BoolParameter,
@@ -10,14 +13,27 @@ from bluesky_ext.live.parameters import (
     Parameters,
     StrParameter,
 )
+from bluesky_ext.live.protocols import Reducer, Worker
+from bluesky_ext.live.routes import by_key
 
-__all__ = [
-    "BinaryParameter",
-    "BoolParameter",
-    "FloatParameter",
+__all__ = [  # noqa: RUF022 - grouped by what belongs together
+    "LiveAnalysis",
+    "Worker",
+    "Reducer",
+    "by_key",
+    "Outcome",
+    # what they are given
+    "Event",
+    "Stream",
+    "Result",
+    "State",
+    # parameters
     "IntParameter",
+    "FloatParameter",
+    "StrParameter",
+    "BoolParameter",
+    "BinaryParameter",
     "Parameter",
     "Parameters",
-    "StrParameter",
     "read_parameters",
 ]

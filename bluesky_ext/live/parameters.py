@@ -136,7 +136,7 @@ class BoolParameter(Parameter):
     def _parsed(self, given: Any) -> bool:
         if isinstance(given, bool | np.bool_) or (isinstance(given, int) and given in (0, 1)):
             return bool(given)
-        if given.lower() in _TRUE | _FALSE if isinstance(given, str) else False:
+        if isinstance(given, str) and given.lower() in _TRUE | _FALSE:
             return given.lower() in _TRUE
         raise ValueError
 

@@ -58,9 +58,8 @@ def version_of(library: str) -> str | None:
 
 
 @cache
-def revision() -> str | None:
-    """The commit of this package, if it runs from a checkout of git; "-dirty" at its end if files were changed."""
-    checkout = Path(__file__).parents[3]
+def revision(checkout: Path = Path(__file__).parents[3]) -> str | None:
+    """The commit of a checkout of git, if this is one: of this package's; "-dirty" at its end if files were changed."""
     if not (checkout / ".git").exists():
         return None
     describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

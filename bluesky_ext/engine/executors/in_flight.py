@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from copy import deepcopy
 from typing import Any, TypeAlias
 
@@ -33,16 +33,19 @@ class InFlight:
     def __init__(self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Any], str]) -> None:
         self.tell = tasks.tell
         self.close = tasks.close
-        self._submit = tasks.submit
+        self._submit: Callable[..., Task] = tasks.submit
         self._limit = limit
         self._name_of = name_of
         self._under_way: deque[tuple[Any, Task]] = deque()
 
-    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple) -> Iterator[Finished]:
-        """Start a task; what is finished meanwhile comes out, in order."""
+    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple, *where: int | None) -> Iterator[Finished]:
+        """Start a task, in this lane if one is given; what is finished meanwhile comes out, in order."""
         yield from self.drain(self._limit - 1)
-        self._under_way.append((tag, self._submit(data, seq_num, inputs)))
+        self._under_way.append((tag, self._submit(data, seq_num, inputs, *where)))
         yield from self.ready()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
 
     def put_done(self, tag: Any, result: Any) -> Iterator[Finished]:
         """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
@@ -79,9 +82,33 @@ class InFlight:
         return True
 
     def _oldest(self) -> Finished:
-        tag, task = self._under_way.popleft()
-        trouble = trouble_of(task.sent)
-        return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
+        return _finished(*self._under_way.popleft())
+
+
+class AsTheyCome(InFlight):
+    """The tasks under way, in the order in which they are finished."""
+
+    def ready(self) -> Iterator[Finished]:
+        """What is finished."""
+        for pair in list(self._under_way):
+            if pair[1].wait(0):
+                self._under_way.remove(pair)
+                yield _finished(*pair)
+
+    def drain(self, left: int = 0) -> Iterator[Finished]:
+        """Everything but so many, waited for, unless the server is being stopped."""
+        while len(self._under_way) > left:
+            if not wait([task.sent for _, task in self._under_way], _SLICE, FIRST_COMPLETED).done:
+                for _, task in self._under_way:
+                    task.wait(0.001)  # so that its executor is asked whether it is still there
+            yield from self.ready()
+            if _deadline.is_over():
+                return
+
+
+def _finished(tag: Any, task: Task) -> Finished:
+    trouble = trouble_of(task.sent)
+    return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
 
 
 class InlineTasks:
@@ -92,8 +119,8 @@ class InlineTasks:
         self._copy = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else None
         self._run = "?"
 
-    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple) -> tuple[Finished, ...]:
-        """Do a task, and return what came of it."""
+    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple, *where: int | None) -> tuple[Finished, ...]:
+        """Do a task, and return what came of it; there is one lane."""
         try:
             if _deadline.END.get() is not None:  # asked here, since that is no call for each event
                 _deadline.check()

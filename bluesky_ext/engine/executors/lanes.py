@@ -2,6 +2,7 @@
 
 The documents of a run reach every lane, its events one lane each. What a kernel knows must follow from the run's start,
 descriptors and latest parameters: it comes with every event, so that a successor of a lane that died hears the same.
+A kernel that has a method ``in_lane(number)`` says by that what it is in each of them.
 """
 
 from __future__ import annotations
@@ -100,9 +101,9 @@ class Lanes:
     def open(self, kernel: Kernel) -> LaneTasks:
         """The tasks of a kernel in all lanes, for one run."""
         blocks = SharedBlocks(copied=True) if self._is_local else None
-        first = next(self._turns) % len(self)  # two runs at once do not begin in the same lane
-        lanes = self._lanes[first:] + self._lanes[:first]
-        return LaneTasks([PoolTasks(lane, kernel, blocks) for lane in lanes])
+        in_lane = getattr(kernel, "in_lane", lambda number: kernel)
+        lanes = [PoolTasks(lane, in_lane(number), blocks) for number, lane in enumerate(self._lanes)]
+        return LaneTasks(lanes, next(self._turns) % len(self))  # two runs at once do not begin in the same lane
 
     def close(self) -> None:
         """Let the workers go, when they have done what they were given."""
@@ -117,10 +118,11 @@ class Lanes:
 
 
 class LaneTasks:
-    """The tasks of a kernel in all lanes, for one run."""
+    """The tasks of a kernel in all lanes, for one run, which begins in the first of these."""
 
-    def __init__(self, lanes: Sequence[PoolTasks]) -> None:
+    def __init__(self, lanes: Sequence[PoolTasks], first: int = 0) -> None:
         self._lanes = lanes
+        self._in_turn = [*lanes[first:], *lanes[:first]]
         self._told: list[tuple[PoolTasks, Task]] = []  # what the lanes were told, and perhaps have not heard yet
         self._run = "?"
 
@@ -130,9 +132,10 @@ class LaneTasks:
         self._told += [(lane, task) for lane in self._lanes if (task := lane.tell(name, doc)) is not None]
         self._report(STOP_PATIENCE if name == "stop" else 0.0)
 
-    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
-        """Have an event worked on in the lane that has least to do."""
-        return min(self._lanes, key=PoolTasks.load).submit(data, seq_num, inputs)
+    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple, lane: int | None = None) -> Task:
+        """Have an event worked on in this lane; in the one that has least to do unless it is given."""
+        tasks = min(self._in_turn, key=PoolTasks.load) if lane is None else self._lanes[lane]
+        return tasks.submit(data, seq_num, inputs)
 
     def close(self) -> None:
         """Let go what is not done."""

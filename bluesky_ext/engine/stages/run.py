@@ -104,7 +104,7 @@ class StageRun(OpenRun):
             self.incomplete = f"{type(error).__name__}: {error}"
             stage.refuse_run(self)
             if self.derived is None:
-                self._report("cannot begin", error, 0)
+                self.report("cannot begin", error, 0)
         for name, seq_nums in self._not_held.items():
             keys = " and ".join(stage.data_keys)
             error = BufferError(f"came before any event with {keys}: an image, or one of more than {HELD}")
@@ -129,7 +129,7 @@ class StageRun(OpenRun):
             for seq_num in seq_nums:
                 failed.note(seq_num)
         what = f"event {seq_nums[0]}" if len(seq_nums) == 1 else f"events {seq_nums[0]} to {seq_nums[-1]}"
-        self._report("failed", error, len(seq_nums), f"stream {stream!r}, {what}")
+        self.report("failed", error, len(seq_nums), f"stream {stream!r}, {what}")
 
     def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
@@ -161,13 +161,13 @@ class StageRun(OpenRun):
                 self.stage.finish_run(self, stop)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            self._report("could not finish", error, 1)
+            self.report("could not finish", error, 1)
         finally:
             said = stop.get("incomplete")  # by the stage that made it
             incomplete = said if isinstance(said, str) and said else self.incomplete or problem
             self._emit_stop(self.derived, stop, incomplete, closed)
 
-    def _report(self, what: str, error: BaseException, count: int, where: str = "") -> None:
+    def report(self, what: str, error: BaseException, count: int, where: str = "") -> None:
         """Count what went wrong, and say it in one line: as a warning the first time that it does in this run."""
         self.stage.stats.failed += count
         # A traceback only where it may be a mistake in the code: these say what is wrong with the data.

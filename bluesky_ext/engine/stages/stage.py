@@ -58,6 +58,8 @@ class Stage(Recorded):
 
     #: Whether events of the streams that it does not work on are handed on.
     passes_others = False
+    #: Whether it is given the frames of all keys, not only those of its ``data_keys``.
+    takes_all_frames = False
 
     def __init__(
         self,
@@ -253,7 +255,8 @@ class Stage(Recorded):
             self.accept(stream, event)
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
-        joiner = Joiner(self.data_keys, self.handlers, self.root_map, self.patience, self._readable)
+        data_keys = None if self.takes_all_frames else self.data_keys
+        joiner = Joiner(data_keys, self.handlers, self.root_map, self.patience, self._readable)
         run = StageRun(start, self, joiner, Complaints(self._log), incomplete)
         self._open_runs.open(run)
         if not self.data_keys:

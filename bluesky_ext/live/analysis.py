@@ -1,0 +1,350 @@
+"""A user's worker and reducer as a stage."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from bluesky_ext.engine import Reduce
+from bluesky_ext.engine.documents.derived_run import DerivedRun
+from bluesky_ext.engine.documents.open_runs import OpenStream
+from bluesky_ext.engine.documents.provenance import Provenance
+from bluesky_ext.engine.stages.reduce import Published
+from bluesky_ext.engine.stages.run import StageRun
+from bluesky_ext.live.errors import UserError
+from bluesky_ext.live.events import Event
+from bluesky_ext.live.join import Join
+from bluesky_ext.live.outcome import Outcome, asked
+from bluesky_ext.live.pair import Pair, PairRun
+from bluesky_ext.live.parameters import Parameters
+from bluesky_ext.live.routes import ByKey, check_route, target
+from bluesky_ext.live.tree import copy_of, leaves
+
+#: Of so many runs that are over the outcome is known.
+KEPT = 100
+
+
+class LiveAnalysis(Reduce):
+    """Your own analysis: a worker that is given the events, and a reducer that is given what the worker made of them.
+
+    The worker has ``process_event(event, parameters, tick)``, the reducer ``process_result(result, parameters)``; see
+    `bluesky_ext.live.Worker` and `bluesky_ext.live.Reducer` for all that they may have. There is a new instance of
+    each for each run. What the reducer has in its ``publish``, a dict of arrays, numbers, texts and dicts, is shown
+    while the run goes (`publish`) and emitted at its end, as one event.
+
+    Parameters
+    ----------
+    worker, reducer : class, or str as "module:Class"
+        Your classes.
+    parameters : mapping, optional
+        Values of the parameters that they describe, by name; others pass through. See `set_parameters`.
+    executor : Lanes, dask client or callable that makes Lanes; optional
+        Where the workers are: `Lanes.processes(4)`, ``distributed.Client(...)``. Unless given, one worker is where the
+        events come from, and several are threads.
+    workers : int
+        How many workers there are; `Lanes` know themselves how many they are.
+    route : str, by_key or dict of these by stream
+        Which worker gets an event: "round-robin", whichever has least to do; "broadcast", all of them; ``by_key(f)``,
+        all events of which ``f(data)`` is the same go to the same one; "discard", none. Start, descriptors and stop
+        reach all.
+    join : bool or collection of str
+        Whether the events of the streams (of these) that have the same number are one: ``event.streams``.
+    ordered : bool
+        Whether results reach the reducer in the order of their events; otherwise as they come.
+    data_keys : collection of str
+        Streams without all of these are none of its business.
+    **stage
+        ``name``, ``on_error``, ``handlers``, ``patience`` and so on, as for every stage.
+
+    Examples
+    --------
+    >>> class Worker:
+    ...     def process_event(self, event):
+    ...         return event.data["det"]
+    >>> class Reducer:
+    ...     def __init__(self):
+    ...         self.publish = {"sum": 0.0}
+    ...     def process_result(self, result):
+    ...         self.publish["sum"] += result.payload
+    >>> from bluesky import RunEngine
+    >>> from bluesky.plans import count
+    >>> from ophyd.sim import det
+    >>> analysis = LiveAnalysis(Worker, Reducer)
+    >>> uids = RunEngine()(count([det], 3), analysis)
+    >>> print(analysis.publish().tree["sum"])
+    3.0
+    """
+
+    takes_all_frames = True
+    libraries = ("numpy",)
+
+    def __init__(
+        self,
+        worker: type | str,
+        reducer: type | str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        executor: Any = None,
+        workers: int = 1,
+        route: str | ByKey | Mapping[str, str | ByKey] = "round-robin",
+        join: bool | Collection[str] = False,
+        ordered: bool = False,
+        data_keys: Collection[str] = (),
+        name: str = "",
+        **stage: Any,
+    ) -> None:
+        self.pair = Pair(
+            worker, reducer, parameters=parameters, executor=executor, workers=workers, ordered=ordered
+        )  # fmt: skip
+        self._route = check_route(route)
+        self._join = join if isinstance(join, bool) else tuple(join)
+        self._outcomes: OrderedDict[str, Outcome | UserError | LookupError] = OrderedDict()
+        given = {
+            "worker": self.pair.worker,
+            "reducer": self.pair.reducer,
+            "parameters": _recorded(self.pair.parameters),
+            "workers": self.pair.lanes if executor is None else workers,
+            "route": _plain(self._route),
+            "join": self._join,
+            "ordered": ordered,
+            "data_keys": list(data_keys),
+        }
+        super().__init__(parameters=given, name=name, data_keys=data_keys, **stage)
+
+    @classmethod
+    def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
+        """The analysis that a record is of; its classes are known to the materials."""
+        given = materials.values(record["parameters"])
+        given["parameters"] = {
+            name: value.tobytes() if isinstance(value, np.ndarray) else value
+            for name, value in given["parameters"].items()
+        }
+        given["route"] = _route_of(given["route"])
+        return cls(**given, **options)
+
+    def about(self, state: PairRun) -> dict[str, Any]:
+        """The versions of the user's code, and the sha256 of the parameters."""
+        return {"code": dict(self.pair.versions), "parameters_sha256": self.pair.parameters.sha256}
+
+    @property
+    def settings(self) -> Parameters:
+        """The parameters and their values."""
+        return self.pair.parameters
+
+    @property
+    def lag(self) -> float:
+        """For how long the oldest result waits for a reducer, in s."""
+        return max((run.state.lag for run in self._open_runs if run.state is not None), default=0.0)
+
+    def set_parameters(self, values: Mapping[str, Any]) -> None:
+        """Set parameters, by name: for the events that come from now on, and for later runs.
+
+        Raises
+        ------
+        ValueError
+            If a value can't be; it says which one and why, and nothing is changed.
+        """
+        self.pair.set_parameters(values)
+        self.parameters = {**self.parameters, "parameters": _recorded(self.pair.parameters)}
+        self._provenance = Provenance.of(
+            self.name, self.parameters, path=self.path, libraries=self.libraries, hash_images=self._hash_images
+        )
+
+    def publish(self, uid: str | None = None) -> Published | None:
+        """What the reducer published last, copied between two of its calls, from any thread.
+
+        As long as it was not called it is the same object. The run is an open one or the latest one, by its uid or
+        the uid of the scan; the one that started last unless given, None before the first.
+        """
+        run = self._latest if uid is None else self._run(uid)
+        if run is None or run.state is None:
+            return None
+        state, published = run.state, run.published
+        if published is None or published.revision != state.revision:
+            revision = state.revision
+            published = run.published = Published(run.uid, revision, state.snapshot())
+        return published
+
+    def outcome(self, uid: str, event: int | None = None, *, timeout: float = 60.0) -> Outcome:
+        """What came of a run, or of one of its events, waited for.
+
+        The reducer's method ``outcome(event_number, parameters)`` is asked, of those arguments the ones that it takes;
+        what it returns may be a tuple of the outcome and its uncertainty. Without one, "outcome" in what it publishes
+        is meant, and "outcome_errors".
+
+        Parameters
+        ----------
+        uid : str
+            The uid of the raw run, as the RunEngine returns it.
+        event : int, optional
+            The number of an event: then the run need not be over.
+        timeout : float
+            How long to wait, in s.
+
+        Raises
+        ------
+        TimeoutError, LookupError
+            If it is not there in time; if the reducer has none, or the run is none of the last ones.
+        """
+        until = time.monotonic() + timeout
+        while True:
+            if event is None and uid in self._outcomes:
+                found = self._outcomes[uid]
+                if isinstance(found, Exception):
+                    raise found
+                return found
+            run = next((run for run in [*self._open_runs, self._latest] if run is not None and run.uid == uid), None)
+            left = until - time.monotonic()
+            what = f"run {uid}" if event is None else f"event {event} of run {uid}"
+            if run is None or run.state is None:
+                if left <= 0:
+                    raise LookupError(f"{self.name} has no outcome of {what}: it did not come, or is too long ago")
+                time.sleep(min(left, 0.01))  # it may be on its way through a queue or a network
+                continue
+            if event is not None and any(event in numbers for numbers in run.state.handled.values()):
+                return self._outcome(run, event)
+            if left <= 0:
+                raise TimeoutError(f"{self.name}: the outcome of {what} was not there in {timeout:g} s")
+            with run.state.news:
+                run.state.news.wait(min(left, 0.1))
+
+    def close(self) -> None:
+        """Close every open run as incomplete, and let the workers go."""
+        try:
+            super().close()
+        finally:
+            self.pair.close()
+
+    # What a run is, for the stages below
+
+    def begin(self, start: Mapping[str, Any]) -> PairRun:
+        """The worker and the reducer of a run."""
+        run = self.pair.open(start)
+        run.join = Join(() if self._join is True else self._join) if self._join else None
+        return run
+
+    def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
+        """Tell the workers."""
+        run.state.descriptor(stream.descriptor)
+        if run.state.join and stream.wanted and self._route_of(stream.name) not in ("discard", "broadcast"):
+            run.state.join.describe(stream.name)
+
+    def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Hand an event to a worker."""
+        uid = event["descriptor"]
+        self._put(stream, [Event(event["seq_num"], stream.name, dict(event["data"]), event["timestamps"], uid)])
+
+    def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool | None:
+        """Not called: `take` is this stage's own."""
+
+    def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
+        run: StageRun = stream.run
+        if run.refusal is None and run.derived is not None and stream.wanted:
+            self._open_runs.note_all(stream, page["seq_num"])
+            self._put(stream, events_of(stream.name, page))
+        else:
+            super()._accept_page(stream, page)
+
+    def _put(self, stream: OpenStream, events: list[Event]) -> None:
+        if not stream.wanted:
+            return
+        run: StageRun = stream.run
+        state: PairRun = run.state
+        route = self._route if type(self._route) is str else self._route_of(stream.name)
+        if route == "discard":
+            return
+        if state.join is not None and state.join.joins(stream.name):
+            events = [whole for event in events for whole in state.join.put(event)]
+        if isinstance(route, ByKey):
+            for event in events:
+                state.put([event], target(route, event))
+        else:
+            state.put(events, "all" if route == "broadcast" else "any")
+        if state.troubles:
+            self._report(run)
+
+    def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
+        """Wait for what is under way, and emit what the reducer published."""
+        state: PairRun = run.state
+        try:
+            if state.join is not None:
+                state.put(list(state.join.finish()))
+            state.finish(stop)
+        finally:
+            self._report(run)
+        super().finish_run(run, stop)
+        uid = run.uid
+        lost = run.lost(stop).counts
+        complete = stop.get("exit_status") == "success" and not lost and not state.failed and not run.incomplete
+        try:
+            value, uncertainty = state.between(lambda reducer: asked(reducer, self.pair.parameters, None))
+            self._outcomes[uid] = Outcome(copy_of(value), copy_of(uncertainty), complete, uid)
+        except LookupError as error:
+            self._outcomes[uid] = error
+        except Exception as error:
+            self._outcomes[uid] = UserError(f"the outcome of run {uid}: {type(error).__name__}: {error}")
+        while len(self._outcomes) > KEPT:
+            self._outcomes.popitem(last=False)
+
+    def finish(self, state: PairRun, derived: DerivedRun, start: Mapping[str, Any]) -> None:
+        """Emit what the reducer published."""
+        if published := leaves(state.snapshot()):
+            derived.event("primary", None, published)
+
+    def refuse_run(self, run: StageRun) -> None:
+        """Free what was prepared."""
+        if run.state is not None:
+            run.state.close()
+
+    def _outcome(self, run: StageRun, event: int) -> Outcome:
+        value, uncertainty = run.state.between(lambda reducer: asked(reducer, self.pair.parameters, event))
+        complete = not any(event in failed for failed in run.failed.values())
+        return Outcome(copy_of(value), copy_of(uncertainty), complete, run.uid)
+
+    def _route_of(self, stream: str) -> str | ByKey:
+        return self._route.get(stream, "round-robin") if isinstance(self._route, dict) else self._route
+
+    def _report(self, run: StageRun) -> None:
+        troubles = run.state.troubles
+        while troubles:
+            number, stream, error = troubles.popleft()
+            if number:
+                run.fail(stream, (number,), error)
+            else:
+                run.report("failed", error, 1)
+
+
+def events_of(stream: str, page: Mapping[str, Any]) -> list[Event]:
+    """The events of an event_page."""
+    data, timestamps, uid, numbers = page["data"], page["timestamps"], page["descriptor"], page["seq_num"]
+    keys, stamped = tuple(data), tuple(timestamps)
+    rows = zip(*data.values(), strict=True) if keys else ((),) * len(numbers)
+    times = zip(*timestamps.values(), strict=True) if stamped else ((),) * len(numbers)
+    return [
+        Event(number, stream, dict(zip(keys, row)), dict(zip(stamped, stamps)), uid)  # noqa: B905 - as long as the keys
+        for number, row, stamps in zip(numbers, rows, times, strict=True)
+    ]
+
+
+def _recorded(parameters: Parameters) -> dict[str, Any]:
+    """The values of parameters as a record has them, bytes as an array, which is stored apart."""
+    values = {name: setting.value for name, setting in parameters.items()}
+    return {name: np.frombuffer(value, np.uint8) if type(value) is bytes else value for name, value in values.items()}
+
+
+def _plain(route: Any) -> Any:
+    if isinstance(route, dict):
+        return {stream: _plain(one) for stream, one in route.items()}
+    return {"by_key": route.key} if isinstance(route, ByKey) else route
+
+
+def _route_of(recorded: Any) -> Any:
+    if not isinstance(recorded, dict):
+        return recorded
+    if recorded.keys() == {"by_key"}:
+        return ByKey(recorded["by_key"])
+    return {stream: _route_of(one) for stream, one in recorded.items()}

@@ -1,0 +1,233 @@
+"""A user's reducer at work, in a thread of its own: results, timer, the end, and what it publishes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from bluesky_ext import _deadline
+from bluesky_ext.live.errors import UserError, said_of
+from bluesky_ext.live.events import Event, Forms
+from bluesky_ext.live.hooks import build, hook
+from bluesky_ext.live.kernel import Done
+from bluesky_ext.live.parameters import Parameters
+from bluesky_ext.live.tree import copy_of
+
+log = logging.getLogger(__name__)
+
+#: So many results may wait for the reducer; then the workers wait for it.
+BOUND = 1000
+#: So long the thread waits for more results before it sleeps, in s: those that come one by one come in batches.
+LINGER = 0.002
+#: So often it looks for results of workers that are somewhere else, in s.
+LOOK_EVERY = 0.02
+
+
+class Reduction:
+    """A user's reducer in a run.
+
+    All of it is called in one thread, one call after another. `snapshot` may be called by any thread.
+
+    Parameters
+    ----------
+    reducer : type
+        The class of the user.
+    troubles : deque
+        Where its exceptions go: the number and the stream of the event, and the error.
+    look : callable
+        Called in the thread when it has nothing to do: for results that nobody has fetched. False if there are none to
+        come.
+    handled : callable
+        Called in the thread with the events of which it has taken the results.
+    raises : bool
+        Whether an exception of the reducer is the end of it: then `put` and `finish` raise it.
+    """
+
+    def __init__(
+        self,
+        reducer: type,
+        parameters: Parameters,
+        forms: Forms,
+        versions: Mapping[str, str],
+        *,
+        troubles: deque[tuple[int, str, BaseException]],
+        look: Callable[[], bool],
+        handled: Callable[[Sequence[Event]], object],
+        raises: bool,
+    ) -> None:
+        self.reducer: Any = None
+        self._process: Any = None
+        #: Grows with each call of the reducer.
+        self.revision = 0
+        #: How many results it was given, and how many it has taken.
+        self.given = self.taken = 0
+        self._class, self._troubles = reducer, troubles
+        self._parameters = parameters
+        self._forms, self._versions = forms, versions
+        self._look, self._handled, self._raises = look, handled, raises
+        self._error: BaseException | None = None
+        self._queue: deque[tuple[float, Done, Sequence[Event]]] = deque()
+        self._at_work = threading.Lock()  # held while the reducer is called, or copied from
+        self._wanted = 0
+        self._bell, self._room = threading.Event(), threading.Event()
+        self._asleep = self._ending = False
+        self._ready, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"reducer {reducer.__name__}", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        self._raise()
+
+    @property
+    def lag(self) -> float:
+        """For how long the oldest result waits that the reducer has not taken, in s."""
+        try:
+            return time.monotonic() - self._queue[0][0]
+        except IndexError:
+            return 0.0
+
+    def put(self, done: Done, events: Sequence[Event]) -> None:
+        """Hand over what came of a batch of events; waits while the reducer does not keep up."""
+        self.given += len(done.results)
+        self._queue.append((time.monotonic(), done, events))
+        if self._asleep:
+            self._bell.set()
+        if threading.current_thread() is self._thread:
+            return
+        while self.given - self.taken > BOUND and not self._ended.is_set() and not _deadline.is_over():
+            self._room.clear()
+            self._bell.set()
+            self._room.wait(0.5)
+        if self._error is not None:
+            self._raise()
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Give the reducer other parameters from the next call on."""
+        self._parameters = parameters
+        self._given = self._forms.parameters(parameters)
+
+    def finish(self) -> None:
+        """Have it take what is left, and call its ``finish``; waits for that."""
+        self._ending = True
+        self._bell.set()
+        while not self._ended.wait(0.5):
+            if _deadline.is_over():
+                raise TimeoutError(f"the reducer {self._class.__name__} was not done when the server had to stop")
+        self._raise()
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of what it publishes, between two of its calls."""
+        return self.between(lambda reducer: copy_of(getattr(reducer, "publish", {})))
+
+    def between(self, ask: Callable[[Any], Any]) -> Any:
+        """What a function of the reducer returns, called between two calls of it."""
+        self._wanted += 1
+        try:
+            with self._at_work, getattr(self.reducer, "publish_rlock", None) or nullcontext():
+                return ask(self.reducer)
+        finally:
+            self._wanted -= 1
+
+    def _raise(self) -> None:
+        if self._error is not None and self._raises:
+            raise self._error
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            self._make()
+            self._ready.set()
+            while self._error is None or not self._raises:
+                if self._queue:
+                    self._take()
+                elif self._ending:
+                    self._call(self._finish, self._given)
+                    break
+                elif self._due <= time.monotonic():
+                    self._tick()
+                else:
+                    self._sleep()
+        finally:
+            self._ready.set()
+            self._ended.set()
+            self._room.set()
+
+    def _make(self) -> None:
+        self._given = self._forms.parameters(self._parameters)
+        state = self._forms.state("reducer", self._versions)
+        self._due, self._finish = math.inf, None
+        try:
+            self.reducer = build(self._class, {"parameters": self._given, "context": {}, "state": state})
+            self._process = hook(self.reducer, "process_result", "result", "parameters")
+            self._timer = hook(self.reducer, "timer", "parameters")
+            self._finish = hook(self.reducer, "finish", "parameters")
+        except Exception as error:
+            self._error, self._raises = error, True
+            return
+        if self._timer is not None:
+            self._due = time.monotonic()
+
+    def _take(self) -> None:
+        _, done, events = self._queue[0]
+        process, given, result = self._process, self._given, self._forms.result
+        worker, parameters_hash = done.worker, done.parameters_hash
+        at, results = 0, done.results
+        while at < len(results):
+            with self._at_work:
+                while at < len(results) and not self._wanted:
+                    number, stream, payload = results[at]
+                    at += 1
+                    try:
+                        process(result(number, stream, payload, worker, parameters_hash), given)
+                    except Exception as error:
+                        self._note(number, stream, error)
+                        if self._raises:
+                            return
+                self.revision += 1
+            while self._wanted and not self._ended.is_set():
+                time.sleep(0.0005)  # whoever wants a copy goes first
+        self._queue.popleft()
+        self.taken += len(results)
+        self._room.set()
+        self._handled(events)
+
+    def _tick(self) -> None:
+        wait = self._call(self._timer, self._given)
+        try:
+            self._due = time.monotonic() + (1.0 if wait is None else float(wait))
+        except (TypeError, ValueError):
+            self._note(0, "", TypeError(f"its timer returned {wait!r:.100}: return the seconds to the next call"))
+            self._due = math.inf
+
+    def _call(self, function: Callable[..., Any] | None, *arguments: Any) -> Any:
+        if function is None:
+            return None
+        with self._at_work:
+            self.revision += 1
+            try:
+                return function(*arguments)
+            except Exception as error:
+                self._note(0, "", error)
+                return None
+
+    def _note(self, number: int, stream: str, error: BaseException) -> None:
+        if self._raises:
+            self._error = error
+        self._troubles.append((number, stream, UserError(f"the reducer: {said_of(error, self._class)}")))
+
+    def _sleep(self) -> None:
+        time.sleep(LINGER)
+        if self._queue or self._ending:
+            return
+        left = max(self._due - time.monotonic(), 0.0)
+        self._asleep = True
+        if not self._queue and not self._ending:  # looked at again, now that the bell is rung
+            self._bell.wait(min(left, LOOK_EVERY) if self._look() else min(left, 3600.0))
+        self._asleep = False
+        self._bell.clear()
