@@ -284,7 +284,7 @@ class LiveAnalysis(Reduce):
             value, uncertainty = state.between(lambda reducer: asked(reducer, self.pair.parameters, None))
             self._outcomes[uid] = Outcome(copy_of(value), copy_of(uncertainty), complete, uid)
         except LookupError as error:
-            self._outcomes[uid] = error
+            self._outcomes[uid] = error.with_traceback(None)  # which would keep the run
         except Exception as error:
             self._outcomes[uid] = UserError(f"the outcome of run {uid}: {type(error).__name__}: {error}")
         while len(self._outcomes) > KEPT:

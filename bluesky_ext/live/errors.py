@@ -9,7 +9,13 @@ from typing import Any
 
 
 class UserError(RuntimeError):
-    """An exception in a user's class, said in one line."""
+    """An exception in a user's class, said in one line: its type, what it says, and where, as `said_of` has it."""
+
+    @property
+    def kind(self) -> str:
+        """By what it is told from others: its type, and where it was."""
+        said = str(self)
+        return f"{said.partition(':')[0]} {said.rpartition('(')[2]}"
 
 
 def place_of(error: BaseException, user: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias
 
+from bluesky_ext.engine.documents.digest import as_array
 from bluesky_ext.live.parameters import Parameter, Parameters
 
 #: The documents of what has none.
@@ -15,14 +16,17 @@ Documents: TypeAlias = Mapping[str, Mapping[str, Any]]  # descriptors by uid
 
 
 class Filled(Mapping[str, Any]):
-    """The data of an event whose frames are read when they are looked at, and once."""
+    """The data of an event with arrays for all frames: those in files are read when they are looked at, and once."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self._data = dict(data)
 
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
-        if hasattr(value, "read"):
+        if isinstance(value, list):
+            array = as_array(value)
+            value = self._data[key] = value if array is None else array
+        elif hasattr(value, "read"):
             value = self._data[key] = value.read()
         return value
 
@@ -115,7 +119,7 @@ class Event:
         if type(self.descriptor) is str:
             self.descriptor = descriptors.get(self.descriptor, NOTHING)
             for value in self.data.values():
-                if hasattr(value, "read"):
+                if type(value) is list or hasattr(value, "read"):
                     self.data = Filled(self.data)
                     break
             if self._streams is not None:

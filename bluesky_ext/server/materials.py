@@ -16,7 +16,7 @@ from bluesky_ext.masks.selection import SelectedMasks
 #: The packages whose stages are imported by name; those of others may be anything, and are given.
 PACKAGE = "bluesky_ext"
 #: What these stages take and no record has: a document from anyone could have files read and written by them.
-NO_PARAMETERS = (keywords_of(Map, Reduce, Stage) - {"name"}) | {"registry", "db", "directory"}
+NO_PARAMETERS = (keywords_of(Map, Reduce, Stage) - {"name", "data_keys"}) | {"registry", "db", "directory"}
 
 
 class Materials:

@@ -16,7 +16,7 @@ import event_model
 import numpy as np
 from runs import Docs, feed
 
-from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, LiveAnalysis, PeakTracker, TrackLinker
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.engine import Map, Stage, compose
 
@@ -215,6 +215,27 @@ class Registry:
 
 REGISTRY = Registry()
 
+
+class Mean:
+    """A worker: the mean of the image of a point."""
+
+    def process_event(self, event: Any) -> float | None:
+        return float(event.data[KEY].mean(axis=(-2, -1)).mean()) if event.stream == "primary" else None
+
+
+class Means:
+    """A reducer: the means by the numbers of their points."""
+
+    def __init__(self) -> None:
+        self.publish: dict[str, Any] = {"means": np.full(N_EVENTS, np.nan)}
+
+    def process_result(self, result: Any) -> None:
+        self.publish["means"][result.event_number - 1] = result.payload
+
+
+#: What a redo must be given, since it imports nobody's code.
+KNOWN = (Mean, Means)
+
 CASES = [
     Case("ImageProcessor", lambda **kw: ImageProcessor(KEY, **kw)),
     Case("ImageProcessor-array", lambda **kw: ImageProcessor(KEY, np.full(SHAPE, 100.0), **kw)),
@@ -249,6 +270,7 @@ CASES = [
         lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
         stored=True,
     ),
+    Case("LiveAnalysis", lambda **kw: LiveAnalysis(Mean, Means, data_keys=(KEY,), **kw)),
 ]
 
 

@@ -172,9 +172,10 @@ class StageRun(OpenRun):
         self.stage.stats.failed += count
         # A traceback only where it may be a mistake in the code: these say what is wrong with the data.
         about_data = isinstance(error, ValueError | OSError) or type(error) in (LookupError, BufferError)
+        about_data = about_data or error.__traceback__ is None
         where = f", {where}" if where else ""
         self.complaints(
-            f"{what} {type(error).__name__}",
+            f"{what} {getattr(error, 'kind', type(error).__name__)}",
             "%s %s on run %s%s: %s: %s",
             *(self.stage.name, what, self, where, type(error).__name__, " ".join(str(error).split())),
             exc_info=None if about_data else error,
