@@ -235,37 +235,35 @@ class LiveAnalysis(Reduce):
 
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand an event to a worker."""
-        uid = event["descriptor"]
-        self._put(stream, [Event(event["seq_num"], stream.name, dict(event["data"]), event["timestamps"], uid)])
+        if stream.wanted:
+            self.reduce(stream.run.state, stream.name, event)
+            self._report(stream.run)
 
-    def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool | None:
-        """Not called: `take` is this stage's own."""
+    def reduce(self, state: PairRun, stream: str, event: Mapping[str, Any]) -> None:
+        """Hand an event to a worker."""
+        data, uid = dict(event["data"]), event["descriptor"]
+        self._put(state, stream, [Event(event["seq_num"], stream, data, event["timestamps"], uid)])
+
+    def reduce_page(self, state: PairRun, stream: str, page: Mapping[str, Any]) -> bool:
+        """Hand the events of a page to workers."""
+        self._put(state, stream, events_of(stream, page))
+        return True
 
     def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
-        run: StageRun = stream.run
-        if run.refusal is None and run.derived is not None and stream.wanted:
-            self._open_runs.note_all(stream, page["seq_num"])
-            self._put(stream, events_of(stream.name, page))
-        else:
-            super()._accept_page(stream, page)
+        super()._accept_page(stream, page)
+        self._report(stream.run)
 
-    def _put(self, stream: OpenStream, events: list[Event]) -> None:
-        if not stream.wanted:
-            return
-        run: StageRun = stream.run
-        state: PairRun = run.state
-        route = self._route if type(self._route) is str else self._route_of(stream.name)
+    def _put(self, state: PairRun, stream: str, events: list[Event]) -> None:
+        route = self._route if type(self._route) is str else self._route_of(stream)
         if route == "discard":
             return
-        if state.join is not None and state.join.joins(stream.name):
+        if state.join is not None and state.join.joins(stream):
             events = [whole for event in events for whole in state.join.put(event)]
         if isinstance(route, ByKey):
             for event in events:
                 state.put([event], target(route, event))
         else:
             state.put(events, "all" if route == "broadcast" else "any")
-        if state.troubles:
-            self._report(run)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Wait for what is under way, and emit what the reducer published."""
@@ -309,7 +307,7 @@ class LiveAnalysis(Reduce):
         return self._route.get(stream, "round-robin") if isinstance(self._route, dict) else self._route
 
     def _report(self, run: StageRun) -> None:
-        troubles = run.state.troubles
+        troubles = run.state.troubles if run.state is not None else ()
         while troubles:
             number, stream, error = troubles.popleft()
             if number:

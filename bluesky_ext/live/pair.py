@@ -32,6 +32,8 @@ from bluesky_ext.live.reduction import Reduction
 BATCH, BATCH_BYTES, WAITING = 256, 2**20, 2048
 #: Each lane works on one batch, and has another one at hand.
 AHEAD = 2
+#: So often it is looked for results of workers that are elsewhere, in s, while they work; and where there are none.
+LOOK_EVERY, LATER = 0.02, 3600.0
 
 
 class Pair:
@@ -302,10 +304,10 @@ class PairRun:
                     self.handled[event.stream].note(event.event_number)
             self.news.notify_all()
 
-    def _look(self) -> bool:
-        """Fetch what is finished, in the reducer's thread; False if nothing is under way."""
-        if self._is_inline:
-            return False
+    def _look(self) -> float:
+        """Fetch what is finished, in the reducer's thread; after how many seconds to look again."""
+        if self._is_inline or self.is_over:
+            return LATER
         if self._lock.acquire(blocking=False):
             try:
                 for finished in self._tasks.ready():
@@ -314,7 +316,7 @@ class PairRun:
                     self._send_some(lane)
             finally:
                 self._lock.release()
-        return not self.is_over
+        return LOOK_EVERY if len(self._tasks) else 10 * LOOK_EVERY
 
 
 def versions_of(user: type) -> dict[str, str]:

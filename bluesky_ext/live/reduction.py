@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 BOUND = 1000
 #: So long the thread waits for more results before it sleeps, in s: those that come one by one come in batches.
 LINGER = 0.002
-#: So often it looks for results of workers that are somewhere else, in s.
-LOOK_EVERY = 0.02
+#: After so many seconds it is said that the workers wait.
+PATIENCE = 5.0
 
 
 class Reduction:
@@ -41,8 +41,8 @@ class Reduction:
     troubles : deque
         Where its exceptions go: the number and the stream of the event, and the error.
     look : callable
-        Called in the thread when it has nothing to do: for results that nobody has fetched. False if there are none to
-        come.
+        Called in the thread when it has nothing to do: for results that nobody has fetched. It returns after how many
+        seconds it is to be called again.
     handled : callable
         Called in the thread with the events of which it has taken the results.
     raises : bool
@@ -57,7 +57,7 @@ class Reduction:
         versions: Mapping[str, str],
         *,
         troubles: deque[tuple[int, str, BaseException]],
-        look: Callable[[], bool],
+        look: Callable[[], float],
         handled: Callable[[Sequence[Event]], object],
         raises: bool,
     ) -> None:
@@ -99,10 +99,15 @@ class Reduction:
             self._bell.set()
         if threading.current_thread() is self._thread:
             return
+        warn_at = time.monotonic() + PATIENCE
         while self.given - self.taken > BOUND and not self._ended.is_set() and not _deadline.is_over():
             self._room.clear()
             self._bell.set()
             self._room.wait(0.5)
+            if time.monotonic() >= warn_at:
+                waiting = self.given - self.taken
+                log.warning("the workers wait for %s, for which %d results wait", self._class.__name__, waiting)
+                warn_at = math.inf
         if self._error is not None:
             self._raise()
 
@@ -228,6 +233,6 @@ class Reduction:
         left = max(self._due - time.monotonic(), 0.0)
         self._asleep = True
         if not self._queue and not self._ending:  # looked at again, now that the bell is rung
-            self._bell.wait(min(left, LOOK_EVERY) if self._look() else min(left, 3600.0))
+            self._bell.wait(min(left, self._look()))
         self._asleep = False
         self._bell.clear()

@@ -48,9 +48,7 @@ def _checked(route: Any) -> Route:
     raise ValueError(f"route={route!r}: give one of {', '.join(map(repr, NAMED))}, by_key(function), or a dict of them")
 
 
-def target(route: Route, event: Event) -> str | int:
-    """Where an event goes: to "any" worker, to "all", or to that of a number."""
-    if isinstance(route, ByKey):
-        key = route.key(event.data)
-        return key if type(key) is int else crc32(repr(key).encode())  # hash() of a str differs from process to process
-    return "all" if route == "broadcast" else "any"
+def target(route: ByKey, event: Event) -> int:
+    """The number, modulo how many workers there are, of the one that an event goes to."""
+    key = route.key(event.data)
+    return key if type(key) is int else crc32(repr(key).encode())  # hash() of a str differs from process to process
