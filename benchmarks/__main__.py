@@ -13,6 +13,7 @@ NAMES = (
     "engine",
     "provenance",
     "executors",
+    "live",
     "peaks",
     "maps",
     "pictures",

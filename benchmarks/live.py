@@ -1,0 +1,221 @@
+"""What a user's worker and reducer cost beside their work, against dranspose's own replay where it is installed.
+
+That needs ``pip install dranspose 'cbor2<5.8'``, since it reads captures with no later one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import event_model
+import h5py
+import numpy as np
+
+from bluesky_ext import LiveAnalysis, Recorder
+from bluesky_ext.live import run_pair
+
+EVENTS = 20_000
+SHAPE, IMAGES = (1024, 1024), 300
+FRAME, FRAMES = (2048, 2048), 60
+
+
+class Value:
+    """A worker that does nothing."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def process_event(self, event, *args, **kwargs):
+        return event.event_number
+
+
+class Count:
+    """A reducer that does nothing."""
+
+    def __init__(self, *args, **kwargs):
+        self.number = 0
+
+    def process_result(self, result, parameters=None):
+        self.number += 1
+
+
+class Sum(Value):
+    """A worker that looks at each pixel of an image, in the frames of a capture or in a document."""
+
+    def process_event(self, event, *args, **kwargs):
+        if "image" in event.streams:
+            return int(np.sum(np.frombuffer(event.streams["image"].frames[1], np.uint16)))
+        return int(np.sum(event.data["frame"]))
+
+
+def documents(count, page=0):
+    """A run of one scalar an event, in events or in pages of so many."""
+    bundle = event_model.compose_run(validate=False)
+    keys = {"x": {"source": "sim", "dtype": "number", "shape": []}}
+    stream = bundle.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    events = [stream.compose_event(data={"x": 1.0}, timestamps={"x": 1.0}, validate=False) for _ in range(count)]
+    pages = [
+        ("event_page", event_model.pack_event_page(*events[at : at + page])) for at in range(0, count, page or count)
+    ]
+    made = pages if page else [("event", one) for one in events]
+    start, stop = ("start", bundle.start_doc), ("stop", bundle.compose_stop(validate=False))
+    return [start, ("descriptor", stream.descriptor_doc), *made, stop]
+
+
+def overhead(page):
+    """The CPU time of an event in a stage, in us: of all threads, the best of five."""
+    docs = documents(EVENTS, page)
+    times = []
+    for _ in range(5):
+        analysis = LiveAnalysis(Value, Count)
+        began = time.process_time()
+        for name, doc in docs:
+            analysis(name, doc)
+        times.append((time.process_time() - began) / EVENTS * 1e6)
+        check(analysis, EVENTS)
+    return min(times)
+
+
+def check(analysis, count):
+    """Whether each event was reduced, once."""
+    if analysis.latest.reducer.number != count:
+        raise RuntimeError(f"{analysis.latest.reducer.number} of {count} events were reduced")
+
+
+def capture_of(path, count, frames):
+    """A capture as dranspose writes it, of this many events with these frames, after a first one without."""
+    import cbor2
+
+    with path.open("wb") as file:
+        for number in range(count):
+            message = cbor2.CBORTag(42878, ["STINS", frames])
+            cbor2.dump(cbor2.CBORTag(42877, [number, {"image": message}]), file)
+    return path
+
+
+def timed(function):
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def theirs(path, worker):
+    """How long dranspose's replay of a capture takes, in s; None if it can't be asked."""
+    try:
+        from dranspose import replay
+    except ImportError:
+        return None
+    stop = threading.Event()
+    stop.set()
+    with contextlib.redirect_stdout(None):
+        name = f"benchmarks.live:{worker.__name__}"
+        try:
+            return timed(lambda: replay.replay(name, "benchmarks.live:Count", [path], nworkers=1, stop_event=stop))
+        except TypeError:  # its reader and this cbor2
+            return None
+
+
+def line(name, value, unit, target, good):
+    print(f"{name:<66} {value:10.3g} {unit:<9} (target {target}: {'holds' if good else 'MISSED'})")
+    return good
+
+
+def small(directory):
+    """Scalar events of a recording, and of a capture."""
+    with Recorder(directory) as recorder:
+        for pair in documents(5 * EVENTS):
+            recorder(*pair)
+    path = recorder.artifacts[0]
+    capture = capture_of(directory / "small.cbors", 5 * EVENTS, [b'{"value": 1.0}'])
+    recorded, captured, their = [], [], []
+    for _ in range(3):
+        recorded.append(timed(lambda: run_pair(Value, Count, path, workers=1, progress=False)))
+        captured.append(timed(lambda: run_pair(Value, Count, capture, workers=1, progress=False)))
+        their.append(theirs(capture, Value))
+    ours = 5 * EVENTS / min(recorded)
+    good = line("scalar events of a recording", ours, "events/s", ">= 100 000", ours >= 100_000)
+    print(f"{'small events of a capture':<66} {5 * EVENTS / min(captured):10.3g} events/s")
+    if None in their:
+        print("dranspose is not installed, or can't read captures with this cbor2: not compared")
+        return good
+    ratio = min(their) / min(recorded)
+    print(f"{'  the same capture, in its own replay':<66} {5 * EVENTS / min(their):10.3g} events/s")
+    return line("  ours over its", ratio, "x", ">= 1.5", ratio >= 1.5) and good
+
+
+def images(directory):
+    """Images of a capture, summed."""
+    image = np.random.default_rng(0).integers(0, 1000, SHAPE, np.uint16)
+    capture = capture_of(directory / "images.cbors", IMAGES, [b"{}", image.tobytes()])
+    size = IMAGES * image.nbytes / 1e9
+    one, two, their = [], [], []
+    for _ in range(3):
+        one.append(timed(lambda: run_pair(Sum, Count, capture, workers=1, progress=False)))
+        two.append(timed(lambda: run_pair(Sum, Count, capture, workers=2, progress=False)))
+        their.append(theirs(capture, Sum))
+    print(f"{'images of 1024^2 summed, one worker':<66} {size / min(one):10.3g} GB/s")
+    print(f"{'  two workers in threads':<66} {size / min(two):10.3g} GB/s")
+    if None in their:
+        return True
+    print(f"{'  in its own replay':<66} {size / min(their):10.3g} GB/s")
+    first, second = min(their) / min(one), min(their) / min(two)
+    good = line("  one worker over its", first, "x", ">= 1", first >= 1)
+    return line("  two workers over its", second, "x", ">= 1.5", second >= 1.5) and good
+
+
+def run_with_files(path):
+    """A run of frames in a file."""
+    bundle = event_model.compose_run(validate=False)
+    with h5py.File(path, "w") as file:
+        file["frames"] = np.random.default_rng(0).integers(0, 1000, (FRAMES, *FRAME), np.uint16)
+    key = {"source": "sim", "dtype": "array", "shape": [1, *FRAME], "dtype_numpy": "<u2", "external": "STREAM:"}
+    stream = bundle.compose_descriptor(name="primary", data_keys={"frame": key}, validate=False)
+    parameters = {"dataset": "frames", "chunk_shape": [1, *FRAME]}
+    resource = bundle.compose_stream_resource(
+        data_key="frame", mimetype="application/x-hdf5", uri=f"file://localhost{path}", parameters=parameters
+    )
+    docs = [("start", bundle.start_doc), ("descriptor", stream.descriptor_doc)]
+    docs.append(("stream_resource", resource.stream_resource_doc))
+    for number in range(FRAMES):
+        datum = resource.compose_stream_datum(
+            indices={"start": number, "stop": number + 1}, seq_nums={"start": number + 1, "stop": number + 2}
+        )
+        docs.append(("stream_datum", datum | {"descriptor": stream.descriptor_doc["uid"]}))
+    return [*docs, ("stop", bundle.compose_stop(validate=False) | {"num_events": {"primary": FRAMES}})]
+
+
+def cluster(directory):
+    """Frames of 8 MiB by reference, on two workers of a dask cluster."""
+    from distributed import Client, LocalCluster
+
+    docs = run_with_files(directory / "frames.h5")
+    times = []
+    local = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(directory))
+    with local, Client(local) as client:
+        for _ in range(4):  # the first meets cold workers
+            with LiveAnalysis(Sum, Count, executor=client) as analysis:
+                times.append(timed(lambda analysis=analysis: [analysis(*pair) for pair in docs]) / FRAMES * 1e3)
+                check(analysis, FRAMES)
+    return line(
+        "a frame of 8 MiB by reference on two dask workers", min(times[1:]), "ms", "<= 35", min(times[1:]) <= 35
+    )
+
+
+def main() -> bool:
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    paged, single = overhead(100), overhead(0)
+    good = line("an event in pages of 100, worker and reducer here", paged, "us", "<= 5", paged <= 5)
+    good &= line("a single event", single, "us", "<= 25", single <= 25)
+    with tempfile.TemporaryDirectory() as place:
+        for part in (small, images, cluster):
+            good &= part(Path(place))
+    return good
