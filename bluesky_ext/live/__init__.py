@@ -13,8 +13,11 @@ from bluesky_ext.live.parameters import (
     Parameters,
     StrParameter,
 )
+from bluesky_ext.live.processed import ProcessedFile
+from bluesky_ext.live.processed_files import ProcessedFiles
 from bluesky_ext.live.protocols import Reducer, Worker
 from bluesky_ext.live.routes import by_key
+from bluesky_ext.live.tree_file import save_tree
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "LiveAnalysis",
@@ -36,4 +39,8 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "Parameter",
     "Parameters",
     "read_parameters",
+    # files of what comes of it
+    "ProcessedFile",
+    "ProcessedFiles",
+    "save_tree",
 ]

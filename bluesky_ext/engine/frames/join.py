@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, cast
@@ -17,7 +18,7 @@ from bluesky_ext.engine.documents.valid import check_seq_nums
 from bluesky_ext.engine.frames.datums import DatumReference, HandlerClass
 from bluesky_ext.engine.frames.readable import ANYWHERE, Readable, present
 from bluesky_ext.engine.frames.references import PATIENCE, FrameReference
-from bluesky_ext.engine.frames.stream_files import StreamReference
+from bluesky_ext.engine.frames.stream_files import StreamReference, place_of
 from bluesky_ext.engine.frames.streams import JoinedDescriptor, JoinedStream, is_streamed_number
 
 Document = Mapping[str, Any]
@@ -106,6 +107,15 @@ class Joiner:
     def needs(self, descriptor_uid: str) -> bool:
         """Return whether events of this descriptor can lack anything; a stream_resource can change the answer."""
         return not self._find(descriptor_uid, "needs()").plain
+
+    @property
+    def first_file(self) -> str:
+        """The path that the first resource names, a file or how its files begin; empty if there is none so far."""
+        for resource in self._resources.values():
+            return os.path.join(resource["root"], resource["resource_path"])
+        for resource in self._stream_resources:
+            return place_of(resource) or ""
+        return ""
 
     def finish(self) -> tuple[list[Event], list[Missing]]:
         """Return the events that the end of the run completes, and what never was complete; called at the stop."""

@@ -40,6 +40,7 @@ class Reduce(Stage, ABC):
     def __init__(self, **stage: Any) -> None:
         super().__init__(**stage)
         self._latest: StageRun | None = None
+        self._finished: StageRun | None = None
 
     @abstractmethod
     def begin(self, start: Mapping[str, Any]) -> Any:
@@ -71,8 +72,9 @@ class Reduce(Stage, ABC):
     def publish(self, uid: str | None = None) -> Published | None:
         """What there is of a run so far, from any thread, while events come in or after the stop.
 
-        As long as nothing has changed it is the same object. The run is an open one or the latest one, by its uid or
-        the uid of the scan that it comes from; the one that started last unless given, None before the first.
+        As long as nothing has changed it is the same object. The run is an open one, or the one that started or ended
+        last, by its uid or the uid of the scan that it comes from; the one that started last unless given, None before
+        the first.
         """
         with self._open_runs.lock:
             run = self._latest if uid is None else self._run(uid)
@@ -82,8 +84,14 @@ class Reduce(Stage, ABC):
                 run.published = Published(run.uid, run.revision, self.tree(run.state))
             return run.published
 
+    def source(self, uid: str) -> tuple[Mapping[str, Any], str]:
+        """The start document of a run, found as for `publish`, and the first file that its documents name, or ""."""
+        with self._open_runs.lock:
+            run = self._run(uid)
+            return run.start, run.joiner.first_file
+
     def _run(self, uid: str) -> StageRun:
-        for run in filter(None, [*self._open_runs, self._latest]):
+        for run in filter(None, [*self._open_runs, self._latest, self._finished]):
             if run.derived is not None and uid in (run.uid, run.start.get("original_run_uid")):
                 return run
         raise LookupError(f"{self.name} has no run {uid}, open or latest: there are {self.open_runs}")
@@ -123,6 +131,7 @@ class Reduce(Stage, ABC):
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit the result."""
+        self._finished = run
         try:
             self.finish(run.state, run.derived, run.start)  # pyright: ignore[reportArgumentType]
         finally:
