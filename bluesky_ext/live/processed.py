@@ -176,7 +176,7 @@ def _path(start: Mapping[str, Any], uid: str, directory: str | os.PathLike[str] 
     if not isinstance(raw, str):
         raise TypeError(f"run {uid} has a filename that is a {type(raw).__name__}: give text")
     stem, suffix = os.path.splitext(PurePath(raw).name)
-    folder = Path(raw).parent if directory is None else Path(directory)
+    folder = (Path(raw).parent if directory is None else Path(directory)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     suffix = suffix if suffix.lower() in _SUFFIXES else ".h5"
     path = folder / (file_name(f"{stem}_processed") + suffix)

@@ -150,10 +150,13 @@ class _Run:
         """What the NXprocess says of the analysis."""
         record = self._record
         given, code = record["parameters"], record.get("code", {})
-        program = [given[one] for one in ("worker", "reducer") if isinstance(given.get(one), str)] or [record["class"]]
+        program, version = [record["class"]], record["version"]
+        if code:  # the user's
+            program = [given[one]["object"] for one in ("worker", "reducer")]
+            version = code.get("commit") or code.get(program[0].partition(":")[0].partition(".")[0], "")
         about = {
             "program": " and ".join(program),
-            "version": code.get("commit") or code.get(program[0].partition(".")[0]) or record["version"],
+            "version": version,
             "versions": _collection({**record["versions"], **code}),
             "start_time": iso_time(self._start["time"]),
         }

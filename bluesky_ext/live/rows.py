@@ -8,8 +8,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bluesky_ext.live.values import TEXT
-
 #: Rows, and bytes, that wait to be written together.
 _ROWS, _BYTES = 1000, 2**20
 #: Bytes of a chunk at least and at most.
@@ -32,9 +30,11 @@ class Rows:
     """
 
     def __init__(self, file: h5py.File, place: str, first: np.ndarray, filler: Any = None) -> None:
+        kind = first.dtype.kind
         if filler is None:
-            filler = "" if first.dtype == TEXT else np.nan if first.dtype.kind in "fc" else 0
-        about = {"fillvalue": filler, "dtype": first.dtype, "chunks": chunks(first[np.newaxis])}
+            filler = "" if kind == "S" else np.nan if kind in "fc" else 0
+        dtype = h5py.string_dtype() if kind == "S" else first.dtype  # later ones may be longer
+        about = {"fillvalue": filler, "dtype": dtype, "chunks": chunks(first[np.newaxis])}
         self._dataset = file.create_dataset(place, (0, *first.shape), maxshape=(None, *first.shape), **about)
         self._dataset.attrs["filler"] = self._dataset.fillvalue
         self._place, self._dtype, self._shape = place, first.dtype, first.shape
@@ -43,7 +43,8 @@ class Rows:
 
     def append(self, row: int, array: np.ndarray) -> None:
         """Put a value into a row; what was there is replaced."""
-        if array.shape != self._shape or not np.can_cast(array.dtype, self._dtype, "same_kind"):
+        is_alike = (array.dtype.kind == "S") == (self._dtype.kind == "S")
+        if array.shape != self._shape or not (is_alike and np.can_cast(array.dtype, self._dtype, "same_kind")):
             said, known = f"{array.dtype} of shape {array.shape}", f"{self._dtype} of shape {self._shape}"
             raise ValueError(
                 f"{self._place}, row {row}: this is {said}, the first was {known}: append values of one kind"

@@ -224,7 +224,8 @@ class TreeFile:
                 array = storable(computed(value))
                 digests = [b"" if array.shape is None else _digest(array)]
                 if self._digests.get(place) != digests:
-                    item.attrs[name] = array
+                    is_text = array.shape is not None and array.dtype.kind == "S"
+                    item.attrs[name] = np.char.decode(array, "utf-8").astype(h5py.string_dtype()) if is_text else array
                     self._digests[place] = digests
             except _PROBLEMS as error:
                 self._disk.check()
@@ -247,8 +248,5 @@ def _blocks(array: np.ndarray) -> list[Any]:
 
 
 def _digest(array: np.ndarray) -> bytes:
-    if array.dtype.kind == "O":
-        content = "\0".join(array.flat).encode("utf-8", "surrogatepass")
-    else:
-        content = np.ascontiguousarray(array).tobytes()
+    content = np.ascontiguousarray(array).tobytes()
     return xxh3_128_digest(f"{array.dtype}{array.shape}".encode() + content)

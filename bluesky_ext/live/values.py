@@ -9,8 +9,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-TEXT = h5py.string_dtype()
-
 
 def computed(value: Any) -> Any:
     """A value, or what comes of calling it, if it is a function."""
@@ -23,7 +21,7 @@ def computed(value: Any) -> Any:
 
 
 def storable(value: Any) -> Any:
-    """The array for a value: numbers, or text of h5py's dtype; `h5py.Empty` for None. In lists of numbers, None is NaN.
+    """The array for a value: numbers, or text in UTF-8; `h5py.Empty` for None. In lists of numbers, None is NaN.
 
     Raises
     ------
@@ -57,9 +55,9 @@ def storable(value: Any) -> Any:
             kinds = " and ".join(sorted(one.__name__ for one in parts))
             whole = f"{type(value).__name__} of {kinds}" if array.ndim else kinds
             raise TypeError(f"it is a {whole}: make it numbers, text, or lists or dicts of these")
-        return array.astype(TEXT)
+        array = array.astype(str)
     if array.dtype.kind == "U":
-        return array.astype(object).astype(TEXT)
+        return _encoded(array)
     if array.dtype.kind not in "biufcSV":
         raise TypeError(f"its dtype is {array.dtype}: make it numbers or text")
     return array
@@ -71,7 +69,13 @@ def _text_or_bytes(value: bytes) -> np.ndarray:
         text = value.decode()
     except UnicodeDecodeError:
         text = "\0"
-    return np.frombuffer(value, np.uint8) if "\0" in text else np.array(text, TEXT)
+    return np.frombuffer(value, np.uint8) if "\0" in text else _encoded(np.array(text))
+
+
+def _encoded(text: np.ndarray) -> np.ndarray:
+    """Text of a fixed length: the other kind lies apart in a file, and is lost when a process is killed in between."""
+    encoded = np.char.encode(text, "utf-8")
+    return encoded.astype(h5py.string_dtype("utf-8", encoded.dtype.itemsize))
 
 
 def check_name(name: object) -> None:

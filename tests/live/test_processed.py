@@ -18,7 +18,7 @@ from silx.io import nxdata
 
 from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.frames.readable import Readable, reading
-from bluesky_ext.live import FloatParameter, IntParameter, Parameters, ProcessedFile, ProcessedFiles
+from bluesky_ext.live import FloatParameter, IntParameter, LiveAnalysis, Parameters, ProcessedFile, ProcessedFiles
 
 
 class Curves(Reduce):
@@ -36,6 +36,26 @@ class Curves(Reduce):
     def tree(self, state):
         curve = {"signal": np.array([*state.values()]), "x": np.arange(len(state)), "x_attrs": {"units": "mm"}}
         return {"curve": {"_attrs": {"NX_class": "NXdata", "signal": "signal", "axes": ["x"]}, **curve}}
+
+
+class Scaler:
+    @staticmethod
+    def describe_parameters():
+        return [FloatParameter("scale", 1.0, unit="mm")]
+
+    def process_event(self, event, parameters):
+        return event.data["det"] * parameters["scale"].value
+
+
+class Sum:
+    def __init__(self):
+        self.publish = {"_attrs": {"NX_class": "NXdata", "signal": "values"}, "values": [], "sum": 0.0}
+
+    def process_result(self, result):
+        values = self.publish["values"]
+        values += [None] * (result.event_number - len(values))
+        values[result.event_number - 1] = result.payload
+        self.publish["sum"] += result.payload
 
 
 def process_of(path):
@@ -64,8 +84,10 @@ def test_rows_of_events_in_any_order(tmp_path):
     parameters = described.changed({"till_x": "3", "poni": b"Distance: 0.1"})
     file = ProcessedFile(tmp_path / "raw.nxs", parameters, about={"program": "mine:Reducer"})
     assert file.path == tmp_path / "raw_processed.nxs"
+    reused = np.empty(3, "f4")
     for number in (2, 6, 4, 3):
-        file.append("I", number, np.full(3, number, "f4"))
+        reused[:] = number
+        file.append("I", number, reused)
         file.append("counts", number, number, filler=-1)
         file.append("label", number, f"n{number}")
     file.append("I", 3, [7.0, 7.0, 7.0])
@@ -132,6 +154,27 @@ def test_beside_the_raw_file_by_its_name(run_engine, tmp_path, caplog):
     with h5py.File(first) as file:
         assert file["entry/process/parameters/offset"][()] == 2
         assert file["entry/curve/x"].attrs["units"] == "mm"
+
+
+def test_the_code_and_the_parameters_of_an_analysis(tmp_path):
+    with LiveAnalysis(Scaler, Sum, parameters={"scale": 2}, workers=2) as analysis:
+        files = ProcessedFiles(analysis, tmp_path, period=0.001)
+        at_start = analysis.settings.sha256
+        documents = runs({}, {}, {})
+        for number, (name, document) in enumerate(documents):
+            if number == len(documents) - 4:
+                analysis.set_parameters({"scale": 4})
+            analysis(name, document)
+    path = files.artifacts[2]
+    process = process_of(path)
+    assert process["program"] == f"{__name__}:Scaler and {__name__}:Sum"
+    assert process["version"] == analysis.pair.versions["commit"]
+    assert (process["parameters_sha256_at_start"], process["parameters_sha256"]) == (at_start, analysis.settings.sha256)
+    with h5py.File(path) as file:
+        scale = file["entry/process/parameters/scale"]
+        assert (scale[()], scale.attrs["units"]) == (4, "mm")
+        assert file["entry/data/sum"][()] == 4
+    assert plotted(path)[0].tolist() == [1, 1, 2]
 
 
 def test_beside_the_file_that_the_run_names(run_engine, blob, tmp_path):
