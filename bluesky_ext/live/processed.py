@@ -13,6 +13,7 @@ import h5py
 
 from bluesky_ext._version import __version__
 from bluesky_ext.engine.documents.file_name import file_name
+from bluesky_ext.engine.frames.readable import present
 from bluesky_ext.live.nexus import attributes_of, iso_time, nexus_tree, parameters_tree
 from bluesky_ext.live.tree_file import TreeFile
 from bluesky_ext.live.values import check_name
@@ -41,7 +42,8 @@ class ProcessedFile:
     parameters : mapping, optional
         Those of the analysis, as a reducer is given them; they are in the file.
     directory : path, optional
-        Where the file goes, if that is not beside the raw file.
+        Where the file goes, if that is not beside the raw file. In a server, where documents come from a network, there
+        is none without it.
     first_event : int
         The number of the event that is in the first row.
     about : dict, optional
@@ -167,6 +169,11 @@ def _path(start: Mapping[str, Any], uid: str, directory: str | os.PathLike[str] 
     raw = start.get("filename")
     if raw == "":
         log.info("run %s has an empty filename: it is live only, and no processed file is written", uid)
+        return None
+    if directory is None and present().is_limited:
+        log.warning(
+            "no processed file of run %s: in a server, documents don't say where files go: give directory=", uid
+        )
         return None
     if raw is None:
         if directory is None:

@@ -52,7 +52,12 @@ class ProcessedFiles:
     ) -> None:
         if not period > 0:
             raise ValueError(f"period={period!r}: give a time in seconds above 0")
-        self.analysis, self.directory, self.period = analysis, directory, period
+        if not isinstance(analysis, Reduce):
+            raise TypeError(f"{analysis!r:.100} publishes no tree: give a LiveAnalysis, or another stage that does")
+        self.analysis, self.period = analysis, period
+        self.directory = None if directory is None else Path(directory).absolute()
+        if self.directory is not None:
+            self.directory.mkdir(parents=True, exist_ok=True)
         self.artifacts: list[Path] = []
         self._runs: dict[str, _Run] = {}
         analysis.subscribe(self)

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from bluesky_ext import _deadline
+from bluesky_ext.engine.frames.readable import present, reading
 from bluesky_ext.live.errors import UserError, said_of
 from bluesky_ext.live.events import Event, Forms
 from bluesky_ext.live.hooks import build, hook
@@ -78,6 +79,7 @@ class Reduction:
         self._bell, self._room = threading.Event(), threading.Event()
         self._asleep = self._ending = False
         self._ready, self._ended = threading.Event(), threading.Event()
+        self._readable = present()
         self._thread = threading.Thread(target=self._run, name=f"reducer {reducer.__name__}", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -146,18 +148,19 @@ class Reduction:
 
     def _run(self) -> None:
         try:
-            self._make()
-            self._ready.set()
-            while self._error is None or not self._raises:
-                if self._queue:
-                    self._take()
-                elif self._ending:
-                    self._call(self._finish, self._given)
-                    break
-                elif self._due <= time.monotonic():
-                    self._tick()
-                else:
-                    self._sleep()
+            with reading(self._readable):
+                self._make()
+                self._ready.set()
+                while self._error is None or not self._raises:
+                    if self._queue:
+                        self._take()
+                    elif self._ending:
+                        self._call(self._finish, self._given)
+                        break
+                    elif self._due <= time.monotonic():
+                        self._tick()
+                    else:
+                        self._sleep()
         finally:
             self._ready.set()
             self._ended.set()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,9 @@ class TreeFile:
         except BaseException:
             self._disk.close()
             raise
+        # One thread at a time; and closed before the process ends: HDF5 would call Python then, and crash.
+        self._lock = threading.RLock()
+        self._close = weakref.finalize(self, _close, self._lock, self._file, self._disk)
         self._digests: dict[str, list[bytes]] = {}
         self._appended: dict[str, Rows] = {}
 
@@ -94,16 +100,18 @@ class TreeFile:
             If the disk can't hold it.
         """
         problems: list[str] = []
-        self._fill(self._file, tree, "", problems)
-        self.flush()
+        with self._open():
+            self._fill(self._file, tree, "", problems)
+            self.flush()
         return problems
 
     def flush(self) -> None:
         """Have the operating system know all that was written."""
-        for rows in self._appended.values():
-            rows.flush()
-        self._file.flush()
-        self._disk.check()
+        with self._open():
+            for rows in self._appended.values():
+                rows.flush()
+            self._file.flush()
+            self._disk.check()
 
     def append(self, place: str, row: int, value: Any, filler: Any = None) -> None:
         """Put a value into a row of the dataset at this place, which grows; rows between have the filler.
@@ -117,28 +125,34 @@ class TreeFile:
             If it has another shape or kind than the values before.
         """
         array = storable(value)
-        rows = self._appended.get(place)
-        if rows is None:
-            rows = self._appended[place] = Rows(self._file, place, array, filler)
-        rows.append(row, array)
-        self._disk.check()
+        with self._open():
+            rows = self._appended.get(place)
+            if rows is None:
+                rows = self._appended[place] = Rows(self._file, place, array, filler)
+            rows.append(row, array)
+            self._disk.check()
 
     def finish(self) -> Path:
         """Close the file and give it its name; return that."""
-        try:
-            self.flush()
-            self._file.close()
-            self._disk.rename(self.path)
-        finally:
-            self._disk.close()
+        with self._open():
+            try:
+                self.flush()
+                self._file.close()
+                self._disk.rename(self.path)
+            finally:
+                self._close()
         return self.path
 
     def close(self) -> None:
         """Close the file, which stays ``.tmp``."""
-        try:
-            self._file.close()
-        finally:
-            self._disk.close()
+        self._close()
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        with self._lock:
+            if not self._close.alive:
+                raise ValueError(f"{self.tmp} is closed: nothing more can be written to it")
+            yield
 
     def _fill(
         self,
@@ -236,6 +250,14 @@ class TreeFile:
             del group[name]
             for known in [one for one in self._digests if one == where or one.startswith((f"{where}/", f"{where}@"))]:
                 del self._digests[known]
+
+
+def _close(lock: threading.RLock, file: h5py.File, disk: Disk) -> None:
+    with lock:
+        try:
+            file.close()
+        finally:
+            disk.close()
 
 
 def _problem(where: str, error: Exception) -> str:

@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 import silx.io
 from event_model import compose_run
-from ophyd.sim import det, motor
+from ophyd.sim import SynAxis, SynGauss
 from silx.io import nxdata
 
 from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.live import FloatParameter, IntParameter, LiveAnalysis, Parameters, ProcessedFile, ProcessedFiles
+
+
+motor = SynAxis(name="motor")
+det = SynGauss("det", motor, "motor", center=0, Imax=1)
 
 
 class Curves(Reduce):
@@ -45,6 +49,15 @@ class Scaler:
 
     def process_event(self, event, parameters):
         return event.data["det"] * parameters["scale"].value
+
+
+class Writer:
+    """A reducer that writes where the documents say."""
+
+    def process_result(self, result):
+        file = ProcessedFile(result.payload)
+        file.append("n", 1, 1)
+        file.close()
 
 
 class Sum:
@@ -228,6 +241,11 @@ def test_documents_of_a_server_do_not_say_where_files_go(tmp_path, caplog):
                 analysis(name, document)
             if directory is None:
                 assert "give directory=" in caplog.text
+        with LiveAnalysis(type("W", (), {"process_event": lambda self, event: event.start}), Writer) as analysis:
+            for name, document in documents:
+                analysis(name, document)
+            assert analysis.stats.failed == 0
+        analysis = files.analysis
     assert not target.exists()
     (path,) = files.artifacts
     assert path.parent == tmp_path / "given"
@@ -251,8 +269,9 @@ def program(code, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
 
 
-def test_a_process_that_is_killed_leaves_what_was_published(tmp_path):
-    killed = program(
+@pytest.mark.parametrize(("end", "code"), [("os.kill(os.getpid(), 9)", -signal.SIGKILL), ("", 0)])
+def test_a_process_that_ends_before_its_run_leaves_what_was_published(end, code, tmp_path):
+    ended = program(
         """
         import os, time
         from pathlib import Path
@@ -269,11 +288,12 @@ def test_a_process_that_is_killed_leaves_what_was_published(tmp_path):
             analysis(name, document)
             while name == "event" and document["seq_num"] == 3 and length() < 3:
                 time.sleep(0.01)
-        os.kill(os.getpid(), 9)
+        exec(sys.argv[2])
         """,
         tmp_path / "raw",
+        end,
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert ended.returncode == code, ended.stderr
     (left,) = tmp_path.iterdir()
     assert left.name == "raw_processed.h5.tmp"
     assert plotted(left)[0].tolist() == [0.5] * 3
