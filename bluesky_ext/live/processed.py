@@ -134,8 +134,10 @@ class ProcessedFile:
         self._tree = dict(tree)
         self._parameters = self._parameters if parameters is None else parameters
         if self._signal:
-            data = {"_attrs": {"NX_class": "NXdata", "signal": self._signal}}
-            tree = {**tree, "data": _merged(data, tree.get("data", {}))}
+            appended, own = {"_attrs": {"NX_class": "NXdata", "signal": self._signal}}, tree.get("data", {})
+            if not isinstance(own, Mapping):
+                raise ValueError("'data' is the group of what is appended: give the value another name, or a dict")
+            tree = {**tree, "data": _merged(appended, own)}
         process = {**self._process, "parameters": parameters_tree(self._parameters)}
         if sha256 := getattr(self._parameters, "sha256", ""):
             process["parameters_sha256"] = sha256

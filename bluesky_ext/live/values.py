@@ -38,7 +38,7 @@ def storable(value: Any) -> Any:
     """
     if value is None:
         return h5py.Empty("f4")
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray):
         return _text_or_bytes(bytes(value))
     try:
         array = np.asarray(value)

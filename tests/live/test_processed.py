@@ -20,7 +20,6 @@ from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.live import FloatParameter, IntParameter, LiveAnalysis, Parameters, ProcessedFile, ProcessedFiles
 
-
 motor = SynAxis(name="motor")
 det = SynGauss("det", motor, "motor", center=0, Imax=1)
 
