@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
@@ -15,17 +13,13 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance
 from bluesky_ext.engine.stages.reduce import Published
 from bluesky_ext.engine.stages.run import StageRun
-from bluesky_ext.live.errors import UserError
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
-from bluesky_ext.live.outcome import Outcome, asked
+from bluesky_ext.live.outcome import Outcome, Outcomes
 from bluesky_ext.live.pair import Pair, PairRun
 from bluesky_ext.live.parameters import Parameters
 from bluesky_ext.live.routes import ByKey, check_route, target
-from bluesky_ext.live.tree import copy_of, leaves
-
-#: Of so many runs that are over the outcome is known.
-KEPT = 100
+from bluesky_ext.live.tree import leaves
 
 
 class LiveAnalysis(Reduce):
@@ -102,7 +96,6 @@ class LiveAnalysis(Reduce):
         )  # fmt: skip
         self._route = check_route(route)
         self._join = join if isinstance(join, bool) else tuple(join)
-        self._outcomes: OrderedDict[str, Outcome | UserError | LookupError] = OrderedDict()
         given = {
             "worker": self.pair.worker,
             "reducer": self.pair.reducer,
@@ -114,6 +107,7 @@ class LiveAnalysis(Reduce):
             "data_keys": list(data_keys),
         }
         super().__init__(parameters=given, name=name, data_keys=data_keys, **stage)
+        self._outcomes = Outcomes(self.name, self.pair, self._known)
 
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
@@ -169,48 +163,34 @@ class LiveAnalysis(Reduce):
             published = run.published = Published(run.uid, revision, state.snapshot())
         return published
 
-    def outcome(self, uid: str, event: int | None = None, *, timeout: float = 60.0) -> Outcome:
-        """What came of a run, or of one of its events, waited for.
+    def outcome(self, uid: str, event: int | None = None, *, stream: str = "primary", timeout: float = 60.0) -> Outcome:
+        """What came of a run, or of one of its events: waits until it is there, in any thread.
 
         The reducer's method ``outcome(event_number, parameters)`` is asked, of those arguments the ones that it takes;
         what it returns may be a tuple of the outcome and its uncertainty. Without one, "outcome" in what it publishes
-        is meant, and "outcome_errors".
+        is meant, and "outcome_errors". A plan waits with `bluesky_ext.plans.wait_for_outcome`, which can be paused.
 
         Parameters
         ----------
         uid : str
-            The uid of the raw run, as the RunEngine returns it.
+            The uid of the run, as the RunEngine returns it.
         event : int, optional
-            The number of an event: then the run need not be over.
+            The number of an event: then the run need not be over. It may be asked for until another run starts.
+        stream : str
+            The stream that the event is of.
         timeout : float
             How long to wait, in s.
 
         Raises
         ------
-        TimeoutError, LookupError
-            If it is not there in time; if the reducer has none, or the run is none of the last ones.
+        TimeoutError
+            If it is not there in time.
+        LookupError
+            If there is none, and will be none: the reducer has no outcome, the run is over without the event.
+        RuntimeError
+            If the user's code failed at it.
         """
-        until = time.monotonic() + timeout
-        while True:
-            if event is None and uid in self._outcomes:
-                found = self._outcomes[uid]
-                if isinstance(found, Exception):
-                    raise found
-                return found
-            run = next((run for run in [*self._open_runs, self._latest] if run is not None and run.uid == uid), None)
-            left = until - time.monotonic()
-            what = f"run {uid}" if event is None else f"event {event} of run {uid}"
-            if run is None or run.state is None:
-                if left <= 0:
-                    raise LookupError(f"{self.name} has no outcome of {what}: it did not come, or is too long ago")
-                time.sleep(min(left, 0.01))  # it may be on its way through a queue or a network
-                continue
-            if event is not None and any(event in numbers for numbers in run.state.handled.values()):
-                return self._outcome(run, event)
-            if left <= 0:
-                raise TimeoutError(f"{self.name}: the outcome of {what} was not there in {timeout:g} s")
-            with run.state.news:
-                run.state.news.wait(min(left, 0.1))
+        return self._outcomes.wait(uid, event, stream, timeout)
 
     def close(self) -> None:
         """Close every open run as incomplete, and let the workers go."""
@@ -223,6 +203,7 @@ class LiveAnalysis(Reduce):
 
     def begin(self, start: Mapping[str, Any]) -> PairRun:
         """The worker and the reducer of a run."""
+        self._outcomes.forget(start)
         run = self.pair.open(start)
         run.join = Join(() if self._join is True else self._join) if self._join else None
         return run
@@ -274,19 +255,12 @@ class LiveAnalysis(Reduce):
             state.finish(stop)
         finally:
             self._report(run)
+        self._outcomes.settle(run, stop)
         super().finish_run(run, stop)
-        uid = run.uid
-        lost = run.lost(stop).counts
-        complete = stop.get("exit_status") == "success" and not lost and not state.failed and not run.incomplete
-        try:
-            value, uncertainty = state.between(lambda reducer: asked(reducer, self.pair.parameters, None))
-            self._outcomes[uid] = Outcome(copy_of(value), copy_of(uncertainty), complete, uid)
-        except LookupError as error:
-            self._outcomes[uid] = error.with_traceback(None)  # which would keep the run
-        except Exception as error:
-            self._outcomes[uid] = UserError(f"the outcome of run {uid}: {type(error).__name__}: {error}")
-        while len(self._outcomes) > KEPT:
-            self._outcomes.popitem(last=False)
+
+    def end_run(self, run: StageRun) -> None:
+        """Have nobody wait for it any more."""
+        self._outcomes.end(run)
 
     def finish(self, state: PairRun, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit what the reducer published."""
@@ -298,10 +272,11 @@ class LiveAnalysis(Reduce):
         if run.state is not None:
             run.state.close()
 
-    def _outcome(self, run: StageRun, event: int) -> Outcome:
-        value, uncertainty = run.state.between(lambda reducer: asked(reducer, self.pair.parameters, event))
-        complete = not any(event in failed for failed in run.failed.values())
-        return Outcome(copy_of(value), copy_of(uncertainty), complete, run.uid)
+    def _known(self, uid: str) -> StageRun | None:
+        try:
+            return self._run(uid)
+        except LookupError:
+            return None
 
     def _route_of(self, stream: str) -> str | ByKey:
         return self._route.get(stream, "round-robin") if isinstance(self._route, dict) else self._route
@@ -309,11 +284,12 @@ class LiveAnalysis(Reduce):
     def _report(self, run: StageRun) -> None:
         troubles = run.state.troubles if run.state is not None else ()
         while troubles:
-            number, stream, error = troubles.popleft()
+            number, stream, error = troubles[0]
             if number:
                 run.fail(stream, (number,), error)
             else:
                 run.report("failed", error, 1)
+            troubles.popleft()  # only now: an outcome asks both whether the event failed
 
 
 def events_of(stream: str, page: Mapping[str, Any]) -> list[Event]:

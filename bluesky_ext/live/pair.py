@@ -82,6 +82,8 @@ class Pair:
         self._pool = Pool(self._executor) if self._executor is not None else None
         self._kernel = WorkerKernel(self.worker, self.parameters, self.forms, self.versions)
         self._open: weakref.WeakSet[PairRun] = weakref.WeakSet()
+        #: Notified when events of a run are done with.
+        self.news = threading.Condition()
 
     def set_parameters(self, values: Mapping[str, Any]) -> None:
         """Set parameters for the events from now on; ValueError says which value can't be, and none is set then."""
@@ -142,7 +144,7 @@ class PairRun:
         self.troubles: deque[tuple[int, str, BaseException]] = deque(maxlen=10_000)
         self.handled: defaultdict[str, Intervals] = defaultdict(Intervals)
         self.join: Join | None = None
-        self.news = threading.Condition()
+        self.news = pair.news
         self.is_over = False
         self._lock = threading.RLock()
         self._lanes = pair.lanes
@@ -297,7 +299,11 @@ class PairRun:
             return
         with self.news:
             first, last = events[0].event_number, events[-1].event_number
-            if last - first + 1 == len(events) and {event.stream for event in events} == {events[0].stream}:
+            if self.join is not None:
+                for event in events:
+                    for stream in event.streams:
+                        self.handled[stream].note(event.event_number)
+            elif last - first + 1 == len(events) and {event.stream for event in events} == {events[0].stream}:
                 self.handled[events[0].stream].add(first, last + 1)
             else:
                 for event in events:

@@ -13,6 +13,7 @@ from bluesky_ext.plans.dark import dark_plan
 from bluesky_ext.plans.exposure import Exposure, configure_area_det
 from bluesky_ext.plans.fly import fly_scan_nd
 from bluesky_ext.plans.loop import loop_forever
+from bluesky_ext.plans.outcome import wait_for_outcome
 from bluesky_ext.plans.step import grid_scan_nd
 
 __all__ = [  # noqa: RUF022
@@ -24,4 +25,5 @@ __all__ = [  # noqa: RUF022
     "Exposure",
     "dark_plan",
     "loop_forever",
+    "wait_for_outcome",
 ]

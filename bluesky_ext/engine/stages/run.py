@@ -135,6 +135,7 @@ class StageRun(OpenRun):
         """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
         with reading(self.joiner.readable):  # also in the thread of a clock
             self._end(stop, closed=closed)
+        self.stage.end_run(self)
 
     def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}

@@ -284,3 +284,6 @@ class Stage(Recorded):
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is left, before the stop document."""
+
+    def end_run(self, run: StageRun) -> None:
+        """Let a run go; called at the end of each, whatever became of it."""
