@@ -11,7 +11,7 @@ import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
-from bluesky_adaptive.plans import optimize
+from bluesky_adaptive.plans import default_acquire, optimize
 from bluesky_adaptive.protocols import OptimizationProblem
 from ophyd.sim import SynAxis
 from scipy.optimize import brentq, curve_fit
@@ -180,14 +180,20 @@ def test_bluesky_adaptive_finds_the_edge(run_engine, bench, grain, spot):
     analysis = LiveAnalysis(Spot, Points, parameters=spot, data_keys=["dexela_image"])
     optimizer = Bisection("sample_x", grain.centre[1], 1.0)
 
+    def acquire(suggestions, actuators, sensors=None, md=None):
+        uid = yield from default_acquire(suggestions, actuators, sensors, md)
+        yield from wait_for_outcome(analysis, uid)
+        return uid
+
     def evaluate(uid, suggestions):
-        counts, _, complete, start = analysis.outcome(uid)
+        counts, _, complete, start = analysis.outcome(uid, timeout=0)
         assert complete
         return [{"_id": one, "counts": counts[number]} for number, one in enumerate(start["blop_acquisition_order"], 1)]
 
-    problem = OptimizationProblem(optimizer, [bench.x], [bench.detector, bench.y], evaluate)
+    problem = OptimizationProblem(optimizer, [bench.x], [bench.detector, bench.y], evaluate, acquire)
     run_engine(bps.mv(bench.y, grain.centre[0]))
-    run_engine(optimize(problem, iterations=None, n_points=3), analysis)
+    with analysis, background(analysis) as slow:
+        run_engine(optimize(problem, iterations=None, n_points=3), slow)
     edge = true_edge(grain, grain.centre[0])
     noise = 0.03  # of the counts at full intensity, which fall to none over half of the radius
     assert abs((optimizer.low + optimizer.high) / 2 - edge) < 0.005 + 4 * noise * (edge - grain.centre[1]) / 3
