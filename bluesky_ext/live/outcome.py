@@ -14,8 +14,8 @@ from bluesky_ext.live.hooks import hook
 from bluesky_ext.live.pair import Pair
 from bluesky_ext.live.tree import copy_of
 
-#: So many are kept.
-KEPT = 200
+#: So many are kept; an outcome may be a large array.
+KEPT = 20
 
 
 class Outcome(NamedTuple):
@@ -82,7 +82,7 @@ class Outcomes:
                     what = f"run {uid}" if event is None else f"event {event} of run {uid}"
                     why = "nothing came of it that this works on" if self._run_of(uid) is None else "it is under way"
                     raise TimeoutError(f"{self._name} had no outcome of {what} in time: {why}")
-                self._pair.news.wait(left)
+                self._pair.news.wait(min(left, 3600.0))
         if isinstance(found, Outcome):
             return found
         if isinstance(found, Exception):

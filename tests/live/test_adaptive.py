@@ -271,9 +271,10 @@ def test_what_is_awaited_may_not_come(run_engine, caplog):
     x = SynAxis(name="x")
     analysis = LiveAnalysis(X, Held)
     run_engine.subscribe(analysis)
-    (failed,) = run_engine(bp.list_scan([], x, [1.0, -1.0]))
+    (failed,) = run_engine(bpp.baseline_wrapper(bp.list_scan([], x, [1.0, -1.0]), [SynAxis(name="y", value=5.0)]))
     assert analysis.outcome(failed)[:3] == ({1: 1.0}, 0.5, False)
     assert analysis.outcome(failed, 1).complete
+    assert not analysis.outcome(failed, 1, stream="baseline").complete  # which has no x
     assert not analysis.outcome(failed, 2).complete
     with pytest.raises(LookupError, match=f"LiveAnalysis has no outcome of event 3 of run {failed}: it is over"):
         analysis.outcome(failed, 3)

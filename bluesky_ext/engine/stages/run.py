@@ -133,9 +133,11 @@ class StageRun(OpenRun):
 
     def end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         """End the derived run, if there is one; ``closed`` if its stop document never came, which has been said."""
-        with reading(self.joiner.readable):  # also in the thread of a clock
-            self._end(stop, closed=closed)
-        self.stage.end_run(self)
+        try:
+            with reading(self.joiner.readable):  # also in the thread of a clock
+                self._end(stop, closed=closed)
+        finally:
+            self.stage.end_run(self)
 
     def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}
