@@ -7,7 +7,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from bluesky_ext.engine.recording.records import HEADER_SIZE, pack_record, read_header, read_payload
+from bluesky_ext.engine.codec.framing import DecodeError
+from bluesky_ext.engine.recording.records import HEADER_SIZE, PayloadReader, pack_record, read_header, read_payload
 
 
 def test_a_record_is_header_document_name_and_arrays_and_comes_back() -> None:
@@ -36,6 +37,18 @@ def test_a_payload_made_by_hand_is_read() -> None:
     name, array = read_payload(payload_of((2,), b"\1\0\2\0"))
     assert name == "event"
     assert array.tolist() == [1, 2]
+
+
+def test_a_reader_of_many_payloads_reads_each_as_it_stands() -> None:
+    read = PayloadReader()
+    plain, numbers = {"a": [1, None, {"b": "c"}]}, {"x": np.float64(1.5), "t": (1, 2)}
+    payloads = [b"".join(pack_record("event", doc)[1:]) for doc in (plain, numbers, {"i": np.arange(3)}, {1: 2}, plain)]
+    assert [read(payload)[1].keys() for payload in payloads] == [{"a"}, {"x", "t"}, {"i"}, {1}, {"a"}]
+    for bad in (b"", payloads[0][:-1], payloads[0] + b"\xc6", payloads[0] + b"\x01"):
+        with pytest.raises(DecodeError):
+            read(bad)
+        assert read(payloads[0]) == ("event", plain)
+        assert type(read(payloads[1])[1]["x"]) is np.float64
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,29 @@ def decode(head: Buffer, arrays: Iterator[Buffer], max_objects: int | None = Non
     return document
 
 
+class SmallDecoder:
+    """Reads one small document without arrays after another: what `decode` does, in a fifth of its time."""
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def _renew(self) -> None:
+        decoder = _Decoder(iter(()), None, strict_map_key=True)
+        self._unpacker = msgpack.Unpacker(ext_hook=decoder.extension, **decoder.options)
+
+    def __call__(self, frame: bytes) -> tuple[Any, bytes] | None:
+        """Return the document and what is behind it; None if it has arrays, or is none: `decode` knows then."""
+        try:
+            self._unpacker.feed(frame)
+            document = self._unpacker.unpack()
+            if not _is_deeper(document, MAX_DEPTH):
+                return document, self._unpacker.read_bytes(len(frame))
+        except (ValueError, TypeError, OverflowError, RecursionError, struct.error, msgpack.UnpackException):
+            pass
+        self._renew()
+        return None
+
+
 class _Encoder:
     def __init__(self) -> None:
         self.arrays: list[NDArray[Any]] = []
@@ -219,7 +242,7 @@ class _Decoder:
         self._levels = MAX_DEPTH + 1
         self._max_objects = self._left = max_objects
         # timestamp=3: msgpack's own time stamps, which others send, become datetimes.
-        self._options = {"unicode_errors": "surrogatepass", "timestamp": 3, **options}
+        self.options = {"unicode_errors": "surrogatepass", "timestamp": 3, **options}
 
     def count(self, item: Any) -> Any:
         """Return what was decoded, unless there is too much of it."""
@@ -239,7 +262,7 @@ class _Decoder:
             split(packed)  # so that it is known to be all there, as it says
         # Not kept in self: the cycle would keep the frame in memory.
         hook = None if self._max_objects is None else self.count
-        value = msgpack.unpackb(packed, ext_hook=self.extension, list_hook=hook, object_hook=hook, **self._options)
+        value = msgpack.unpackb(packed, ext_hook=self.extension, list_hook=hook, object_hook=hook, **self.options)
         self._levels += 1
         return value
 
@@ -273,10 +296,20 @@ class _Decoder:
 
 def _is_deeper(value: object, levels: int) -> bool:
     """Whether a document has more than so many levels of containers."""
-    if not _is_container(value):
+    if type(value) is dict:
+        children = value.values()
+    elif type(value) is list:
+        children = value
+    elif not _is_container(value):
         return False
-    children = value.values() if isinstance(value, Mapping) else value
-    return not levels or any(_is_deeper(child, levels - 1) for child in children if type(child) not in _LEAVES)
+    else:
+        children = value.values() if isinstance(value, Mapping) else value
+    if not levels:
+        return True
+    for child in children:  # noqa: SIM110 - of each document that is read or sent: any() takes twice as long
+        if type(child) not in _LEAVES and _is_deeper(child, levels - 1):
+            return True
+    return False
 
 
 def _is_container(value: object) -> TypeGuard[Sequence[Any] | Mapping[Any, Any]]:

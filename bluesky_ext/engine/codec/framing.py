@@ -74,7 +74,7 @@ def split(buffer: Buffer, max_plain: int | None = None) -> tuple[memoryview, Ite
             raise DecodeError("not msgpack") from error
         end = unpacker.tell()
         if end <= limit:
-            return frame[:end], _bins(frame, end)
+            return frame[:end], bins(frame, end)
     if len(frame) > limit:
         raise DecodeError(
             f"a document of more than {limit} bytes beside its arrays (limit plain): send images as arrays"
@@ -82,7 +82,8 @@ def split(buffer: Buffer, max_plain: int | None = None) -> tuple[memoryview, Ite
     raise DecodeError("a frame that ends within its document")
 
 
-def _bins(frame: memoryview, offset: int) -> Iterator[memoryview]:
+def bins(frame: memoryview, offset: int = 0) -> Iterator[memoryview]:
+    """Yield the bytes of the arrays that begin at an offset of a frame; `DecodeError` at what is none."""
     while offset < len(frame):
         padding = bytes(frame[offset : offset + _ALIGNMENT - 1])
         start = offset + len(padding) - len(padding.lstrip(_NIL))

@@ -7,13 +7,13 @@ import logging
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bluesky_ext.engine.codec.framing import DecodeError
-from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, read_header, read_payload
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +106,9 @@ class Recording:
         return self.start is not None and self.stop is not None
 
     def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
+        read = PayloadReader()
         for span in self._spans(file):
-            pair = self._read(file, *span)
+            pair = self._read(file, *span, read)
             if pair is not None:
                 yield pair
 
@@ -134,12 +135,14 @@ class Recording:
         if size and offset != size:
             self._report_torn(offset if offset < size else 0, size)
 
-    def _read(self, file: BinaryIO, offset: int, length: int, crc: int) -> tuple[str, dict[str, Any]] | None:
+    def _read(
+        self, file: BinaryIO, offset: int, length: int, crc: int, read: Callable[[bytes], Any] = read_payload
+    ) -> tuple[str, dict[str, Any]] | None:
         file.seek(offset)
         payload = file.read(length)
         if zlib.crc32(payload) == crc:
             try:
-                return read_payload(payload)
+                return read(payload)
             except ValueError as error:
                 raise ValueError(f"{self.path} cannot be read at byte {offset}: {error}") from error
         size = os.fstat(file.fileno()).st_size

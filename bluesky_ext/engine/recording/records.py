@@ -14,14 +14,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from bluesky_ext.engine.codec.arrays import raw
-from bluesky_ext.engine.codec.documents import decode, encode
-from bluesky_ext.engine.codec.framing import Buffer, DecodeError, parts, split
+from bluesky_ext.engine.codec.documents import SmallDecoder, decode, encode
+from bluesky_ext.engine.codec.framing import Buffer, DecodeError, bins, parts, split
 
 SUFFIX = ".bsrec"
 
 _VERSION = 1
 MAGIC = struct.pack("<14sH", b"\x89BSREC\r\n\x1a\n", _VERSION)
 HEADER_SIZE = 16
+_SMALL = 65536
 
 
 def pack_record(name: str, document: Mapping[str, Any]) -> list[Buffer]:
@@ -45,6 +46,27 @@ def read_header(header: bytes) -> tuple[int, int]:
 
 def read_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
     """Return name and document, whose arrays are windows on the payload; ValueError if it is not that of a record."""
-    head, bins = split(payload)
-    name = bytes(next(bins, b"")).decode()
-    return name, decode(head, bins)
+    head, arrays = split(payload)
+    name = bytes(next(arrays, b"")).decode()
+    return name, decode(head, arrays)
+
+
+class PayloadReader:
+    """`read_payload` for one payload of a recording after another: small ones without arrays in a fifth of its time."""
+
+    def __init__(self) -> None:
+        self._decoder = SmallDecoder()
+        self._names: dict[bytes, str] = {}  # by what is behind a document without arrays
+
+    def __call__(self, payload: bytes) -> tuple[str, dict[str, Any]]:
+        """Return name and document."""
+        found = self._decoder(payload) if len(payload) <= _SMALL else None
+        if found is None:
+            return read_payload(payload)
+        document, behind = found
+        name = self._names.get(behind)
+        if name is None:
+            (name,) = (bytes(one).decode() for one in bins(memoryview(behind)))
+            if len(self._names) < 1000:
+                self._names[behind] = name
+        return name, document
