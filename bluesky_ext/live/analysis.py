@@ -285,7 +285,7 @@ class LiveAnalysis(Reduce):
         troubles = run.state.troubles if run.state is not None else ()
         while troubles:
             number, stream, error = troubles[0]
-            if number:
+            if number is not None:
                 run.fail(stream, (number,), error)
             else:
                 run.report("failed", error, 1)

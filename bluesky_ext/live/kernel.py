@@ -24,7 +24,7 @@ class Done(NamedTuple):
     #: The number, the stream and the result of each event that has one.
     results: list[tuple[int, str, Any]]
     #: The number and the stream of each event that failed, and why.
-    failures: list[tuple[int, str, str]]
+    failures: list[tuple[int | None, str, str]]
     worker: str
     parameters_hash: str
     #: How long it is to be until the next tick, in s, if there are ticks.
@@ -113,12 +113,12 @@ class WorkerKernel:
         Large arrays are apart, in ``data``: of the one event of such a batch.
         """
         results: list[tuple[int, str, Any]] = []
-        failures: list[tuple[int, str, str]] = []
+        failures: list[tuple[int | None, str, str]] = []
         if events is None:
             try:
                 self._user("finish", "parameters", self._given)
             except UserError as error:
-                failures.append((0, "", str(error)))
+                failures.append((None, "", str(error)))
             return self._done(results, failures)
         process, given, form = self._process, self._given, self._forms.event
         start, descriptors, sendable = self._start, self._descriptors, self._sendable
@@ -164,7 +164,7 @@ class WorkerKernel:
             try:
                 interval = float(self._interval(self._given))
             except Exception as error:
-                failures.append((0, "", said_of(error, self.worker)))
+                failures.append((None, "", said_of(error, self.worker)))
         travels = os.getpid() != self._home
         return Done(results, failures, self._name, self._parameters.sha256, interval, travels)
 

@@ -131,8 +131,8 @@ class PairRun:
         The instance of the user's reducer.
     failed : int
         How many events failed.
-    troubles : deque of (int, str, Exception)
-        What went wrong since this was last emptied: the number and stream of the event (0 and "" of none), and why.
+    troubles : deque of (int or None, str, Exception)
+        What went wrong since this was last emptied: the number and stream of the event (None and "" of none), and why.
     join : Join, optional
         The events that wait for other streams.
     handled : dict of Intervals
@@ -141,7 +141,7 @@ class PairRun:
 
     def __init__(self, pair: Pair, start: Mapping[str, Any]) -> None:
         self.failed = 0
-        self.troubles: deque[tuple[int, str, BaseException]] = deque(maxlen=10_000)
+        self.troubles: deque[tuple[int | None, str, BaseException]] = deque(maxlen=10_000)
         self.handled: defaultdict[str, Intervals] = defaultdict(Intervals)
         self.join: Join | None = None
         self.news = pair.news
@@ -281,7 +281,7 @@ class PairRun:
         if done.is_pickled:  # by a process of ours
             done = done._replace(results=[(number, stream, pickle.loads(it)) for number, stream, it in done.results])
         if done.failures:
-            self.failed += sum(1 for number, _, _ in done.failures if number)
+            self.failed += sum(1 for number, _, _ in done.failures if number is not None)
             self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)
         if done.interval is not None:
             self._tick_at = self._ticked + done.interval
@@ -291,7 +291,7 @@ class PairRun:
         self.failed += len(events)
         self.troubles.extend((event.event_number, event.stream, UserError(why)) for event in events)
         if not events:  # the end of a run, in one lane
-            self.troubles.append((0, "", UserError(why)))
+            self.troubles.append((None, "", UserError(why)))
         self._note_handled(events)
 
     def _note_handled(self, events: Sequence[Event]) -> None:

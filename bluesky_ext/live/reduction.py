@@ -57,7 +57,7 @@ class Reduction:
         forms: Forms,
         versions: Mapping[str, str],
         *,
-        troubles: deque[tuple[int, str, BaseException]],
+        troubles: deque[tuple[int | None, str, BaseException]],
         look: Callable[[], float],
         handled: Callable[[Sequence[Event]], object],
         raises: bool,
@@ -210,7 +210,7 @@ class Reduction:
         try:
             self._due = time.monotonic() + (1.0 if wait is None else float(wait))
         except (TypeError, ValueError):
-            self._note(0, "", TypeError(f"its timer returned {wait!r:.100}: return the seconds to the next call"))
+            self._note(None, "", TypeError(f"its timer returned {wait!r:.100}: return the seconds to the next call"))
             self._due = math.inf
 
     def _call(self, function: Callable[..., Any] | None, *arguments: Any) -> Any:
@@ -221,10 +221,10 @@ class Reduction:
             try:
                 return function(*arguments)
             except Exception as error:
-                self._note(0, "", error)
+                self._note(None, "", error)
                 return None
 
-    def _note(self, number: int, stream: str, error: BaseException) -> None:
+    def _note(self, number: int | None, stream: str, error: BaseException) -> None:
         if self._raises:
             self._error = error
         self._troubles.append((number, stream, UserError(f"the reducer: {said_of(error, self._class)}")))
