@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
+
+_NOT_USERS = [Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))]
 
 
 class UserError(RuntimeError):
@@ -30,6 +33,34 @@ def place_of(error: BaseException, user: Any) -> str:
         own = ""
     frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1] if frames else None)
     return f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}" if frame is not None else "?"
+
+
+def frames_of(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines that an exception came through, from the first one on that is a user's: neither installed nor ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((at for at, frame in enumerate(frames) if is_users(frame.filename)), len(frames))
+    return frames[first:]
+
+
+def line_of(error: BaseException) -> str:
+    """The user's file and line that an exception comes from, and what it is, in one line."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(error.filename)}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [frame for frame in frames_of(error) if is_users(frame.filename)]
+    return f"{_short(frames[-1].filename)}:{frames[-1].lineno}: {said}" if frames else said
+
+
+def is_users(file: str) -> bool:
+    """Whether a file of code is the user's own: neither installed nor ours."""
+    path = Path(file)
+    installed = {"site-packages", "dist-packages"}.intersection(path.parts)
+    return not file.startswith("<") and not installed and not any(map(path.is_relative_to, _NOT_USERS))
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def said_of(error: BaseException, user: Any) -> str:

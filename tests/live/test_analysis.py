@@ -331,7 +331,7 @@ class NoWorker:
         (NoWorker, Collect, r"NoWorker has no method process_event\(event, ...\): add it"),
         (Plain, NoWorker, r"NoWorker has no method process_result\(result, ...\): add it"),
         ("Plain", Collect, "'Plain': give it as module:Class"),
-        ("nowhere_at_all:Plain", Collect, "No module named 'nowhere_at_all'"),
+        ("nowhere_at_all:Plain", Collect, "there is no module nowhere_at_all"),
         ("collections:Plain", Collect, "there is no Plain in collections"),
     ],
 )
