@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from bluesky_ext.live.captures import read_capture
+from bluesky_ext.live.replay.captures import read_capture
 
 cbor2 = pytest.importorskip("cbor2")
 
@@ -20,7 +20,7 @@ def message(number, *frames, typ="STINS", stream="xrd", more=()):
 @pytest.mark.parametrize("suffix", [".cbors", ".cbors.gz"])
 def test_messages_come_as_they_were_captured(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    content = message(0, b'{"htype": "header"}') + message(1, b"{}", b"x" * 70_000, more=(1.5,))
+    content = b"\xd9\xd9\xf7" + message(0, b'{"htype": "header"}') + message(1, b"{}", b"x" * 70_000, more=(1.5,))
     path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
     first, second = read_capture(path)
     assert (first.event_number, first.streams["xrd"].typ, first.streams["xrd"].frames) == (
