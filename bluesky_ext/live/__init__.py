@@ -16,6 +16,7 @@ from bluesky_ext.live.parameters import (
 from bluesky_ext.live.processed import ProcessedFile
 from bluesky_ext.live.processed_files import ProcessedFiles
 from bluesky_ext.live.protocols import Reducer, Worker
+from bluesky_ext.live.replay.run_pair import run_pair
 from bluesky_ext.live.routes import by_key
 from bluesky_ext.live.tree_file import save_tree
 
@@ -23,6 +24,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "LiveAnalysis",
     "Worker",
     "Reducer",
+    "run_pair",
     "by_key",
     "Outcome",
     # what they are given
