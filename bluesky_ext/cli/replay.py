@@ -1,4 +1,4 @@
-"""``bluesky-ext replay``: stored runs played again, into a server, a pipeline or a catalogue."""
+"""``bluesky-ext replay``: stored runs played again, into a server, a pipeline, a catalogue or one's own analysis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from bluesky_ext.cli import connection, site
+from bluesky_ext.cli import connection, replay_pair, site
 from bluesky_ext.cli.sources import runs_of
 from bluesky_ext.cli.usage import Defaults, UsageError
 
@@ -26,14 +26,15 @@ def add_to(commands: Any) -> None:
         "replay",
         help="play stored runs again: into servers, an analysis or a catalogue",
         description="""Play stored runs again, one after another, as fast as they are taken. Where to is one of --at,
-            --to, --pipeline and --into. Over 0MQ nothing is lost: a server that does not keep up is waited for.""",
+            --to, --pipeline and --into, or -w and -r for an analysis of your own. Over 0MQ nothing is lost: a server
+            that does not keep up is waited for.""",
         epilog="""Exit codes: 0 all of it went through; 1 something did not, and why is said; 2 the command was not
             understood.""",
         formatter_class=Defaults,
     )
     parser.add_argument(
         "sources",
-        nargs="+",
+        nargs="*",
         metavar="SOURCE",
         help="""a recording (also of Bluesky's JSONWriter or suitcase-jsonl), a directory of recordings, or, with
             --catalog, a run: a uid or six characters of it, a scan_id, or -1 for the last one""",
@@ -74,6 +75,7 @@ def add_to(commands: Any) -> None:
     how.add_argument(
         "--no-fill", action="store_true", help="leave images in their files, and hand on references to them"
     )
+    replay_pair.add_to(parser)
     site.add_to(parser, "where the runs of SOURCE are; and where those are saved that the pipeline makes")
     connection.add_wire_to(parser, "serializer")
     parser.set_defaults(run=run)
@@ -81,6 +83,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay the runs, and say how many there were."""
+    if options.worker or options.reducer:
+        return replay_pair.run(options)
     _check(options)
     from bluesky_ext.engine import FrameNotAvailable
     from bluesky_ext.server import replay
@@ -111,7 +115,9 @@ def _check(options: argparse.Namespace) -> None:
     given = [name for name in ("at", "to", "pipeline", "into") if getattr(options, name) is not None]
     if len(given) != 1:
         said = f"{' and '.join(f'--{name}' for name in given)} were given" if given else "it does not say where to"
-        raise UsageError(f"{said}: give one of --at, --to, --pipeline and --into")
+        raise UsageError(f"{said}: give one of --at, --to, --pipeline and --into, or -w and -r")
+    if not options.sources:
+        raise UsageError("it does not say what to replay: give a SOURCE")
     if options.pipeline is None and (options.config or options.executor or options.record):
         raise UsageError("--config, --executor and --record are for a --pipeline")
     if options.no_block and options.to is None:

@@ -16,7 +16,7 @@ class Defaults(argparse.ArgumentDefaultsHelpFormatter):
     """Help with the defaults that there are."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False:
+        if action.default is None or action.default is False or action.default == []:
             return action.help
         return super()._get_help_string(action)
 

@@ -11,8 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
+
+from bluesky_ext import _deadline
+from bluesky_ext.engine import Lanes
 
 E = TypeVar("E", bound=Executor)
 
@@ -38,12 +42,41 @@ def executor_of(text: str | None) -> Iterator[Executor | Callable[[], Executor] 
         if kind == "threads":
             yield _kept(stack, ThreadPoolExecutor(int(where), initializer=_note_thread))
         elif kind == "processes":
-            # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
-            options: Any = {"mp_context": multiprocessing.get_context("spawn"), "initializer": _live_with_parent}
-            yield lambda: _kept(stack, ProcessPoolExecutor(int(where), **options))
+            yield lambda: _kept(stack, _processes(int(where)))
         else:
             # pure=False: the same event twice is worked on twice, as everywhere.
             yield stack.enter_context(_cluster(where)).get_executor(pure=False)
+
+
+@contextmanager
+def lanes_of(text: str | None, workers: int) -> Iterator[Lanes | None]:
+    """Lanes while they are needed, for kernels with a state: as many as ``text`` says, or else ``workers`` threads.
+
+    None for one worker that works inline. When an exception ends it, nobody waits for what is under way.
+    """
+    kind, _, where = check_executor(text).partition(":") if text is not None else ("threads", "", str(workers))
+    if text is None and workers == 1:
+        yield None
+        return
+    with ExitStack() as stack:
+        if kind == "dask":
+            lanes = Lanes.dask(stack.enter_context(_cluster(where)), workers)
+        elif kind == "processes":
+            lanes = Lanes([partial(_processes, 1)] * int(where), local=True)
+        else:
+            lanes = Lanes([partial(ThreadPoolExecutor, 1, initializer=_note_thread)] * int(where))
+        try:
+            yield lanes
+        except BaseException:
+            with _deadline.limited(lambda: 0.0):
+                lanes.close()
+            raise
+        lanes.close()
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
 
 def still_at_work(seconds: float) -> list[threading.Thread | BaseProcess]:
