@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from bluesky_ext.live.events import NOTHING, Event, Forms
+from bluesky_ext.live.events import Event, Forms
 from bluesky_ext.live.parameters import (
     BinaryParameter,
     BoolParameter,
@@ -54,7 +54,7 @@ class DransposeForms(Forms):
 
     def event(self, event: Event) -> Any:
         """An event of a capture; one of documents is ours."""
-        if event.descriptor is not NOTHING:
+        if not event.is_captured:
             return event
         made = self._stream
         streams = {name: made(typ=part.typ, frames=part.frames) for name, part in event.streams.items()}

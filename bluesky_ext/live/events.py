@@ -97,7 +97,7 @@ class Event:
     @classmethod
     def captured(cls, event_number: int, streams: Mapping[str, Any]) -> Self:
         """The event of a capture: what was captured of each stream, by name."""
-        return cls(event_number, next(iter(streams), ""), NOTHING, NOTHING, NOTHING, dict(streams))
+        return cls(event_number, next(iter(streams), ""), {}, {}, {}, dict(streams))
 
     @classmethod
     def joined(cls, events: Sequence[Event]) -> Self:
@@ -112,6 +112,11 @@ class Event:
         if self._streams is None:
             self._streams = {self.stream: Stream(self.data, self.timestamps, self.descriptor)}
         return self._streams
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether it is of a capture: its streams are what was captured."""
+        return not self.descriptor
 
     def arrived(self, start: Mapping[str, Any], descriptors: Documents) -> Self:
         """The event with its documents; frames in files are read when they are looked at."""

@@ -22,7 +22,7 @@ from bluesky_ext.engine.executors.in_flight import AsTheyCome, InFlight, InlineT
 from bluesky_ext.engine.executors.pool import Pool
 from bluesky_ext.live.classes import class_of
 from bluesky_ext.live.errors import UserError
-from bluesky_ext.live.events import NOTHING, Event, Forms
+from bluesky_ext.live.events import Event, Forms
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.kernel import Done, WorkerKernel
 from bluesky_ext.live.parameters import Parameters
@@ -266,7 +266,7 @@ class PairRun:
 
     def _send(self, events: Sequence[Event], lane: int | None) -> None:
         sent, large = list(events), {}
-        if len(sent) == 1 and sent[0].descriptor is not NOTHING:  # its arrays may go through shared memory
+        if len(sent) == 1 and not sent[0].is_captured:  # its arrays may go through shared memory
             alone, large = sent[0].without_arrays()
             sent = [alone] if large else sent
         for finished in self._tasks.put(events, large, events[0].event_number, (sent,), lane):

@@ -14,6 +14,8 @@ from ophyd.sim import SynAxis, SynGauss
 
 from bluesky_ext import Lanes, Recorder, Recording
 from bluesky_ext.live import IntParameter, run_pair
+from bluesky_ext.live.replay.run_pair import pair_of, play
+from bluesky_ext.live.replay.sources import batches_of
 
 DIED = 7
 
@@ -96,12 +98,11 @@ def test_a_recorded_scan_comes_in_order_and_its_first_event_to_all_workers(tmp_p
 
 def test_frames_in_files_are_read_by_the_workers(blob, documents_of):
     docs = documents_of(bp.count([blob], 3))
-    for executor in (None, Lanes.processes(2)):
-        reducer = run_pair(Worker, Reducer, docs, executor=executor)
-        assert [number for number, _ in reducer.got] == [1, 1, 2, 3]
-        assert all(payload["primary"] > 0 for _, payload in reducer.got)
-        if executor is not None:
-            executor.close()
+    reducer = run_pair(Worker, Reducer, docs)
+    assert [number for number, _ in reducer.got] == [1, 1, 2, 3]
+    assert all(payload["primary"] > 0 for _, payload in reducer.got)
+    with Lanes.processes(2) as elsewhere:
+        assert run_pair(Worker, Reducer, docs, executor=elsewhere).got == reducer.got
 
 
 def test_runs_of_one_scan_and_streams_of_one_run_are_joined(tmp_path):
@@ -124,6 +125,10 @@ def test_captures_are_joined_on_the_number_of_their_events(tmp_path):
         *[(0, "ab"), (0, "ab"), (1, "a"), (2, "ab"), (3, "a"), (4, "ab"), (5, "b")]
     ]
     assert reducer.events[4]["b"] == ("STINS", 3, b'{"htype": "image"}' + b"\0" * 9 + b"4")
+    with Lanes.processes(1) as elsewhere:
+        assert run_pair(Worker, Reducer, paths, executor=elsewhere).events == reducer.events
+    with pair_of(Worker, Reducer, parameters={"fails_at": 0}, workers=2) as pair:
+        assert play(pair, batches_of(paths)).run.failed == 2
     with pytest.raises(ValueError, match="event 0 has the stream 'a' in two of the sources"):
         run_pair(Worker, Reducer, [paths[0], paths[0]])
 

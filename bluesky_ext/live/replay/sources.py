@@ -16,7 +16,7 @@ from bluesky_ext.live.replay.run_items import items_of_run
 from bluesky_ext.live.replay.together import joined_runs
 from bluesky_ext.storage import as_source
 
-CAPTURES = (".cbors", ".cbors.gz", ".pkls", ".pkls.gz")
+CAPTURES = (".cbors", ".cbors.gz", ".cbor", ".cbor.gz", ".pkls", ".pkls.gz")
 
 
 def is_capture(path: object) -> bool:
