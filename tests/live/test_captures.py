@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 
+import numpy as np
 import pytest
 
 from bluesky_ext.live.replay.captures import read_capture
@@ -42,13 +43,33 @@ def test_what_is_whole_is_read_of_a_capture_that_is_cut_short(tmp_path, caplog, 
     assert f"the last {len(whole) - cut} bytes are no whole message" in record.getMessage()
 
 
+@pytest.mark.parametrize("cut", [4, 50_000])
+def test_what_is_whole_is_read_of_a_compressed_capture_that_is_cut_short(tmp_path, caplog, cut):
+    noise = np.random.default_rng(0).bytes
+    packed = gzip.compress(message(0, noise(100_000)) + message(1, noise(100_000)))
+    (tmp_path / "a.cbors.gz").write_bytes(packed[:-cut])
+    numbers = [one.event_number for one in read_capture(tmp_path / "a.cbors.gz")]
+    assert numbers == ([0, 1] if cut == 4 else [0])
+    (record,) = caplog.records
+    assert "a.cbors.gz is cut short" in record.getMessage()
+
+
 def test_an_empty_capture_has_no_messages(tmp_path, caplog):
     (tmp_path / "a.cbors").write_bytes(b"")
     assert list(read_capture(tmp_path / "a.cbors")) == []
     assert not caplog.records
 
 
-@pytest.mark.parametrize("content", [cbor2.dumps([1, 2]), cbor2.dumps({"a": 1}), b"\x1c" * 20, b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *[cbor2.dumps(item) for item in ([1, 2], {"a": 1}, cbor2.CBORTag(42879, [0, {}]), cbor2.CBORTag(42877, {}))],
+        cbor2.dumps(cbor2.CBORTag(42877, [0, {"a": cbor2.CBORTag(42878, ["x", ["text"]])}])),
+        b"\x1c" * 20,
+        b"\xff",
+        message(0, more=())[:4] + b"\x83\x00\xa0" + b"\x81" * 5000,
+    ],
+)
 def test_what_is_no_capture_is_named(tmp_path, content):
     (tmp_path / "a.cbors").write_bytes(message(0, b"") + content)
     with pytest.raises(ValueError, match=r"a\.cbors, message 1"):
