@@ -59,7 +59,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--set-file", action="append", default=[], metavar="NAME=FILE", help="a parameter that is what a file holds"
     )
     own.add_argument(
-        "--nworkers", type=int, default=2, metavar="N", help="how many workers there are, unless --executor"
+        "--nworkers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="how many workers there are, in threads, unless --executor says where and how many",
     )
     own.add_argument(
         "--join", action="store_true", help="have events of several runs or streams with one number be one"

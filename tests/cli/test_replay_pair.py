@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,19 @@ def test_what_fails_names_the_line_and_is_an_exit_code(tmp_path):
         done = replay(tmp_path, "-w", name, "-r", reducer, *run)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert said in done.stderr
+
+
+@pytest.mark.parametrize("executor", ["threads:2", "processes:2"])
+def test_a_worker_that_hangs_does_not_keep_the_command_from_ending(executor, start, tmp_path):
+    (tmp_path / "hangs.py").write_text(
+        "import sys, threading\n\n\nclass Worker:\n    def process_event(self, event):\n"
+        "        print('at work', file=sys.stderr, flush=True)\n        threading.Event().wait()\n\n\n"
+        "class Reducer:\n    def process_result(self, result):\n        pass\n"
+    )
+    options = ["-w", "hangs:Worker", "-r", "hangs:Reducer", "--executor", executor]
+    command = start("replay", recording(tmp_path), *options)
+    command.wait_for("at work")
+    assert command.end(signal.SIGINT) == 130
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from bluesky_ext import Lanes, Recorder, Recording
 from bluesky_ext.live import IntParameter, run_pair
 from bluesky_ext.live.replay.run_pair import pair_of, play
 from bluesky_ext.live.replay.sources import batches_of
+from bluesky_ext.storage import save
 
 DIED = 7
 
@@ -103,6 +104,14 @@ def test_frames_in_files_are_read_by_the_workers(blob, documents_of):
     assert all(payload["primary"] > 0 for _, payload in reducer.got)
     with Lanes.processes(2) as elsewhere:
         assert run_pair(Worker, Reducer, docs, executor=elsewhere).got == reducer.got
+
+
+def test_a_stored_run_is_read_from_its_catalogue(embedded):
+    docs = run_of([1.0, 2.0, 3.0])
+    with save(embedded) as saver:
+        for pair in docs:
+            saver(*pair)
+    assert run_pair(Worker, Reducer, embedded[docs[0][1]["uid"]]).got == run_pair(Worker, Reducer, docs).got
 
 
 def test_runs_of_one_scan_and_streams_of_one_run_are_joined(tmp_path):
