@@ -157,9 +157,6 @@ def _run(options: argparse.Namespace) -> int:
                 executor=executor,
             )
         )
-        if unknown := [name for name in pair.parameters if name not in pair.parameters.described]:
-            known = ", ".join(pair.parameters.described) or "none"
-            log.warning("nobody describes a parameter %s: it is handed on (described: %s)", " or ".join(unknown), known)
         batches = batches_of(source, join=options.join, unsafe_pickle=options.unsafe_pickle)
         played = play(pair, batches, total=expected_events(source) if sys.stderr.isatty() else None)
         if options.save is not None:

@@ -13,10 +13,12 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance
 from bluesky_ext.engine.stages.reduce import Published
 from bluesky_ext.engine.stages.run import StageRun
+from bluesky_ext.live.errors import UserError, said_of
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.outcome import Outcome, Outcomes
-from bluesky_ext.live.pair import Pair, PairRun
+from bluesky_ext.live.pair import Pair
+from bluesky_ext.live.pair_run import PairRun
 from bluesky_ext.live.parameters import Parameters
 from bluesky_ext.live.routes import ByKey, check_route, target
 from bluesky_ext.live.tree import leaves
@@ -95,12 +97,14 @@ class LiveAnalysis(Reduce):
             worker, reducer, parameters=parameters, executor=executor, workers=workers, ordered=ordered
         )  # fmt: skip
         self._route = check_route(route)
+        if isinstance(join, str):
+            raise TypeError(f"join={join!r}: give the names of several streams, as in ({join!r}, ...), or True")
         self._join = join if isinstance(join, bool) else tuple(join)
         given = {
             "worker": self.pair.worker,
             "reducer": self.pair.reducer,
             "parameters": _recorded(self.pair.parameters),
-            "workers": self.pair.lanes if executor is None else workers,
+            "workers": workers,
             "route": _plain(self._route),
             "join": self._join,
             "ordered": ordered,
@@ -240,18 +244,27 @@ class LiveAnalysis(Reduce):
             return
         if state.join is not None and state.join.joins(stream):
             events = [whole for event in events for whole in state.join.put(event)]
-        if isinstance(route, ByKey):
-            for event in events:
-                state.put([event], target(route, event))
-        else:
+        self._send(state, route, events)
+
+    def _send(self, state: PairRun, route: str | ByKey, events: list[Event]) -> None:
+        if not isinstance(route, ByKey):
             state.put(events, "all" if route == "broadcast" else "any")
+            return
+        for event in events:
+            try:
+                lane = target(route, event)
+            except Exception as error:  # the user's function
+                state.fail(event, UserError(said_of(error, route.key)))
+            else:
+                state.put([event], lane)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Wait for what is under way, and emit what the reducer published."""
         state: PairRun = run.state
         try:
             if state.join is not None:
-                state.put(list(state.join.finish()))
+                for event in state.join.finish():
+                    self._send(state, self._route_of(event.stream), [event])
             state.finish(stop)
         finally:
             self._report(run)

@@ -65,5 +65,8 @@ def _short(file: str) -> str:
 
 def said_of(error: BaseException, user: Any) -> str:
     """An exception in one line: its type, what it says, and where."""
-    said = " ".join(str(error).split())
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # the user's own
+        said = "(it has no text)"
     return f"{type(error).__name__}{': ' if said else ''}{said} ({place_of(error, user)})"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias
 
+import numpy as np
+
 from bluesky_ext.engine.documents.digest import as_array
 from bluesky_ext.live.parameters import Parameter, Parameters
 
@@ -15,19 +17,33 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 Documents: TypeAlias = Mapping[str, Mapping[str, Any]]  # descriptors by uid
 
 
+#: Types of readings that are as they are.
+_NUMBERS = frozenset((int, float, bool, str, *np.sctypeDict.values()))
+
+
 class Filled(Mapping[str, Any]):
-    """The data of an event with arrays for all frames: those in files are read when they are looked at, and once."""
+    """The data of an event with arrays for all frames, which can't be written to.
+
+    Those in files are read when they are looked at, and once.
+    """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self._data = dict(data)
+        self._seen: set[str] = set()
 
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
-        if isinstance(value, list):
-            array = as_array(value)
-            value = self._data[key] = value if array is None else array
-        elif hasattr(value, "read"):
-            value = self._data[key] = value.read()
+        if type(value) not in _NUMBERS and key not in self._seen:
+            self._seen.add(key)
+            if isinstance(value, list):
+                array = as_array(value)
+                value = value if array is None else array
+            elif hasattr(value, "read"):
+                value = value.read()
+            if isinstance(value, np.ndarray):  # others have it too
+                value = value.view()
+                value.flags.writeable = False
+            self._data[key] = value
         return value
 
     def __iter__(self) -> Iterator[str]:
@@ -124,7 +140,7 @@ class Event:
         if type(self.descriptor) is str:
             self.descriptor = descriptors.get(self.descriptor, NOTHING)
             for value in self.data.values():
-                if type(value) is list or hasattr(value, "read"):
+                if type(value) not in _NUMBERS:
                     self.data = Filled(self.data)
                     break
             if self._streams is not None:
@@ -194,12 +210,16 @@ class Forms:
     def described(self, user: type) -> list[Parameter]:
         """The parameters that a class describes."""
         describe = getattr(user, "describe_parameters", None)
-        found = [] if describe is None else list(describe())
+        found = [] if describe is None else describe()
+        if not isinstance(found, list | tuple):
+            raise TypeError(
+                f"{user.__name__}.describe_parameters() returned {found!r:.100}: return a list of parameters"
+            )
         for one in found:
             if not isinstance(one, Parameter):
                 kind = type(one).__name__
                 raise TypeError(f"{user.__name__}.describe_parameters() has a {kind}: give an IntParameter, ...")
-        return found
+        return list(found)
 
     def event(self, event: Event) -> Any:
         """An event."""

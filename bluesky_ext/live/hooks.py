@@ -54,6 +54,9 @@ def _taken(method: Callable[..., Any], arguments: Sequence[str]) -> tuple[list[i
     names = {one.name for one in plain}
     positions: list[int] = []
     left = [number for number, name in enumerate(arguments) if name not in names | by_name]
+    takes_more = any(one.kind is _Parameter.VAR_POSITIONAL for one in parameters)
+    if takes_more and not plain and not by_name:  # as a decorated method
+        return list(range(len(arguments))), {}
     for one in plain:
         if one.name in arguments:
             positions.append(arguments.index(one.name))
@@ -70,7 +73,10 @@ def _taken(method: Callable[..., Any], arguments: Sequence[str]) -> tuple[list[i
 
 
 def build(made: type, given: Mapping[str, Any]) -> Any:
-    """An instance of a user's class, given those of the keywords that it takes."""
-    parameters = inspect.signature(made).parameters
-    takes_any = any(one.kind is _Parameter.VAR_KEYWORD for one in parameters.values())
-    return made(**{name: value for name, value in given.items() if takes_any or name in parameters})
+    """An instance of a user's class, given what it takes of these by name, or by position where it names others."""
+    kinds = {one.kind for one in inspect.signature(made).parameters.values()}
+    if _Parameter.VAR_KEYWORD in kinds and _Parameter.POSITIONAL_OR_KEYWORD not in kinds:
+        return made(**given)
+    positions, keywords = _taken(made, tuple(given))
+    values = list(given.values())
+    return made(*[values[number] for number in positions], **{key: values[at] for key, at in keywords.items()})

@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 #: So many events wait for their other streams, of so many bytes together; then the oldest goes on without them.
 WAITING, WAITING_BYTES = 10_000, 2**28
+#: So many that wait are worth a remark.
+HINT = 100
 
 
 class Join:
@@ -20,11 +22,13 @@ class Join:
     Parameters
     ----------
     streams : collection of str
-        The streams that are joined; each that is described, unless they are named.
+        The streams that are joined. Unless they are named, each that is described, but for those whose numbers are not
+        those of points: the baseline and monitors.
     """
 
     def __init__(self, streams: Collection[str] = ()) -> None:
         self._streams = set(streams)
+        self._first = self._last = 0  # numbers: a stream may be described when the first event of another has come
         self._is_named = bool(streams)
         self._parts: OrderedDict[int, dict[str, Event]] = OrderedDict()
         self._bytes = 0
@@ -32,7 +36,7 @@ class Join:
 
     def describe(self, stream: str) -> None:
         """Take note of a stream that was described."""
-        if not self._is_named:
+        if not self._is_named and stream != "baseline" and not stream.endswith("_monitor"):
             self._streams.add(stream)
 
     def joins(self, stream: str) -> bool:
@@ -47,8 +51,16 @@ class Join:
             self._bytes -= _size(parts[event.stream])
         parts[event.stream] = event
         self._bytes += _size(event)
-        if parts.keys() >= self._streams:
-            yield self._whole(number)
+        self._first, self._last = self._first or number, max(self._last, number)
+        for one in sorted({self._first, number}):
+            is_known = self._is_named or self._last > self._first  # which streams there are
+            if is_known and self._parts.get(one, {}).keys() >= self._streams:
+                yield self._whole(one)
+        if len(self._parts) == HINT and not self._said:
+            missing = " and ".join(sorted(self._streams - next(iter(self._parts.values())).keys()))
+            log.warning(
+                "%d events wait for stream %s: name the streams that are to be joined, join=(...)", HINT, missing
+            )
         while len(self._parts) > WAITING or self._bytes > WAITING_BYTES:
             oldest = next(iter(self._parts))
             if not self._said:

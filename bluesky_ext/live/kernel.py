@@ -9,10 +9,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
 from bluesky_ext.live.errors import UserError, said_of
 from bluesky_ext.live.events import Event, Forms
 from bluesky_ext.live.hooks import build, hook
 from bluesky_ext.live.parameters import Parameters
+
+#: Types whose values nobody can change.
+_ATOMS = frozenset((int, float, bool, str, bytes, complex, *np.sctypeDict.values()))
 
 # What a worker keeps from run to run, by analysis and lane: its process ends with it, or `forget` is called.
 _contexts: dict[tuple[str, int], dict[str, Any]] = {}
@@ -58,7 +63,6 @@ class WorkerKernel:
         self._descriptors: dict[str, Mapping[str, Any]] = {}
         self._instance: Any = None
         self._process: Any = None
-        self._sendable: set[type] = set()
 
     def __repr__(self) -> str:
         return f"{self.worker.__module__}:{self.worker.__qualname__}"
@@ -73,7 +77,7 @@ class WorkerKernel:
 
     def __deepcopy__(self, memo: Any) -> Self:
         """A copy for a run."""
-        return self._like(_descriptors={}, _sendable=set())
+        return self._like(_descriptors={})
 
     def _like(self, **changes: Any) -> Self:
         other = copy.copy(self)
@@ -121,15 +125,15 @@ class WorkerKernel:
                 failures.append((None, "", str(error)))
             return self._done(results, failures)
         process, given, form = self._process, self._given, self._forms.event
-        start, descriptors, sendable = self._start, self._descriptors, self._sendable
+        start, descriptors, travels = self._start, self._descriptors, os.getpid() != self._home
         for event in events:
             try:
                 if data:
                     event = event.with_arrays(data)
                 payload = process(form(event.arrived(start, descriptors)), given, event.tick)
                 if payload is not None:
-                    if type(payload) not in sendable:
-                        payload = self._checked(payload)
+                    if travels or type(payload) not in _ATOMS:
+                        payload = self._packed(payload, travels)
                     results.append((event.event_number, event.stream, payload))
             except UserError as error:
                 failures.append((event.event_number, event.stream, str(error)))
@@ -162,21 +166,23 @@ class WorkerKernel:
         interval = None
         if self._interval is not None:
             try:
-                interval = float(self._interval(self._given))
+                said = self._interval(self._given)
+                interval = said if isinstance(said, int | float) else None
+                if interval is None:
+                    failures.append((None, "", f"get_tick_interval returned {said!r:.100}: return a number of seconds"))
             except Exception as error:
                 failures.append((None, "", said_of(error, self.worker)))
         travels = os.getpid() != self._home
         return Done(results, failures, self._name, self._parameters.sha256, interval, travels)
 
-    def _checked(self, payload: Any) -> Any:
-        """A payload that can go to the reducer: the first of its type is tried here, and each one that travels."""
+    def _packed(self, payload: Any, travels: bool) -> Any:
+        """A result as it goes to the reducer: what the worker does to its own later stays with the worker."""
+        if not travels and type(payload) is np.ndarray and payload.dtype.kind != "O":
+            return payload.copy()
         try:
             pickled = pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # each type refuses in its own way
             kind = f"{type(payload).__module__}.{type(payload).__qualname__}".removeprefix("builtins.")
             said = " ".join(str(error).split())
             raise UserError(f"its result, a {kind}, can't be pickled: {said} ({self!r}.process_event)") from error
-        if os.getpid() != self._home:
-            return pickled
-        self._sendable.add(type(payload))
-        return payload
+        return pickled if travels else pickle.loads(pickled)

@@ -47,7 +47,9 @@ class Parameter(ABC):
             raise ValueError(f"a parameter is named {self.name!r}: give a word")
         if self.default is None:
             object.__setattr__(self, "default", self.empty if self.choices is None else next(iter(self.choices)))
-        self.checked(self.default)
+        if isinstance(self.choices, str):
+            raise TypeError(f"{self.name}: choices={self.choices!r}: give a list of values")
+        object.__setattr__(self, "default", self.checked(self.default))
 
     def checked(self, given: Any) -> Any:
         """The value that was given, as text, bytes or itself; ValueError says why it can't be.
@@ -95,9 +97,10 @@ class IntParameter(_Number):
     empty = 0
 
     def _parsed(self, given: Any) -> int:
-        if isinstance(given, bool | np.bool_) or (isinstance(given, float) and not given.is_integer()):
+        value = int(given)
+        if isinstance(given, bool | np.bool_) or (not isinstance(given, str) and value != given):
             raise ValueError
-        return int(given)
+        return value
 
 
 @dataclass(frozen=True)
@@ -202,10 +205,18 @@ class Parameters(Mapping[str, Setting]):
         checked = {}
         for name, value in values.items():
             one = self.described.get(name)
-            checked[name] = Setting(value if one is None else one.checked(value))
+            checked[name] = Setting(_plain(name, value) if one is None else one.checked(value))
         made = Parameters(self.described.values())
         made._settings = {**self._settings, **checked}
         return made
+
+    def unknown(self, names: Iterable[str]) -> str:
+        """What to say of names that nobody described, where others are; an empty text if there is nothing to say."""
+        others = [name for name in names if name not in self.described]
+        if not others or not self.described:
+            return ""
+        said = ", ".join(map(repr, others))
+        return f"nobody describes a parameter {said}: it is handed on (described: {', '.join(self.described)})"
 
     @cached_property
     def sha256(self) -> str:
@@ -227,3 +238,16 @@ class Parameters(Mapping[str, Setting]):
 
     def __repr__(self) -> str:
         return f"Parameters({', '.join(f'{name}={said.value!r:.50}' for name, said in self.items())})"
+
+
+def _plain(name: Any, value: Any) -> Any:
+    """The value of a parameter that nobody described, if it is one that can be written down."""
+    if not isinstance(name, str):
+        raise ValueError(f"a parameter is named {name!r:.100}: give text")
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, list | tuple):
+        return [_plain(name, one) for one in value]
+    if value is not None and not isinstance(value, str | bytes | bool | int | float):
+        kind = type(value).__name__
+        raise ValueError(f"{name} is a {kind}, and nobody describes it: give text, a number, bytes or a list of these")
+    return value

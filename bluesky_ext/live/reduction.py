@@ -72,10 +72,11 @@ class Reduction:
         self._parameters = parameters
         self._forms, self._versions = forms, versions
         self._look, self._handled, self._raises = look, handled, raises
-        self._error: BaseException | None = None
+        #: Why the reducer takes no more results.
+        self.end: BaseException | None = None
         self._queue: deque[tuple[float, Done, Sequence[Event]]] = deque()
-        self._at_work = threading.Lock()  # held while the reducer is called, or copied from
-        self._wanted = 0
+        self._at_work = threading.RLock()  # held while the reducer is called, or copied from
+        self._wanted, self._counting = 0, threading.Lock()
         self._bell, self._room = threading.Event(), threading.Event()
         self._asleep = self._ending = False
         self._ready, self._ended = threading.Event(), threading.Event()
@@ -83,7 +84,8 @@ class Reduction:
         self._thread = threading.Thread(target=self._run, name=f"reducer {reducer.__name__}", daemon=True)
         self._thread.start()
         self._ready.wait()
-        self._raise()
+        if self.end is not None:
+            raise self.end
 
     @property
     def lag(self) -> float:
@@ -95,6 +97,10 @@ class Reduction:
 
     def put(self, done: Done, events: Sequence[Event]) -> None:
         """Hand over what came of a batch of events; waits while the reducer does not keep up."""
+        if self.end is not None and not self._raises:
+            self._troubles.extend((number, stream, self.end) for number, stream, _ in done.results)
+            self._handled(events)
+            return
         self.given += len(done.results)
         self._queue.append((time.monotonic(), done, events))
         if self._asleep:
@@ -110,8 +116,7 @@ class Reduction:
                 waiting = self.given - self.taken
                 log.warning("the workers wait for %s, for which %d results wait", self._class.__name__, waiting)
                 warn_at = math.inf
-        if self._error is not None:
-            self._raise()
+        self._raise()
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Give the reducer other parameters from the next call on."""
@@ -133,16 +138,18 @@ class Reduction:
 
     def between(self, ask: Callable[[Any], Any]) -> Any:
         """What a function of the reducer returns, called between two calls of it."""
-        self._wanted += 1
+        with self._counting:
+            self._wanted += 1
         try:
             with self._at_work, getattr(self.reducer, "publish_rlock", None) or nullcontext():
                 return ask(self.reducer)
         finally:
-            self._wanted -= 1
+            with self._counting:
+                self._wanted -= 1
 
     def _raise(self) -> None:
-        if self._error is not None and self._raises:
-            raise self._error
+        if self.end is not None and self._raises:
+            raise self.end
 
     # The thread
 
@@ -151,17 +158,21 @@ class Reduction:
             with reading(self._readable):
                 self._make()
                 self._ready.set()
-                while self._error is None or not self._raises:
-                    if self._queue:
+                while self.end is None:
+                    if self._due <= time.monotonic():
+                        self._tick()
+                    elif self._queue:
                         self._take()
                     elif self._ending:
                         self._call(self._finish, self._given)
                         break
-                    elif self._due <= time.monotonic():
-                        self._tick()
                     else:
                         self._sleep()
+        except BaseException as error:  # such as SystemExit of the user's: nobody else hears of it
+            self.end = UserError(f"the reducer has ended: {said_of(error, self._class)}")
         finally:
+            if self.end is not None:
+                self._give_up(self.end)
             self._ready.set()
             self._ended.set()
             self._room.set()
@@ -176,10 +187,19 @@ class Reduction:
             self._timer = hook(self.reducer, "timer", "parameters")
             self._finish = hook(self.reducer, "finish", "parameters")
         except Exception as error:
-            self._error, self._raises = error, True
+            if not self._raises:
+                error = UserError(f"{self._class.__name__} can't be made: {said_of(error, self._class)}")
+            self.end = error
             return
         if self._timer is not None:
             self._due = time.monotonic()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Say of the results that wait that nobody takes them."""
+        for _, done, events in list(self._queue):
+            if not self._raises:
+                self._troubles.extend((number, stream, error) for number, stream, _ in done.results)
+            self._handled(events)
 
     def _take(self) -> None:
         _, done, events = self._queue[0]
@@ -195,9 +215,13 @@ class Reduction:
                         process(result(number, stream, payload, worker, parameters_hash), given)
                     except Exception as error:
                         self._note(number, stream, error)
-                        if self._raises:
+                        if self.end is not None:
                             return
+                    if self._due <= time.monotonic():
+                        break
                 self.revision += 1
+            if self._due <= time.monotonic():
+                self._tick()
             while self._wanted and not self._ended.is_set():
                 time.sleep(0.0005)  # whoever wants a copy goes first
         self._queue.popleft()
@@ -207,9 +231,10 @@ class Reduction:
 
     def _tick(self) -> None:
         wait = self._call(self._timer, self._given)
-        try:
-            self._due = time.monotonic() + (1.0 if wait is None else float(wait))
-        except (TypeError, ValueError):
+        wait = 1.0 if wait is None else wait
+        if isinstance(wait, int | float) and 0 <= wait < math.inf:
+            self._due = time.monotonic() + max(wait, LINGER)
+        else:
             self._note(None, "", TypeError(f"its timer returned {wait!r:.100}: return the seconds to the next call"))
             self._due = math.inf
 
@@ -226,7 +251,7 @@ class Reduction:
 
     def _note(self, number: int | None, stream: str, error: BaseException) -> None:
         if self._raises:
-            self._error = error
+            self.end = error
         self._troubles.append((number, stream, UserError(f"the reducer: {said_of(error, self._class)}")))
 
     def _sleep(self) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from zlib import crc32
 
+import numpy as np
+
 from bluesky_ext.live.events import Event
 
 #: The routes that have a name.
@@ -50,5 +52,8 @@ def _checked(route: Any) -> Route:
 
 def target(route: ByKey, event: Event) -> int:
     """The number, modulo how many workers there are, of the one that an event goes to."""
-    key = route.key(event.data)
-    return key if type(key) is int else crc32(repr(key).encode())  # hash() of a str differs from process to process
+    key: Any = route.key(event.data)
+    key = key.item() if isinstance(key, np.generic) else key
+    if isinstance(key, int | float):  # the same for equal numbers
+        return hash(key)
+    return crc32(repr(key).encode())  # hash() of a str differs from process to process

@@ -97,10 +97,14 @@ class AsTheyCome(InFlight):
 
     def drain(self, left: int = 0) -> Iterator[Finished]:
         """Everything but so many, waited for, unless the server is being stopped."""
+        warn_at = time.monotonic() + PATIENCE
         while len(self._under_way) > left:
             if not wait([task.sent for _, task in self._under_way], _SLICE, FIRST_COMPLETED).done:
                 for _, task in self._under_way:
                     task.wait(0.001)  # so that its executor is asked whether it is still there
+                if time.monotonic() >= warn_at:
+                    log.warning("%s waits for its executor since %g s", self._name_of(self._under_way[0][0]), PATIENCE)
+                    warn_at = float("inf")
             yield from self.ready()
             if _deadline.is_over():
                 return

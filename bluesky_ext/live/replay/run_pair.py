@@ -12,7 +12,8 @@ from tqdm import tqdm
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.live.classes import class_of
 from bluesky_ext.live.dranspose import forms_in_use
-from bluesky_ext.live.pair import Pair, PairRun
+from bluesky_ext.live.pair import Pair
+from bluesky_ext.live.pair_run import PairRun
 from bluesky_ext.live.replay.sources import batches_of
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,287 @@
+"""A worker and a reducer in one run: which lane gets an event, and the way of its result to the reducer."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.executors.in_flight import InlineTasks
+from bluesky_ext.live.errors import UserError
+from bluesky_ext.live.events import Event
+from bluesky_ext.live.join import Join
+from bluesky_ext.live.kernel import Done
+from bluesky_ext.live.parameters import Parameters
+from bluesky_ext.live.reduction import Reduction
+
+if TYPE_CHECKING:
+    from bluesky_ext.live.pair import Pair
+
+#: Small events travel in batches of so many, or of so many bytes.
+BATCH, BATCH_BYTES = 256, 2**20
+#: Each lane works on one batch, and has another one at hand.
+AHEAD = 2
+#: So often it is looked for results of workers that are elsewhere, in s, while they work; and where there are none.
+LOOK_EVERY, LATER = 0.02, 3600.0
+
+
+class PairRun:
+    """A worker and a reducer in one run.
+
+    Attributes
+    ----------
+    reducer : object
+        The instance of the user's reducer.
+    failed : int
+        How many events failed.
+    troubles : deque of (int or None, str, Exception)
+        What went wrong since this was last emptied: the number and stream of the event (None and "" of none), and why.
+    join : Join, optional
+        The events that wait for other streams.
+    handled : dict of Intervals
+        The numbers of the events that are done with, by stream: the reducer has their results, or they failed.
+    """
+
+    def __init__(self, pair: Pair, start: Mapping[str, Any]) -> None:
+        self.failed = 0
+        self.troubles: deque[tuple[int | None, str, BaseException]] = deque()  # bounded by what may be under way
+        self.handled: defaultdict[str, Intervals] = defaultdict(Intervals)
+        self.join: Join | None = None
+        self.news = pair.news
+        self.is_over = False
+        self._lock = threading.RLock()
+        self._lanes = pair.lanes
+        self._tick_at, self._ticked = -math.inf, 0.0
+        self._is_ordered = pair.ordered
+        self._parameters: Parameters | None = None  # that are to be used from the next event on
+        self._sent: defaultdict[str, Intervals] = defaultdict(Intervals)
+        self._waiting: defaultdict[int | None, list[Event]] = defaultdict(list)
+        self._tasks: Any = pair.tasks()
+        self._is_inline = isinstance(self._tasks, InlineTasks)
+        try:
+            self._reduction = Reduction(
+                pair.reducer,
+                pair.parameters,
+                pair.forms,
+                pair.versions,
+                troubles=self.troubles,
+                look=self._look,
+                handled=self._note_handled,
+                raises=pair.raises,
+            )
+        except BaseException:
+            self._tasks.close()
+            raise
+        self.reducer = self._reduction.reducer
+        self.snapshot, self.between = self._reduction.snapshot, self._reduction.between
+        self._tasks.tell("start", start)
+
+    @property
+    def revision(self) -> int:
+        """Grows with each call of the reducer; if that has a lock for threads of its own, whenever it is asked for."""
+        if hasattr(self.reducer, "publish_rlock"):
+            self._reduction.revision += 1
+        return self._reduction.revision
+
+    @property
+    def lag(self) -> float:
+        """For how long the oldest result waits for the reducer, in s."""
+        return self._reduction.lag
+
+    def descriptor(self, doc: Mapping[str, Any]) -> None:
+        """Tell every worker of a descriptor."""
+        with self._lock:
+            self._send_all()
+            self._tasks.tell("descriptor", doc)
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Have other parameters used for the events from now on; the user's classes may call it too."""
+        self._parameters = parameters
+        self._reduction.set_parameters(parameters)
+
+    def fail(self, event: Event, error: UserError) -> None:
+        """Take note of an event that can't be worked on."""
+        with self._lock:
+            self._fail([event], str(error))
+
+    def put(self, events: Sequence[Event], to: str | int = "any") -> None:
+        """Have events worked on: by any worker, by all, or by the one of a number (modulo how many there are).
+
+        It waits while too many are under way, or results wait for the reducer.
+        """
+        if not events:
+            return
+        with self._lock:
+            if self._parameters is not None:
+                self._tell_parameters()
+            now = time.monotonic()
+            if now >= self._tick_at:
+                events[0].tick = True
+                self._tick_at, self._ticked = math.inf, now
+            if self._is_inline:
+                for finished in self._tasks.put(events, {}, events[0].event_number, (events,)):
+                    self._take(*finished)
+                return
+            if self._come_again(events):  # what was made of them before must not come behind what is made now
+                self._send_all()
+                for finished in self._tasks.drain():
+                    self._take(*finished)
+            if to == "all":
+                self._send_all()
+                for lane in range(self._lanes):
+                    self._send(events, lane)
+                    events = [event.again() for event in events]
+                return
+            lane = None if to == "any" else int(to) % self._lanes
+            if self._is_ordered and any(waiting for other, waiting in self._waiting.items() if other != lane):
+                self._send_all()
+            if len(events) == 1 or self._waiting[lane]:
+                self._waiting[lane] += events
+                self._send_some(lane)
+            else:
+                for batch in _batches(events):
+                    self._send(batch, lane)
+
+    def finish(self, stop: Mapping[str, Any]) -> None:
+        """Wait for all that is under way, and call the hooks at the end."""
+        with self._lock:
+            try:
+                self._send_all()
+                for finished in self._tasks.drain():
+                    self._take(*finished)
+                for lane in range(self._lanes):
+                    for finished in self._tasks.put((), {}, 0, (None,), lane):
+                        self._take(*finished)
+                for finished in self._tasks.drain():
+                    self._take(*finished)
+                self._tasks.tell("stop", stop)
+            finally:
+                self.close()
+                self._reduction.finish()
+
+    def close(self) -> None:
+        """Give up what is under way: its events have failed."""
+        with self._lock:
+            for events in self._tasks.abandon():
+                self._fail(events, "the end of the run was interrupted before its result was there")
+            self._tasks.close()
+            self.is_over = True
+            with self.news:
+                self.news.notify_all()
+
+    def _tell_parameters(self) -> None:
+        parameters, self._parameters = self._parameters, None
+        self._send_all()
+        self._tasks.tell("parameters", parameters)
+
+    def _come_again(self, events: Sequence[Event]) -> bool:
+        """Take note of the numbers of events; whether any was there before."""
+        again = False
+        sent = self._sent[events[0].stream]
+        first, last = events[0].event_number, events[-1].event_number
+        if first > sent.high and last - first + 1 == len(events):
+            sent.add(first, last + 1)
+            return False
+        for event in events:
+            again |= not self._sent[event.stream].note(event.event_number)
+        return again
+
+    def _send_all(self) -> None:
+        for lane, waiting in self._waiting.items():
+            for batch in _batches(waiting):
+                self._send(batch, lane)
+            waiting.clear()
+
+    def _send_some(self, lane: int | None) -> None:
+        """Send what waits for a lane, if it may be sent without waiting, or is much."""
+        waiting = self._waiting[lane]
+        if len(self._tasks) < AHEAD * self._lanes or len(waiting) >= BATCH or _size(waiting) >= BATCH_BYTES:
+            self._waiting[lane] = []
+            for batch in _batches(waiting):
+                self._send(batch, lane)
+
+    def _send(self, events: Sequence[Event], lane: int | None) -> None:
+        sent, large = list(events), {}
+        if len(sent) == 1 and not sent[0].is_captured:  # its arrays may go through shared memory
+            alone, large = sent[0].without_arrays()
+            sent = [alone] if large else sent
+        for finished in self._tasks.put(events, large, events[0].event_number, (sent,), lane):
+            self._take(*finished)
+
+    def _take(self, events: Sequence[Event], done: Done | None, trouble: BaseException | None) -> None:
+        if done is None:
+            self._fail(events, " ".join(str(trouble).split()) or type(trouble).__name__)
+            if any(event.tick for event in events):
+                self._tick_at = -math.inf
+            return
+        if done.is_pickled:  # by a process of ours
+            done = done._replace(results=[(number, stream, pickle.loads(it)) for number, stream, it in done.results])
+        if done.failures:
+            self.failed += sum(1 for number, _, _ in done.failures if number is not None)
+            self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)
+        if done.interval is not None:
+            self._tick_at = self._ticked + done.interval
+        self._reduction.put(done, events)
+
+    def _fail(self, events: Sequence[Event], why: str) -> None:
+        self.failed += len(events)
+        self.troubles.extend((event.event_number, event.stream, UserError(why)) for event in events)
+        if not events:  # the end of a run, in one lane
+            self.troubles.append((None, "", UserError(why)))
+        self._note_handled(events)
+
+    def _note_handled(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        with self.news:
+            first, last = events[0].event_number, events[-1].event_number
+            if self.join is not None:
+                for event in events:
+                    for stream in event.streams:
+                        self.handled[stream].note(event.event_number)
+            elif last - first + 1 == len(events) and {event.stream for event in events} == {events[0].stream}:
+                self.handled[events[0].stream].add(first, last + 1)
+            else:
+                for event in events:
+                    self.handled[event.stream].note(event.event_number)
+            self.news.notify_all()
+
+    def _look(self) -> float:
+        """Fetch what is finished, in the reducer's thread; after how many seconds to look again."""
+        if self._is_inline or self.is_over:
+            return LATER
+        if self._lock.acquire(blocking=False):
+            try:
+                for finished in self._tasks.ready():
+                    self._take(*finished)
+                for lane in [lane for lane, waiting in self._waiting.items() if waiting]:
+                    self._send_some(lane)
+            finally:
+                self._lock.release()
+        return LOOK_EVERY if len(self._tasks) else 10 * LOOK_EVERY
+
+
+def _size(events: Iterable[Event]) -> int:
+    """About how many bytes travel with these events."""
+    size = 0
+    for event in events:
+        for stream in event.streams.values():
+            if hasattr(stream, "frames"):
+                size += sum(map(len, stream.frames))
+            else:
+                size += sum(getattr(value, "nbytes", 64) for value in stream.data.values())
+    return size
+
+
+def _batches(events: Sequence[Event]) -> Iterable[Sequence[Event]]:
+    """Events in batches to be sent: of so many, or of so many bytes."""
+    if not events:
+        return
+    count = max(min(BATCH, BATCH_BYTES // max(_size(events[:1]), 1)), 1)
+    for at in range(0, len(events), count):
+        yield events[at : at + count]
