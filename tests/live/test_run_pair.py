@@ -117,6 +117,7 @@ def test_a_stored_run_is_read_from_its_catalogue(embedded):
 def test_runs_of_one_scan_and_streams_of_one_run_are_joined(tmp_path):
     one = recorded(tmp_path, "one", run_of([1.0, 2.0, 3.0]))
     two = recorded(tmp_path, "two", run_of([10.0, 20.0], key="y"))
+    assert run_pair(Worker, Reducer, [one, one], join=True).events[2] == {"primary": 2.0, "one/primary": 2.0}
     with pytest.raises(ValueError, match=r"2 runs: give one, or --join"):
         run_pair(Worker, Reducer, [one, two])
     reducer = run_pair(Worker, Reducer, [one, two, run_of([0.5], stream="monitor")], workers=1, join=True)

@@ -15,7 +15,8 @@ def joined_runs(labels: Sequence[str], runs: Sequence[Iterator[Any]]) -> Iterato
     Of several runs, start and stop are those of the first; a stream of a later one that is called as one before is
     called ``<label>/<name>``.
     """
-    join, owners, names = Join(), {}, {}
+    join, owners = Join(), {}
+    names: list[dict[Any, str]] = [{} for _ in runs]  # of the streams of each, by the uids of their descriptors
     heads: list[Event | None] = [None] * len(runs)
     stops: dict[int, Any] = {}
 
@@ -24,7 +25,7 @@ def joined_runs(labels: Sequence[str], runs: Sequence[Iterator[Any]]) -> Iterato
         heads[at] = None
         for item in runs[at]:
             if type(item) is Event:
-                item.stream = names[item.descriptor]
+                item.stream = names[at][item.descriptor]
                 heads[at] = item
                 return
             kind, document = item
@@ -32,7 +33,7 @@ def joined_runs(labels: Sequence[str], runs: Sequence[Iterator[Any]]) -> Iterato
                 name = document.get("name", "primary")
                 if owners.setdefault(name, at) != at:
                     name = f"{labels[at]}/{name}"
-                names[document["uid"]] = name
+                names[at][document["uid"]] = name
                 join.describe(name)
                 yield "descriptor", {**document, "name": name}
             elif kind == "stop":
@@ -47,4 +48,9 @@ def joined_runs(labels: Sequence[str], runs: Sequence[Iterator[Any]]) -> Iterato
         yield from join.put(head)
         yield from advance(at)
     yield from join.finish()
-    yield "stop", stops.get(0, {})
+    lost = {
+        f"{labels[at]}/{name}": count
+        for at, stop in stops.items()
+        for name, count in stop.get("lost_counts", {}).items()
+    }
+    yield "stop", {**stops.get(0, {}), "lost_counts": lost}
