@@ -76,6 +76,7 @@ class Reduction:
         self.end: BaseException | None = None
         self._queue: deque[tuple[float, Done, Sequence[Event]]] = deque()
         self._at_work = threading.RLock()  # held while the reducer is called, or copied from
+        self._at = 0  # of the batch that it ended with, where that was
         self._wanted, self._counting = 0, threading.Lock()
         self._bell, self._room = threading.Event(), threading.Event()
         self._asleep = self._ending = False
@@ -198,8 +199,9 @@ class Reduction:
         """Say of the results that wait that nobody takes them."""
         for _, done, events in list(self._queue):
             if not self._raises:
-                self._troubles.extend((number, stream, error) for number, stream, _ in done.results)
+                self._troubles.extend((number, stream, error) for number, stream, _ in done.results[self._at :])
             self._handled(events)
+            self._at = 0
 
     def _take(self) -> None:
         _, done, events = self._queue[0]
@@ -217,6 +219,9 @@ class Reduction:
                         self._note(number, stream, error)
                         if self.end is not None:
                             return
+                    except BaseException:
+                        self._at = at - 1
+                        raise
                     if self._due <= time.monotonic():
                         break
                 self.revision += 1

@@ -8,11 +8,11 @@ import signal
 import threading
 from collections import Counter
 
-import event_model
 import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky import plans as bp
+from live_runs import feed, reducer_of, run_of
 from ophyd.sim import SynAxis
 
 from bluesky_ext import Lanes, LiveAnalysis
@@ -66,34 +66,6 @@ class Reducer:
     def outcome(self, event_number=None):
         values = [one.payload[0] for one in self.results if event_number in (None, one.event_number)]
         return sum(values), 0.5
-
-
-def run_of(xs, *, page=0, streams=("primary",), stop=True):
-    """A run with these values of x, in events or pages of so many."""
-    bundle = event_model.compose_run(validate=False)
-    docs = [("start", bundle.start_doc)]
-    made = {}
-    for name in streams:
-        keys = {"x": {"source": "sim", "dtype": "number", "shape": []}}
-        made[name] = bundle.compose_descriptor(name=name, data_keys=keys, validate=False)
-        docs.append(("descriptor", made[name].descriptor_doc))
-    for stream in made.values():
-        events = [stream.compose_event(data={"x": x}, timestamps={"x": 0.0}, validate=False) for x in xs]
-        if page:
-            pages = [event_model.pack_event_page(*events[at : at + page]) for at in range(0, len(xs), page)]
-            docs += [("event_page", one) for one in pages]
-        else:
-            docs += [("event", one) for one in events]
-    return [*docs, ("stop", bundle.compose_stop(validate=False))] if stop else docs
-
-
-def feed(analysis, docs):
-    for name, doc in docs:
-        analysis(name, doc)
-
-
-def reducer_of(analysis):
-    return analysis.latest.reducer
 
 
 def test_a_scan_with_parameters_that_change(caplog):
