@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
@@ -111,6 +112,7 @@ class LiveAnalysis(Reduce):
             "data_keys": list(data_keys),
         }
         super().__init__(parameters=given, name=name, data_keys=data_keys, **stage)
+        weakref.finalize(self, self.pair.close).atexit = False  # an analysis may be dropped in the middle of a run
         self._outcomes = Outcomes(self.name, self.pair, self._known)
 
     @classmethod
@@ -277,7 +279,11 @@ class LiveAnalysis(Reduce):
 
     def finish(self, state: PairRun, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit what the reducer published."""
-        if published := leaves(state.snapshot()):
+        published, others = leaves(state.snapshot())
+        if others:
+            said = ", ".join(others[:5])
+            self._log.warning("%s: %s can't be in a document, and are published only", self.name, said)
+        if published:
             derived.event("primary", None, published)
 
     def refuse_run(self, run: StageRun) -> None:

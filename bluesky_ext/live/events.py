@@ -130,6 +130,11 @@ class Event:
         return self._streams
 
     @property
+    def is_single(self) -> bool:
+        """Whether it is of one stream, as far as that was asked."""
+        return self._streams is None or len(self._streams) == 1
+
+    @property
     def is_captured(self) -> bool:
         """Whether it is of a capture: its streams are what was captured."""
         return not self.descriptor

@@ -36,6 +36,8 @@ class Done(NamedTuple):
     interval: float | None
     #: Whether the results are pickles.
     is_pickled: bool
+    #: About how many bytes they are.
+    size: int
 
 
 class WorkerKernel:
@@ -62,6 +64,7 @@ class WorkerKernel:
         self._start: Mapping[str, Any] = {}
         self._descriptors: dict[str, Mapping[str, Any]] = {}
         self._instance: Any = None
+        self._size = 0  # of the results of a batch
         self._process: Any = None
 
     def __repr__(self) -> str:
@@ -173,11 +176,13 @@ class WorkerKernel:
             except Exception as error:
                 failures.append((None, "", said_of(error, self.worker)))
         travels = os.getpid() != self._home
-        return Done(results, failures, self._name, self._parameters.sha256, interval, travels)
+        size, self._size = self._size, 0
+        return Done(results, failures, self._name, self._parameters.sha256, interval, travels, size)
 
     def _packed(self, payload: Any, travels: bool) -> Any:
         """A result as it goes to the reducer: what the worker does to its own later stays with the worker."""
         if not travels and type(payload) is np.ndarray and payload.dtype.kind != "O":
+            self._size += payload.nbytes
             return payload.copy()
         try:
             pickled = pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
@@ -185,4 +190,5 @@ class WorkerKernel:
             kind = f"{type(payload).__module__}.{type(payload).__qualname__}".removeprefix("builtins.")
             said = " ".join(str(error).split())
             raise UserError(f"its result, a {kind}, can't be pickled: {said} ({self!r}.process_event)") from error
+        self._size += len(pickled)
         return pickled if travels else pickle.loads(pickled)

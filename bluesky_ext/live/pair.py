@@ -116,7 +116,10 @@ class Pair:
         return len(lanes)
 
     def close(self) -> None:
-        """Let the workers go, and what they kept from run to run."""
+        """Let the workers go, and what they kept from run to run; runs that are open are given up."""
+        for run in list(self._open):
+            if not run.is_over:
+                run.abandon()
         self._kernel.forget()
         if self._pool is not None:
             self._pool.close()

@@ -17,7 +17,7 @@ from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.kernel import Done
 from bluesky_ext.live.parameters import Parameters
-from bluesky_ext.live.reduction import Reduction
+from bluesky_ext.live.reduction import Reduction, Spans
 
 if TYPE_CHECKING:
     from bluesky_ext.live.pair import Pair
@@ -164,6 +164,11 @@ class PairRun:
                 self.close()
                 self._reduction.finish()
 
+    def abandon(self) -> None:
+        """Give up all of it, without a word."""
+        self._reduction.abandon()
+        self.is_over = True
+
     def close(self) -> None:
         """Give up what is under way: its events have failed."""
         with self._lock:
@@ -226,30 +231,21 @@ class PairRun:
             self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)
         if done.interval is not None:
             self._tick_at = self._ticked + done.interval
-        self._reduction.put(done, events)
+        self._reduction.put(done, _spans(events))
 
     def _fail(self, events: Sequence[Event], why: str) -> None:
         self.failed += len(events)
         self.troubles.extend((event.event_number, event.stream, UserError(why)) for event in events)
         if not events:  # the end of a run, in one lane
             self.troubles.append((None, "", UserError(why)))
-        self._note_handled(events)
+        self._note_handled(_spans(events))
 
-    def _note_handled(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
-        with self.news:
-            first, last = events[0].event_number, events[-1].event_number
-            if self.join is not None:
-                for event in events:
-                    for stream in event.streams:
-                        self.handled[stream].note(event.event_number)
-            elif last - first + 1 == len(events) and {event.stream for event in events} == {events[0].stream}:
-                self.handled[events[0].stream].add(first, last + 1)
-            else:
-                for event in events:
-                    self.handled[event.stream].note(event.event_number)
-            self.news.notify_all()
+    def _note_handled(self, events: Spans) -> None:
+        if events:
+            with self.news:
+                for stream, first, stop in events:
+                    self.handled[stream].add(first, stop)
+                self.news.notify_all()
 
     def _look(self) -> float:
         """Fetch what is finished, in the reducer's thread; after how many seconds to look again."""
@@ -264,6 +260,17 @@ class PairRun:
             finally:
                 self._lock.release()
         return LOOK_EVERY if len(self._tasks) else 10 * LOOK_EVERY
+
+
+def _spans(events: Sequence[Event]) -> Spans:
+    """Which events these are, without what they hold."""
+    if not events:
+        return ()
+    first, last = events[0], events[-1]
+    one_after_another = last.event_number - first.event_number + 1 == len(events)
+    if one_after_another and all(event.is_single and event.stream == first.stream for event in events):
+        return [(first.stream, first.event_number, last.event_number + 1)]
+    return [(stream, event.event_number, event.event_number + 1) for event in events for stream in event.streams]
 
 
 def _size(events: Iterable[Event]) -> int:

@@ -9,12 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 from bluesky_ext import _deadline
 from bluesky_ext.engine.frames.readable import present, reading
 from bluesky_ext.live.errors import UserError, said_of
-from bluesky_ext.live.events import Event, Forms
+from bluesky_ext.live.events import Forms
 from bluesky_ext.live.hooks import build, hook
 from bluesky_ext.live.kernel import Done
 from bluesky_ext.live.parameters import Parameters
@@ -22,8 +22,10 @@ from bluesky_ext.live.tree import copy_of
 
 log = logging.getLogger(__name__)
 
-#: So many results may wait for the reducer; then the workers wait for it.
-BOUND = 1000
+#: So many results, of so many bytes, may wait for the reducer; then the workers wait for it.
+BOUND, BOUND_BYTES = 1000, 2**28
+#: Events of a stream: its name, the number of the first one, and that behind the last.
+Spans: TypeAlias = Sequence[tuple[str, int, int]]
 #: So long the thread waits for more results before it sleeps, in s: those that come one by one come in batches.
 LINGER = 0.002
 #: After so many seconds it is said that the workers wait.
@@ -59,7 +61,7 @@ class Reduction:
         *,
         troubles: deque[tuple[int | None, str, BaseException]],
         look: Callable[[], float],
-        handled: Callable[[Sequence[Event]], object],
+        handled: Callable[[Spans], object],
         raises: bool,
     ) -> None:
         self.reducer: Any = None
@@ -68,13 +70,14 @@ class Reduction:
         self.revision = 0
         #: How many results it was given, and how many it has taken.
         self.given = self.taken = 0
+        self._bytes = 0  # of those that wait
         self._class, self._troubles = reducer, troubles
         self._parameters = parameters
         self._forms, self._versions = forms, versions
         self._look, self._handled, self._raises = look, handled, raises
         #: Why the reducer takes no more results.
         self.end: BaseException | None = None
-        self._queue: deque[tuple[float, Done, Sequence[Event]]] = deque()
+        self._queue: deque[tuple[float, Done, Spans]] = deque()
         self._at_work = threading.RLock()  # held while the reducer is called, or copied from
         self._at = 0  # of the batch that it ended with, where that was
         self._wanted, self._counting = 0, threading.Lock()
@@ -96,20 +99,22 @@ class Reduction:
         except IndexError:
             return 0.0
 
-    def put(self, done: Done, events: Sequence[Event]) -> None:
+    def put(self, done: Done, events: Spans) -> None:
         """Hand over what came of a batch of events; waits while the reducer does not keep up."""
         if self.end is not None and not self._raises:
             self._troubles.extend((number, stream, self.end) for number, stream, _ in done.results)
             self._handled(events)
             return
         self.given += len(done.results)
+        with self._counting:
+            self._bytes += done.size
         self._queue.append((time.monotonic(), done, events))
         if self._asleep:
             self._bell.set()
         if threading.current_thread() is self._thread:
             return
         warn_at = time.monotonic() + PATIENCE
-        while self.given - self.taken > BOUND and not self._ended.is_set() and not _deadline.is_over():
+        while self._is_full() and not self._ended.is_set() and not _deadline.is_over():
             self._room.clear()
             self._bell.set()
             self._room.wait(0.5)
@@ -118,6 +123,9 @@ class Reduction:
                 log.warning("the workers wait for %s, for which %d results wait", self._class.__name__, waiting)
                 warn_at = math.inf
         self._raise()
+
+    def _is_full(self) -> bool:
+        return self.given - self.taken > BOUND or (self._bytes > BOUND_BYTES and len(self._queue) > 1)
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Give the reducer other parameters from the next call on."""
@@ -135,7 +143,14 @@ class Reduction:
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of what it publishes, between two of its calls."""
-        return self.between(lambda reducer: copy_of(getattr(reducer, "publish", {})))
+        return self.between(self._published)
+
+    def _published(self, reducer: Any) -> dict[str, Any]:
+        published = getattr(reducer, "publish", {})
+        if not isinstance(published, Mapping):
+            name, kind = type(reducer).__name__, type(published).__name__
+            raise UserError(f"TypeError: {name}.publish is a {kind}: make it a dict of what is to be shown")
+        return copy_of(published)
 
     def between(self, ask: Callable[[Any], Any]) -> Any:
         """What a function of the reducer returns, called between two calls of it."""
@@ -147,6 +162,11 @@ class Reduction:
         finally:
             with self._counting:
                 self._wanted -= 1
+
+    def abandon(self) -> None:
+        """End the thread without the rest, since nobody wants it."""
+        self.end = self.end or UserError("the analysis is gone")
+        self._bell.set()
 
     def _raise(self) -> None:
         if self.end is not None and self._raises:
@@ -231,6 +251,8 @@ class Reduction:
                 time.sleep(0.0005)  # whoever wants a copy goes first
         self._queue.popleft()
         self.taken += len(results)
+        with self._counting:
+            self._bytes -= done.size
         self._room.set()
         self._handled(events)
 

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+_PLAIN = (str, bytes, bool, int, float, complex, np.generic, type(None))
+
 
 def copy_of(tree: Any) -> Any:
-    """A copy that nobody changes, of dicts, lists and arrays all the way down; what is no data is as it is."""
+    """A copy that nobody changes, all the way down; functions are as they are."""
+    if isinstance(tree, _PLAIN) or callable(tree):
+        return tree
     if isinstance(tree, Mapping):
         return {key: copy_of(value) for key, value in list(tree.items())}
-    if isinstance(tree, np.ndarray):
+    if isinstance(tree, np.ndarray) and tree.dtype.kind != "O":
         return tree.copy()
-    if isinstance(tree, list | tuple):
-        return [copy_of(value) for value in tree] if any(map(_is_nested, tree)) else list(tree)
-    return tree
+    if isinstance(tree, list | tuple | deque):
+        return [copy_of(value) for value in tree]
+    return copy.deepcopy(tree)
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The arrays, numbers and texts of a tree by the names on the way to them, joined by ``_``; no attributes."""
+def leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The arrays, numbers and texts of a tree, by the names on the way to them; and the names of what is none.
+
+    The names are joined by ``_``; attributes are left out.
+    """
     found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if not isinstance(name, str) or name == "_attrs" or name.endswith("_attrs"):
-            continue
-        if isinstance(value, Mapping):
-            found |= leaves(value, f"{prefix}{name}_")
-        elif (data := _as_data(value)) is not None:
-            found[f"{prefix}{name}"] = data
-    return found
+    others: list[str] = []
 
+    def walk(branch: Mapping[str, Any], way: str) -> None:
+        for name, value in branch.items():
+            if isinstance(value, Mapping) and (name == "_attrs" or str(name).endswith("_attrs")):
+                continue
+            key = re.sub(r"[/.]", "_", f"{way}{name}")
+            while key in found:
+                key += "_"
+            if isinstance(value, Mapping):
+                walk(value, f"{way}{name}_")
+            elif (data := _as_data(value)) is not None and key:
+                found[key] = data
+            elif value is not None and not callable(value):
+                others.append(f"{way}{name}")
 
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, Mapping | list | tuple | np.ndarray)
+    walk(tree, "")
+    return found, others
 
 
 def _as_data(value: Any) -> Any:
@@ -43,4 +59,4 @@ def _as_data(value: Any) -> Any:
         array = np.asarray(value)
     except (TypeError, ValueError):  # lists of unequal lengths
         return None
-    return array if array.dtype.kind in "biuf" else None
+    return array if array.dtype.kind in "biufU" else None
