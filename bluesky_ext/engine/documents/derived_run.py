@@ -234,6 +234,11 @@ class DerivedRun:
         self._emit("event_page", doc)
         return first
 
+    @property
+    def num_events(self) -> dict[str, int]:
+        """How many events there are so far, by stream."""
+        return {name: len(out.emitted) for name, out in dict(self._streams).items() if out.emitted}
+
     def stop(self, exit_status: str, reason: str, more: Mapping[str, Any]) -> dict[str, Any]:
         """Emit the stop document and return it; ``more`` goes into it as it is."""
         doc = {
@@ -242,7 +247,7 @@ class DerivedRun:
             "run_start": self.uid,
             "exit_status": exit_status,
             "reason": reason,
-            "num_events": {name: len(out.emitted) for name, out in self._streams.items() if out.emitted},
+            "num_events": self.num_events,
             "sha256": self._digest.hexdigest(),
             **more,
         }

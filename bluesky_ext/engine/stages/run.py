@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.derived_run import DerivedRun
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 HELD, HELD_BYTES = 1000, 64 * 1024
 #: And so many of those with the arrays that earlier stages were given, of which there is one for each of these.
 INPUTS_HELD = 64
+
+
+class Progress(NamedTuple):
+    """How far a stage is with a run: numbers of events by the name of their stream."""
+
+    #: The start document of the run that the stage was given.
+    start: Mapping[str, Any]
+    received: Mapping[str, int]
+    #: Of the derived run, whose streams may have other names.
+    emitted: Mapping[str, int]
+    failed: Mapping[str, int]
+    #: While the run is open, what is missing among the numbers so far.
+    lost: Mapping[str, int]
+    #: When a document of it came last, on the monotonic clock.
+    touched: float
+    #: How it ended, as in the stop document; None while it is open.
+    exit_status: str | None
 
 
 @dataclass(eq=False)
@@ -54,6 +71,17 @@ class StageRun(OpenRun):
     _held: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _inputs: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _not_held: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+
+    def progress(self, exit_status: str | None = None, lost: Mapping[str, int] | None = None) -> Progress | None:
+        """How far the stage is with it, without waiting for the thread at work; None if it is none of its business."""
+        if self.derived is None:
+            return None
+        received = dict(self.received)  # a copy in one step, as another thread may add to it
+        if lost is None:
+            lost = {name: gaps for name, some in received.items() if (gaps := some.high - len(some)) > 0}
+        counts = {name: len(some) for name, some in received.items()}
+        failed = {name: len(some) for name, some in dict(self.failed).items() if some}
+        return Progress(self.start, counts, self.derived.num_events, failed, lost, self.touched, exit_status)
 
     def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand on the arrays that an earlier stage was given, when the derived run has begun."""
@@ -209,3 +237,4 @@ class StageRun(OpenRun):
         if not isinstance(status, str) or status not in ("success", "abort", "fail"):
             status, reason = "fail", f"exit_status {status!r}: {reason}"
         derived.stop(status, reason, more)
+        self.stage.ended = self.progress(status, lost.counts)

@@ -19,7 +19,7 @@ from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.recorded import Recorded
-from bluesky_ext.engine.stages.run import StageRun
+from bluesky_ext.engine.stages.run import Progress, StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 
 
@@ -90,6 +90,8 @@ class Stage(Recorded):
             self._close_run, name=self.name, log=self._log, max_open_runs=max_open_runs, stale_after=stale_after
         )
         self.stats = self._open_runs.stats
+        #: How far it came with the run that ended last.
+        self.ended: Progress | None = None
         self._streams = self._open_runs.streams
         self._complaints = self._open_runs.complaints
         raises = check_on_error(on_error) == "raise"
@@ -126,6 +128,10 @@ class Stage(Recorded):
     def open_runs(self) -> list[str]:
         """The uids of the runs that have started and not stopped."""
         return [run.uid for run in self._open_runs]
+
+    def progress(self) -> list[Progress]:
+        """How far it is with the run that ended last, and with the open ones; from any thread, which waits for none."""
+        return [one for one in (self.ended, *(run.progress() for run in self._open_runs)) if one is not None]
 
     def close(self) -> None:
         """Close every open run as incomplete, as a server does before it stops."""
