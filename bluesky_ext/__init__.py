@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bluesky_ext.server import redo, replay, serve
     from bluesky_ext.storage import as_sink, as_source, open_catalog, save
     from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
+    from bluesky_ext.view import LiveServer
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # stages
@@ -36,6 +37,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "LiveAnalysis",
     # what shows them
     "LiveCrystalMap",
+    "LiveServer",
     # putting them together
     "Lanes",
     "compose",
@@ -74,5 +76,6 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.server": ("redo", "replay", "serve"),
         "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),
         "bluesky_ext.transport": ("Proxy", "Publisher", "RemoteDispatcher", "background"),
+        "bluesky_ext.view": ("LiveServer",),
     },
 )

@@ -1,0 +1,131 @@
+"""What an analysis says of itself over HTTP, for pages, scripts and monitors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+
+from bluesky_ext.engine import Stage, metrics
+from bluesky_ext.view.log_lines import LogLines
+from bluesky_ext.view.picture import NoPicture, Pictures
+from bluesky_ext.view.requests import refusals
+from bluesky_ext.view.snapshots import Snapshots
+from bluesky_ext.view.status import Status
+
+#: Seconds between two looks whether something has changed, and of silence after which a line is sent all the same.
+INTERVAL, SILENCE = 0.5, 15.0
+
+
+def routes(
+    status: Status,
+    lines: LogLines,
+    snapshots: Snapshots,
+    stages: Sequence[Stage],
+    others: Sequence[Any],
+    closing: asyncio.Event,
+) -> APIRouter:
+    """The requests about the status; until the server is ``closing``, who listens is told of changes."""
+    router = APIRouter()
+    pictures = Pictures(snapshots)
+
+    @router.get("/api/v1/status", tags=["status"])
+    def get_status() -> dict[str, Any]:
+        """The state (ON, RUNNING, CLOSE), the scan, and all that works on it."""
+        return status.whole()
+
+    @router.get("/api/v1/progress", tags=["status"])
+    def get_progress() -> dict[str, Any]:
+        """How far the scan is: events completed and in total, lost and failed, rate, lag, and age of the data."""
+        return status.progress()
+
+    @router.get("/api/v1/deployedVersions", tags=["status"])
+    def get_versions() -> dict[str, Any]:
+        """Versions: of this package, its commit, and the sha256 of the files with stages of others."""
+        return status.versions
+
+    @router.get("/api/v1/log", tags=["status"])
+    def get_log(after: int = 0) -> list[dict[str, Any]]:
+        """The latest lines of the log, those with a higher number."""
+        return lines.after(after)
+
+    @router.get("/api/v1/paths", tags=["data"])
+    def get_paths() -> dict[str, Any]:
+        """The paths of all that is shown, and the one to plot."""
+        snapshot = snapshots.newest()
+        default = snapshot.default
+        return {"default": None if default is None else default.path, "paths": list(snapshot.paths)}
+
+    @router.get("/api/v1/picture", tags=["data"], responses=refusals(404), response_class=Response)
+    async def get_picture(path: str | None = None) -> Response:
+        """A picture of what is at a path, or of what is to be plotted, as PNG."""
+        try:
+            return Response(await pictures.png(path), media_type="image/png")
+        except NoPicture as error:
+            raise HTTPException(404, str(error)) from None
+
+    @router.get("/api/v1/changes", tags=["status"], response_class=StreamingResponse)
+    async def get_changes() -> StreamingResponse:
+        """Server-sent events: ``status`` when it changes, and ``log`` for new lines."""
+        return StreamingResponse(_changes(status, lines, closing), media_type="text/event-stream")
+
+    @router.post("/api/v1/stop", tags=["status"], responses=refusals(403))
+    def stop() -> dict[str, Any]:
+        """Close the open runs as incomplete, as of a scan that was cut off and has no stop document."""
+        closed = 0
+        for stage in sorted(stages, key=_depth):  # each closes those that it feeds
+            closed += len(stage.open_runs)
+            stage.close_stale(0)
+        return {"closed": closed}
+
+    @router.get("/metrics", tags=["status"], response_class=PlainTextResponse)
+    def get_metrics() -> PlainTextResponse:
+        """All counts, as Prometheus reads them."""
+        return PlainTextResponse(metrics(*stages, *others) + _gauges(status, snapshots))
+
+    return router
+
+
+async def _changes(status: Status, lines: LogLines, closing: asyncio.Event) -> AsyncIterator[str]:
+    said, number, silent = "", 0, 0.0
+    while not closing.is_set():
+        now = status.whole()
+        content = json.dumps({**now, "progress": {**now["progress"], "age": None}})
+        if content != said:
+            said, silent = content, 0.0
+            yield f"event: status\ndata: {json.dumps(now)}\n\n"
+        for line in lines.after(number):
+            number, silent = line["number"], 0.0
+            yield f"event: log\ndata: {json.dumps(line)}\n\n"
+        if silent >= SILENCE:
+            silent = 0.0
+            yield ": nothing new\n\n"
+        silent += INTERVAL
+        try:
+            await asyncio.wait_for(closing.wait(), INTERVAL)
+        except TimeoutError:
+            continue
+
+
+def _depth(stage: Stage) -> int:
+    """How many stages are before it, in the runs that it has open."""
+    return max((len(one.start.get("analysis", {}).get("upstream", ())) for one in stage.progress()), default=0)
+
+
+def _gauges(status: Status, snapshots: Snapshots) -> str:
+    progress = status.progress()
+    values = {
+        "running": int(status.state == "RUNNING"),
+        "completed_events": progress["completedEvents"],
+        "total_events": progress["totalEvents"],
+        "lag_events": progress["lag"],
+        "rate_events_per_second": progress["rate"],
+        "age_seconds": progress["age"],
+        "snapshot_bytes": snapshots.n_bytes,
+    }
+    known = {f"bluesky_ext_live_{name}": value for name, value in values.items() if value is not None}
+    return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in known.items())

@@ -1,0 +1,87 @@
+"""The application of a live server: all that it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Collection, Sequence
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
+
+from bluesky_ext._version import __version__
+from bluesky_ext.engine import Stage
+from bluesky_ext.view import api, hdf5, parameters
+from bluesky_ext.view.log_lines import LogLines
+from bluesky_ext.view.requests import Guard
+from bluesky_ext.view.shown import Shown
+from bluesky_ext.view.snapshots import Snapshots
+from bluesky_ext.view.status import Status
+
+
+def application(
+    stages: Sequence[Stage],
+    others: Sequence[Any],
+    lines: LogLines,
+    closing: asyncio.Event,
+    *,
+    names: Collection[str],
+    token: str | None,
+    is_local: bool,
+) -> ASGIApp:
+    """Everything that is answered, behind the `Guard` that refuses the rest, and is told the last three."""
+    shown = Shown(tuple(stages))
+    snapshots = Snapshots(shown)
+    status = Status(shown, stages, others, lines)
+    app = FastAPI(
+        title="bluesky-ext",
+        version=__version__,
+        description="What an analysis shows, live: HDF5 over HTTP, its status, and its parameters.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # they come from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    pages = files("bluesky_ext.view")
+
+    @app.get("/", tags=["data"], response_class=Response)
+    async def root(request: Request, getobjs: str = "") -> Response:
+        """The page, for a browser; for others the root of HDF5 over HTTP, as it is now."""
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(pages.joinpath("page.html").read_text(encoding="utf-8"))
+        return await run_in_threadpool(hdf5.domain, snapshots, getobjs)
+
+    @app.get("/page.js", include_in_schema=False)
+    def script() -> Response:
+        return Response(pages.joinpath("page.js").read_bytes(), media_type="text/javascript")
+
+    @app.get("/page.css", include_in_schema=False)
+    def style() -> Response:
+        return Response(pages.joinpath("page.css").read_bytes(), media_type="text/css")
+
+    @app.get("/api", include_in_schema=False)
+    def description() -> HTMLResponse:
+        return HTMLResponse(_table(app.openapi()))
+
+    app.include_router(api.routes(status, lines, snapshots, stages, others, closing))
+    app.include_router(parameters.routes(shown.names, stages))
+    app.include_router(hdf5.routes(snapshots), tags=["data"])
+    return Guard(app, names=names, token=token, is_local=is_local)
+
+
+def _table(openapi: dict[str, Any]) -> str:
+    """The description of the API as a page."""
+    rows = [
+        f"<tr><td>{method.upper()}</td><td><code>{html.escape(path)}</code></td>"
+        f"<td>{html.escape(said.get('description', ''))}</td></tr>"
+        for path, methods in sorted(openapi["paths"].items())
+        for method, said in methods.items()
+    ]
+    return (
+        '<!doctype html><meta charset="utf-8"><title>bluesky-ext: API</title><link rel="stylesheet" href="/page.css">'
+        f'<h1>API</h1><p><a href="/api/openapi.json">OpenAPI</a></p><table>{"".join(rows)}</table>'
+    )

@@ -1,0 +1,42 @@
+"""The log of this package, the latest lines of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import Any
+
+from bluesky_ext.engine.documents.printable import printable
+
+#: So many lines are kept.
+KEPT = 500
+
+
+class LogLines(logging.Handler):
+    """Keeps the latest lines of the log, from INFO on where loggers let that through, each with a number that rises."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._number = 0
+        self._access = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        try:
+            message = printable(record.getMessage())
+        except Exception:  # of somebody's arguments, as for all handlers
+            self.handleError(record)
+            return
+        with self._access:
+            self._number += 1
+            about = {"number": self._number, "time": record.created, "level": record.levelname, "logger": record.name}
+            self._lines.append(about | {"message": message})
+
+    def after(self, number: int, level: int = logging.NOTSET) -> list[dict[str, Any]]:
+        """The lines with higher numbers, of this level or above it."""
+        with self._access:
+            lines = list(self._lines)
+        levels = logging.getLevelNamesMapping()
+        return [one for one in lines if one["number"] > number and levels.get(one["level"], level) >= level]

@@ -1,0 +1,77 @@
+// The page of a live server where there is no other: state, progress, and a picture that follows the scan.
+"use strict";
+
+const at = (id) => document.getElementById(id);
+let path = new URLSearchParams(location.search).get("path");
+let before = "";
+
+function tell(status) {
+  const { state, run, progress } = status;
+  at("state").textContent = state;
+  at("state").className = "";
+  at("run").textContent = run.uid ? `scan ${run.scan_id ?? ""} ${run.plan_name ?? ""} ${run.exit_status ?? ""}` : "";
+  at("bar").hidden = !progress.totalEvents;
+  at("bar").max = progress.totalEvents ?? 1;
+  at("bar").value = progress.completedEvents;
+  const of = progress.totalEvents ? ` of ${progress.totalEvents}` : "";
+  const numbers = {
+    events: `${progress.completedEvents}${of}`,
+    "per s": progress.rate,
+    behind: progress.lag,
+    lost: progress.lost,
+    failed: progress.failed,
+    age: progress.age === null ? "" : `${progress.age.toFixed(0)} s`,
+  };
+  at("numbers").replaceChildren(
+    ...Object.entries(numbers).map(([name, value]) => {
+      const [row, term, said] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+      term.textContent = name;
+      said.textContent = value;
+      if ((name === "lost" || name === "failed") && value) said.className = "bad";
+      row.append(term, said);
+      return row;
+    }),
+  );
+  at("error").textContent = status.errors.at(-1)?.message ?? "";
+}
+
+async function choose() {
+  const { default: shown, paths } = await (await fetch("/api/v1/paths")).json();
+  if (paths.join("\n") !== before) {
+    before = paths.join("\n");
+    const said = ["", ...paths].map((one) => new Option(one || `(${shown ?? "nothing yet"})`, one));
+    at("path").replaceChildren(...said);
+  }
+  at("path").value = path ?? "";
+}
+
+async function draw() {
+  const next = new Image();
+  next.id = "picture";
+  next.alt = "the latest picture";
+  next.src = "/api/v1/picture" + (path ? `?path=${encodeURIComponent(path)}` : "");
+  await next.decode().then(
+    () => at("picture").replaceWith(next), // when it is there, so that nothing flickers
+    () => {}, // there is no picture of that
+  );
+}
+
+async function follow() {
+  for (;;) {
+    try {
+      tell(await (await fetch("/api/v1/status")).json());
+      await choose();
+      await draw();
+    } catch {
+      at("state").textContent = "the server is not there";
+      at("state").className = "bad";
+    }
+    await new Promise((done) => setTimeout(done, 1000));
+  }
+}
+
+at("path").addEventListener("change", () => {
+  path = at("path").value || null;
+  draw();
+});
+follow();

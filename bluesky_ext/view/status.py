@@ -1,0 +1,170 @@
+"""The status of an analysis: how far it is, what was lost, and whether it keeps up."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bluesky_ext._version import __version__
+from bluesky_ext.engine import Map, Stage, frames_of
+from bluesky_ext.engine.documents.provenance import revision
+from bluesky_ext.engine.stages.run import Progress
+from bluesky_ext.view.log_lines import LogLines
+from bluesky_ext.view.shown import Shown
+
+#: Seconds over which a rate is measured, and so many errors are told with the status.
+OVER, ERRORS = 5.0, 10
+
+
+class Status:
+    """What there is to say of some stages and of what feeds them.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        As they are shown.
+    names : sequence of str
+        What each is called.
+    others : sequence
+        Dispatchers, recorders and all else that counts in ``stats``.
+    lines : LogLines
+        The log.
+    """
+
+    def __init__(self, shown: Shown, stages: Sequence[Stage], others: Sequence[Any], lines: LogLines) -> None:
+        self._names, self._stages, self._others = shown.names, stages, others
+        self._lines = lines
+        self._history: deque[tuple[float, str, int]] = deque(maxlen=1000)  # when, of which scan, how many events
+        self.versions = {"bluesky_ext": __version__, "revision": revision(), "code": _code_of(stages)}
+
+    @property
+    def state(self) -> str:
+        """ON before the first run, RUNNING while one is open, CLOSE after it."""
+        if any(stage.open_runs for stage in self._stages):
+            return "RUNNING"
+        return "CLOSE" if any(stage.ended for stage in self._stages) else "ON"
+
+    def whole(self) -> dict[str, Any]:
+        """All that is known, as JSON has it."""
+        said = [list(stage.progress()) for stage in self._stages]
+        scan, of_scan = _latest_scan(said)
+        start = next((one.start for one in of_scan if one is not None), {})
+        ended = [one.exit_status for one in of_scan if one is not None]
+        about = {key: start.get(key) for key in ("scan_id", "plan_name") if isinstance(start.get(key), str | int)}
+        return {
+            "state": self.state,
+            "run": {"uid": scan, **about, "exit_status": None if None in ended else next(iter(ended), None)},
+            "progress": self.progress(scan, of_scan),
+            "stages": [
+                {
+                    "name": name,
+                    "kind": "map" if isinstance(stage, Map) else "reduce",
+                    "class": stage.path,
+                    "executor": repr(executor) if (executor := getattr(stage, "executor", None)) else None,
+                    "open_runs": len(stage.open_runs),
+                    "streams": {} if one is None else _streams_of(one),
+                    "counts": asdict(stage.stats),
+                }
+                for name, stage, one in zip(self._names, self._stages, of_scan, strict=True)
+            ],
+            "sources": [{"name": str(one), "counts": asdict(one.stats)} for one in self._others],
+            "deployedVersions": self.versions,
+            "errors": self._lines.after(0, logging.WARNING)[-ERRORS:],
+        }
+
+    def progress(self, scan: str | None = None, of_scan: Sequence[Progress | None] | None = None) -> dict[str, Any]:
+        """How far the analysis is with the scan that was heard of last."""
+        if of_scan is None:
+            scan, of_scan = _latest_scan([list(stage.progress()) for stage in self._stages])
+        pairs = [(stage, one) for stage, one in zip(self._stages, of_scan, strict=True) if one is not None]
+        # Events that the first stages lack were lost; those that later ones lack may have failed before.
+        first = [one for _, one in pairs if "original_run_uid" not in one.start] or [one for _, one in pairs]
+        done = [_completed(stage, one) for stage, one in pairs]
+        completed = min(done, default=0)
+        taken = max((_frames(one.received) for one in first), default=0)
+        failed = sum(sum(one.failed.values()) for _, one in pairs)
+        touched = max((one.touched for _, one in pairs), default=None)
+        return {
+            "completedEvents": completed,
+            "totalEvents": next(filter(None, (_total(one.start) for one in first)), None),
+            "lost": max((sum(one.lost.values()) for one in first), default=0),
+            "failed": failed,
+            "rate": self._rate(scan or "", completed),
+            "lag": max(0, taken - completed),
+            "age": None if touched is None else round(time.monotonic() - touched, 3),
+        }
+
+    def _rate(self, scan: str, completed: int) -> float:
+        """Events per second, lately."""
+        now = time.monotonic()
+        history = self._history
+        if history and (history[-1][1] != scan or history[-1][2] > completed):
+            history.clear()
+        if not history or now - history[-1][0] >= 0.1:
+            history.append((now, scan, completed))
+        while len(history) > 1 and now - history[0][0] > OVER:
+            history.popleft()
+        then, _, before = history[0]
+        return round((completed - before) / (now - then), 2) if now - then >= 0.1 else 0.0
+
+
+def _latest_scan(said: Sequence[Sequence[Progress]]) -> tuple[str | None, list[Progress | None]]:
+    """The uid of the scan that was heard of last, and how far each stage is with it."""
+    last = max((one[-1] for one in said if one), key=lambda one: one.touched, default=None)
+    if last is None:
+        return None, [None] * len(said)
+    scan = _scan_of(last)
+    return scan, [next((one for one in reversed(some) if _scan_of(one) == scan), None) for some in said]
+
+
+def _scan_of(progress: Progress) -> str:
+    return str(progress.start.get("original_run_uid", progress.start["uid"]))
+
+
+def _streams_of(one: Progress) -> dict[str, Any]:
+    names = {*one.received, *one.failed, *one.lost}
+    kinds = {"received": one.received, "failed": one.failed, "lost": one.lost}
+    return {str(name): {kind: counts.get(name, 0) for kind, counts in kinds.items()} for name in sorted(names, key=str)}
+
+
+def _completed(stage: Stage, one: Progress) -> int:
+    """The events that a stage is through with."""
+    if isinstance(stage, Map):
+        return _frames(one.emitted)
+    done = {name: count - one.failed.get(name, 0) for name, count in one.received.items()}
+    return _frames(done)
+
+
+def _frames(counts: Mapping[str, int]) -> int:
+    """How many events of the scan these are, by stream: where there are rows beside them, they are not counted."""
+    for name in (frames_of("primary"), "primary"):
+        if name in counts:
+            return counts[name]
+    return max(counts.values(), default=0)
+
+
+def _total(start: Mapping[str, Any]) -> int | None:
+    """How many events a plan announces."""
+    total = start.get("num_points")
+    return total if isinstance(total, int) and total > 0 else None
+
+
+def _code_of(stages: Sequence[Stage]) -> dict[str, str]:
+    """The sha256 of the files with the classes of stages that are not of this package."""
+    files: dict[str, str] = {}
+    for stage in stages:
+        if not type(stage).__module__.startswith("bluesky_ext."):
+            try:
+                file = inspect.getsourcefile(type(stage))
+            except TypeError:  # it was typed in
+                file = None
+            if file and Path(file).is_file():
+                files[stage.path] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return files

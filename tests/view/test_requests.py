@@ -1,0 +1,151 @@
+"""Requests that a live server refuses, and what it says of names that were made to harm."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from bluesky_ext.live.parameters import BinaryParameter, FloatParameter, IntParameter, Parameters, StrParameter
+
+STOP = ("POST", "/api/v1/stop")
+
+
+class Tuned:
+    """The parameters of a stage, as a live analysis has them."""
+
+    def __init__(self, stage):
+        described = [
+            IntParameter("till_x", 2, "the last column", "px", limits=(0, 10)),
+            FloatParameter("scale", 1.0),
+            StrParameter("how", choices=("sum", "mean")),
+            BinaryParameter("poni", b"\x00\xff"),
+            StrParameter("<b>a/b</b>", "<script>"),
+        ]
+        stage.parameters = Parameters(described)
+        stage.set_parameters = self.set_parameters
+        self.stage = stage
+
+    def set_parameters(self, values):
+        self.stage.parameters = self.stage.parameters.changed(values)
+
+
+@pytest.fixture
+def tuned(shows):
+    return Tuned(shows(lambda n: {"n": n})).stage
+
+
+def test_parameters_are_described_read_and_set(tuned, served):
+    client = served(tuned)
+    said = {one["name"]: one for one in client.get("/api/v1/parameters")}
+    first = said["till_x"]
+    assert (first["value"], first["kind"], first["limits"], first["unit"]) == (2, "whole number", [0, 10], "px")
+    assert said["how"]["choices"] == ["sum", "mean"]
+    assert said["poni"]["size"] == 2
+    for body, kind in ((b"3", "application/json"), (b"3", "text/plain"), (b"3", "application/octet-stream")):
+        tuned.set_parameters({"till_x": 0})
+        status, answer = client("PUT", "/api/v1/parameter/till_x", body, content_type=kind)
+        assert (status, json.loads(answer)["value"], tuned.parameters["till_x"].value) == (200, 3, 3)
+    file = bytes(range(256)) * 60_000  # 15 MB
+    assert client("PUT", "/api/v1/parameter/poni", file, content_type="application/octet-stream")[0] == 200
+    assert client("GET", "/api/v1/parameter/poni", accept="application/octet-stream")[1] == file
+    assert client.get("/api/v1/parameter/%3Cb%3Ea%2Fb%3C%2Fb%3E")["value"] == "<script>"
+
+
+def test_parameters_that_cannot_be_are_refused_with_the_reason(tuned, served):
+    client = served(tuned)
+    for body, kind, status, reason in (
+        (b"11", "application/json", 422, "limits"),
+        (b"rubbish", "text/plain", 422, "whole number"),
+        (b"{", "application/json", 400, "no JSON"),
+        (b"[" * 100_000, "application/json", 400, "no JSON"),
+        (b"[1]", "application/json", 422, "no list"),
+        (b"\xff", "text/plain", 400, "UTF-8"),
+        (b"3", "application/x-www-form-urlencoded", 415, "send"),
+        (b"3", "", 415, "send"),
+    ):
+        code, said = client("PUT", "/api/v1/parameter/till_x", body, content_type=kind)
+        assert (code, reason in json.loads(said)["detail"]) == (status, True), said
+    assert client("PUT", "/api/v1/parameter/nothing", b"1", content_type="text/plain")[0] == 404
+    assert tuned.parameters["till_x"].value == 2
+
+
+def test_a_parameter_of_several_stages_is_set_where_it_is_said(shows, served):
+    stages = [Tuned(shows(lambda n: {}, name)).stage for name in ("one", "two")]
+    client = served(*stages)
+    assert client("PUT", "/api/v1/parameter/scale", b"2", content_type="text/plain")[0] == 409
+    assert client("PUT", "/api/v1/parameter/scale?stage=two", b"2", content_type="text/plain")[0] == 200
+    assert [stage.parameters["scale"].value for stage in stages] == [1.0, 2.0]
+
+
+def test_pages_of_other_sites_change_nothing(shows, served):
+    stage = shows(lambda n: {"n": n})
+    client = served(stage)
+    port = urlsplit(client.url).port
+    for headers in (
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": f"http://127.0.0.1:{port + 1}"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"host": f"evil.example:{port}"},  # a name of a stranger that leads here
+        {"host": ""},
+        {"host": "[::1"},
+    ):
+        assert client(*STOP, b"", **headers)[0] in (400, 403), headers
+    assert client("GET", "/", host="evil.example")[0] == 403
+    assert stage.open_runs == ["run"]
+    own = {"host": f"localhost:{port}", "origin": f"http://localhost:{port}", "sec_fetch_site": "same-origin"}
+    assert client(*STOP, b"", **own)[0] == 200
+
+
+def test_who_changes_something_from_elsewhere_needs_the_token(shows, served):
+    stage = shows(lambda n: {"n": n})
+    for options, authorizations in (({}, ["", "Bearer None"]), ({"token": "sesame"}, ["", "sesame", "Bearer open"])):
+        client = served(stage, address="0.0.0.0", hosts=["live.beamline"], **options)
+        client = type(client)(f"http://127.0.0.1:{urlsplit(client.url).port}")
+        for authorization in authorizations:
+            assert client(*STOP, b"", authorization=authorization)[0] == 403
+        assert client("GET", "/api/v1/status", host="live.beamline")[0] == 200
+        assert client("GET", "/api/v1/status", host="evil.example")[0] == 403
+    assert client(*STOP, b"", authorization="Bearer sesame")[0] == 200
+    client.close()
+
+
+def test_bodies_and_heads_without_end_are_cut_off(tuned, served):
+    client = served(tuned)
+    place = urlsplit(client.url)
+    put = ("PUT", "/api/v1/parameter/poni")
+    assert client(*put, b"", content_type="application/octet-stream", content_length=str(2**40))[0] == 413
+
+    connection = http.client.HTTPConnection(place.netloc, timeout=20)
+    block = b"0" * (1 << 20)
+    try:
+        connection.request(*put, (block for _ in range(64)), {"content-type": "application/octet-stream"})
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it does not listen to the end
+    assert connection.getresponse().status == 413
+    connection.close()
+
+    with socket.create_connection((place.hostname, place.port), 20) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
+        assert raw.recv(100).startswith(b"HTTP/1.1 400")
+    assert tuned.parameters["poni"].value == b"\x00\xff"
+
+
+def test_names_with_html_in_them_are_text(served, shows):
+    name = "<img src=x onerror=alert(1)>"
+    stage = shows(lambda n: {name: {"_attrs": {name: name}, name: n}}, name, plan_name=name, scan_id=name)
+    client = served(stage)
+    connection = http.client.HTTPConnection(urlsplit(client.url).netloc, timeout=20)
+    for path in ("/", "/api", "/api/v1/status", f"/api/v1/picture?path={name.replace(' ', '%20')}", "/<script>"):
+        connection.request("GET", path, headers={"accept": "text/html"})
+        answer = connection.getresponse()
+        body = answer.read()
+        kind = answer.headers["content-type"]
+        assert name.encode() not in body or kind == "application/json", path
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+    connection.close()
