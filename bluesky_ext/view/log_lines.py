@@ -1,4 +1,4 @@
-"""The log of this package, the latest lines of it."""
+"""The latest lines of the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ KEPT = 500
 
 
 class LogLines(logging.Handler):
-    """Keeps the latest lines of the log, from INFO on where loggers let that through, each with a number that rises."""
+    """Keeps the latest lines of the log, from INFO on where loggers let that through, each with a number that rises.
+
+    What nobody else hears still goes to the terminal, as if this were not there.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -24,6 +27,9 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
+        last_resort = logging.lastResort
+        if last_resort is not None and record.levelno >= last_resort.level and not _is_heard(record):
+            last_resort.handle(record)
         try:
             message = printable(record.getMessage())
         except Exception:  # of somebody's arguments, as for all handlers
@@ -40,3 +46,13 @@ class LogLines(logging.Handler):
             lines = list(self._lines)
         levels = logging.getLevelNamesMapping()
         return [one for one in lines if one["number"] > number and levels.get(one["level"], level) >= level]
+
+
+def _is_heard(record: logging.LogRecord) -> bool:
+    """Whether there are other handlers for a line."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if any(not isinstance(one, LogLines) for one in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False

@@ -96,7 +96,7 @@ class LiveServer:
                 timeout_graceful_shutdown=_PATIENCE,
             )
         )
-        logging.getLogger("bluesky_ext").addHandler(self._lines)
+        logging.getLogger().addHandler(self._lines)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="LiveServer", daemon=True)
         self._thread.start()
@@ -108,7 +108,7 @@ class LiveServer:
             self._server.should_exit = True
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
-        logging.getLogger("bluesky_ext").removeHandler(self._lines)
+        logging.getLogger().removeHandler(self._lines)
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,6 +71,14 @@ class Client:
 
     def close(self) -> None:
         self.connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _level() -> Iterator[None]:
+    """The level of the log, which h5pyd 1.0 changes for the whole process."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture
