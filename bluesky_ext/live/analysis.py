@@ -140,6 +140,10 @@ class LiveAnalysis(Reduce):
         """For how long the oldest result waits for a reducer, in s."""
         return max((run.state.lag for run in self._open_runs if run.state is not None), default=0.0)
 
+    def done(self, run: StageRun) -> dict[str, int]:
+        """How many events of each stream the reducer has the results of, those that are under way apart."""
+        return {name: len(some) - len(run.failed.get(name, ())) for name, some in dict(run.state.handled).items()}
+
     def set_parameters(self, values: Mapping[str, Any]) -> None:
         """Set parameters, by name: for the events that come from now on, and for later runs.
 

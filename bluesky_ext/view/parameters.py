@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
+from bluesky_ext.live import LiveAnalysis
 from bluesky_ext.view.requests import body_of, refusals
 
 _BINARY, _TEXT, _JSON = "application/octet-stream", "text/plain", "application/json"
 
 
 class _Owner(NamedTuple):
-    """A stage with parameters: ``parameters`` by name, with ``described``, and ``set_parameters(values)``."""
+    """A stage whose parameters can be set, and its name."""
 
     name: str
-    stage: Any
+    stage: LiveAnalysis
 
     def told(self, name: str) -> dict[str, Any]:
         """What there is to know of a parameter; of bytes how many they are, and their sha256."""
-        value = self.stage.parameters[name].value
+        value = self.stage.settings[name].value
         about: dict[str, Any] = {"name": name, "stage": self.name}
         if isinstance(value, bytes):
             about |= {"value": None, "size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
         else:
             about["value"] = value if isinstance(value, str | int | float | bool | None) else str(value)
-        described = self.stage.parameters.described.get(name)
+        described = self.stage.settings.described.get(name)
         for key in ("kind", "default", "description", "unit"):
             said = getattr(described, key, None)
             about[key] = None if isinstance(said, bytes) else said
@@ -40,19 +41,13 @@ class _Owner(NamedTuple):
         return about
 
 
-def has_parameters(stage: Any) -> bool:
-    """Whether parameters of a stage can be set while it works."""
-    parameters = getattr(stage, "parameters", None)
-    return isinstance(parameters, Mapping) and hasattr(parameters, "described") and hasattr(stage, "set_parameters")
-
-
 def routes(names: Sequence[str], stages: Sequence[Any]) -> APIRouter:
     """The requests about the parameters of some stages, which have these names."""
     router = APIRouter(prefix="/api/v1", tags=["parameters"])
-    owners = [_Owner(name, one) for name, one in zip(names, stages, strict=True) if has_parameters(one)]
+    owners = [_Owner(name, one) for name, one in zip(names, stages, strict=True) if isinstance(one, LiveAnalysis)]
 
     def owner_of(name: str, stage: str) -> _Owner:
-        having = [one for one in owners if name in one.stage.parameters and stage in ("", one.name)]
+        having = [one for one in owners if name in one.stage.settings and stage in ("", one.name)]
         if not having:
             raise HTTPException(404, f"there is no parameter {name!r:.100}")
         if len(having) > 1:
@@ -63,14 +58,14 @@ def routes(names: Sequence[str], stages: Sequence[Any]) -> APIRouter:
     @router.get("/parameters")
     def parameters() -> list[dict[str, Any]]:
         """All parameters, with what they are and what they are set to."""
-        return [one.told(name) for one in owners for name in one.stage.parameters]
+        return [one.told(name) for one in owners for name in one.stage.settings]
 
     @router.get("/parameter/{name:path}", responses=refusals(404, 409))
     def parameter(request: Request, name: str, stage: str = "") -> Response:
         """A parameter; its value as it is written, in UTF-8 or as bytes, if octets are accepted."""
         owner = owner_of(name, stage)
         if _BINARY in request.headers.get("accept", ""):
-            return Response(owner.stage.parameters[name].data, media_type=_BINARY)
+            return Response(owner.stage.settings[name].data, media_type=_BINARY)
         return Response(json.dumps(owner.told(name)), media_type=_JSON)
 
     @router.put("/parameter/{name:path}", responses=refusals(400, 403, 404, 409, 413, 415, 422))

@@ -15,8 +15,8 @@ import xarray as xr
 from bluesky_ext.view.snapshot import Dataset, Group, Snapshot
 from bluesky_ext.view.snapshots import Snapshots
 
-#: How many times as long as drawing takes nothing is drawn, and how many pictures are kept.
-REST, KEPT = 9.0, 16
+#: How many times as long as drawing takes nothing is drawn, for so many seconds at most; how many pictures are kept.
+REST, LONGEST, KEPT = 9.0, 3.0, 16
 #: Pixels of an image along each axis, and images of a stack, at most.
 PIXELS, PANELS = 1024, 9
 
@@ -36,48 +36,54 @@ class Pictures:
 
     async def png(self, path: str | None) -> bytes:
         """The picture of a path, the one to plot if None: of now, or for a moment the one before."""
+        key = path or ""
+        snapshot = await asyncio.to_thread(self._snapshots.newest)
+        dataset = await asyncio.to_thread(dataset_of, snapshot, path)
         async with self._drawing:
+            generation, picture = self._kept.get(key, (None, b""))
+            wait = self._due - time.monotonic()
+            if generation is not None and (generation == snapshot.generation or wait > 0):
+                return picture
+            await asyncio.sleep(max(0.0, wait))
+            began = time.monotonic()
+            picture = await asyncio.to_thread(png_of, snapshot, dataset)
             now = time.monotonic()
-            kept = self._kept.get(path or "")
-            if kept is None or now >= self._due:
-                await asyncio.sleep(max(0.0, self._due - now))
-                kept = await asyncio.to_thread(self._drawn, path, kept)
-                self._kept[path or ""] = kept
-                self._kept.move_to_end(path or "")
-                if len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            return kept[1]
-
-    def _drawn(self, path: str | None, kept: tuple[int, bytes] | None) -> tuple[int, bytes]:
-        snapshot = self._snapshots.newest()
-        if kept is not None and kept[0] == snapshot.generation:
-            return kept
-        began = time.monotonic()
-        picture = png_of(snapshot, path)
-        now = time.monotonic()
-        self._due = now + REST * (now - began)
-        return snapshot.generation, picture
+            self._due = now + min(REST * (now - began), LONGEST)
+            self._kept[key] = snapshot.generation, picture
+            self._kept.move_to_end(key)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return picture
 
 
-def png_of(snapshot: Snapshot, path: str | None = None) -> bytes:
-    """A picture of what is at a path, as PNG; NoPicture if nothing is there that can be drawn."""
-    from matplotlib.figure import Figure
+def dataset_of(snapshot: Snapshot, path: str | None = None) -> Dataset:
+    """The dataset that is drawn for a path; NoPicture if nothing is there that can be drawn."""
+    node = snapshot.default if path is None else snapshot.at(path)
+    if isinstance(node, Group):
+        node = node.children.get(str(node.attributes.get("signal", "")))
+    array = node.array if isinstance(node, Dataset) else None
+    if not isinstance(node, Dataset) or array is None or array.dtype.kind not in "biuf" or not array.ndim * array.size:
+        raise NoPicture("there is nothing to draw yet" if path is None else f"{path!r:.100} is nothing to draw")
+    return node
+
+
+def png_of(snapshot: Snapshot, dataset: Dataset) -> bytes:
+    """A picture of a dataset, as PNG: of a stack its first images."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NoPicture("to draw pictures, install the extra: pip install 'bluesky-ext[plot]'") from error
 
     from bluesky_ext.plots import plot_real_aspect
 
-    dataset = snapshot.default if path is None else _plotted(snapshot, path)
-    if dataset is None or dataset.array is None or dataset.array.dtype.kind not in "biuf" or not dataset.array.size:
-        raise NoPicture(f"there is no picture of {path or 'what is shown'}")
-    array = dataset.array
-    if not array.ndim:
-        raise NoPicture(f"{dataset.path} is the number {array}")
     labelled = _labelled(snapshot, dataset)
     while labelled.ndim > 3:
         labelled = labelled[0]
     if labelled.ndim == 3:
         labelled = labelled[:PANELS]
-    steps = {name: slice(None, None, -(-labelled.sizes[name] // PIXELS)) for name in labelled.dims[-2:]}
-    labelled = labelled.isel(steps)
+    labelled = labelled.isel(
+        {name: slice(None, None, -(-labelled.sizes[name] // PIXELS)) for name in labelled.dims[-2:]}
+    )
     try:
         figure = plot_real_aspect(labelled, figure=Figure())
     except ValueError:  # its coordinates make no axes
@@ -85,14 +91,6 @@ def png_of(snapshot: Snapshot, path: str | None = None) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
-
-
-def _plotted(snapshot: Snapshot, path: str) -> Dataset | None:
-    """The dataset at a path, or the signal of the group there."""
-    node = snapshot.at(path)
-    if isinstance(node, Group):
-        node = node.children.get(str(node.attributes.get("signal", "")))
-    return node if isinstance(node, Dataset) else None
 
 
 def _labelled(snapshot: Snapshot, dataset: Dataset) -> xr.DataArray:

@@ -14,8 +14,10 @@ from typing import Any
 
 from bluesky_ext._version import __version__
 from bluesky_ext.engine import Map, Stage, frames_of
+from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.provenance import revision
 from bluesky_ext.engine.stages.run import Progress
+from bluesky_ext.live import LiveAnalysis
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.shown import Shown
 
@@ -67,7 +69,7 @@ class Status:
                     "name": name,
                     "kind": "map" if isinstance(stage, Map) else "reduce",
                     "class": stage.path,
-                    "executor": repr(executor) if (executor := getattr(stage, "executor", None)) else None,
+                    **_work_of(stage),
                     "open_runs": len(stage.open_runs),
                     "streams": {} if one is None else _streams_of(one),
                     "counts": asdict(stage.stats),
@@ -86,8 +88,7 @@ class Status:
         pairs = [(stage, one) for stage, one in zip(self._stages, of_scan, strict=True) if one is not None]
         # Events that the first stages lack were lost; those that later ones lack may have failed before.
         first = [one for _, one in pairs if "original_run_uid" not in one.start] or [one for _, one in pairs]
-        done = [_completed(stage, one) for stage, one in pairs]
-        completed = min(done, default=0)
+        completed = min((_frames(one.done) for one in of_scan if one is not None), default=0)
         taken = max((_frames(one.received) for one in first), default=0)
         failed = sum(sum(one.failed.values()) for _, one in pairs)
         touched = max((one.touched for _, one in pairs), default=None)
@@ -115,6 +116,16 @@ class Status:
         return round((completed - before) / (now - then), 2) if now - then >= 0.1 else 0.0
 
 
+def _work_of(stage: Stage) -> dict[str, Any]:
+    """Where a stage works; of a live analysis its classes too, and for how long results wait for the reducer."""
+    if isinstance(stage, LiveAnalysis):
+        pair = stage.pair
+        classes = {"worker": path_of(pair.worker), "reducer": path_of(pair.reducer)}
+        return {**classes, "workers": pair.lanes, "reducer_lag": round(stage.lag, 3)}
+    executor = getattr(stage, "executor", None)
+    return {"executor": None if executor is None else repr(executor)}
+
+
 def _latest_scan(said: Sequence[Sequence[Progress]]) -> tuple[str | None, list[Progress | None]]:
     """The uid of the scan that was heard of last, and how far each stage is with it."""
     last = max((one[-1] for one in said if one), key=lambda one: one.touched, default=None)
@@ -134,14 +145,6 @@ def _streams_of(one: Progress) -> dict[str, Any]:
     return {str(name): {kind: counts.get(name, 0) for kind, counts in kinds.items()} for name in sorted(names, key=str)}
 
 
-def _completed(stage: Stage, one: Progress) -> int:
-    """The events that a stage is through with."""
-    if isinstance(stage, Map):
-        return _frames(one.emitted)
-    done = {name: count - one.failed.get(name, 0) for name, count in one.received.items()}
-    return _frames(done)
-
-
 def _frames(counts: Mapping[str, int]) -> int:
     """How many events of the scan these are, by stream: where there are rows beside them, they are not counted."""
     for name in (frames_of("primary"), "primary"):
@@ -156,15 +159,19 @@ def _total(start: Mapping[str, Any]) -> int | None:
     return total if isinstance(total, int) and total > 0 else None
 
 
-def _code_of(stages: Sequence[Stage]) -> dict[str, str]:
-    """The sha256 of the files with the classes of stages that are not of this package."""
-    files: dict[str, str] = {}
+def _code_of(stages: Sequence[Stage]) -> dict[str, Any]:
+    """The sha256 of the files with the classes that are not of this package, and the commit, if it is known."""
+    said: dict[str, Any] = {}
     for stage in stages:
-        if not type(stage).__module__.startswith("bluesky_ext."):
+        pair = stage.pair if isinstance(stage, LiveAnalysis) else None
+        for user in (type(stage),) if pair is None else (pair.worker, pair.reducer):
+            if user.__module__.startswith("bluesky_ext."):
+                continue
             try:
-                file = inspect.getsourcefile(type(stage))
+                file = Path(inspect.getsourcefile(user) or "")
             except TypeError:  # it was typed in
-                file = None
-            if file and Path(file).is_file():
-                files[stage.path] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return files
+                continue
+            if file.is_file():
+                sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+                said[path_of(user)] = {"sha256": sha256, **({} if pair is None else pair.versions)}
+    return said

@@ -8,35 +8,43 @@ import socket
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+import bluesky.plans as bp
 import pytest
+from ophyd.sim import det
 
-from bluesky_ext.live.parameters import BinaryParameter, FloatParameter, IntParameter, Parameters, StrParameter
+from bluesky_ext import LiveAnalysis
+from bluesky_ext.live import BinaryParameter, FloatParameter, IntParameter, StrParameter
 
 STOP = ("POST", "/api/v1/stop")
 
 
-class Tuned:
-    """The parameters of a stage, as a live analysis has them."""
-
-    def __init__(self, stage):
-        described = [
+class Worker:
+    @staticmethod
+    def describe_parameters():
+        return [
             IntParameter("till_x", 2, "the last column", "px", limits=(0, 10)),
             FloatParameter("scale", 1.0),
             StrParameter("how", choices=("sum", "mean")),
             BinaryParameter("poni", b"\x00\xff"),
-            StrParameter("<b>a/b</b>", "<script>"),
+            StrParameter("<b>ab<b>", "<script>"),
         ]
-        stage.parameters = Parameters(described)
-        stage.set_parameters = self.set_parameters
-        self.stage = stage
 
-    def set_parameters(self, values):
-        self.stage.parameters = self.stage.parameters.changed(values)
+    def process_event(self, event, parameters):
+        return event.data["det"] * parameters["scale"].value
+
+
+class Reducer:
+    def __init__(self):
+        self.publish = {"values": []}
+
+    def process_result(self, result):
+        self.publish["values"].append(result.payload)
 
 
 @pytest.fixture
-def tuned(shows):
-    return Tuned(shows(lambda n: {"n": n})).stage
+def tuned():
+    with LiveAnalysis(Worker, Reducer) as analysis:
+        yield analysis
 
 
 def test_parameters_are_described_read_and_set(tuned, served):
@@ -49,11 +57,32 @@ def test_parameters_are_described_read_and_set(tuned, served):
     for body, kind in ((b"3", "application/json"), (b"3", "text/plain"), (b"3", "application/octet-stream")):
         tuned.set_parameters({"till_x": 0})
         status, answer = client("PUT", "/api/v1/parameter/till_x", body, content_type=kind)
-        assert (status, json.loads(answer)["value"], tuned.parameters["till_x"].value) == (200, 3, 3)
+        assert (status, json.loads(answer)["value"], tuned.settings["till_x"].value) == (200, 3, 3)
     file = bytes(range(256)) * 60_000  # 15 MB
     assert client("PUT", "/api/v1/parameter/poni", file, content_type="application/octet-stream")[0] == 200
     assert client("GET", "/api/v1/parameter/poni", accept="application/octet-stream")[1] == file
-    assert client.get("/api/v1/parameter/%3Cb%3Ea%2Fb%3C%2Fb%3E")["value"] == "<script>"
+    assert client.get("/api/v1/parameter/%3Cb%3Eab%3Cb%3E")["value"] == "<script>"
+
+
+def test_a_parameter_that_is_set_is_seen_in_the_next_results(tuned, served, run_engine):
+    client = served(tuned)
+
+    def turn(name, doc):
+        if doc["seq_num"] == 3:
+            assert client("PUT", "/api/v1/parameter/scale", b"10", content_type="application/json")[0] == 200
+
+    run_engine.subscribe(tuned)
+    run_engine.subscribe(turn, "event")
+    run_engine(bp.count([det], 5))
+    assert tuned.publish().tree["values"] == [1.0, 1.0, 1.0, 10.0, 10.0]
+    root = client.get("/")["root"]
+    (link,) = client.get(f"/groups/{root}/links")["links"]
+    assert client.get(f"/datasets/{link['id']}/value")["value"] == [1.0, 1.0, 1.0, 10.0, 10.0]
+    status = client.get("/api/v1/status")
+    assert status["progress"]["completedEvents"] == status["progress"]["totalEvents"] == 5
+    code = status["deployedVersions"]["code"]
+    assert {name.partition(":")[2] for name in code} == {"Worker", "Reducer"}
+    assert all(len(said["sha256"]) == 64 for said in code.values())
 
 
 def test_parameters_that_cannot_be_are_refused_with_the_reason(tuned, served):
@@ -71,15 +100,15 @@ def test_parameters_that_cannot_be_are_refused_with_the_reason(tuned, served):
         code, said = client("PUT", "/api/v1/parameter/till_x", body, content_type=kind)
         assert (code, reason in json.loads(said)["detail"]) == (status, True), said
     assert client("PUT", "/api/v1/parameter/nothing", b"1", content_type="text/plain")[0] == 404
-    assert tuned.parameters["till_x"].value == 2
+    assert tuned.settings["till_x"].value == 2
 
 
-def test_a_parameter_of_several_stages_is_set_where_it_is_said(shows, served):
-    stages = [Tuned(shows(lambda n: {}, name)).stage for name in ("one", "two")]
+def test_a_parameter_of_several_stages_is_set_where_it_is_said(served):
+    stages = [LiveAnalysis(Worker, Reducer, name=name) for name in ("one", "two")]
     client = served(*stages)
     assert client("PUT", "/api/v1/parameter/scale", b"2", content_type="text/plain")[0] == 409
     assert client("PUT", "/api/v1/parameter/scale?stage=two", b"2", content_type="text/plain")[0] == 200
-    assert [stage.parameters["scale"].value for stage in stages] == [1.0, 2.0]
+    assert [stage.settings["scale"].value for stage in stages] == [1.0, 2.0]
 
 
 def test_pages_of_other_sites_change_nothing(shows, served):
@@ -131,7 +160,7 @@ def test_bodies_and_heads_without_end_are_cut_off(tuned, served):
     with socket.create_connection((place.hostname, place.port), 20) as raw:
         raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
         assert raw.recv(100).startswith(b"HTTP/1.1 400")
-    assert tuned.parameters["poni"].value == b"\x00\xff"
+    assert tuned.settings["poni"].value == b"\x00\xff"
 
 
 def test_names_with_html_in_them_are_text(served, shows):

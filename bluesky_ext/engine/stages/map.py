@@ -195,6 +195,12 @@ class Map(Stage):
         for tag, result, trouble in finished:
             self._done(tag, result, trouble)
 
+    def done(self, run: StageRun) -> dict[str, int]:
+        """How many events of each stream it has emitted, those that are under way apart."""
+        emitted = run.derived.num_events if run.derived is not None else {}
+        ours = {name: frames_of(name) if self.makes_rows else name for name in dict(run.received)}
+        return {name: emitted.get(its, 0) for name, its in ours.items()}
+
     def _done(self, tag: _Input, result: Any, trouble: BaseException | None) -> None:
         stream, event = tag
         run = stream.run

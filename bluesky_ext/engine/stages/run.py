@@ -32,8 +32,8 @@ class Progress(NamedTuple):
     #: The start document of the run that the stage was given.
     start: Mapping[str, Any]
     received: Mapping[str, int]
-    #: Of the derived run, whose streams may have other names.
-    emitted: Mapping[str, int]
+    #: Those that the stage is through with, and that did not fail.
+    done: Mapping[str, int]
     failed: Mapping[str, int]
     #: While the run is open, what is missing among the numbers so far.
     lost: Mapping[str, int]
@@ -81,7 +81,7 @@ class StageRun(OpenRun):
             lost = {name: gaps for name, some in received.items() if (gaps := some.high - len(some)) > 0}
         counts = {name: len(some) for name, some in received.items()}
         failed = {name: len(some) for name, some in dict(self.failed).items() if some}
-        return Progress(self.start, counts, self.derived.num_events, failed, lost, self.touched, exit_status)
+        return Progress(self.start, counts, self.stage.done(self), failed, lost, self.touched, exit_status)
 
     def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand on the arrays that an earlier stage was given, when the derived run has begun."""

@@ -288,6 +288,10 @@ class Stage(Recorded):
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Work on an event."""
 
+    def done(self, run: StageRun) -> dict[str, int]:
+        """How many events of each stream it is through with and did not fail; called by any thread."""
+        return {name: len(some) - len(run.failed.get(name, ())) for name, some in dict(run.received).items()}
+
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is left, before the stop document."""
 
