@@ -7,7 +7,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from bluesky_ext.cli import connection, replay_pair, site
+from bluesky_ext.cli import connection, live, replay_pair, site
 from bluesky_ext.cli.sources import runs_of
 from bluesky_ext.cli.usage import Defaults, UsageError
 
@@ -77,6 +77,7 @@ def add_to(commands: Any) -> None:
     )
     replay_pair.add_to(parser)
     site.add_to(parser, "where the runs of SOURCE are; and where those are saved that the pipeline makes")
+    live.add_port_to(parser)
     connection.add_wire_to(parser, "serializer")
     parser.set_defaults(run=run)
 
@@ -95,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         runs = runs_of(options.sources, catalog)
         callback, where = _receiver(options, stack, catalog)
         fill = not (options.no_fill or options.into)
+        stack.enter_context(live.served(options, *(() if where is None else where.stages)))
         for number, (name, source) in enumerate(runs, 1):
             title = f"run {name} ({number} of {len(runs)})"
             try:
@@ -105,8 +107,8 @@ def run(options: argparse.Namespace) -> int:
         if callable(close := getattr(callback, "close", None)):
             close()
         failures += _failures(callback, where)
-    said = f", {failures} failures (see above)" if failures else ""
-    connection.say(options, f"{len(runs)} runs were replayed{said}")
+        said = f", {failures} failures (see above)" if failures else ""
+        connection.say(options, f"{len(runs)} runs were replayed{said}")
     return 1 if failures else 0
 
 
@@ -120,6 +122,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("it does not say what to replay: give a SOURCE")
     if options.pipeline is None and (options.config or options.executor or options.record):
         raise UsageError("--config, --executor and --record are for a --pipeline")
+    if options.pipeline is None and (options.live or options.port or options.keep_alive):
+        raise UsageError("--live, --port and --keep-alive are for a --pipeline, or -w and -r")
     if options.no_block and options.to is None:
         raise UsageError("--no-block is for a proxy that runs already (--to)")
     if options.at is not None and (options.curve_secret or options.curve_server):

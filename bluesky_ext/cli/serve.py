@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bluesky_ext.cli import connection, site
+from bluesky_ext.cli import connection, live, site
 from bluesky_ext.cli.sources import store_of
 from bluesky_ext.cli.usage import Defaults, UsageError
 
@@ -54,6 +54,7 @@ def add_to(commands: Any) -> None:
         help="""read images from files below this directory, where detectors write; may be given several times. No file
             that documents name is read otherwise""",
     )
+    live.add_to(parser)
     parser.set_defaults(run=run)
 
 
@@ -87,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
                     connection.say(options, f"there is no directory {root} at present")
             if said := site.destinations(where, options):
                 connection.say(options, said)
+            stack.enter_context(live.served(options, *where.stages, dispatcher))
             connection.say_listening(options, dispatcher)
 
         dispatcher = serve(

@@ -76,7 +76,7 @@ class Status:
                 }
                 for name, stage, one in zip(self._names, self._stages, of_scan, strict=True)
             ],
-            "sources": [{"name": str(one), "counts": asdict(one.stats)} for one in self._others],
+            "sources": [{"name": getattr(one, "name", str(one)), "counts": asdict(one.stats)} for one in self._others],
             "deployedVersions": self.versions,
             "errors": self._lines.after(0, logging.WARNING)[-ERRORS:],
         }
