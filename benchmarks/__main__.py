@@ -22,6 +22,7 @@ NAMES = (
     "nxstxm",
     "transport",
     "hostile",
+    "view",
 )
 
 

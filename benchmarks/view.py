@@ -1,0 +1,223 @@
+"""What a live server costs an analysis, how fast what it shows is read, and that no read is torn."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import multiprocessing
+import resource
+import threading
+import time
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from benchmarks.maps import Scan
+from bluesky_ext import LiveServer
+from bluesky_ext.engine import Reduce
+from bluesky_ext.view.shown import Shown
+from bluesky_ext.view.snapshots import Snapshots
+
+CLIENTS, RATE, ROUND, ROUNDS = 10, 200, 3.0, 5
+#: Reads under growth and replacement, by so many processes; and snapshots: two a second for an hour.
+READS, READERS, SNAPSHOTS = 100_000, 3, 7200
+
+
+class Shows(Reduce):
+    """Shows arrays of which all tell the same number, that of its events."""
+
+    def begin(self, start: Any) -> dict[str, int]:
+        return {"events": 0}
+
+    def reduce(self, state: dict[str, int], stream: str, event: Any) -> None:
+        state["events"] += 1
+
+    def tree(self, state: dict[str, int]) -> dict[str, Any]:
+        number = state["events"]
+        return {"n": number, "map": np.full((100, 200), number), "grows": np.full(number, number)}
+
+
+class Source:
+    """The documents of a run of single numbers."""
+
+    def __init__(self, stage: Reduce) -> None:
+        self.stage, self.number = stage, 0
+        stage("start", {"uid": "run", "time": 1.0})
+        keys = {"a": {"source": "s", "dtype": "number", "shape": []}}
+        stage("descriptor", {"uid": "d", "run_start": "run", "time": 1.0, "name": "primary", "data_keys": keys})
+
+    def event(self) -> None:
+        self.number += 1
+        about = {"uid": "e", "time": 1.0, "data": {"a": 1.0}, "timestamps": {"a": 1.0}}
+        self.stage("event", {"descriptor": "d", "seq_num": self.number, **about})
+
+
+class Reader:
+    """Reads as h5pyd does, over one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+
+    def get(self, path: str, binary: bool = False) -> bytes:
+        self.connection.request("GET", path, headers={"accept": "application/octet-stream" if binary else "*/*"})
+        answer = self.connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body  # noqa: S101
+        return body
+
+    def open(self) -> dict[str, str]:
+        """The datasets: their ids by path."""
+        self.get("/about")
+        domain = json.loads(self.get("/?getobjs=1&domain=/"))
+        objects, ids = domain["domain_objs"], {}
+        groups = [("", domain["root"])]
+        while groups:
+            path, group = groups.pop()
+            for name, link in objects[group]["links"].items():
+                if link["collection"] == "groups":
+                    groups.append((f"{path}{name}/", link["id"]))
+                else:
+                    ids[f"{path}{name}"] = link["id"]
+        return ids
+
+    def value(self, id_: str, dtype: str = "<i8") -> np.ndarray:
+        return np.frombuffer(self.get(f"/datasets/{id_}/value", binary=True), dtype)
+
+
+def watch(url: str, is_on: Any, is_over: Any) -> None:
+    """Several clients that open what is shown twice a second and read its maps, while that is wanted."""
+
+    def client(number: int) -> None:
+        reader = Reader(url)
+        while not is_over.wait(0.5):
+            if is_on.is_set():
+                ids = reader.open()
+                for name in ("maps/maps", "n_peaks/n_peaks"):
+                    reader.value(ids[name], "<f8")
+                reader.get("/api/v1/status")
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def slowed() -> bool:
+    """An analysis at a rate, with the clients and without, in turn."""
+    context = multiprocessing.get_context("spawn")
+    is_on, is_over = context.Event(), context.Event()
+    scan = Scan(60, 10)
+    scan.take(200)
+    with LiveServer(scan.map) as server:
+        process = context.Process(target=watch, args=(server.url, is_on, is_over))
+        process.start()
+        alone, watched, behind = [], [], 0.0
+        for number in range(2 * ROUNDS):
+            is_on.set() if number % 2 else is_on.clear()
+            time.sleep(1.0)  # until the clients have begun, or ended
+            took = []
+            began = time.perf_counter()
+            for event in range(int(ROUND * RATE)):
+                time.sleep(max(0.0, began + event / RATE - time.perf_counter()))
+                documents = scan.documents()
+                at = time.perf_counter()
+                for name, doc in documents:
+                    scan.map(name, doc)
+                took.append(time.perf_counter() - at)
+            behind = max(behind, time.perf_counter() - began - ROUND)
+            (watched if number % 2 else alone).append(sum(took) / len(took))
+        is_over.set()
+        process.join()
+    without, with_them = median(alone), median(watched)
+    share = (with_them - without) * RATE
+    print(
+        f"an event alone {without * 1e6:.0f} us, with {CLIENTS} clients at 2 Hz {with_them * 1e6:.0f} us: at {RATE} "
+        f"events/s {share:.1%} of the time (target 10 %); at most {max(behind, 0) * 1e3:.0f} ms late after {ROUND:g} s"
+    )
+    return share < 0.1
+
+
+def speed() -> bool:
+    """Opening, and an image of 2048 x 2048."""
+    image = np.ones((2048, 2048), np.float32)
+
+    class Image(Shows):
+        def tree(self, state: dict[str, int]) -> dict[str, Any]:
+            return {"image": image, "n": state["events"]}
+
+    stage = Image(parameters={})
+    source = Source(stage)
+    opening, reading = [], []
+    with LiveServer(stage) as server:
+        reader = Reader(server.url)
+        for _ in range(20):
+            source.event()
+            began = time.perf_counter()
+            ids = reader.open()
+            opened = time.perf_counter()
+            assert reader.value(ids["image"], "<f4").size == image.size  # noqa: S101
+            opening.append(opened - began)
+            reading.append(time.perf_counter() - opened)
+    print(
+        f"opened in {median(opening) * 1e3:.1f} ms (target 100), 2048 x 2048 float32 read in "
+        f"{median(reading) * 1e3:.0f} ms (target 150)"
+    )
+    return median(opening) < 0.1 and median(reading) < 0.15
+
+
+def read(url: str, count: int, answer: Any) -> None:
+    """Read so many times; how many different states were seen, and how many reads were torn."""
+    reader, seen, torn, reads = Reader(url), set(), 0, 0
+    while reads < count:
+        ids = reader.open()
+        (n,) = reader.value(ids["n"])
+        for name in ("map", "grows") * 5:
+            values = reader.value(ids[name])
+            torn += bool((values != n).any()) or (name == "grows" and len(values) != n)
+            reads += 1
+        seen.add(int(n))
+    answer.put((len(seen), torn))
+
+
+def whole() -> bool:
+    """Reads while what is shown grows and is replaced."""
+    context = multiprocessing.get_context("spawn")
+    stage = Shows(parameters={})
+    source = Source(stage)
+    answer = context.Queue()
+    with LiveServer(stage) as server:
+        arguments = (server.url, READS // READERS + 1, answer)
+        processes = [context.Process(target=read, args=arguments) for _ in range(READERS)]
+        for process in processes:
+            process.start()
+        began = time.perf_counter()
+        while any(process.is_alive() for process in processes):
+            source.event()
+            time.sleep(1 / RATE)
+    told = [answer.get() for _ in processes]
+    took = time.perf_counter() - began
+    states, torn = sum(seen for seen, _ in told), sum(torn for _, torn in told)
+    print(f"{READS} reads of {states} states in {took:.0f} s: {torn} torn (target 0)")
+    return torn == 0
+
+
+def memory() -> bool:
+    """The memory of an hour in which what is shown is opened twice a second, each time in another state."""
+    stage = Shows(parameters={})
+    source, snapshots = Source(stage), Snapshots(Shown((stage,)))
+    peaks = []
+    for number in range(1, SNAPSHOTS + 1):
+        source.event()
+        snapshots.newest(opened=True)
+        if number in (SNAPSHOTS // 4, SNAPSHOTS):
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    grown = peaks[1] - peaks[0]
+    print(f"{SNAPSHOTS} snapshots: peak RSS {peaks[0]:.0f} MB after a quarter of them, {peaks[1]:.0f} MB at the end")
+    return grown < 30
+
+
+def main() -> bool:
+    return memory() & speed() & slowed() & whole()
