@@ -31,7 +31,7 @@ def routes(
 ) -> APIRouter:
     """The requests about the status; until the server is ``closing``, who listens is told of changes."""
     router = APIRouter()
-    pictures = Pictures(snapshots)
+    pictures = Pictures(snapshots, lambda: status.state == "RUNNING")
 
     @router.get("/api/v1/status", tags=["status"])
     def get_status() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 const at = (id) => document.getElementById(id);
 let path = new URLSearchParams(location.search).get("path");
+if (path && !path.startsWith("/")) path = `/${path}`;
 let before = "";
 
 function tell(status) {

@@ -6,7 +6,7 @@ import asyncio
 import io
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,13 @@ class NoPicture(LookupError):  # noqa: N818 - it tells of the path
 
 
 class Pictures:
-    """The pictures of what is shown: those that were drawn last, as long as nothing has changed."""
+    """The pictures of what is shown: those that were drawn last, as long as nothing has changed.
 
-    def __init__(self, snapshots: Snapshots) -> None:
-        self._snapshots = snapshots
+    While ``is_running()`` says that a run goes on, it is let rest between two of them.
+    """
+
+    def __init__(self, snapshots: Snapshots, is_running: Callable[[], bool]) -> None:
+        self._snapshots, self._is_running = snapshots, is_running
         self._drawing = asyncio.Lock()
         self._due = 0.0
         self._kept: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
@@ -41,7 +44,7 @@ class Pictures:
         dataset = await asyncio.to_thread(dataset_of, snapshot, path)
         async with self._drawing:
             generation, picture = self._kept.get(key, (None, b""))
-            wait = self._due - time.monotonic()
+            wait = self._due - time.monotonic() if self._is_running() else 0.0
             if generation is not None and (generation == snapshot.generation or wait > 0):
                 return picture
             await asyncio.sleep(max(0.0, wait))
