@@ -140,6 +140,12 @@ class LiveAnalysis(Reduce):
         """For how long the oldest result waits for a reducer, in s."""
         return max((run.state.lag for run in self._open_runs if run.state is not None), default=0.0)
 
+    @property
+    def load(self) -> dict[str, Any]:
+        """How busy the workers are in the run that started last, by name; see `bluesky_ext.live.load.Load`."""
+        run = self._latest
+        return {} if run is None or run.state is None else run.state.load.told()
+
     def done(self, run: StageRun) -> dict[str, int]:
         """How many events of each stream the reducer has the results of, those that are under way apart."""
         return {name: len(some) - len(run.failed.get(name, ())) for name, some in dict(run.state.handled).items()}

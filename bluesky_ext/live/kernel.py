@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -38,6 +39,8 @@ class Done(NamedTuple):
     is_pickled: bool
     #: About how many bytes they are.
     size: int
+    #: How long the worker was busy with them, in s.
+    busy: float
 
 
 class WorkerKernel:
@@ -119,6 +122,7 @@ class WorkerKernel:
 
         Large arrays are apart, in ``data``: of the one event of such a batch.
         """
+        began = time.perf_counter()
         results: list[tuple[int, str, Any]] = []
         failures: list[tuple[int | None, str, str]] = []
         if events is None:
@@ -126,7 +130,7 @@ class WorkerKernel:
                 self._user("finish", "parameters", self._given)
             except UserError as error:
                 failures.append((None, "", str(error)))
-            return self._done(results, failures)
+            return self._done(results, failures, began)
         process, given, form = self._process, self._given, self._forms.event
         start, descriptors, travels = self._start, self._descriptors, os.getpid() != self._home
         for event in events:
@@ -142,7 +146,7 @@ class WorkerKernel:
                 failures.append((event.event_number, event.stream, str(error)))
             except Exception as error:  # of the user: the event has failed, and the run goes on
                 failures.append((event.event_number, event.stream, said_of(error, self.worker)))
-        return self._done(results, failures)
+        return self._done(results, failures, began)
 
     def _make(self) -> None:
         self._given = self._forms.parameters(self._parameters)
@@ -165,7 +169,7 @@ class WorkerKernel:
         except Exception as error:
             raise UserError(said_of(error, self.worker)) from error
 
-    def _done(self, results: list, failures: list) -> Done:
+    def _done(self, results: list, failures: list, began: float) -> Done:
         interval = None
         if self._interval is not None:
             try:
@@ -177,7 +181,8 @@ class WorkerKernel:
                 failures.append((None, "", said_of(error, self.worker)))
         travels = os.getpid() != self._home
         size, self._size = self._size, 0
-        return Done(results, failures, self._name, self._parameters.sha256, interval, travels, size)
+        busy = time.perf_counter() - began
+        return Done(results, failures, self._name, self._parameters.sha256, interval, travels, size, busy)
 
     def _packed(self, payload: Any, travels: bool) -> Any:
         """A result as it goes to the reducer: what the worker does to its own later stays with the worker."""

@@ -16,6 +16,7 @@ from bluesky_ext.live.errors import UserError
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.kernel import Done
+from bluesky_ext.live.load import Load
 from bluesky_ext.live.parameters import Parameters
 from bluesky_ext.live.reduction import Reduction, Spans
 
@@ -43,6 +44,8 @@ class PairRun:
         What went wrong since this was last emptied: the number and stream of the event (None and "" of none), and why.
     join : Join, optional
         The events that wait for other streams.
+    load : Load
+        How busy the workers are.
     handled : dict of Intervals
         The numbers of the events that are done with, by stream: the reducer has their results, or they failed.
     """
@@ -52,6 +55,7 @@ class PairRun:
         self.troubles: deque[tuple[int | None, str, BaseException]] = deque()  # bounded by what may be under way
         self.handled: defaultdict[str, Intervals] = defaultdict(Intervals)
         self.join: Join | None = None
+        self.load = Load()
         self.news = pair.news
         self.is_over = False
         self._lock = threading.RLock()
@@ -226,6 +230,7 @@ class PairRun:
             return
         if done.is_pickled:  # by a process of ours
             done = done._replace(results=[(number, stream, pickle.loads(it)) for number, stream, it in done.results])
+        self.load.note(done.worker, len(events), done.busy)
         if done.failures:
             self.failed += sum(1 for number, _, _ in done.failures if number is not None)
             self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)

@@ -34,22 +34,27 @@ def routes(
     pictures = Pictures(snapshots, lambda: status.state == "RUNNING")
 
     @router.get("/api/v1/status", tags=["status"])
-    def get_status() -> dict[str, Any]:
+    async def get_status() -> dict[str, Any]:
         """The state (ON, RUNNING, CLOSE), the scan, and all that works on it."""
         return status.whole()
 
     @router.get("/api/v1/progress", tags=["status"])
-    def get_progress() -> dict[str, Any]:
+    async def get_progress() -> dict[str, Any]:
         """How far the scan is: events completed and in total, lost and failed, rate, lag, and age of the data."""
         return status.progress()
 
+    @router.get("/api/v1/load", tags=["status"])
+    async def get_load() -> dict[str, Any]:
+        """How busy the workers of live analyses are, over 1 s, 10 s and the scan: share of the time, and events/s."""
+        return status.load()
+
     @router.get("/api/v1/deployedVersions", tags=["status"])
-    def get_versions() -> dict[str, Any]:
+    async def get_versions() -> dict[str, Any]:
         """Versions: of this package, its commit, and the sha256 of the files with stages of others."""
         return status.versions
 
     @router.get("/api/v1/log", tags=["status"])
-    def get_log(after: int = 0) -> list[dict[str, Any]]:
+    async def get_log(after: int = 0) -> list[dict[str, Any]]:
         """The latest lines of the log, those with a higher number."""
         return lines.after(after)
 
@@ -83,7 +88,7 @@ def routes(
         return {"closed": closed}
 
     @router.get("/metrics", tags=["status"], response_class=PlainTextResponse)
-    def get_metrics() -> PlainTextResponse:
+    async def get_metrics() -> PlainTextResponse:
         """All counts, as Prometheus reads them."""
         return PlainTextResponse(metrics(*stages, *others) + _gauges(status, snapshots))
 

@@ -47,13 +47,15 @@ def application(
         redirect_slashes=False,
     )
     pages = files("bluesky_ext.view")
+    opening = asyncio.Lock()
 
     @app.get("/", tags=["data"], response_class=Response)
     async def root(request: Request, getobjs: str = "") -> Response:
         """The page, for a browser; for others the root of HDF5 over HTTP, as it is now."""
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(pages.joinpath("page.html").read_text(encoding="utf-8"))
-        return await run_in_threadpool(hdf5.domain, snapshots, getobjs)
+        async with opening:  # one after another, so that a stage that is busy holds up no other requests
+            return await run_in_threadpool(hdf5.domain, snapshots, getobjs)
 
     @app.get("/page.js", include_in_schema=False)
     def script() -> Response:

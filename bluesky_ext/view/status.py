@@ -102,6 +102,11 @@ class Status:
             "age": None if touched is None else round(time.monotonic() - touched, 3),
         }
 
+    def load(self) -> dict[str, Any]:
+        """How busy the workers of live analyses are, by stage and worker."""
+        pairs = zip(self._names, self._stages, strict=True)
+        return {name: stage.load for name, stage in pairs if isinstance(stage, LiveAnalysis)}
+
     def _rate(self, scan: str, completed: int) -> float:
         """Events per second, lately."""
         now = time.monotonic()

@@ -80,6 +80,10 @@ def test_a_parameter_that_is_set_is_seen_in_the_next_results(tuned, served, run_
     assert client.get(f"/datasets/{link['id']}/value")["value"] == [1.0, 1.0, 1.0, 10.0, 10.0]
     status = client.get("/api/v1/status")
     assert status["progress"]["completedEvents"] == status["progress"]["totalEvents"] == 5
+    (load,) = client.get("/api/v1/load")["LiveAnalysis"].values()
+    assert load.keys() == {"1", "10", "scan"}
+    assert load["scan"]["rate"] > 0
+    assert 0 < load["scan"]["busy"] <= 1
     code = status["deployedVersions"]["code"]
     assert {name.partition(":")[2] for name in code} == {"Worker", "Reducer"}
     assert all(len(said["sha256"]) == 64 for said in code.values())

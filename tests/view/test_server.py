@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import bluesky.plans as bp
 import numpy as np
@@ -101,6 +102,31 @@ def test_a_tree_that_cannot_be_made_is_told_and_the_others_are_shown(served, sho
     assert "ZeroDivisionError" in client.get(f"/groups/{links['broken']}/attributes/error")["value"]
     assert client.get(f"/groups/{links['sound']}")["linkCount"] == 1
     assert "ZeroDivisionError" in client.get("/api/v1/status")["errors"][-1]["message"]
+
+
+def test_the_status_is_told_while_a_stage_is_busy(served, shows):
+    is_busy, go_on = threading.Event(), threading.Event()
+
+    def tree(n):
+        is_busy.set()
+        go_on.wait()
+        return {"n": n}
+
+    client = served(shows(tree))
+
+    def open_it():
+        with closing(type(client)(client.url)) as other:
+            other.get("/")
+
+    openings = [threading.Thread(target=open_it) for _ in range(60)]
+    for opening in openings:
+        opening.start()
+    is_busy.wait()
+    assert client.get("/api/v1/status")["state"] == "RUNNING"
+    assert client.get("/api/v1/parameters") == []
+    go_on.set()
+    for opening in openings:
+        opening.join()
 
 
 def test_a_run_that_was_cut_off_can_be_closed(served, shows):
