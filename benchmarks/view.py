@@ -207,7 +207,7 @@ def whole() -> bool:
 def memory() -> bool:
     """The memory of an hour in which what is shown is opened twice a second, each time in another state."""
     stage = Shows(parameters={})
-    source, snapshots = Source(stage), Snapshots(Shown((stage,)))
+    source, snapshots = Source(stage), Snapshots(Shown((stage,)), lambda: False)
     peaks = []
     for number in range(1, SNAPSHOTS + 1):
         source.event()

@@ -14,6 +14,7 @@ from bluesky_ext.engine import Stage, metrics
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.picture import NoPicture, Pictures
 from bluesky_ext.view.requests import refusals
+from bluesky_ext.view.shown import Shown
 from bluesky_ext.view.snapshots import Snapshots
 from bluesky_ext.view.status import Status
 
@@ -24,6 +25,7 @@ INTERVAL, SILENCE = 0.5, 15.0
 def routes(
     status: Status,
     lines: LogLines,
+    shown: Shown,
     snapshots: Snapshots,
     stages: Sequence[Stage],
     others: Sequence[Any],
@@ -31,7 +33,7 @@ def routes(
 ) -> APIRouter:
     """The requests about the status; until the server is ``closing``, who listens is told of changes."""
     router = APIRouter()
-    pictures = Pictures(snapshots, lambda: status.state == "RUNNING")
+    pictures = Pictures(snapshots, shown.is_running)
 
     @router.get("/api/v1/status", tags=["status"])
     async def get_status() -> dict[str, Any]:

@@ -35,7 +35,7 @@ def application(
 ) -> ASGIApp:
     """Everything that is answered, behind the `Guard` that refuses the rest, and is told the last three."""
     shown = Shown(tuple(stages))
-    snapshots = Snapshots(shown)
+    snapshots = Snapshots(shown, shown.is_running)
     status = Status(shown, stages, others, lines)
     app = FastAPI(
         title="bluesky-ext",
@@ -69,7 +69,7 @@ def application(
     def description() -> HTMLResponse:
         return HTMLResponse(_table(app.openapi()))
 
-    app.include_router(api.routes(status, lines, snapshots, stages, others, closing))
+    app.include_router(api.routes(status, lines, shown, snapshots, stages, others, closing))
     app.include_router(parameters.routes(shown.names, stages))
     app.include_router(hdf5.routes(snapshots), tags=["data"])
     return Guard(app, names=names, token=token, is_local=is_local)

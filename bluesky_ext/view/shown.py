@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -12,9 +11,6 @@ import numpy as np
 
 from bluesky_ext.engine import Map, Reduce, Rows, Stage, image_of
 from bluesky_ext.engine.documents.complaints import Complaints
-
-#: How many times as long as it takes to publish there is no other, while a run goes on: it costs the scan a tenth.
-REST = 9.0
 
 
 class Shown:
@@ -28,7 +24,12 @@ class Shown:
 
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         self.names = _names(stages)
+        self._stages = stages
         self._views = [_ReduceView(one) if isinstance(one, Reduce) else _MapView(one) for one in stages]
+
+    def is_running(self) -> bool:
+        """Whether a run is open."""
+        return any(stage.open_runs for stage in self._stages)
 
     def __call__(self) -> tuple[tuple[Any, ...], Callable[[], Mapping[str, Any]]]:
         """What identifies the present state, and a function that makes its tree."""
@@ -45,19 +46,15 @@ class Shown:
 
 
 class _ReduceView:
-    """The tree of a reduce, which it publishes while others wait for it as seldom as `REST` says."""
+    """The tree of a reduce."""
 
     def __init__(self, stage: Reduce) -> None:
         self._stage = stage
         self._published: Any = None
-        self._due = 0.0
         self._complaints = Complaints(logging.getLogger(__name__))
 
     def state(self) -> Any:
         """What is published."""
-        began = time.monotonic()
-        if self._stage.open_runs and began < self._due:
-            return self._published
         try:
             self._published = self._stage.publish()
         except Exception as error:  # of the code that makes the tree
@@ -65,8 +62,6 @@ class _ReduceView:
             self._complaints(type(error).__name__, "%s", said, exc_info=error)
             if not isinstance(self._published, str) or self._published != said:
                 self._published = said
-        now = time.monotonic()
-        self._due = now + REST * (now - began)
         return self._published
 
     def tree(self, state: Any) -> Mapping[str, Any]:

@@ -15,6 +15,8 @@ from bluesky_ext.view.snapshot import Dataset, Node, Snapshot
 
 #: Snapshots are kept for readers that have them open while they are read now and then, and have room, in s and bytes.
 IDLE, ROOM = 600.0, 256 << 20
+#: How many times as long as it takes to make a snapshot there is no other, while a run goes on.
+REST = 9.0
 #: What a group or a dataset takes beside its array, in bytes.
 _NODE = 4096
 
@@ -40,12 +42,20 @@ class Snapshots:
     state : callable
         ``state()`` returns what identifies the present state (objects, compared by ``is``), and a function that makes
         the tree of it.
+    is_running : callable
+        Whether a run goes on, from which snapshots may take a tenth of the time.
     room : int
         So many bytes are kept for readers, beside what is shown now.
     """
 
-    def __init__(self, state: Callable[[], tuple[tuple[Any, ...], Callable[[], Mapping[str, Any]]]], room: int = ROOM):
-        self._present = state
+    def __init__(
+        self,
+        state: Callable[[], tuple[tuple[Any, ...], Callable[[], Mapping[str, Any]]]],
+        is_running: Callable[[], bool],
+        room: int = ROOM,
+    ) -> None:
+        self._present, self._is_running = state, is_running
+        self._due = 0.0
         self._room = room
         self._making = threading.Lock()
         self._lock = threading.Lock()  # of all that follows
@@ -59,14 +69,18 @@ class Snapshots:
     def newest(self, *, opened: bool = False) -> Snapshot:
         """What is shown now; ``opened`` by a reader who will come back for parts of it."""
         with self._making:
-            state, tree = self._present()
+            began = time.monotonic()
             kept = self._newest
-            if kept is None or not _same(state, self._state):
-                self._next = (self._next + 1) & 0xFFFFFFFF
-                kept = _Kept(Snapshot(tree(), self._next))
-                with self._lock:
-                    self._replace(kept)
-                self._state = state
+            if kept is None or began >= self._due or not self._is_running():
+                state, tree = self._present()
+                if kept is None or not _same(state, self._state):
+                    self._next = (self._next + 1) & 0xFFFFFFFF
+                    kept = _Kept(Snapshot(tree(), self._next))
+                    with self._lock:
+                        self._replace(kept)
+                    self._state = state
+                    now = time.monotonic()
+                    self._due = now + REST * (now - began)
         with self._lock:
             if opened:
                 self._touch(kept)

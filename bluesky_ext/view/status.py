@@ -30,10 +30,10 @@ class Status:
 
     Parameters
     ----------
+    shown : Shown
+        How the stages are called.
     stages : sequence of Stage
-        As they are shown.
-    names : sequence of str
-        What each is called.
+        In the same order.
     others : sequence
         Dispatchers, recorders and all else that counts in ``stats``.
     lines : LogLines
@@ -41,7 +41,7 @@ class Status:
     """
 
     def __init__(self, shown: Shown, stages: Sequence[Stage], others: Sequence[Any], lines: LogLines) -> None:
-        self._names, self._stages, self._others = shown.names, stages, others
+        self._shown, self._names, self._stages, self._others = shown, shown.names, stages, others
         self._lines = lines
         self._history: deque[tuple[float, str, int]] = deque(maxlen=1000)  # when, of which scan, how many events
         self.versions = {"bluesky_ext": __version__, "revision": revision(), "code": _code_of(stages)}
@@ -49,7 +49,7 @@ class Status:
     @property
     def state(self) -> str:
         """ON before the first run, RUNNING while one is open, CLOSE after it."""
-        if any(stage.open_runs for stage in self._stages):
+        if self._shown.is_running():
             return "RUNNING"
         return "CLOSE" if any(stage.ended for stage in self._stages) else "ON"
 

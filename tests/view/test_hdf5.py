@@ -105,7 +105,7 @@ def value(client, id_):
 def test_states_are_kept_while_there_is_room_and_then_gone():
     trees = [{"a": np.zeros(1000), "lazy": lambda: np.zeros(1000)} for _ in range(50)]
     at = [0]
-    snapshots = Snapshots(lambda: ((trees[at[0]],), lambda: trees[at[0]]), room=100_000)
+    snapshots = Snapshots(lambda: ((trees[at[0]],), lambda: trees[at[0]]), lambda: False, room=100_000)
     ids, sizes = [], []
     for at[0] in range(50):
         ids.append(snapshots.newest(opened=True).paths["/lazy"].id)
