@@ -13,7 +13,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from bluesky_ext.view.requests import body_of, refusals
 from bluesky_ext.view.selection import TooLarge, fields_of, selected, selected_points
-from bluesky_ext.view.snapshot import Dataset, Group, Node, Snapshot
+from bluesky_ext.view.snapshot import Dataset, Group, Node, Origin
 from bluesky_ext.view.snapshots import Gone, Snapshots
 from bluesky_ext.view.values import BLOCK, as_json, blocks, dataspace, datatype, dumped
 
@@ -62,7 +62,7 @@ def routes(snapshots: Snapshots) -> APIRouter:
     def group(id: str, include_links: str = "", include_attrs: str = "") -> Response:
         """A group."""
         node: Group = find(id, Group)
-        return told(_dated(node.snapshot) | _described(node, _is_set(include_links), _is_set(include_attrs)))
+        return told(_dated(node.origin) | _described(node, _is_set(include_links), _is_set(include_attrs)))
 
     @router.get("/groups/{id}/links")
     def links(id: str) -> Response:
@@ -76,25 +76,25 @@ def routes(snapshots: Snapshots) -> APIRouter:
         node: Group = find(id, Group)
         if name not in node.children:
             raise HTTPException(404, f"there is no {name!r:.100} in {node.path}")
-        return told(_dated(node.snapshot) | {"link": _link(name, node.children[name])})
+        return told(_dated(node.origin) | {"link": _link(name, node.children[name])})
 
     @router.get("/datasets/{id}")
     def dataset(id: str, include_attrs: str = "") -> Response:
         """A dataset: its type and shape."""
         node: Dataset = find(id, Dataset)
-        return told(_dated(node.snapshot) | _described(node, False, _is_set(include_attrs)))
+        return told(_dated(node.origin) | _described(node, False, _is_set(include_attrs)))
 
     @router.get("/datasets/{id}/shape")
     def shape(id: str) -> Response:
         """The shape of a dataset."""
         node: Dataset = find(id, Dataset)
-        return told(_dated(node.snapshot) | {"shape": dataspace(node.array)})
+        return told(_dated(node.origin) | {"shape": dataspace(node.array)})
 
     @router.get("/datasets/{id}/type")
     def type_(id: str) -> Response:
         """The type of a dataset."""
         node: Dataset = find(id, Dataset)
-        return told(_dated(node.snapshot) | {"type": _type_of(node.array)})
+        return told(_dated(node.origin) | {"type": _type_of(node.array)})
 
     def value(request: Request, node: Dataset, select: Any, fields: Any, points: np.ndarray | None = None) -> Response:
         array = node.array
@@ -166,7 +166,7 @@ def routes(snapshots: Snapshots) -> APIRouter:
 def domain(snapshots: Snapshots, getobjs: str) -> Response:
     """What is at ``/``: the root group of the present snapshot, and all of it in one answer if that is asked for."""
     snapshot = snapshots.newest(opened=True)
-    content = _dated(snapshot) | {
+    content = _dated(snapshot.origin) | {
         "root": snapshot.root.id,
         "class": "domain",
         "owner": "admin",
@@ -177,7 +177,7 @@ def domain(snapshots: Snapshots, getobjs: str) -> Response:
     nodes = snapshot.nodes.values()
     # Functions are called when they are read. h5pyd before 1.0 wants all objects or none.
     if _is_set(getobjs) and all(node.is_known for node in nodes if isinstance(node, Dataset)):
-        same = _dated(snapshot)
+        same = _dated(snapshot.origin)
         content["domain_objs"] = {node.id: same | _described(node, True, True) for node in nodes}
     return told(content)
 
@@ -196,16 +196,15 @@ def _add_attributes(router: APIRouter, collection: str, kind: type[Node], find: 
         node: Node = find(id, kind)
         if name not in node.attributes:
             raise HTTPException(404, f"there is no attribute {name!r:.100} of {node.path}")
-        return told(_dated(node.snapshot) | {"name": name} | _attribute(node, name))
+        return told(_dated(node.origin) | {"name": name} | _attribute(node, name))
 
 
 def _is_set(flag: str) -> bool:
     return flag.lower() not in ("", "0", "f", "false")
 
 
-def _dated(snapshot: Snapshot) -> dict[str, Any]:
-    dates = {"created": snapshot.time, "lastModified": snapshot.time}
-    return {"root": snapshot.root.id, "domain": "/", **dates}
+def _dated(origin: Origin) -> dict[str, Any]:
+    return {"root": origin.root, "domain": "/", "created": origin.time, "lastModified": origin.time}
 
 
 def _described(node: Node, with_links: bool, with_attributes: bool) -> dict[str, Any]:
@@ -223,14 +222,14 @@ def _described(node: Node, with_links: bool, with_attributes: bool) -> dict[str,
 
 
 def _link(name: str, child: Node) -> dict[str, Any]:
-    created = child.snapshot.time
+    created = child.origin.time
     kind = {"class": "H5L_TYPE_HARD", "collection": child.collection}
     return {"title": name, "id": child.id, "created": created, **kind}
 
 
 def _attribute(node: Node, name: str, with_value: bool = True) -> dict[str, Any]:
     array = node.attributes[name]
-    content = {"type": _type_of(array), "shape": dataspace(array), "created": node.snapshot.time}
+    content = {"type": _type_of(array), "shape": dataspace(array), "created": node.origin.time}
     return content | {"value": as_json(array)} if with_value else content
 
 

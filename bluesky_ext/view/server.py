@@ -15,8 +15,8 @@ from bluesky_ext.engine import Stage
 log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
-#: Connections at once; and how long those that are open are waited for at the end, in s.
-_CONNECTIONS, _PATIENCE = 200, 1
+#: Connections at once; for how long one may be idle, and how long those at work are waited for at the end, in s.
+_CONNECTIONS, _IDLE, _PATIENCE = 200, 60, 1
 
 
 class LiveServer:
@@ -94,6 +94,7 @@ class LiveServer:
                 proxy_headers=False,
                 server_header=False,
                 limit_concurrency=_CONNECTIONS,
+                timeout_keep_alive=_IDLE,
                 timeout_graceful_shutdown=_PATIENCE,
             )
         )

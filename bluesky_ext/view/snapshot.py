@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,17 +20,33 @@ DEEPEST = 32
 _complaints = Complaints(logging.getLogger(__name__))
 
 
+class Origin(NamedTuple):
+    """The snapshot of a group or a dataset. These don't refer to it itself, so that it goes as soon as it is let go."""
+
+    generation: int
+    time: float
+
+    @property
+    def root(self) -> str:
+        """The id of the root group."""
+        return self.id_of(Group.collection, "/")
+
+    def id_of(self, collection: str, path: str) -> str:
+        """The id of what is at a path, as the second version of HDF5's REST API has them; h5pyd checks it."""
+        digits = f"{self.generation:08x}{hashlib.sha256(path.encode()).hexdigest()[:24]}"
+        return f"{collection[0]}-{digits[:8]}-{digits[8:16]}-{digits[16:20]}-{digits[20:26]}-{digits[26:]}"
+
+
 class Node:
     """A group or a dataset of a snapshot."""
 
     collection = ""
 
-    def __init__(self, snapshot: Snapshot, path: str, attributes: Mapping[str, Any]) -> None:
-        self.snapshot = snapshot
+    def __init__(self, origin: Origin, path: str, attributes: Mapping[str, Any]) -> None:
+        self.origin = origin
         self.path = path
-        self.id = snapshot.id_of(self.collection, path)
+        self.id = origin.id_of(self.collection, path)
         self.attributes = {str(name): as_hdf5(value) for name, value in attributes.items()}
-        snapshot.nodes[self.id] = snapshot.paths[path] = self
 
 
 class Group(Node):
@@ -38,8 +54,8 @@ class Group(Node):
 
     collection = "groups"
 
-    def __init__(self, snapshot: Snapshot, path: str, attributes: Mapping[str, Any]) -> None:
-        super().__init__(snapshot, path, attributes)
+    def __init__(self, origin: Origin, path: str, attributes: Mapping[str, Any]) -> None:
+        super().__init__(origin, path, attributes)
         self.children: dict[str, Node] = {}
 
 
@@ -48,8 +64,8 @@ class Dataset(Node):
 
     collection = "datasets"
 
-    def __init__(self, snapshot: Snapshot, path: str, attributes: Mapping[str, Any], value: Any) -> None:
-        super().__init__(snapshot, path, attributes)
+    def __init__(self, origin: Origin, path: str, attributes: Mapping[str, Any], value: Any) -> None:
+        super().__init__(origin, path, attributes)
         self._lock = threading.Lock()
         self._function: Callable[[], Any] | None = value if callable(value) else None
         self._array = None if callable(value) else as_hdf5(value)
@@ -81,15 +97,10 @@ class Snapshot:
 
     def __init__(self, tree: Mapping[str, Any], generation: int) -> None:
         self.generation = generation
-        self.time = time.time()
-        self.nodes: dict[str, Node] = {}
+        self.origin = Origin(generation, time.time())
         self.paths: dict[str, Node] = {}
         self.root = self._group(tree, "/", {}, 0)
-
-    def id_of(self, collection: str, path: str) -> str:
-        """The id of what is at a path, as the second version of HDF5's REST API has them; h5pyd checks it."""
-        digits = f"{self.generation:08x}{hashlib.sha256(path.encode()).hexdigest()[:24]}"
-        return f"{collection[0]}-{digits[:8]}-{digits[8:16]}-{digits[16:20]}-{digits[20:26]}-{digits[26:]}"
+        self.nodes = {node.id: node for node in self.paths.values()}
 
     def at(self, path: str) -> Node | None:
         """What is at a path, as ``map/massfractions/W L``; None if there is nothing."""
@@ -119,7 +130,7 @@ class Snapshot:
 
     def _group(self, tree: Mapping[str, Any], path: str, attributes: Mapping[str, Any], depth: int) -> Group:
         own = tree.get("_attrs")
-        group = Group(self, path, {**attributes, **(own if isinstance(own, Mapping) else {})})
+        self.paths[path] = group = Group(self.origin, path, {**attributes, **(own if isinstance(own, Mapping) else {})})
         items = {str(name): value for name, value in tree.items()}
         for name, value in items.items():
             owner = name.removesuffix("_attrs")
@@ -131,10 +142,9 @@ class Snapshot:
             inside = f"{path.rstrip('/')}/{link}"
             if isinstance(value, Mapping) and depth < DEEPEST:
                 group.children[link] = self._group(value, inside, told, depth + 1)
-            elif isinstance(value, Mapping):
-                group.children[link] = Dataset(self, inside, told, f"deeper than {DEEPEST} groups")
             else:
-                group.children[link] = Dataset(self, inside, told, value)
+                value = f"deeper than {DEEPEST} groups" if isinstance(value, Mapping) else value
+                group.children[link] = self.paths[inside] = Dataset(self.origin, inside, told, value)
         return group
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -114,6 +115,11 @@ def test_states_are_kept_while_there_is_room_and_then_gone():
     assert max(sizes) < 160_000
     assert sizes[-1] == sizes[20]
     assert snapshots.find(ids[-2]).path == "/lazy"
+    old = weakref.ref(snapshots.newest().paths["/a"])
+    for _ in range(50):
+        at[0] = (at[0] + 1) % 50
+        snapshots.newest(opened=True)
+    assert old() is None  # without the garbage collector, which knows nothing of the size of arrays
     with pytest.raises(LookupError):
         snapshots.find(ids[0])
 
