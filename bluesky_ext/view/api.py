@@ -77,7 +77,7 @@ def routes(
 
     @router.get("/api/v1/changes", tags=["status"], response_class=StreamingResponse)
     async def get_changes() -> StreamingResponse:
-        """Server-sent events: ``status`` when it changes, and ``log`` for new lines."""
+        """Server-sent events: status when it changes, and log for new lines."""
         return StreamingResponse(_changes(status, lines, closing), media_type="text/event-stream")
 
     @router.post("/api/v1/stop", tags=["status"], responses=refusals(403))

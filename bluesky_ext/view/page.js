@@ -44,6 +44,7 @@ async function choose() {
     at("path").replaceChildren(...said);
   }
   at("path").value = path ?? "";
+  return path ?? shown;
 }
 
 async function draw() {
@@ -61,8 +62,7 @@ async function follow() {
   for (;;) {
     try {
       tell(await (await fetch("/api/v1/status")).json());
-      await choose();
-      await draw();
+      if (await choose()) await draw();
     } catch {
       at("state").textContent = "the server is not there";
       at("state").className = "bad";

@@ -15,14 +15,15 @@ from typing import Any
 from bluesky_ext._version import __version__
 from bluesky_ext.engine import Map, Stage, frames_of
 from bluesky_ext.engine.documents.digest import path_of
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import revision
 from bluesky_ext.engine.stages.run import Progress
 from bluesky_ext.live import LiveAnalysis
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.shown import Shown
 
-#: Seconds over which a rate is measured, and so many errors are told with the status.
-OVER, ERRORS = 5.0, 10
+#: Seconds over which a rate is measured; so many errors and streams are told, and so much of the texts of documents.
+OVER, ERRORS, STREAMS, LONGEST = 5.0, 10, 100, 200
 
 
 class Status:
@@ -59,7 +60,7 @@ class Status:
         scan, of_scan = _latest_scan(said)
         start = next((one.start for one in of_scan if one is not None), {})
         ended = [one.exit_status for one in of_scan if one is not None]
-        about = {key: start.get(key) for key in ("scan_id", "plan_name") if isinstance(start.get(key), str | int)}
+        about = {key: _told(start.get(key)) for key in ("scan_id", "plan_name")}
         return {
             "state": self.state,
             "run": {"uid": scan, **about, "exit_status": None if None in ended else next(iter(ended), None)},
@@ -115,7 +116,7 @@ class Status:
             history.clear()
         if not history or now - history[-1][0] >= 0.1:
             history.append((now, scan, completed))
-        while len(history) > 1 and now - history[0][0] > OVER:
+        while len(history) > 1 and now - history[1][0] > OVER:  # one that is older stays, to compare with
             history.popleft()
         then, _, before = history[0]
         return round((completed - before) / (now - then), 2) if now - then >= 0.1 else 0.0
@@ -144,10 +145,18 @@ def _scan_of(progress: Progress) -> str:
     return str(progress.start.get("original_run_uid", progress.start["uid"]))
 
 
+def _told(value: Any) -> str | int | None:
+    """What a document says, which may be anything: a number, or the beginning of a text."""
+    return value if value is None or (isinstance(value, int) and abs(value) < 2**53) else printable(value, LONGEST)
+
+
 def _streams_of(one: Progress) -> dict[str, Any]:
     names = {*one.received, *one.failed, *one.lost}
     kinds = {"received": one.received, "failed": one.failed, "lost": one.lost}
-    return {str(name): {kind: counts.get(name, 0) for kind, counts in kinds.items()} for name in sorted(names, key=str)}
+    return {
+        printable(name, LONGEST): {kind: counts.get(name, 0) for kind, counts in kinds.items()}
+        for name in sorted(names, key=str)[:STREAMS]
+    }
 
 
 def _frames(counts: Mapping[str, int]) -> int:
@@ -161,7 +170,7 @@ def _frames(counts: Mapping[str, int]) -> int:
 def _total(start: Mapping[str, Any]) -> int | None:
     """How many events a plan announces."""
     total = start.get("num_points")
-    return total if isinstance(total, int) and total > 0 else None
+    return total if isinstance(total, int) and 0 < total < 2**53 else None
 
 
 def _code_of(stages: Sequence[Stage]) -> dict[str, Any]:

@@ -172,13 +172,14 @@ def test_it_says_where_it_is_and_refuses_what_it_cannot_show():
 def test_it_ends_with_its_process():
     script = """
 import logging
-from bluesky_ext import CrystalMap, LiveServer
-print(LiveServer(CrystalMap(3)), flush=True)
+from bluesky_ext import LiveServer
+from bluesky_ext.engine import Map
+print(LiveServer(Map(dict, parameters={}, name="Nothing")), flush=True)
 logging.getLogger("bluesky_ext").warning("heard")
 input()
 """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", script], **pipes)
-    assert b"LiveServer of CrystalMap at http://127.0.0.1:" in process.stdout.readline()
+    assert b"LiveServer of Nothing at http://127.0.0.1:" in process.stdout.readline()
     _, said = process.communicate(b"\n", timeout=20)
     assert (process.returncode, said) == (0, b"heard\n")
