@@ -21,6 +21,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="""show what the analysis makes while it runs, to browsers and h5pyd, at this address, as 127.0.0.1:8888.
             Where others reach it, they can read; to change something takes the token in BLUESKY_EXT_TOKEN""",
     )
+    parser.add_argument(
+        "--live-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which others call this machine, beside its own; may be given several times",
+    )
 
 
 def add_port_to(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +58,8 @@ def served(options: argparse.Namespace, *shown: Any) -> Iterator[None]:
     from bluesky_ext.transport.signals import interruptible
 
     try:
-        server = LiveServer(*shown, address=address, token=os.environ.get("BLUESKY_EXT_TOKEN") or None)
+        token = os.environ.get("BLUESKY_EXT_TOKEN") or None
+        server = LiveServer(*shown, address=address, token=token, hosts=options.live_name)
     except ValueError as error:
         raise UsageError(f"--live: {error}") from error
     with server:

@@ -138,5 +138,6 @@ class _Bounded:
 
 
 def own_names() -> set[str]:
-    """The names of this machine."""
-    return {socket.gethostname(), socket.getfqdn()}
+    """The names of this machine, with its domain and without."""
+    names = socket.gethostname(), socket.getfqdn()
+    return {*names, *(name.partition(".")[0] for name in names)}

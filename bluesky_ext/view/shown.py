@@ -60,7 +60,7 @@ class _ReduceView:
         except Exception as error:  # of the code that makes the tree
             said = f"{self._stage.name} can't publish: {type(error).__name__}: {error}"
             self._complaints(type(error).__name__, "%s", said, exc_info=error)
-            if not isinstance(self._published, str) or self._published != said:
+            if self._published != said:
                 self._published = said
         return self._published
 

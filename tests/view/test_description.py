@@ -29,6 +29,7 @@ class Reducer:
         pass
 
 
+@pytest.mark.timeout(180)
 def test_requests_at_random_are_answered_as_is_described(served, shows):
     client = served(shows(lambda n: EVERY), LiveAnalysis(Worker, Reducer))
     described = client.get("/api/openapi.json")

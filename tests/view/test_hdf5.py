@@ -67,6 +67,7 @@ def test_a_reader_keeps_its_state_and_gets_the_latest_by_opening_it_again(served
     assert (after["n"][()], list(after["counts"][()]), list(after["squares"][()])) == (5, [*range(5)], [0, 1, 4, 9, 16])
 
 
+@pytest.mark.timeout(180)
 def test_no_read_is_torn_while_it_grows_and_is_replaced(served, shows):
     stage = shows(grown)
     client = served(stage)
