@@ -13,8 +13,8 @@ from fastapi import HTTPException, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Bytes of a body, at most: files are parameters too.
-LARGEST_BODY = 16 << 20
+#: Bytes of a body, at most: files are parameters too. To read as much JSON would hold up the scan.
+LARGEST_BODY, LARGEST_TEXT = 16 << 20, 1 << 20
 
 _HEADERS = {
     "cache-control": "no-store",
@@ -45,7 +45,10 @@ async def body_of(request: Request, *kinds: str) -> tuple[str, bytes]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
         raise HTTPException(415, f"content type {kind!r:.100}: send {' or '.join(filter(None, kinds))}")
-    return kind, await request.body()
+    body = await request.body()
+    if kind != "application/octet-stream" and len(body) > LARGEST_TEXT:
+        raise HTTPException(413, f"a body of this kind has at most {LARGEST_TEXT} bytes: send octets")
+    return kind, body
 
 
 class Guard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
 _ITEM = re.compile(r"\[[^\[\]]*\]|[^,\[\]]+")
 _SLICE = re.compile(r"(\d*):(\d*)(?::(\d+))?")
@@ -57,7 +58,7 @@ def fields_of(array: np.ndarray, fields: str) -> np.ndarray:
     names = fields.split(":")
     if missing := sorted(set(names) - set(array.dtype.names or ())):
         raise ValueError(f"fields={fields!r:.100}: there are {array.dtype.names or 'none'}, and no {missing[0]!r:.100}")
-    return array[names[0]] if len(names) == 1 else np.lib.recfunctions.repack_fields(array[names])  # pyright: ignore
+    return array[names[0]] if len(names) == 1 else repack_fields(array[names])
 
 
 def _part(item: str, length: int) -> slice | np.ndarray:

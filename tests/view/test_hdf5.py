@@ -52,6 +52,7 @@ def test_parts_are_read_as_they_are_of_arrays(served, shows):
     ):
         np.testing.assert_array_equal(file["stack"][at], stack[at])
     np.testing.assert_array_equal(file["records"]["a"], [0.5, 1.5])
+    assert [tuple(one) for one in file["records"]["a", "b"]] == [(0.5, 1), (1.5, 2)]
 
 
 def test_a_reader_keeps_its_state_and_gets_the_latest_by_opening_it_again(served, shows):

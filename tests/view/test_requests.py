@@ -97,6 +97,7 @@ def test_parameters_that_cannot_be_are_refused_with_the_reason(tuned, served):
         (b"{", "application/json", 400, "no JSON"),
         (b"[" * 100_000, "application/json", 400, "no JSON"),
         (b"[1]", "application/json", 422, "no list"),
+        (b"[" + b"1," * 600_000 + b"1]", "application/json", 413, "octets"),
         (b"\xff", "text/plain", 400, "UTF-8"),
         (b"3", "application/x-www-form-urlencoded", 415, "send"),
         (b"3", "", 415, "send"),
