@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_ext.engine import Map, Reduce, Rows, Stage, image_of
+from bluesky_ext.engine import Map, Reduce, Rows, Stage, as_image
 from bluesky_ext.engine.documents.complaints import Complaints
 
 
@@ -101,7 +101,8 @@ class _MapView:
 def _image(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     image = data[key]
     attributes = {"NX_class": "NXdata", "signal": "image"}
-    return {"_attrs": attributes, "image": image if isinstance(image, np.ndarray) else partial(image_of, data, key)}
+    # A file that is there no more is not waited for: it was read before.
+    return {"_attrs": attributes, "image": image if isinstance(image, np.ndarray) else partial(as_image, image, 0.0)}
 
 
 def _names(stages: tuple[Stage, ...]) -> list[str]:
