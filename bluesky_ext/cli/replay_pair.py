@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.cli import connection, site
+from bluesky_ext.cli import connection, live, site
 from bluesky_ext.cli.sources import runs_of
 from bluesky_ext.cli.usage import UsageError
 
@@ -69,6 +69,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--join", action="store_true", help="have events of several runs or streams with one number be one"
     )
     own.add_argument("--save", type=Path, metavar="FILE.h5", help="save what the reducer publishes at the end")
+    own.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIRECTORY",
+        help="save that as a processed file (NeXus) too, named as the raw file",
+    )
     own.add_argument(
         "--unsafe-pickle",
         action="store_true",
@@ -140,7 +146,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bluesky_ext.live.replay.run_pair import pair_of, play
+    from bluesky_ext.live.replay.replayed import Replayed
+    from bluesky_ext.live.replay.run_pair import play
     from bluesky_ext.live.replay.sources import batches_of
     from bluesky_ext.server.executors import lanes_of
     from bluesky_ext.server.playback import expected_events
@@ -148,8 +155,8 @@ def _run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         source = _source(options, stack)
         executor = stack.enter_context(lanes_of(options.executor, options.nworkers))
-        pair = stack.enter_context(
-            pair_of(
+        analysis = stack.enter_context(
+            Replayed(
                 options.worker,
                 options.reducer,
                 parameters=_values(options),
@@ -158,19 +165,33 @@ def _run(options: argparse.Namespace) -> int:
             )
         )
         batches = batches_of(source, join=options.join, unsafe_pickle=options.unsafe_pickle)
-        played = play(pair, batches, total=expected_events(source) if sys.stderr.isatty() else None)
-        if options.save is not None:
-            from bluesky_ext.live.tree_file import save_tree
-
-            connection.say(options, f"saved {save_tree(played.run.snapshot(), options.save)}")
-    failed, lost = played.run.failed, played.lost
-    said = f"{played.events} events"
-    if failed:
-        said += f", {failed} failed in the worker"
-    if lost:
-        said += f", {lost} never came"
-    connection.say(options, said)
+        stack.enter_context(live.served(options, analysis))
+        played = play(analysis, batches, total=expected_events(source) if sys.stderr.isatty() else None)
+        _save(options, analysis, played)
+        failed, lost = played.run.failed, played.lost
+        said = f"{played.events} events"
+        if failed:
+            said += f", {failed} failed in the worker"
+        if lost:
+            said += f", {lost} never came"
+        connection.say(options, said)
     return 1 if failed or lost else 0
+
+
+def _save(options: argparse.Namespace, analysis: Any, played: Any) -> None:
+    """Save what the reducer published, where that is asked for."""
+    from bluesky_ext.live import ProcessedFile, save_tree
+
+    if options.save is not None:
+        connection.say(options, f"saved {save_tree(played.run.snapshot(), options.save)}")
+    if options.output_dir is not None:
+        start = dict(played.start)
+        start.setdefault("filename", Path((options.files or ["replay"])[0]).name.partition(".")[0] + ".h5")
+        about = {"program": f"{options.worker} and {options.reducer}"}
+        file = ProcessedFile(start, analysis.settings, directory=options.output_dir, about=about)
+        file.replace(played.run.snapshot(), analysis.settings)
+        if (path := file.close()) is not None:
+            connection.say(options, f"saved {path}")
 
 
 def _source(options: argparse.Namespace, stack: ExitStack) -> Any:

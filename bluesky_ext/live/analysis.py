@@ -94,9 +94,8 @@ class LiveAnalysis(Reduce):
         name: str = "",
         **stage: Any,
     ) -> None:
-        self.pair = Pair(
-            worker, reducer, parameters=parameters, executor=executor, workers=workers, ordered=ordered
-        )  # fmt: skip
+        options: dict[str, Any] = {"executor": executor, "workers": workers, "ordered": ordered}
+        self.pair = self.make_pair(worker, reducer, parameters=parameters, **options)
         self._route = check_route(route)
         if isinstance(join, str):
             raise TypeError(f"join={join!r}: give the names of several streams, as in ({join!r}, ...), or True")
@@ -114,6 +113,10 @@ class LiveAnalysis(Reduce):
         super().__init__(parameters=given, name=name, data_keys=data_keys, **stage)
         weakref.finalize(self, self.pair.close).atexit = False  # an analysis may be dropped in the middle of a run
         self._outcomes = Outcomes(self.name, self.pair, self._known)
+
+    def make_pair(self, worker: type | str, reducer: type | str, **options: Any) -> Pair:
+        """The worker and the reducer, with their parameters and lanes."""
+        return Pair(worker, reducer, **options)
 
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:

@@ -58,6 +58,8 @@ class PairRun:
         self.load = Load()
         self.news = pair.news
         self.is_over = False
+        #: When it was given something last, on the monotonic clock.
+        self.touched = time.monotonic()
         self._lock = threading.RLock()
         self._lanes = pair.lanes
         self._tick_at, self._ticked = -math.inf, 0.0
@@ -123,7 +125,7 @@ class PairRun:
         with self._lock:
             if self._parameters is not None:
                 self._tell_parameters()
-            now = time.monotonic()
+            now = self.touched = time.monotonic()
             if now >= self._tick_at:
                 events[0].tick = True
                 self._tick_at, self._ticked = math.inf, now

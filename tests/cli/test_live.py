@@ -7,6 +7,8 @@ import re
 import signal
 import urllib.request
 
+import h5py
+import h5pyd
 import pytest
 from runs import feed
 
@@ -45,6 +47,40 @@ def test_a_replay_shows_its_result_until_it_is_told_to_end(start, run_of, tmp_pa
     replay.wait_for("1 runs were replayed")
     replay.wait_for("Ctrl-C ends it")
     assert status_of(replay)["progress"]["completedEvents"] == 6
+    assert replay.end(signal.SIGINT) == 0
+
+
+PAIR = """
+class Worker:
+    def process_event(self, event):
+        return event.event_number
+
+class Reducer:
+    def __init__(self):
+        self.publish = {"numbers": []}
+
+    def process_result(self, result):
+        self.publish["numbers"].append(result.payload)
+"""
+
+
+def test_an_analysis_of_ones_own_is_shown_and_saved(start, run_of, tmp_path):
+    with Recorder(tmp_path / "raw") as recorder:
+        feed(recorder, run_of())
+    (tmp_path / "mine.py").write_text(PAIR)
+    pair = ("-w", "mine:Worker", "-r", "mine:Reducer", "-f", str(recorder.artifacts[0]))
+    replay = start("replay", *pair, "--live", "127.0.0.1", "--keep-alive", "--output-dir", "made", "--nworkers", "1")
+    replay.wait_for("Ctrl-C ends it")
+    (place,) = re.findall(r"shown at (http://\S+)", "\n".join(replay.said))
+    with h5py.File(next((tmp_path / "made").iterdir())) as saved, h5pyd.File(place) as shown:
+        assert shown["numbers"][:].tolist() == list(range(1, 7))
+        assert saved["entry/process/status"].asstr()[()] == "success"
+        found = []
+        saved.visititems(lambda name, one: found.append(one[()].tolist()) if name.endswith("numbers") else None)
+    assert found == [list(range(1, 7))]
+    said = status_of(replay)
+    assert (said["state"], said["progress"]["completedEvents"]) == ("CLOSE", 6)
+    assert said["stages"][0]["worker"] == "mine:Worker"
     assert replay.end(signal.SIGINT) == 0
 
 

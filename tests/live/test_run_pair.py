@@ -14,7 +14,8 @@ from ophyd.sim import SynAxis, SynGauss
 
 from bluesky_ext import Lanes, Recorder, Recording
 from bluesky_ext.live import IntParameter, run_pair
-from bluesky_ext.live.replay.run_pair import pair_of, play
+from bluesky_ext.live.replay.replayed import Replayed
+from bluesky_ext.live.replay.run_pair import play
 from bluesky_ext.live.replay.sources import batches_of
 from bluesky_ext.storage import save
 
@@ -137,8 +138,8 @@ def test_captures_are_joined_on_the_number_of_their_events(tmp_path):
     assert reducer.events[4]["b"] == ("STINS", 3, b'{"htype": "image"}' + b"\0" * 9 + b"4")
     with Lanes.processes(1) as elsewhere:
         assert run_pair(Worker, Reducer, paths, executor=elsewhere).events == reducer.events
-    with pair_of(Worker, Reducer, parameters={"fails_at": 0}, workers=2) as pair:
-        assert play(pair, batches_of(paths)).run.failed == 2
+    with Replayed(Worker, Reducer, parameters={"fails_at": 0}, workers=2) as analysis:
+        assert play(analysis, batches_of(paths)).run.failed == 2
     with pytest.raises(ValueError, match="event 0 has the stream 'a' in two of the sources"):
         run_pair(Worker, Reducer, [paths[0], paths[0]])
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.live.classes import class_of
-from bluesky_ext.live.dranspose import forms_in_use
-from bluesky_ext.live.pair import Pair
 from bluesky_ext.live.pair_run import PairRun
+from bluesky_ext.live.replay.replayed import Replayed
 from bluesky_ext.live.replay.sources import batches_of
 
 log = logging.getLogger(__name__)
@@ -81,41 +78,27 @@ def run_pair(
     {'sum': 3.0}
     """
     batches = batches_of(source, join=join, unsafe_pickle=unsafe_pickle)
-    with pair_of(worker, reducer, parameters=parameters, workers=workers, executor=executor) as pair:
-        return play(pair, batches, progress=progress).run.reducer
+    with Replayed(worker, reducer, parameters=parameters, workers=workers, executor=executor) as analysis:
+        return play(analysis, batches, progress=progress).run.reducer
 
 
 class Played(NamedTuple):
     """A run that was replayed."""
 
     run: PairRun
+    start: Mapping[str, Any]
     #: How many events there were.
     events: int
     #: How many the source lacks.
     lost: int
 
 
-@contextmanager
-def pair_of(worker: type | str, reducer: type | str, **options: Any) -> Iterator[Pair]:
-    """A pair for a replay, while it is needed: what its reducer raises ends the run."""
-    worker, reducer = class_of(worker, "process_event", "event"), class_of(reducer, "process_result", "result")
-    pair = Pair(worker, reducer, ordered=True, raises=True, forms=forms_in_use(), **options)
-    try:
-        yield pair
-    finally:
-        pair.close()
-
-
 def play(
-    pair: Pair,
-    batches: Iterator[tuple[str, Any]],
-    *,
-    progress: bool = True,
-    total: int | None = None,
-    opened: Callable[[PairRun], object] = lambda run: None,
+    analysis: Replayed, batches: Iterator[tuple[str, Any]], *, progress: bool = True, total: int | None = None
 ) -> Played:
-    """Run a pair on a run, and return that when it is over; ``opened`` is told it when it begins."""
+    """Run an analysis on a run, and return that when it is over."""
     run: Any = None
+    start: Mapping[str, Any] = {}
     events, lost, complaints = 0, 0, Complaints(log)
     try:
         with tqdm(total=total, unit="event", unit_scale=True, desc="replay", disable=None if progress else True) as bar:
@@ -127,8 +110,8 @@ def play(
                     events += len(given)
                     bar.update(len(given))
                 elif name == "start":
-                    run = pair.open(given)
-                    opened(run)
+                    run, start = analysis.pair.open(given), given
+                    analysis.opened(run, given)
                 elif name == "descriptor":
                     run.descriptor(given)
                 else:
@@ -139,9 +122,10 @@ def play(
         if run is not None and not run.is_over:
             run.close()
             _report(run, complaints)
+        analysis.closed()
     if run is None:
         raise ValueError("there is nothing to replay: the source has no documents")
-    return Played(run, events, lost)
+    return Played(run, start, events, lost)
 
 
 def _report(run: PairRun, complaints: Complaints) -> None:
