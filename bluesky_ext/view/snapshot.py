@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.live.values import split_attributes
 from bluesky_ext.view.values import as_hdf5
 
 #: No tree of somebody's is deeper, unless it has itself in it.
@@ -129,16 +130,13 @@ class Snapshot:
                 yield node.array
 
     def _group(self, tree: Mapping[str, Any], path: str, attributes: Mapping[str, Any], depth: int) -> Group:
-        own = tree.get("_attrs")
-        self.paths[path] = group = Group(self.origin, path, {**attributes, **(own if isinstance(own, Mapping) else {})})
-        items = {str(name): value for name, value in tree.items()}
-        for name, value in items.items():
-            owner = name.removesuffix("_attrs")
-            if isinstance(value, Mapping) and owner != name and (not owner or owner in items):
-                continue  # attributes
-            about = items.get(f"{name}_attrs") if name else None
-            told = about if isinstance(about, Mapping) else {}
-            link = name.replace("/", "\N{DIVISION SLASH}") or "_"  # a slash parts the names of a path
+        own, values, of_values = split_attributes(tree)
+        self.paths[path] = group = Group(self.origin, path, {**attributes, **own})
+        for name, value in values.items():
+            told = of_values.get(name, {})
+            link = str(name).replace("/", "\N{DIVISION SLASH}")  # a slash parts the names of a path
+            while not link or link in group.children:
+                link += "_"
             inside = f"{path.rstrip('/')}/{link}"
             if isinstance(value, Mapping) and depth < DEEPEST:
                 group.children[link] = self._group(value, inside, told, depth + 1)

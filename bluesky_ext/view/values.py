@@ -41,6 +41,8 @@ def as_hdf5(value: Any) -> np.ndarray | None:
         return array
     if kind in "mM":
         return np.datetime_as_string(array).astype(object) if kind == "M" else array.astype(np.int64)
+    if all(one is None or isinstance(one, int | float) for one in array.flat):
+        return array.astype(float)  # numbers and None, which is NaN
     return _texts(array)
 
 

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from view_tree import EVERY, TEXTS, VALUES
+from view_tree import EVERY, NUMBERS, TEXTS, VALUES
 
 from bluesky_ext.view.snapshots import Snapshots
 
@@ -24,6 +24,8 @@ def test_every_kind_of_value_is_read_as_it_is(served, shows):
         got = file[f"values/{path}"][()]
         assert np.asarray(got).dtype == np.asarray(expected).dtype, path
         np.testing.assert_array_equal(got, expected, err_msg=path)
+    for path, (_, expected) in NUMBERS.items():
+        np.testing.assert_array_equal(file[f"numbers/{path}"][()], expected)
     for path, (_, expected) in TEXTS.items():
         got = file[f"texts/{path}"].asstr()[()]
         np.testing.assert_array_equal(got, np.array(expected, object), err_msg=path)

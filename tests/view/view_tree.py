@@ -21,15 +21,17 @@ TEXTS = {
     "words": (["a", "bb"], ["a", "bb"]),
     "table": (np.array([["a", "b"], ["c", "dd"]]), [["a", "b"], ["c", "dd"]]),
     "when": (np.array(["2026-01-02"], "M8[D]"), ["2026-01-02"]),
-    "too large": (10**30, "1" + 30 * "0"),
     "ragged": ([[1], [1, 2]], "[[1], [1, 2]]"),
     "objects": (np.array([{"a": 1}, None], object), ["{'a': 1}", "None"]),
     "broken": (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
 }
+# What is shown, and the numbers that are read.
+NUMBERS = {"gaps": ([1, None, 2.5], [1.0, np.nan, 2.5]), "too large": (10**30, 1e30)}
 EVERY = {
     "_attrs": {"default": "values", "title": "Wörld"},
     "values": {**VALUES, "ints_attrs": {"long_name": "µm", "flag": True, "numbers": [0.5, 1.5]}},
     "texts": {name: shown for name, (shown, _) in TEXTS.items()},
+    "numbers": {name: shown for name, (shown, _) in NUMBERS.items()},
     "none": None,
     "complex": np.array([1 + 2j, 3]),
     "records": np.array([(0.5, 1, "é"), (1.5, 2, "bb")], [("a", "f8"), ("b", "i4"), ("text", object)]),
