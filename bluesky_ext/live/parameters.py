@@ -43,8 +43,7 @@ class Parameter(ABC):
     empty: ClassVar[Any] = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"a parameter is named {self.name!r}: give a word")
+        check_name(self.name)
         if self.default is None:
             object.__setattr__(self, "default", self.empty if self.choices is None else next(iter(self.choices)))
         if isinstance(self.choices, str):
@@ -240,10 +239,15 @@ class Parameters(Mapping[str, Setting]):
         return f"Parameters({', '.join(f'{name}={said.value!r:.50}' for name, said in self.items())})"
 
 
+def check_name(name: Any) -> None:
+    """Refuse what can't be the name of a parameter: it is a key in documents, and a place in files."""
+    if not isinstance(name, str) or not name or any(mark in name for mark in "./") or name.startswith("$"):
+        raise ValueError(f"a parameter is named {name!r:.100}: give a word, without . and / in it")
+
+
 def _plain(name: Any, value: Any) -> Any:
     """The value of a parameter that nobody described, if it is one that can be written down."""
-    if not isinstance(name, str):
-        raise ValueError(f"a parameter is named {name!r:.100}: give text")
+    check_name(name)
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, list | tuple):
         return [_plain(name, one) for one in value]

@@ -19,7 +19,7 @@ import h5py
 import matplotlib
 import numpy as np
 import pytest
-from cases import Collector, Docs, collect, content, feed, same
+from cases import Collector, Docs, Mean, Means, collect, content, feed, same
 from event_model import DocumentNames, schema_validators
 from hostile import HANDLERS, KEY, SHAPE, Plan, documents_of, plans, raw_run, stxm_run, write_frames
 from hypothesis import HealthCheck, Phase, given, note, settings
@@ -29,6 +29,7 @@ from bluesky_ext import (
     CrystalMap,
     CrystalMapper,
     ImageProcessor,
+    LiveAnalysis,
     LiveCrystalMap,
     PeakTracker,
     Recorder,
@@ -246,6 +247,7 @@ def chains_of_images() -> list[Chain]:
         Chain(peaks, (TrackLinker(search_range=3), CrystalMap(search_range=3))),
         Chain(compose(ImageProcessor(KEY, "primary"), PeakTracker(KEY, **LOCATE), **MORE)),
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, **MORE)),
+        Chain(LiveAnalysis(Mean, Means, data_keys=(KEY,), **MORE)),
     ]
 
 

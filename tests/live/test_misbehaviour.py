@@ -216,6 +216,8 @@ def test_a_decorated_method_and_other_names_are_called_by_position():
 
 def test_what_parameters_are_not():
     assert IntParameter("n", "3").default == 3
+    with pytest.raises(ValueError, match="a parameter is named 'a/b': give a word"):
+        IntParameter("a/b")
     with pytest.raises(ValueError, match="is no whole number"):
         IntParameter("n").checked(np.float32(3.7))
     with pytest.raises(ValueError, match="other is a ndarray, and nobody describes it"):
