@@ -111,7 +111,7 @@ class LiveAnalysis(Reduce):
             "data_keys": list(data_keys),
         }
         super().__init__(parameters=given, name=name, data_keys=data_keys, **stage)
-        weakref.finalize(self, self.pair.close).atexit = False  # an analysis may be dropped in the middle of a run
+        weakref.finalize(self, self.pair.abandon).atexit = False  # an analysis may be dropped in the middle of a run
         self._outcomes = Outcomes(self.name, self.pair, self._known)
 
     def make_pair(self, worker: type | str, reducer: type | str, **options: Any) -> Pair:

@@ -33,8 +33,8 @@ class Done(NamedTuple):
     failures: list[tuple[int | None, str, str]]
     worker: str
     parameters_hash: str
-    #: How long it is to be until the next tick, in s, if there are ticks.
-    interval: float | None
+    #: How long it is to be until the next tick, in s; None if the batch was not asked to tick.
+    until_tick: float | None
     #: Whether the results are pickles.
     is_pickled: bool
     #: About how many bytes they are.
@@ -69,6 +69,8 @@ class WorkerKernel:
         self._instance: Any = None
         self._size = 0  # of the results of a batch
         self._process: Any = None
+        self._interval: Any = None
+        self._is_ticking, self._tick_at = False, 0.0
 
     def __repr__(self) -> str:
         return f"{self.worker.__module__}:{self.worker.__qualname__}"
@@ -133,8 +135,12 @@ class WorkerKernel:
             return self._done(results, failures, began)
         process, given, form = self._process, self._given, self._forms.event
         start, descriptors, travels = self._start, self._descriptors, os.getpid() != self._home
+        self._is_ticking = events[0].tick and self._interval is not None
+        self._tick_at = 0.0
         for event in events:
             try:
+                if self._is_ticking:
+                    event.tick = self._ticks()
                 if data:
                     event = event.with_arrays(data)
                 payload = process(form(event.arrived(start, descriptors)), given, event.tick)
@@ -144,7 +150,7 @@ class WorkerKernel:
                     results.append((event.event_number, event.stream, payload))
             except UserError as error:
                 failures.append((event.event_number, event.stream, str(error)))
-            except Exception as error:  # of the user: the event has failed, and the run goes on
+            except (Exception, SystemExit) as error:  # of the user: the event has failed, and the run goes on
                 failures.append((event.event_number, event.stream, said_of(error, self.worker)))
         return self._done(results, failures, began)
 
@@ -156,7 +162,7 @@ class WorkerKernel:
         given["state"] = self._forms.state(self._name, self._versions)
         try:
             self._instance = build(self.worker, given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"{self!r} can't be made: {said_of(error, self.worker)}") from error
         self._process = hook(self._instance, "process_event", "event", "parameters", "tick")
         self._interval = hook(self._instance, "get_tick_interval", "parameters")
@@ -166,23 +172,28 @@ class WorkerKernel:
         try:
             if call is not None:
                 call(value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(said_of(error, self.worker)) from error
 
     def _done(self, results: list, failures: list, began: float) -> Done:
-        interval = None
-        if self._interval is not None:
-            try:
-                said = self._interval(self._given)
-                interval = said if isinstance(said, int | float) else None
-                if interval is None:
-                    failures.append((None, "", f"get_tick_interval returned {said!r:.100}: return a number of seconds"))
-            except Exception as error:
-                failures.append((None, "", said_of(error, self.worker)))
+        until_tick = max(self._tick_at - time.monotonic(), 0.0) if self._is_ticking else None
+        self._is_ticking = False
         travels = os.getpid() != self._home
         size, self._size = self._size, 0
         busy = time.perf_counter() - began
-        return Done(results, failures, self._name, self._parameters.sha256, interval, travels, size, busy)
+        return Done(results, failures, self._name, self._parameters.sha256, until_tick, travels, size, busy)
+
+    def _ticks(self) -> bool:
+        """Whether the next event is a tick: the first one of a batch that ticks, and one for each interval then."""
+        now = time.monotonic()
+        if now < self._tick_at:
+            return False
+        interval = self._interval(self._given)
+        if not isinstance(interval, int | float):
+            self._is_ticking = False
+            raise UserError(f"get_tick_interval returned {interval!r:.100}: return a number of seconds")
+        self._tick_at = now + interval
+        return True
 
     def _packed(self, payload: Any, travels: bool) -> Any:
         """A result as it goes to the reducer: what the worker does to its own later stays with the worker."""

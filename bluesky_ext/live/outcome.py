@@ -16,6 +16,8 @@ from bluesky_ext.live.tree import copy_of
 
 #: So many are kept; an outcome may be a large array.
 KEPT = 20
+#: And of so many others it is known that they have none.
+REFUSED = 200
 
 
 class Outcome(NamedTuple):
@@ -48,7 +50,7 @@ def asked(reducer: Any, parameters: Mapping[str, Any], number: int | None) -> tu
         value, uncertainty = said if isinstance(said, tuple) and len(said) == 2 else (said, None)
         return copy_of(value), copy_of(uncertainty)
     published = getattr(reducer, "publish", {})
-    if "outcome" not in published:
+    if not isinstance(published, Mapping) or "outcome" not in published:
         raise LookupError(f"{name} has no outcome: give it a method outcome(), or publish['outcome']")
     return copy_of(published["outcome"]), copy_of(published.get("outcome_errors"))
 
@@ -71,6 +73,7 @@ class Outcomes:
     def __init__(self, name: str, pair: Pair, run_of: Callable[[str], StageRun | None]) -> None:
         self._name, self._pair, self._run_of = name, pair, run_of
         self._said: OrderedDict[str, Outcome | Exception] = OrderedDict()
+        self._refused: OrderedDict[str, Exception] = OrderedDict()  # of runs that have none
 
     def wait(self, uid: str, event: int | None, stream: str, timeout: float) -> Outcome:
         """The outcome of a run or an event, when it is there; see `LiveAnalysis.outcome`."""
@@ -107,12 +110,18 @@ class Outcomes:
         """Say to those who wait for a run that is over that there is no outcome, if there is none."""
         if run.uid not in self._said:
             why = run.incomplete or "it has nothing that this works on, or could not be finished: see the log"
-            self._keep(run, LookupError(f"{self._name} has no outcome of run {run}: {why}"))
+            error = LookupError(f"{self._name} has no outcome of run {run}: {why}")
+            with self._pair.news:
+                self._refused.update(dict.fromkeys(uids_of(run.start), error))
+                while len(self._refused) > REFUSED:
+                    self._refused.popitem(last=False)
+                self._pair.news.notify_all()
 
     def forget(self, start: Mapping[str, Any]) -> None:
         """Forget the outcome of a run, which begins once more."""
         for uid in uids_of(start):
             self._said.pop(uid, None)
+            self._refused.pop(uid, None)
 
     def _keep(self, run: StageRun, outcome: Outcome | Exception) -> None:
         with self._pair.news:
@@ -125,7 +134,7 @@ class Outcomes:
 
     def _find(self, uid: str, event: int | None, stream: str) -> StageRun | Outcome | Exception | None:
         """The outcome of a run, or the run of an event that is done with, or why there is none; None if not yet."""
-        said, run = self._said.get(uid), self._run_of(uid)
+        said, run = self._said.get(uid, self._refused.get(uid)), self._run_of(uid)
         if said is None and run is not None and run.refusal is not None:
             return LookupError(f"{self._name} has no outcome of run {run}: {run.incomplete}")
         if event is None or isinstance(said, Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import Mapping
@@ -71,6 +72,8 @@ class Pair:
         self._change(parameters or {})
         self.versions = versions_of(self.worker)
         self._executor, self._owns = _lanes_of(executor, workers)
+        if getattr(self._executor, "is_local", False) and _is_typed(self.worker):
+            raise TypeError(f"{self.worker.__name__} was typed, and other processes can't know it: put it in a module")
         self._pool = Pool(self._executor) if self._executor is not None else None
         self._kernel = WorkerKernel(self.worker, self.parameters, self.forms, self.versions)
         self._open: weakref.WeakSet[PairRun] = weakref.WeakSet()
@@ -115,12 +118,16 @@ class Pair:
             raise TypeError(f"executor= made a {type(lanes).__name__}: make Lanes, as Lanes.processes(2)")
         return len(lanes)
 
-    def close(self) -> None:
-        """Let the workers go, and what they kept from run to run; runs that are open are given up."""
+    def abandon(self) -> None:
+        """Give up what is open, wait for nothing, and forget what workers in this process kept."""
         for run in list(self._open):
             if not run.is_over:
                 run.abandon()
         self._kernel.forget()
+
+    def close(self) -> None:
+        """Let the workers go, and what they kept from run to run; runs that are open are given up."""
+        self.abandon()
         if self._pool is not None:
             self._pool.close()
             if self._owns:
@@ -139,6 +146,11 @@ def versions_of(user: type) -> dict[str, str]:
     if checkout is not None and "site-packages" not in file.parts:
         found["commit"] = revision(checkout)
     return {name: said for name, said in found.items() if said is not None}
+
+
+def _is_typed(user: type) -> bool:
+    """Whether a class was typed in a session, and is in no file."""
+    return user.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
 
 
 def _lanes_of(executor: Any, workers: int) -> tuple[Any, bool]:

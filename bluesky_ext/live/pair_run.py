@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.executors.in_flight import InlineTasks
+from bluesky_ext.engine.executors.pool import DiedTwiceError
 from bluesky_ext.live.errors import UserError
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
@@ -62,12 +63,13 @@ class PairRun:
         self.touched = time.monotonic()
         self._lock = threading.RLock()
         self._lanes = pair.lanes
-        self._tick_at, self._ticked = -math.inf, 0.0
+        self._tick_at = -math.inf
         self._is_ordered = pair.ordered
         self._parameters: Parameters | None = None  # that are to be used from the next event on
         self._sent: defaultdict[str, Intervals] = defaultdict(Intervals)
         self._waiting: defaultdict[int | None, list[Event]] = defaultdict(list)
         self._tasks: Any = pair.tasks()
+        self._is_alone = False  # a single event is under way, which nothing else can have killed
         self._is_inline = isinstance(self._tasks, InlineTasks)
         try:
             self._reduction = Reduction(
@@ -128,15 +130,13 @@ class PairRun:
             now = self.touched = time.monotonic()
             if now >= self._tick_at:
                 events[0].tick = True
-                self._tick_at, self._ticked = math.inf, now
+                self._tick_at = math.inf  # until it is told when
+            if self._come_again(events):
+                self._forget(events)
             if self._is_inline:
                 for finished in self._tasks.put(events, {}, events[0].event_number, (events,)):
                     self._take(*finished)
                 return
-            if self._come_again(events):  # what was made of them before must not come behind what is made now
-                self._send_all()
-                for finished in self._tasks.drain():
-                    self._take(*finished)
             if to == "all":
                 self._send_all()
                 for lane in range(self._lanes):
@@ -202,6 +202,20 @@ class PairRun:
             again |= not self._sent[event.stream].note(event.event_number)
         return again
 
+    def _forget(self, events: Sequence[Event]) -> None:
+        """Have all that is under way done, so that it comes before what is made of these now; forget how they went."""
+        self._send_all()
+        for finished in self._tasks.drain():
+            self._take(*finished)
+        self._reduction.settle()
+        again = {(event.event_number, event.stream) for event in events}
+        kept = [trouble for trouble in self.troubles if trouble[:2] not in again]
+        self.troubles.clear()
+        self.troubles.extend(kept)
+        with self.news:
+            for number, stream in again:
+                self.handled[stream].discard(number, number + 1)
+
     def _send_all(self) -> None:
         for lane, waiting in self._waiting.items():
             for batch in _batches(waiting):
@@ -225,20 +239,36 @@ class PairRun:
             self._take(*finished)
 
     def _take(self, events: Sequence[Event], done: Done | None, trouble: BaseException | None) -> None:
+        if isinstance(trouble, DiedTwiceError) and not self._is_alone:
+            self._retry(events)
+            return
         if done is None:
             self._fail(events, " ".join(str(trouble).split()) or type(trouble).__name__)
             if any(event.tick for event in events):
                 self._tick_at = -math.inf
             return
         if done.is_pickled:  # by a process of ours
-            done = done._replace(results=[(number, stream, pickle.loads(it)) for number, stream, it in done.results])
+            done = _unpickled(done)
         self.load.note(done.worker, len(events), done.busy)
         if done.failures:
             self.failed += sum(1 for number, _, _ in done.failures if number is not None)
             self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)
-        if done.interval is not None:
-            self._tick_at = self._ticked + done.interval
+        if done.until_tick is not None:
+            self._tick_at = time.monotonic() + done.until_tick
         self._reduction.put(done, _spans(events))
+
+    def _retry(self, events: Sequence[Event]) -> None:
+        """Have events worked on each alone: one of them, or one before them, kills its worker, and no other is to."""
+        for event in events:
+            for finished in self._tasks.drain():
+                self._take(*finished)
+            self._is_alone = True
+            try:
+                self._send([event], None)
+                for finished in self._tasks.drain():
+                    self._take(*finished)
+            finally:
+                self._is_alone = False
 
     def _fail(self, events: Sequence[Event], why: str) -> None:
         self.failed += len(events)
@@ -267,6 +297,17 @@ class PairRun:
             finally:
                 self._lock.release()
         return LOOK_EVERY if len(self._tasks) else 10 * LOOK_EVERY
+
+
+def _unpickled(done: Done) -> Done:
+    results, failures = [], list(done.failures)
+    for number, stream, pickled in done.results:
+        try:
+            results.append((number, stream, pickle.loads(pickled)))
+        except Exception as error:  # each type fails in its own way
+            said = " ".join(str(error).split())
+            failures.append((number, stream, f"its result can't be unpickled here: {type(error).__name__}: {said}"))
+    return done._replace(results=results, failures=failures)
 
 
 def _spans(events: Sequence[Event]) -> Spans:

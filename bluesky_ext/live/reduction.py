@@ -132,6 +132,13 @@ class Reduction:
         self._parameters = parameters
         self._given = self._forms.parameters(parameters)
 
+    def settle(self) -> None:
+        """Wait until it has taken all results that it was given."""
+        while self._queue and not self._ended.is_set() and not _deadline.is_over():
+            self._room.clear()
+            self._bell.set()
+            self._room.wait(0.5)
+
     def finish(self) -> None:
         """Have it take what is left, and call its ``finish``; waits for that."""
         self._ending = True
@@ -191,6 +198,7 @@ class Reduction:
                         self._sleep()
         except BaseException as error:  # such as SystemExit of the user's: nobody else hears of it
             self.end = UserError(f"the reducer has ended: {said_of(error, self._class)}")
+            self._troubles.append((None, "", self.end))
         finally:
             if self.end is not None:
                 self._give_up(self.end)
@@ -245,10 +253,12 @@ class Reduction:
                     if self._due <= time.monotonic():
                         break
                 self.revision += 1
+                self._at = at
             if self._due <= time.monotonic():
                 self._tick()
             while self._wanted and not self._ended.is_set():
                 time.sleep(0.0005)  # whoever wants a copy goes first
+        self._at = 0
         self._queue.popleft()
         self.taken += len(results)
         with self._counting:

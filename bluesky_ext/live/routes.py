@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from bluesky_ext.live.events import Event
+from bluesky_ext.live.events import Event, Filled
 
 #: The routes that have a name.
 NAMED = ("round-robin", "broadcast", "discard")
@@ -52,7 +52,7 @@ def _checked(route: Any) -> Route:
 
 def target(route: ByKey, event: Event) -> int:
     """The number, modulo how many workers there are, of the one that an event goes to."""
-    key: Any = route.key(event.data)
+    key: Any = route.key(Filled(event.data))
     key = key.item() if isinstance(key, np.generic) else key
     if isinstance(key, int | float):  # the same for equal numbers
         return hash(key)

@@ -23,7 +23,10 @@ def copy_of(tree: Any) -> Any:
         return tree.copy()
     if isinstance(tree, list | tuple | deque):
         return [copy_of(value) for value in tree]
-    return copy.deepcopy(tree)
+    try:
+        return copy.deepcopy(tree)
+    except Exception:  # no data, such as a lock or an open file
+        return tree
 
 
 def leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -53,10 +56,12 @@ def leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _as_data(value: Any) -> Any:
-    if isinstance(value, str | bool | int | float | np.generic):
+    if isinstance(value, str | bool | int | float):
         return value
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):  # lists of unequal lengths
         return None
-    return array if array.dtype.kind in "biufU" else None
+    if array.dtype.kind not in "biufU":
+        return None
+    return array[()] if array.ndim == 0 else array

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 
@@ -13,7 +15,7 @@ from bluesky import preprocessors as bpp
 from live_runs import feed, reducer_of, run_of
 from ophyd.sim import det1, det2
 
-from bluesky_ext import LiveAnalysis
+from bluesky_ext import Lanes, LiveAnalysis
 from bluesky_ext.live import FloatParameter, IntParameter, Parameters, by_key
 
 
@@ -121,6 +123,57 @@ def test_a_repeated_event_has_the_last_word():
         timer.start()
         feed(analysis, [("event", again), docs[-1]])
         assert reducer_of(analysis).payloads.index(1.0) < reducer_of(analysis).payloads.index(7.0)
+
+
+class FailsOnce:
+    """Fails with the first x."""
+
+    def process_event(self, event):
+        if event.data["x"] == 1.0:
+            sys.exit("no beam")
+        return event.data["x"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_event_that_failed_and_came_again_has_not_failed(workers):
+    docs = run_of([1.0, 2.0])
+    again = {**docs[2][1], "uid": "again", "data": {"x": 7.0}}
+    said = []
+    with LiveAnalysis(FailsOnce, Collect, workers=workers) as analysis:
+        analysis.subscribe(lambda name, doc: said.append(doc))
+        feed(analysis, [*docs[:4], ("event", again), docs[-1]])
+        assert sorted(reducer_of(analysis).payloads) == [2.0, 7.0]
+    assert "failed" not in said[-1]
+
+
+class KillsItself:
+    def process_event(self, event):
+        if event.data["x"] == 30.0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return event.data["x"]
+
+
+def test_an_event_that_kills_every_worker_costs_itself_alone():
+    said = []
+    with LiveAnalysis(KillsItself, Collect, executor=Lanes.processes(1)) as analysis:
+        analysis.subscribe(lambda name, doc: said.append(doc))
+        feed(analysis, run_of([float(x) for x in range(50)], page=50))
+        assert sorted(reducer_of(analysis).payloads) == [float(x) for x in range(50) if x != 30]
+    assert said[-1]["failed"] == {"primary": [31]}
+
+
+class Ticking:
+    def get_tick_interval(self, parameters):
+        return 0.0
+
+    def process_event(self, event, tick):
+        return tick
+
+
+def test_the_events_of_a_page_tick_as_single_ones_do():
+    analysis = LiveAnalysis(Ticking, Collect)
+    feed(analysis, run_of([0.0] * 10, page=5))
+    assert reducer_of(analysis).payloads == [True] * 10
 
 
 class Scaled:

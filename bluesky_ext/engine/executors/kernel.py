@@ -93,7 +93,9 @@ class Unknown:
     """A worker's answer to a kernel that it has not met."""
 
 
-_met: OrderedDict[str, Any] = OrderedDict()  # the eight kernels that the worker has worked with last
+_met: OrderedDict[str, Any] = OrderedDict()  # the kernels that the worker has worked with last
+#: So many are kept of those that know nothing of a run, and of those that do, which are those of the open runs.
+_PLAIN, _STATEFUL = 8, 64
 _lock = threading.Lock()  # the worker of a cluster may have several threads
 
 
@@ -114,6 +116,7 @@ def perform_there(token: str, sent: Any, told: News | None, call: tuple | None) 
             kernel = sent if told is None else StatefulKernel(sent)
         if not told or told[-1][1] != "stop":
             _met[token] = kernel
-            while len(_met) > 8:
-                _met.popitem(last=False)
+            alike = [key for key, one in _met.items() if isinstance(one, StatefulKernel) is (told is not None)]
+            if len(alike) > (_PLAIN if told is None else _STATEFUL):
+                del _met[alike[0]]
     return perform(kernel, *call or ()) if told is None else kernel.work(told, call)

@@ -58,7 +58,7 @@ class Lanes:
             Pool(make, f"lane {number}", None if is_there is None else partial(is_there, number))
             for number, make in enumerate(make_executors)
         ]
-        self._is_local = local
+        self.is_local = local
         self._turns = count()
 
     @classmethod
@@ -100,7 +100,7 @@ class Lanes:
 
     def open(self, kernel: Kernel) -> LaneTasks:
         """The tasks of a kernel in all lanes, for one run."""
-        blocks = SharedBlocks(copied=True) if self._is_local else None
+        blocks = SharedBlocks(copied=True) if self.is_local else None
         in_lane = getattr(kernel, "in_lane", lambda number: kernel)
         lanes = [PoolTasks(lane, in_lane(number), blocks) for number, lane in enumerate(self._lanes)]
         return LaneTasks(lanes, next(self._turns) % len(self))  # two runs at once do not begin in the same lane

@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 ASK_EVERY = 2.0
 
 
+class DiedTwiceError(RuntimeError):
+    """Two executors died one after the other with a task."""
+
+
 def failed(error: BaseException) -> Future:
     """A future that has failed."""
     future: Future = Future()
@@ -219,7 +223,8 @@ class PoolTasks:
         end = "died twice with it" if self.pool.is_renewable else "was closed before it was done"
         for task in lost:
             task.sent.cancel()
-            task.sent = failed(RuntimeError(f"{self.pool.name} {end}: {why}"))
+            kind = DiedTwiceError if self.pool.is_renewable else RuntimeError
+            task.sent = failed(kind(f"{self.pool.name} {end}: {why}"))
         if self.pool.is_renewable:
             log.warning("%s died (%s); the %d tasks that it held are sent again", self.pool.name, why, len(lost))
             for task in lost:
