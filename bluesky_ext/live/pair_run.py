@@ -157,6 +157,8 @@ class PairRun:
         """Wait for all that is under way, and call the hooks at the end."""
         with self._lock:
             try:
+                if self._parameters is not None:
+                    self._tell_parameters()
                 self._send_all()
                 for finished in self._tasks.drain():
                     self._take(*finished)
@@ -239,7 +241,7 @@ class PairRun:
             self._take(*finished)
 
     def _take(self, events: Sequence[Event], done: Done | None, trouble: BaseException | None) -> None:
-        if isinstance(trouble, DiedTwiceError) and not self._is_alone:
+        if isinstance(trouble, DiedTwiceError) and events and not self._is_alone:
             self._retry(events)
             return
         if done is None:
