@@ -303,6 +303,7 @@ class LiveAnalysis(Reduce):
         """Free what was prepared."""
         if run.state is not None:
             run.state.close()
+            run.state.abandon()
 
     def _known(self, uid: str) -> StageRun | None:
         try:

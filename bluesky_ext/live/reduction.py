@@ -111,6 +111,8 @@ class Reduction:
         self._queue.append((time.monotonic(), done, events))
         if self._asleep:
             self._bell.set()
+        if self.end is not None and self._ended.is_set():  # meanwhile
+            self._give_up(self.end)
         if threading.current_thread() is self._thread:
             return
         warn_at = time.monotonic() + PATIENCE
@@ -225,7 +227,11 @@ class Reduction:
 
     def _give_up(self, error: BaseException) -> None:
         """Say of the results that wait that nobody takes them."""
-        for _, done, events in list(self._queue):
+        while self._queue:
+            with self._counting:
+                _, done, events = self._queue.popleft() if self._queue else (0.0, None, ())
+            if done is None:
+                return
             if not self._raises:
                 self._troubles.extend((number, stream, error) for number, stream, _ in done.results[self._at :])
             self._handled(events)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from typing import Any, TypeVar
 
 from bluesky_ext import _deadline
 from bluesky_ext.engine import Lanes
+from bluesky_ext.engine.executors.worker_process import live_with_parent
 
 E = TypeVar("E", bound=Executor)
 
@@ -76,7 +75,7 @@ def lanes_of(text: str | None, workers: int) -> Iterator[Lanes | None]:
 
 def _processes(workers: int) -> ProcessPoolExecutor:
     # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=live_with_parent)
 
 
 def still_at_work(seconds: float) -> list[threading.Thread | BaseProcess]:
@@ -99,21 +98,6 @@ _threads: list[threading.Thread] = []
 
 def _note_thread() -> None:
     _threads.append(threading.current_thread())
-
-
-def _live_with_parent() -> None:
-    """Have this process end with its parent, not before it and not after it."""
-    # Ctrl-C reaches all processes of a terminal; the parent needs its workers for what has come in.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)  # nobody is there to hear anything
-
-    # A parent that was killed tells nobody: its workers would wait for work forever.
-    threading.Thread(target=follow, name="follow parent", daemon=True).start()
 
 
 def _cluster(address: str) -> Any:

@@ -123,12 +123,13 @@ def test_no_text_of_a_document_looks_like_a_line_of_the_log(start, proxy, run_of
 def test_nor_does_it_where_a_suitcase_tells_it(start, proxy, run_of):
     server = start("serve", "nxstxm", "--address", proxy.out_address)
     server.wait_for("connected")
-    (_, begin), (_, descriptor), *_ = run_of()
+    (_, begin), (_, descriptor), *_, (_, stop) = run_of()
     with Publisher(proxy.in_address, prefix=b"raw", block=True) as publisher:
         publisher("start", begin | {"uid": HOSTILE, "plan_name": "count", "num_points": 3})
         publisher("descriptor", descriptor | {"run_start": HOSTILE})
+        publisher("stop", stop | {"run_start": HOSTILE, "num_events": {HOSTILE: 5}})
+    server.wait_for("ERROR forged")
     server.end(signal.SIGTERM)
-    assert any("ERROR forged" in line for line in server.said)
     assert not any(line.startswith("2026") for line in server.said)
     assert "\x1b" not in "\n".join(server.said)
 

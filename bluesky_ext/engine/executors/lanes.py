@@ -21,6 +21,7 @@ from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks, Task, trouble_of
 from bluesky_ext.engine.executors.shared import SharedBlocks
+from bluesky_ext.engine.executors.worker_process import live_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ class Lanes:
     def processes(cls, lanes: int) -> Lanes:
         """Lanes in processes of this machine. They are spawned: a script needs ``if __name__ == "__main__":``."""
         # Forking a process with threads may deadlock.
-        return cls([partial(ProcessPoolExecutor, 1, mp_context=get_context("spawn"))] * lanes, local=True)
+        options: Any = {"mp_context": get_context("spawn"), "initializer": live_with_parent}
+        return cls([partial(ProcessPoolExecutor, 1, **options)] * lanes, local=True)
 
     @classmethod
     def dask(cls, client: Any, lanes: int | None = None) -> Lanes:

@@ -196,9 +196,10 @@ class PoolTasks:
             timeout -= patience
             is_late = wait_for([task.sent], patience).not_done
             self.mend(self.pool.lack() if is_late else "")
-        self._open.remove(task)
-        if self._blocks is not None:
-            self._blocks.unpack(task)
+        if task in self._open:  # the first time that it is asked for
+            self._open.remove(task)
+            if self._blocks is not None:
+                self._blocks.unpack(task)
         return True
 
     def mend(self, lack: str = "") -> None:
