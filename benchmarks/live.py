@@ -6,6 +6,7 @@ That needs ``pip install dranspose 'cbor2<5.8'``, since it reads captures with n
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import tempfile
@@ -61,9 +62,8 @@ def documents(count, page=0):
     keys = {"x": {"source": "sim", "dtype": "number", "shape": []}}
     stream = bundle.compose_descriptor(name="primary", data_keys=keys, validate=False)
     events = [stream.compose_event(data={"x": 1.0}, timestamps={"x": 1.0}, validate=False) for _ in range(count)]
-    pages = [
-        ("event_page", event_model.pack_event_page(*events[at : at + page])) for at in range(0, count, page or count)
-    ]
+    size = page or count
+    pages = [("event_page", event_model.pack_event_page(*events[at : at + size])) for at in range(0, count, size)]
     made = pages if page else [("event", one) for one in events]
     start, stop = ("start", bundle.start_doc), ("stop", bundle.compose_stop(validate=False))
     return [start, ("descriptor", stream.descriptor_doc), *made, stop]
@@ -114,7 +114,7 @@ def theirs(path, worker):
         return None
     stop = threading.Event()
     stop.set()
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(io.StringIO()):
         name = f"benchmarks.live:{worker.__name__}"
         try:
             return timed(lambda: replay.replay(name, "benchmarks.live:Count", [path], nworkers=1, stop_event=stop))

@@ -57,7 +57,9 @@ class DransposeForms(Forms):
         if not event.is_captured:
             return event
         made = self._stream
-        streams = {name: made(typ=part.typ, frames=part.frames) for name, part in event.streams.items()}
+        streams = {
+            name: made(typ=part.typ, frames=list(map(bytes, part.frames))) for name, part in event.streams.items()
+        }
         return self._event(event_number=event.event_number, streams=streams)
 
     def result(self, number: int, stream: str, payload: Any, worker: str, parameters_hash: str) -> Any:

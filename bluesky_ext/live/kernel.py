@@ -135,11 +135,11 @@ class WorkerKernel:
             return self._done(results, failures, began)
         process, given, form = self._process, self._given, self._forms.event
         start, descriptors, travels = self._start, self._descriptors, os.getpid() != self._home
-        self._is_ticking = events[0].tick and self._interval is not None
+        ticks = self._is_ticking = events[0].tick and self._interval is not None
         self._tick_at = 0.0
         for event in events:
             try:
-                if self._is_ticking:
+                if ticks:
                     event.tick = self._ticks()
                 if data:
                     event = event.with_arrays(data)
@@ -186,7 +186,7 @@ class WorkerKernel:
     def _ticks(self) -> bool:
         """Whether the next event is a tick: the first one of a batch that ticks, and one for each interval then."""
         now = time.monotonic()
-        if now < self._tick_at:
+        if now < self._tick_at or not self._is_ticking:
             return False
         interval = self._interval(self._given)
         if not isinstance(interval, int | float):

@@ -318,7 +318,7 @@ def _spans(events: Sequence[Event]) -> Spans:
         return ()
     first, last = events[0], events[-1]
     one_after_another = last.event_number - first.event_number + 1 == len(events)
-    if one_after_another and all(event.is_single and event.stream == first.stream for event in events):
+    if one_after_another and first.is_single and last.is_single and len({event.stream for event in events}) == 1:
         return [(first.stream, first.event_number, last.event_number + 1)]
     return [(stream, event.event_number, event.event_number + 1) for event in events for stream in event.streams]
 

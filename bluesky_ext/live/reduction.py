@@ -66,6 +66,7 @@ class Reduction:
     ) -> None:
         self.reducer: Any = None
         self._process: Any = None
+        self._timer: Any = None
         #: Grows with each call of the reducer.
         self.revision = 0
         #: How many results it was given, and how many it has taken.
@@ -241,7 +242,7 @@ class Reduction:
         _, done, events = self._queue[0]
         process, given, result = self._process, self._given, self._forms.result
         worker, parameters_hash = done.worker, done.parameters_hash
-        at, results = 0, done.results
+        at, results, is_timed = 0, done.results, self._timer is not None
         while at < len(results):
             with self._at_work:
                 while at < len(results) and not self._wanted:
@@ -256,7 +257,7 @@ class Reduction:
                     except BaseException:
                         self._at = at - 1
                         raise
-                    if self._due <= time.monotonic():
+                    if is_timed and self._due <= time.monotonic():
                         break
                 self.revision += 1
                 self._at = at

@@ -14,6 +14,8 @@ from typing import IO, Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
+#: Frames of so many bytes are not copied from the file: they are read where they are looked at.
+LARGE = 2**16
 #: The tags of CBOR by which its classes are known.
 EVENT, STREAM = 42877, 42878
 
@@ -25,15 +27,18 @@ _NUMBER, _BYTES, _TEXT, _ARRAY, _MAP, _TAG = 0, 2, 3, 4, 5, 6
 
 
 class StreamMessage(NamedTuple):
-    """What came of one stream: of which protocol, and the frames of its message."""
+    """What came of one stream: of which protocol, and the frames of its message; large ones lie in the file."""
 
     typ: str
-    frames: list[bytes]
+    frames: list[bytes | memoryview]
 
     @property
     def length(self) -> int:
         """How many frames there are."""
         return len(self.frames)
+
+    def __reduce__(self) -> Any:  # to another process frames go as they are
+        return type(self), (self.typ, [bytes(frame) for frame in self.frames])
 
 
 class Captured(NamedTuple):
@@ -55,16 +60,16 @@ def read_capture(path: str | os.PathLike[str]) -> Iterator[Captured]:
     with opened(path) as (file, is_cut):
         size = file.seek(0, os.SEEK_END)
         if size:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                while at < size:
-                    try:
-                        message, at = _message(content, at)
-                    except IndexError:
-                        break
-                    except (ValueError, RecursionError) as error:
-                        raise ValueError(f"{path}, message {number}, is no event of a capture: {error}") from error
-                    yield message
-                    number += 1
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # as long as a frame is in use
+            while at < size:
+                try:
+                    message, at = _message(content, at)
+                except IndexError:
+                    break
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"{path}, message {number}, is no event of a capture: {error}") from error
+                yield message
+                number += 1
         if at < size or is_cut:
             log.warning("%s is cut short: the last %d bytes are no whole message, and left out", path, size - at)
 
@@ -110,7 +115,7 @@ def _message(content: Any, at: int) -> tuple[Captured, int]:
         frame_count, at = _head(content, at, _ARRAY, "the frames of a stream")
         frames = []
         for _ in range(frame_count):
-            frame, at = _string(content, at, _BYTES, "a frame")
+            frame, at = _frame(content, at)
             frames.append(frame)
         streams[name.decode()] = StreamMessage(typ.decode(), frames)
     for _ in range(length - 2):  # newer ones say when the event was made
@@ -140,6 +145,14 @@ def _string(content: Any, at: int, kind: int, what: str) -> tuple[bytes, int]:
     if end > len(content):
         raise IndexError(end)
     return content[at:end], end
+
+
+def _frame(content: Any, at: int) -> tuple[bytes | memoryview, int]:
+    length, at = _head(content, at, _BYTES, "a frame")
+    end = at + length
+    if end > len(content):
+        raise IndexError(end)
+    return content[at:end] if length < LARGE else memoryview(content)[at:end], end
 
 
 def _end_of_item(content: Any, at: int) -> int:
