@@ -24,8 +24,10 @@ from bluesky_ext.live.reduction import Reduction, Spans
 if TYPE_CHECKING:
     from bluesky_ext.live.pair import Pair
 
-#: Small events travel in batches of so many, or of so many bytes.
-BATCH, BATCH_BYTES = 256, 2**20
+#: Small events travel in batches of so many, or of so many bytes, or of what a worker does in so many seconds.
+BATCH, BATCH_BYTES, BATCH_TIME = 256, 2**20, 0.05
+#: As long as it is not known how long a worker takes, in batches of so many.
+FIRST_BATCH = 8
 #: Each lane works on one batch, and has another one at hand.
 AHEAD = 2
 #: So often it is looked for results of workers that are elsewhere, in s, while they work; and where there are none.
@@ -67,6 +69,7 @@ class PairRun:
         self._is_ordered = pair.ordered
         self._parameters: Parameters | None = None  # that are to be used from the next event on
         self._sent: defaultdict[str, Intervals] = defaultdict(Intervals)
+        self._most = FIRST_BATCH  # events in a batch
         self._waiting: defaultdict[int | None, list[Event]] = defaultdict(list)
         self._tasks: Any = pair.tasks()
         self._is_alone = False  # a single event is under way, which nothing else can have killed
@@ -150,7 +153,7 @@ class PairRun:
                 self._waiting[lane] += events
                 self._send_some(lane)
             else:
-                for batch in _batches(events):
+                for batch in self._batches(events):
                     self._send(batch, lane)
 
     def finish(self, stop: Mapping[str, Any]) -> None:
@@ -219,18 +222,28 @@ class PairRun:
                 self.handled[stream].discard(number, number + 1)
 
     def _send_all(self) -> None:
-        for lane, waiting in self._waiting.items():
-            for batch in _batches(waiting):
+        for lane in list(self._waiting):
+            waiting, self._waiting[lane] = self._waiting[lane], []
+            for batch in self._batches(waiting):
                 self._send(batch, lane)
-            waiting.clear()
+
+    def _batches(self, events: Sequence[Event]) -> Iterable[Sequence[Event]]:
+        """Events in batches to be sent."""
+        at = 0
+        while at < len(events):
+            count = min(self._most, max(BATCH_BYTES // max(_size(events[at : at + 1]), 1), 1))
+            yield events[at : at + count]
+            at += count
 
     def _send_some(self, lane: int | None) -> None:
         """Send what waits for a lane, if it may be sent without waiting, or is much."""
         waiting = self._waiting[lane]
-        if len(self._tasks) < AHEAD * self._lanes or len(waiting) >= BATCH or _size(waiting) >= BATCH_BYTES:
-            self._waiting[lane] = []
-            for batch in _batches(waiting):
-                self._send(batch, lane)
+        is_much = len(waiting) >= BATCH or _size(waiting[-1:]) * len(waiting) >= BATCH_BYTES
+        while waiting and (is_much or len(self._tasks) < AHEAD * self._lanes):
+            batch = next(iter(self._batches(waiting)))
+            del waiting[: len(batch)]
+            self._send(batch, lane)
+            is_much = False
 
     def _send(self, events: Sequence[Event], lane: int | None) -> None:
         sent, large = list(events), {}
@@ -252,6 +265,8 @@ class PairRun:
         if done.is_pickled:  # by a process of ours
             done = _unpickled(done)
         self.load.note(done.worker, len(events), done.busy)
+        if events:
+            self._most = max(1, min(BATCH, int(BATCH_TIME * len(events) / max(done.busy, 1e-6))))
         if done.failures:
             self.failed += sum(1 for number, _, _ in done.failures if number is not None)
             self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)
@@ -333,12 +348,3 @@ def _size(events: Iterable[Event]) -> int:
             else:
                 size += sum(getattr(value, "nbytes", 64) for value in stream.data.values())
     return size
-
-
-def _batches(events: Sequence[Event]) -> Iterable[Sequence[Event]]:
-    """Events in batches to be sent: of so many, or of so many bytes."""
-    if not events:
-        return
-    count = max(min(BATCH, BATCH_BYTES // max(_size(events[:1]), 1)), 1)
-    for at in range(0, len(events), count):
-        yield events[at : at + count]
