@@ -13,12 +13,12 @@ from bluesky_ext.live.parameters import (
     Parameters,
     StrParameter,
 )
-from bluesky_ext.live.processed import ProcessedFile
-from bluesky_ext.live.processed_files import ProcessedFiles
+from bluesky_ext.live.processed.processed_file import ProcessedFile
+from bluesky_ext.live.processed.processed_files import ProcessedFiles
+from bluesky_ext.live.processed.tree_file import save_tree
 from bluesky_ext.live.protocols import Reducer, Worker
 from bluesky_ext.live.replay.run_pair import run_pair
 from bluesky_ext.live.routes import by_key
-from bluesky_ext.live.tree_file import save_tree
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "LiveAnalysis",

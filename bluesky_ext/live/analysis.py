@@ -6,8 +6,6 @@ import weakref
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
-import numpy as np
-
 from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.open_runs import OpenStream
@@ -15,12 +13,13 @@ from bluesky_ext.engine.documents.provenance import Provenance
 from bluesky_ext.engine.stages.reduce import Published
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.live.errors import UserError, said_of
-from bluesky_ext.live.events import Event
+from bluesky_ext.live.events import Event, events_of
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.outcome import Outcome, Outcomes
 from bluesky_ext.live.pair import Pair
 from bluesky_ext.live.pair_run import PairRun
 from bluesky_ext.live.parameters import Parameters
+from bluesky_ext.live.recorded import plain_route, recorded, route_of, values_of
 from bluesky_ext.live.routes import ByKey, check_route, target
 from bluesky_ext.live.tree import leaves
 
@@ -103,9 +102,9 @@ class LiveAnalysis(Reduce):
         given = {
             "worker": self.pair.worker,
             "reducer": self.pair.reducer,
-            "parameters": _recorded(self.pair.parameters),
+            "parameters": recorded(self.pair.parameters),
             "workers": workers,
-            "route": _plain(self._route),
+            "route": plain_route(self._route),
             "join": self._join,
             "ordered": ordered,
             "data_keys": list(data_keys),
@@ -122,11 +121,8 @@ class LiveAnalysis(Reduce):
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
         """The analysis that a record is of; its classes are known to the materials."""
         given = materials.values(record["parameters"])
-        given["parameters"] = {
-            name: value.tobytes() if isinstance(value, np.ndarray) else value
-            for name, value in given["parameters"].items()
-        }
-        given["route"] = _route_of(given["route"])
+        given["parameters"] = values_of(given["parameters"])
+        given["route"] = route_of(given["route"])
         return cls(**given, **options)
 
     def about(self, state: PairRun) -> dict[str, Any]:
@@ -162,7 +158,7 @@ class LiveAnalysis(Reduce):
             If a value can't be; it says which one and why, and nothing is changed.
         """
         self.pair.set_parameters(values)
-        self.parameters = {**self.parameters, "parameters": _recorded(self.pair.parameters)}
+        self.parameters = {**self.parameters, "parameters": recorded(self.pair.parameters)}
         self._provenance = Provenance.of(
             self.name, self.parameters, path=self.path, libraries=self.libraries, hash_images=self._hash_images
         )
@@ -323,35 +319,3 @@ class LiveAnalysis(Reduce):
             else:
                 run.report("failed", error, 1)
             troubles.popleft()  # only now: an outcome asks both whether the event failed
-
-
-def events_of(stream: str, page: Mapping[str, Any]) -> list[Event]:
-    """The events of an event_page."""
-    data, timestamps, uid, numbers = page["data"], page["timestamps"], page["descriptor"], page["seq_num"]
-    keys, stamped = tuple(data), tuple(timestamps)
-    rows = zip(*data.values(), strict=True) if keys else ((),) * len(numbers)
-    times = zip(*timestamps.values(), strict=True) if stamped else ((),) * len(numbers)
-    return [
-        Event(number, stream, dict(zip(keys, row)), dict(zip(stamped, stamps)), uid)  # noqa: B905 - as long as the keys
-        for number, row, stamps in zip(numbers, rows, times, strict=True)
-    ]
-
-
-def _recorded(parameters: Parameters) -> dict[str, Any]:
-    """The values of parameters as a record has them, bytes as an array, which is stored apart."""
-    values = {name: setting.value for name, setting in parameters.items()}
-    return {name: np.frombuffer(value, np.uint8) if type(value) is bytes else value for name, value in values.items()}
-
-
-def _plain(route: Any) -> Any:
-    if isinstance(route, dict):
-        return {stream: _plain(one) for stream, one in route.items()}
-    return {"by_key": route.key} if isinstance(route, ByKey) else route
-
-
-def _route_of(recorded: Any) -> Any:
-    if not isinstance(recorded, dict):
-        return recorded
-    if recorded.keys() == {"by_key"}:
-        return ByKey(recorded["by_key"])
-    return {stream: _route_of(one) for stream, one in recorded.items()}

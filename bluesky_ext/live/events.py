@@ -209,6 +209,18 @@ class State:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
+def events_of(stream: str, page: Mapping[str, Any]) -> list[Event]:
+    """The events of an event_page."""
+    data, timestamps, uid, numbers = page["data"], page["timestamps"], page["descriptor"], page["seq_num"]
+    keys, stamped = tuple(data), tuple(timestamps)
+    rows = zip(*data.values(), strict=True) if keys else ((),) * len(numbers)
+    times = zip(*timestamps.values(), strict=True) if stamped else ((),) * len(numbers)
+    return [
+        Event(number, stream, dict(zip(keys, row)), dict(zip(stamped, stamps)), uid)  # noqa: B905 - as long as the keys
+        for number, row, stamps in zip(numbers, rows, times, strict=True)
+    ]
+
+
 class Forms:
     """In which form the classes of a user are given things; another library's classes want its own."""
 

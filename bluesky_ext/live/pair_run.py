@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 import threading
 import time
 from collections import defaultdict, deque
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.executors.in_flight import InlineTasks
 from bluesky_ext.engine.executors.pool import DiedTwiceError
+from bluesky_ext.live.batch import size_of, spans_of, unpickled_of
 from bluesky_ext.live.errors import UserError
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
@@ -231,14 +231,14 @@ class PairRun:
         """Events in batches to be sent."""
         at = 0
         while at < len(events):
-            count = min(self._most, max(BATCH_BYTES // max(_size(events[at : at + 1]), 1), 1))
+            count = min(self._most, max(BATCH_BYTES // max(size_of(events[at : at + 1]), 1), 1))
             yield events[at : at + count]
             at += count
 
     def _send_some(self, lane: int | None) -> None:
         """Send what waits for a lane, if it may be sent without waiting, or is much."""
         waiting = self._waiting[lane]
-        is_much = len(waiting) >= BATCH or _size(waiting[-1:]) * len(waiting) >= BATCH_BYTES
+        is_much = len(waiting) >= BATCH or size_of(waiting[-1:]) * len(waiting) >= BATCH_BYTES
         while waiting and (is_much or len(self._tasks) < AHEAD * self._lanes):
             batch = next(iter(self._batches(waiting)))
             del waiting[: len(batch)]
@@ -263,7 +263,7 @@ class PairRun:
                 self._tick_at = -math.inf
             return
         if done.is_pickled:  # by a process of ours
-            done = _unpickled(done)
+            done = unpickled_of(done)
         self.load.note(done.worker, len(events), done.busy)
         if events:
             self._most = max(1, min(BATCH, int(BATCH_TIME * len(events) / max(done.busy, 1e-6))))
@@ -272,7 +272,7 @@ class PairRun:
             self.troubles.extend((number, stream, UserError(why)) for number, stream, why in done.failures)
         if done.until_tick is not None:
             self._tick_at = time.monotonic() + done.until_tick
-        self._reduction.put(done, _spans(events))
+        self._reduction.put(done, spans_of(events))
 
     def _retry(self, events: Sequence[Event]) -> None:
         """Have events worked on each alone: one of them, or one before them, kills its worker, and no other is to."""
@@ -292,7 +292,7 @@ class PairRun:
         self.troubles.extend((event.event_number, event.stream, UserError(why)) for event in events)
         if not events:  # the end of a run, in one lane
             self.troubles.append((None, "", UserError(why)))
-        self._note_handled(_spans(events))
+        self._note_handled(spans_of(events))
 
     def _note_handled(self, events: Spans) -> None:
         if events:
@@ -314,37 +314,3 @@ class PairRun:
             finally:
                 self._lock.release()
         return LOOK_EVERY if len(self._tasks) else 10 * LOOK_EVERY
-
-
-def _unpickled(done: Done) -> Done:
-    results, failures = [], list(done.failures)
-    for number, stream, pickled in done.results:
-        try:
-            results.append((number, stream, pickle.loads(pickled)))
-        except Exception as error:  # each type fails in its own way
-            said = " ".join(str(error).split())
-            failures.append((number, stream, f"its result can't be unpickled here: {type(error).__name__}: {said}"))
-    return done._replace(results=results, failures=failures)
-
-
-def _spans(events: Sequence[Event]) -> Spans:
-    """Which events these are, without what they hold."""
-    if not events:
-        return ()
-    first, last = events[0], events[-1]
-    one_after_another = last.event_number - first.event_number + 1 == len(events)
-    if one_after_another and first.is_single and last.is_single and len({event.stream for event in events}) == 1:
-        return [(first.stream, first.event_number, last.event_number + 1)]
-    return [(stream, event.event_number, event.event_number + 1) for event in events for stream in event.streams]
-
-
-def _size(events: Iterable[Event]) -> int:
-    """About how many bytes travel with these events."""
-    size = 0
-    for event in events:
-        for stream in event.streams.values():
-            if hasattr(stream, "frames"):
-                size += sum(map(len, stream.frames))
-            else:
-                size += sum(getattr(value, "nbytes", 64) for value in stream.data.values())
-    return size

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.live.values import split_attributes
+from bluesky_ext.live.processed.values import split_attributes
 from bluesky_ext.view.values import as_hdf5
 
 #: No tree of somebody's is deeper, unless it has itself in it.

@@ -309,7 +309,7 @@ def test_a_full_disk_costs_the_run_nothing_and_is_tried_again_at_the_stop(tmp_pa
         logging.basicConfig(format="%(message)s")
         analysis = Images(on_error="raise")
         files = ProcessedFiles(analysis, sys.argv[1], period=0.01)
-        log = logging.getLogger("bluesky_ext.live.processed_files")
+        log = logging.getLogger("bluesky_ext.live.processed.processed_files")
         failed = []
         log.addFilter(lambda record: failed.append(record) or True)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bluesky_ext.live import save_tree
-from bluesky_ext.live.tree_file import TreeFile
+from bluesky_ext.live.processed.tree_file import TreeFile
 
 IMAGE = np.arange(12, dtype="u2").reshape(3, 4)
 

@@ -12,8 +12,7 @@ from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.frames.join import Joiner
-from bluesky_ext.live.analysis import events_of
-from bluesky_ext.live.events import Event
+from bluesky_ext.live.events import Event, events_of
 
 log = logging.getLogger(__name__)
 

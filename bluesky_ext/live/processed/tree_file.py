@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 from xxhash import xxh3_128_digest
 
-from bluesky_ext.live.disk import Disk
-from bluesky_ext.live.rows import Rows, chunks, row_bytes
-from bluesky_ext.live.values import check_name, computed, split_attributes, storable
+from bluesky_ext.live.processed.disk import Disk
+from bluesky_ext.live.processed.rows import Rows, chunks, row_bytes
+from bluesky_ext.live.processed.values import check_name, computed, split_attributes, storable
 
 #: Bytes of what is compared with what was written before.
 _BLOCK = 2**20

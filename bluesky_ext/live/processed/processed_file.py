@@ -14,9 +14,9 @@ import h5py
 from bluesky_ext._version import __version__
 from bluesky_ext.engine.documents.file_name import file_name
 from bluesky_ext.engine.frames.readable import present
-from bluesky_ext.live.nexus import attributes_of, iso_time, nexus_tree, parameters_tree
-from bluesky_ext.live.tree_file import TreeFile
-from bluesky_ext.live.values import check_name
+from bluesky_ext.live.processed.nexus import attributes_of, iso_time, nexus_tree, parameters_tree
+from bluesky_ext.live.processed.tree_file import TreeFile
+from bluesky_ext.live.processed.values import check_name
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from bluesky_ext.engine.documents.losses import mapping_of
 from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.frames.readable import present
 from bluesky_ext.engine.stages.reduce import Published
-from bluesky_ext.live.nexus import iso_time
 from bluesky_ext.live.parameters import Parameters
-from bluesky_ext.live.processed import PERIOD, ProcessedFile
+from bluesky_ext.live.processed.nexus import iso_time
+from bluesky_ext.live.processed.processed_file import PERIOD, ProcessedFile
 
 log = logging.getLogger(__name__)
 

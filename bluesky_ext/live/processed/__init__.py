@@ -1,0 +1,1 @@
+"""Processed files: what came of a run, as HDF5 and NeXus, beside the raw file."""
