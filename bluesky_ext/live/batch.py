@@ -27,6 +27,8 @@ def spans_of(events: Sequence[Event]) -> Spans:
     if not events:
         return ()
     first, last = events[0], events[-1]
+    if first is last and first.is_single:
+        return ((first.stream, first.event_number, first.event_number + 1),)
     one_after_another = last.event_number - first.event_number + 1 == len(events)
     if one_after_another and first.is_single and last.is_single and len({event.stream for event in events}) == 1:
         return [(first.stream, first.event_number, last.event_number + 1)]

@@ -37,6 +37,9 @@ def hook(owner: Any, name: str, *arguments: str) -> Callable[..., Any] | None:
         return method
     if not keywords:
         return lambda *values: method(*[values[number] for number in positions])
+    if positions == [0] and list(keywords.values()) == list(range(1, len(arguments))):  # as users of dranspose write it
+        names = tuple(keywords)
+        return lambda first, *rest: method(first, **dict(zip(names, rest, strict=True)))
     return lambda *values: method(
         *[values[number] for number in positions], **{key: values[number] for key, number in keywords.items()}
     )

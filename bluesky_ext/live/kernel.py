@@ -64,6 +64,7 @@ class WorkerKernel:
         self._versions = dict(versions)
         self._parameters = parameters
         self._home = os.getpid()
+        self._travels = False  # what comes of it, since it is in another process
         self._start: Mapping[str, Any] = {}
         self._descriptors: dict[str, Mapping[str, Any]] = {}
         self._instance: Any = None
@@ -134,7 +135,7 @@ class WorkerKernel:
                 failures.append((None, "", str(error)))
             return self._done(results, failures, began)
         process, given, form = self._process, self._given, self._forms.event
-        start, descriptors, travels = self._start, self._descriptors, os.getpid() != self._home
+        start, descriptors, travels = self._start, self._descriptors, self._travels
         ticks = self._is_ticking = events[0].tick and self._interval is not None
         self._tick_at = 0.0
         for event in events:
@@ -155,6 +156,7 @@ class WorkerKernel:
         return self._done(results, failures, began)
 
     def _make(self) -> None:
+        self._travels = os.getpid() != self._home
         self._given = self._forms.parameters(self._parameters)
         self._context = _contexts.setdefault((self.token, self.number), {})
         self._name = f"worker-{self.number}"
@@ -178,10 +180,9 @@ class WorkerKernel:
     def _done(self, results: list, failures: list, began: float) -> Done:
         until_tick = max(self._tick_at - time.monotonic(), 0.0) if self._is_ticking else None
         self._is_ticking = False
-        travels = os.getpid() != self._home
         size, self._size = self._size, 0
         busy = time.perf_counter() - began
-        return Done(results, failures, self._name, self._parameters.sha256, until_tick, travels, size, busy)
+        return Done(results, failures, self._name, self._parameters.sha256, until_tick, self._travels, size, busy)
 
     def _ticks(self) -> bool:
         """Whether the next event is a tick: the first one of a batch that ticks, and one for each interval then."""

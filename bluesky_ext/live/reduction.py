@@ -107,14 +107,16 @@ class Reduction:
             self._handled(events)
             return
         self.given += len(done.results)
-        with self._counting:
-            self._bytes += done.size
+        if done.size:
+            with self._counting:
+                self._bytes += done.size
         self._queue.append((time.monotonic(), done, events))
         if self._asleep:
             self._bell.set()
         if self.end is not None and self._ended.is_set():  # meanwhile
             self._give_up(self.end)
-        if threading.current_thread() is self._thread:
+        if not self._is_full() or threading.current_thread() is self._thread:
+            self._raise()
             return
         warn_at = time.monotonic() + PATIENCE
         while self._is_full() and not self._ended.is_set() and not _deadline.is_over():
@@ -268,8 +270,9 @@ class Reduction:
         self._at = 0
         self._queue.popleft()
         self.taken += len(results)
-        with self._counting:
-            self._bytes -= done.size
+        if done.size:
+            with self._counting:
+                self._bytes -= done.size
         self._room.set()
         self._handled(events)
 

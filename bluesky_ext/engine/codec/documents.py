@@ -174,7 +174,7 @@ class SmallDecoder:
         try:
             self._unpacker.feed(frame)
             document = self._unpacker.unpack()
-            if not _is_deeper(document, MAX_DEPTH):
+            if _is_flat(document) or not _is_deeper(document, MAX_DEPTH):
                 return document, self._unpacker.read_bytes(len(frame))
         except (ValueError, TypeError, OverflowError, RecursionError, struct.error, msgpack.UnpackException):
             pass
@@ -292,6 +292,20 @@ class _Decoder:
             case _Type.TIMEDELTA:
                 return timedelta(*struct.unpack("<iii", data))
         raise DecodeError(f"extension type {code} is unknown: made by a newer bluesky-ext, or by another program")
+
+
+def _is_flat(document: object) -> bool:
+    """Whether a document is a dict of plain values and of dicts of these, as an event of scalars is."""
+    if type(document) is not dict:
+        return False
+    for child in document.values():
+        if type(child) not in _LEAVES:
+            if type(child) is not dict:
+                return False
+            for leaf in child.values():
+                if type(leaf) not in _LEAVES:
+                    return False
+    return True
 
 
 def _is_deeper(value: object, levels: int) -> bool:
