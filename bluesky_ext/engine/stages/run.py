@@ -174,7 +174,7 @@ class StageRun(OpenRun):
         if self.derived is None:
             if self.refusal is None:
                 self.stage.stats.not_concerned += 1
-                streams = {stream.name: sorted(stream.descriptor["data_keys"]) for stream in self.streams.values()}
+                streams = {one.name: sorted(map(str, one.descriptor["data_keys"])) for one in self.streams.values()}
                 about = self.stage.name, " and ".join(self.stage.data_keys), self, streams
                 self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
             return
