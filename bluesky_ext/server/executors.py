@@ -61,7 +61,7 @@ def lanes_of(text: str | None, workers: int) -> Iterator[Lanes | None]:
         if kind == "dask":
             lanes = Lanes.dask(stack.enter_context(_cluster(where)), workers)
         elif kind == "processes":
-            lanes = Lanes([partial(_processes, 1)] * int(where), local=True)
+            lanes = Lanes.processes(int(where))
         else:
             lanes = Lanes([partial(ThreadPoolExecutor, 1, initializer=_note_thread)] * int(where))
         try:

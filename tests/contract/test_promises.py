@@ -479,6 +479,16 @@ def test_a_failing_subscriber_raises_on_request_after_its_siblings(case):
     assert stage.open_runs == []
 
 
+def test_a_run_with_keys_that_are_no_text_can_be_closed():
+    start, (_, descriptor), *_ = raw_run(dark=False)
+    stage = named("ImageProcessor").make()
+    stage(*start)
+    stage("descriptor", descriptor | {"data_keys": {2.5: {}, "x": {}}})
+    stage.close()
+    assert stage.stats.not_concerned == 1
+    assert stage.open_runs == []
+
+
 @every_map
 def test_a_run_without_the_key_is_none_of_its_business(case, caplog):
     docs = [(name, rename(doc, KEY, "other_image") if name != "start" else doc) for name, doc in case.given(raw_run())]

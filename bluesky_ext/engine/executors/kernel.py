@@ -114,9 +114,9 @@ def perform_there(token: str, sent: Any, told: News | None, call: tuple | None) 
                 sent = sent.read().tobytes()
             sent = pickle.loads(sent) if isinstance(sent, bytes) else sent
             kernel = sent if told is None else StatefulKernel(sent)
+            alike = [key for key, one in _met.items() if isinstance(one, StatefulKernel) is (told is not None)]
+            if len(alike) >= (_PLAIN if told is None else _STATEFUL):  # the one not met for longest goes
+                del _met[alike[0]]
         if not told or told[-1][1] != "stop":
             _met[token] = kernel
-            alike = [key for key, one in _met.items() if isinstance(one, StatefulKernel) is (told is not None)]
-            if len(alike) > (_PLAIN if told is None else _STATEFUL):
-                del _met[alike[0]]
     return perform(kernel, *call or ()) if told is None else kernel.work(told, call)
