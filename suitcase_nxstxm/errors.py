@@ -6,6 +6,7 @@ __all__ = [
     "BusyError",
     "DuplicateRunError",
     "FinalFileExistsError",
+    "JournalError",
     "MetadataError",
     "MisfitError",
     "NXstxmError",
@@ -81,3 +82,7 @@ class UnfinishedError(NXstxmError, RuntimeError):
 
 class BusyError(NXstxmError, BlockingIOError):
     """Another export is writing this file at the moment."""
+
+
+class JournalError(NXstxmError, RuntimeError):
+    """A journal that another version has written, or that is damaged."""

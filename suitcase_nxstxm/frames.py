@@ -1,86 +1,131 @@
-"""What an area detector or a spectrometer has for each point, in the file: the frames of an NXdetector."""
+"""The frames of area detectors in the file under construction: stored once, when they come, and linked to their place."""
 
 from __future__ import annotations
 
-import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.block import LARGE
-from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.nexus import dataset
 
-__all__ = ["Frames"]
+__all__ = ["FRAMES", "Frames", "link"]
+
+FRAMES = "frames"
+"""The group of the frames, for as long as the file is under construction."""
+
+_FLUSH_EVERY = 0.1  # s: what was flushed survives a kill
 
 
 class Frames:
-    """The frames of a detector, one a chunk, in the type that they come in; made when the first one comes.
-
-    Those that were never measured are NaN where the frames are of floats, and 0 where they are of integers.
+    """The frames of a scan, one a chunk, compressed, in datasets by what they are of.
 
     Parameters
     ----------
-    detector
-        The NXdetector.
-    name
-        What people call it.
-    size
-        How many points there are; None if nobody knows.
-    units
-        Of the numbers.
+    opened
+        What opens the file.
     """
 
-    def __init__(self, detector: h5py.Group, name: str, size: int | None, units: str | None) -> None:
-        self._detector = detector
-        self._name = name
-        self._size = size
-        self._units = units
-        self._stored = dataset(detector, "data")
+    def __init__(self, opened: Callable[[], h5py.File]) -> None:
+        self._opened = opened
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._flushed = 0.0
 
-    def put(self, index: int, values: np.ndarray) -> None:
-        """Put the frame of a point.
-
-        Raises
-        ------
-        MisfitError
-            If it has another shape than the ones before.
-        """
-        stored = self._stored
+    def put(self, name: str, row: int, frame: np.ndarray) -> None:
+        """Store a frame as a row of a dataset, which is made with its first one."""
+        stored = self._datasets.get(name)
         if stored is None:
-            stored = self._stored = self._create("data", values.shape, values.dtype)
-        if stored.shape[1:] != values.shape:
-            raise MisfitError(
-                f"a frame of {self._name!r} has shape {values.shape}, the ones before have {stored.shape[1:]}"
-            )
-        if not np.can_cast(values.dtype, stored.dtype):
-            # Integers beyond 2**53 don't get here, so those that become floats beside others keep their values.
-            stored = self._stored = self._wider(stored, np.promote_types(values.dtype, stored.dtype))
-        if index >= stored.shape[0]:
-            stored.resize(index + 1, axis=0)
-        stored[index] = values
+            group = self._opened().require_group(FRAMES)
+            stored = dataset(group, name)
+            if stored is None:
+                stored = group.create_dataset(
+                    name,
+                    (0, *frame.shape),
+                    frame.dtype,
+                    maxshape=(None, *frame.shape),
+                    chunks=(1, *frame.shape),
+                    fillvalue=np.nan if frame.dtype.kind == "f" else None,
+                    **{"compression": "gzip", "compression_opts": 1, "shuffle": True},
+                )
+            self._datasets[name] = stored
+        if row >= stored.shape[0]:
+            stored.resize(row + 1, axis=0)
+        stored[row] = frame
+        if time.monotonic() - self._flushed >= _FLUSH_EVERY:
+            self.flush()
 
-    def _create(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
-        large = (self._size or 1) * math.prod(shape) * dtype.itemsize > LARGE
-        made = self._detector.create_dataset(
-            name,
-            (0, *shape),
-            dtype,
-            maxshape=(self._size, *shape),
-            chunks=(1, *shape),
-            fillvalue=np.nan if dtype.kind == "f" else None,
-            **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}),
-        )
-        made.attrs["units"] = self._units or ""
-        return made
+    def flush(self) -> None:
+        """Bring to the file what HDF5 still has in memory."""
+        if self._datasets:
+            self._opened().flush()
+            self._flushed = time.monotonic()
 
-    def _wider(self, old: h5py.Dataset, dtype: np.dtype) -> h5py.Dataset:
-        """The frames in a type that holds those to come as well."""
-        made = self._create("data_wide", old.shape[1:], dtype)
-        made.resize(old.shape[0], axis=0)
-        for index in range(old.shape[0]):
-            if old.id.get_chunk_info_by_coord((index, *(0 for _ in old.shape[1:]))).byte_offset is not None:
-                made[index] = old[index]
-        del self._detector["data"]
-        self._detector.move("data_wide", "data")
-        return made
+    def dataset(self, name: str) -> h5py.Dataset | None:
+        """A dataset of frames; None if it didn't come to the disk before a kill."""
+        if name not in self._datasets:
+            found = self._opened().get(f"{FRAMES}/{name}")
+            if not isinstance(found, h5py.Dataset):
+                return None
+            self._datasets[name] = found
+        return self._datasets[name]
+
+    def read(self, name: str, rows: Sequence[int]) -> Iterator[np.ndarray | None]:
+        """The frames of these rows, one by one; None for one that didn't come to the disk before a kill."""
+        stored = self.dataset(name)
+        for row in rows:
+            there = stored is not None and row < stored.shape[0] and _is_there(stored, row)
+            yield stored[row] if there and stored is not None else None
+
+    def there(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows are on the disk."""
+        stored = self.dataset(name)
+        if stored is None:
+            return np.zeros(len(rows), bool)
+        return np.array([row < stored.shape[0] and _is_there(stored, int(row)) for row in rows], bool)
+
+
+def _is_there(stored: h5py.Dataset, row: int) -> bool:
+    corner = (row, *(0 for _ in stored.shape[1:]))
+    return stored.id.get_chunk_info_by_coord(corner).byte_offset is not None
+
+
+def link(
+    parent: h5py.Group,
+    name: str,
+    number: int,
+    dtype: np.dtype,
+    sources: Sequence[tuple[h5py.Dataset, np.ndarray, np.ndarray]],
+    kept: Callable[[], h5py.Group],
+) -> h5py.Dataset:
+    """Make a dataset of frames that are stored: the very dataset of them if it has them in order, else a virtual one.
+
+    Parameters
+    ----------
+    parent, name
+        Where it goes.
+    number
+        How many frames it has, measured or not.
+    dtype
+        Of its numbers.
+    sources
+        Datasets of frames; which rows of each; and which frames of the new dataset these are.
+    kept
+        The group that keeps what a virtual dataset shows.
+    """
+    first, rows, places = sources[0]
+    if len(sources) == 1 and first.dtype == dtype and np.array_equal(rows, places) and first.shape[0] <= number:
+        first.resize(number, axis=0)
+        parent[name] = first
+        return first
+    layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
+    for stored, stored_rows, stored_places in sources:
+        own = str(stored.name).rpartition("/")[2]
+        if own not in kept():
+            kept()[own] = stored
+        source = h5py.VirtualSource(".", f"{kept().name}/{own}", stored.shape, stored.dtype, stored.maxshape)
+        steps = np.flatnonzero((np.diff(stored_rows) != 1) | (np.diff(stored_places) != 1)) + 1
+        for part in np.split(np.arange(len(stored_rows)), steps):
+            row, place = int(stored_rows[part[0]]), int(stored_places[part[0]])
+            layout[place : place + len(part)] = source[row : row + len(part)]
+    return parent.create_virtual_dataset(name, layout, fillvalue=np.nan if dtype.kind == "f" else 0)

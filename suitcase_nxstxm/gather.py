@@ -7,7 +7,8 @@ from typing import Any
 
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError
 from suitcase_nxstxm.file import TmpFile
-from suitcase_nxstxm.scan import Options, Scan, place
+from suitcase_nxstxm.options import Options
+from suitcase_nxstxm.scan import Scan, file_of
 
 __all__ = ["documents", "export_scan"]
 
@@ -96,21 +97,21 @@ def export_scan(
                 elif name == "bulk_events":
                     raise MetadataError("'bulk_events' are no longer documents of Bluesky: make them event pages")
                 else:
-                    scan(name, doc)
+                    scan.take(name, doc)
     except BaseException:
         if scan is not None:
             scan.close()
         raise
     if scan is None:
         raise NothingToFinishError("there is nothing to export: no run was given")
-    scan.close()
-    return scan.file.finish(overwrite)
+    scan.running.clear()
+    return scan.finish(overwrite)
 
 
 def _begun(
     directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str, options: Options, overwrite: bool
 ) -> Scan:
-    file = place(directory, file_prefix, start, first_uid)
+    file = file_of(directory, file_prefix, start, first_uid)
     if isinstance(file, TmpFile) and file.final.exists() and not overwrite:
         raise FinalFileExistsError(f"{file.final} exists: give another file_prefix, or overwrite=True")
     return Scan(file, options)

@@ -1,7 +1,8 @@
-"""What the arrays of an entry look like, by scan type."""
+"""The images that a run fills: what their arrays look like, by scan type, and what they are of."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,18 @@ from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.request import Axis, Region, Request
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Layout", "layouts", "way"]
+__all__ = ["Image", "Layout", "images", "way"]
+
+_SEVERAL_RUNS = frozenset(
+    {
+        scan_types.SAMPLE_POINT_SPECTRA,
+        scan_types.SAMPLE_LINE_SPECTRA,
+        scan_types.SAMPLE_IMAGE_STACK,
+        scan_types.TOMOGRAPHY_SCAN,
+        scan_types.PTYCHOGRAPHY_SCAN,
+    }
+)
+"""Scan types whose runs go to one entry together; images of other types are each an entry of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +78,55 @@ class Layout:
         return {axis.name: (axis, i) for i, axis in enumerate(self.axes)} | dict(self.along)
 
 
-def layouts(request: Request) -> tuple[Layout, ...]:
-    """The entries that a run goes to: one for each of its regions."""
-    return _LAYOUTS[request.scan_type](request)
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An array of the file that a run fills, or one plane of it.
+
+    Parameters
+    ----------
+    request
+        What the run asks for here.
+    layout
+        What the array looks like.
+    identity
+        What its entry is for, as JSON: the same for all images that go to the entry, of whatever runs.
+    """
+
+    request: Request
+    layout: Layout
+    identity: str
+
+    @property
+    def plane(self) -> int:
+        """The plane of the array that the image is; 0 for an array without planes."""
+        return self.request.plane if self.layout.planes else 0
+
+
+def images(request: Request) -> list[Image]:
+    """The images that a run fills, in the order in which it takes them; those of its regions stand together."""
+    found = []
+    for own in request.images or (request,):
+        keys = [region.key for region in own.regions] if len(own.regions) > 1 else [own.region_key]
+        found += [
+            Image(own, layout, _identity(own, layout.entry, key))
+            for layout, key in zip(_LAYOUTS[own.scan_type](own), keys, strict=True)
+        ]
+    return found
+
+
+def _identity(request: Request, entry: str, region: str) -> str:
+    several = request.several_runs and request.scan_type in _SEVERAL_RUNS
+    return json.dumps(
+        {
+            "entry": entry,
+            "polarization": request.polarization_index,
+            "region": region,
+            "angle": request.angle,
+            "time": 0.0 if several else request.time,
+            "run": "" if several else request.run,
+            "scan": request.scan if request.several_runs else request.run,
+        }
+    )
 
 
 def _energy(request: Request) -> Axis:
@@ -108,7 +166,9 @@ def _focus(what: str) -> Callable[[Request], tuple[Layout, ...]]:
 def _line_spectra(request: Request) -> tuple[Layout, ...]:
     (region,) = request.regions
     position, x, y = _line(region, "sample", request)
-    return (Layout(request.entry, (_energy(request), position), {axis.name: (axis, 1) for axis in (x, y)}),)
+    along = {axis.name: (axis, 1) for axis in (x, y)}
+    # Each energy may be a run of its own.
+    return (Layout(request.entry, (_energy(request), position), along, planes=request.several_runs),)
 
 
 def _line(region: Region, what: str, request: Request) -> tuple[Axis, Axis, Axis]:

@@ -2,112 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 from suitcase.utils import MultiFileManager
 
-from suitcase_nxstxm.buffer import Buffer
-from suitcase_nxstxm.entries import Entries
-from suitcase_nxstxm.entry import Facts
-from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, NXstxmError, UnfilledError
-from suitcase_nxstxm.file import TmpFile
-from suitcase_nxstxm.layout import layouts
-from suitcase_nxstxm.metadata import scan_metadata
-from suitcase_nxstxm.plain import plain_request
+from suitcase_nxstxm.arrange import points_of
+from suitcase_nxstxm.arranged import Arranged, arranged, with_planes
+from suitcase_nxstxm.contents import write
+from suitcase_nxstxm.errors import (
+    DuplicateRunError,
+    MetadataError,
+    MisfitError,
+    UnfilledError,
+    UnfinishedError,
+)
+from suitcase_nxstxm.file import Buffer, TmpFile
+from suitcase_nxstxm.frames import Frames
+from suitcase_nxstxm.journal import Journal, Run, Stored
+from suitcase_nxstxm.layout import Image, images
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import prefix_of
-from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
-from suitcase_nxstxm.run import Run
-from suitcase_nxstxm.stxm import stxm_request
+from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.scan_types import scan_types
+from suitcase_nxstxm.stream import Stream
 
-__all__ = ["LABEL", "Options", "Scan", "place"]
+__all__ = ["LABEL", "Scan", "file_of", "planes_of"]
+
+logger = logging.getLogger(__name__)
 
 LABEL = "all"
 """The label of what this suitcase writes, among the artifacts of a Manager."""
 
-
-@dataclass(frozen=True)
-class Options:
-    """What the caller knows and the documents don't, or say otherwise.
-
-    Parameters
-    ----------
-    scan_type
-        The scan type, as a number or a name. By default that of the metadata; without metadata what the names of the
-        motors speak for.
-    primary_det
-        The detector of the default plot; or a list of detectors that there must be, that one first.
-    monitor
-        The reading that ``control`` has. By default the ring current.
-    source_name, instrument_name
-        The names of the synchrotron and of the beamline.
-    title
-        The title of the entries. By default the plan's name and the number of the scan.
-    timezone
-        The zone that times are written in. By default UTC.
-    max_points
-        The most points of an image, of an axis, or of a stream. What asks for more is refused before it costs memory.
-    max_keys
-        The most streams and data keys of a run.
-    """
-
-    scan_type: int | str | None = None
-    primary_det: str | Sequence[str] | None = None
-    monitor: str | None = None
-    source_name: str | None = None
-    instrument_name: str | None = None
-    title: str | None = None
-    timezone: tzinfo | None = None
-    max_points: int = MAX_POINTS
-    max_keys: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not all(isinstance(name, str) and name for name in self.primary):
-            raise TypeError(f"primary_det is {self.primary_det!r}: it is the name of a detector, or a list of names")
-
-    @property
-    def primary(self) -> tuple[Any, ...]:
-        """The detectors that the caller wants, the one of the default plot first."""
-        wanted = self.primary_det
-        if wanted is None:
-            return ()
-        return tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
-
-    @property
-    def facts(self) -> Facts:
-        """Those that the file just states."""
-        return Facts(self.source_name, self.instrument_name, self.title, self.timezone)
-
-    def request(self, start: Mapping[str, Any]) -> Request:
-        """What a start document asks for."""
-        try:
-            metadata = scan_metadata(start)
-            if metadata is None:
-                found = plain_request(start, self.scan_type, self.max_points)
-            else:
-                found = stxm_request(start, metadata, self.scan_type, self.max_points)
-            for image in found.images or (found,):
-                for layout in layouts(image):
-                    number_of_points(layout.plane_size, self.max_points, f"an image of run {found.run}")
-        except NXstxmError as error:
-            if start["uid"] in str(error):
-                raise
-            raise type(error)(f"run {start['uid']}: {error}") from error
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # What other programs write there can be wrong in more ways than anyone lists.
-            why = " ".join(str(error).split())
-            raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
-        if not self.primary:
-            return found
-        images = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)
-        return replace(found, primary=self.primary, exact=False, images=images)
+_LARGE_FRAME = 1 << 16  # bytes: smaller arrays are in the journal
 
 
-def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
+def file_of(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
     """The file under construction in a directory, or in memory if a Manager of buffers stands for it."""
     prefix = prefix_of(file_prefix, start, first_uid)
     if isinstance(directory, (str, Path)):
@@ -120,30 +56,30 @@ def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid:
     return Buffer(known[postfix]["handle"] if postfix in known else directory.open(LABEL, postfix, "xb"))
 
 
-@dataclass(eq=False)
 class Scan:
-    """The runs of a scan that is being written to one file.
+    """The runs of a scan that go to one file.
 
-    The file is open while any of its runs is; a failure marks it and closes it.
+    The journal is open while any of the runs is; a failure is noted in it and closes it.
 
     Parameters
     ----------
     file
         The file.
     options
-        What the caller knows.
+        What the caller knows; of runs that are in the journal already it is there.
     """
 
-    file: TmpFile | Buffer
-    options: Options
-    running: dict[str, Run] = field(default_factory=dict)
-    ended: dict[str, str] = field(default_factory=dict)
-    failed: bool = False
-    planes: int = 0
-    _descriptors: dict[str, Run] = field(default_factory=dict)
-    _entries: Entries | None = None
+    def __init__(self, file: TmpFile | Buffer, options: Options | None = None) -> None:
+        self.file = file
+        self.failed = False
+        self.planes = 0
+        self.running: dict[str, Request] = {}
+        self.ended: dict[str, str] = {}
+        self._options = options or Options()
+        self._journal: Journal | None = None
+        self._images: dict[str, list[Image]] = {}
 
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document, other than a start, of one of the runs."""
         match name:
             case "descriptor" | "event" | "event_page" | "stop":
@@ -154,88 +90,239 @@ class Scan:
     def start(self, doc: Mapping[str, Any], request: Request) -> None:
         """Begin a run."""
         with self._guarded(request.run):
-            if self._entries is None:
-                self._entries = Entries(self.file.open())
-            self.running[request.run] = Run(
-                self._entries, doc, request, self.options.facts, self.options.monitor, self.options.max_keys
-            )
+            journal = self._opened()
+            planes = planes_of(request)
+            self._check_free(journal, request, planes)
+            journal.start(doc, self._options.record(), planes)
+            self.running[request.run] = request
+            self._images[request.run] = images(request)
+
+    def _check_free(self, journal: Journal, request: Request, planes: list[tuple[str, int]]) -> None:
+        """Raise DuplicateRunError if another run is for a plane that a run is for."""
+        for run in journal.runs.values():
+            both = set(run.planes) & set(planes)
+            if both and run.uid != request.run:
+                plane = min(plane for _, plane in both)
+                raise DuplicateRunError(
+                    f"run {request.run} is for plane {plane} of {request.entry}, and so is run {run.uid}: "
+                    "export only one of them"
+                )
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Take the description of a stream of one of the runs."""
-        run = self._of(doc["run_start"], "descriptor")
-        self._descriptors[doc["uid"]] = run
-        with self._guarded(run.request.run):
-            run.descriptor(doc)
+        uid = doc["run_start"]
+        self._check_running(uid, "descriptor")
+        with self._guarded(uid):
+            run = self._opened().runs[uid]
+            number = run.n_keys + 1 + len(doc["data_keys"])
+            if number > self._options.max_keys:
+                raise MisfitError(
+                    f"run {uid} has {number} streams and data keys, and the most are {self._options.max_keys}: "
+                    "give a larger max_keys="
+                )
+            self._opened().descriptor(doc)
 
     def event(self, doc: Mapping[str, Any]) -> None:
         """Take an event of one of the runs."""
-        run = self._described(doc)
-        with self._guarded(run.request.run):
-            run.event(doc)
+        self._row(doc["descriptor"], doc["seq_num"], doc.get("time", np.nan), doc["data"], doc.get("filled"))
 
     def event_page(self, doc: Mapping[str, Any]) -> None:
         """Take events of one of the runs."""
-        run = self._described(doc)
-        with self._guarded(run.request.run):
-            run.event_page(doc)
+        filled = doc.get("filled") or {}
+        times = doc.get("time") or [np.nan] * len(doc["seq_num"])
+        for i, seq_num in enumerate(doc["seq_num"]):
+            data = {key: column[i] for key, column in doc["data"].items()}
+            self._row(doc["descriptor"], seq_num, times[i], data, {key: column[i] for key, column in filled.items()})
+
+    def _row(
+        self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any], filled: Mapping[str, Any] | None
+    ) -> None:
+        journal = self._journal
+        if filled or journal is None or not 0 < seq_num <= self._options.max_points:
+            self._check_row(descriptor, seq_num, data, filled or {})
+        try:
+            self._opened().row(descriptor, seq_num, time, data)
+        except BaseException as error:
+            self._fail(self._run_of(descriptor), error)
+            raise
+
+    def _check_row(self, descriptor: str, seq_num: int, data: Mapping[str, Any], filled: Mapping[str, Any]) -> None:
+        found = self._journal.stream_of(descriptor) if self._journal is not None else None
+        if found is None or found[0].uid not in self.running:
+            raise MetadataError(f"an event came without its descriptor {descriptor}")
+        run, stream = found
+        with self._guarded(run.uid):
+            if not 0 < seq_num <= self._options.max_points:
+                raise MisfitError(
+                    f"event {seq_num} of run {run.uid}: they count from 1, and to max_points="
+                    f"{self._options.max_points} at most"
+                )
+            unfilled = [key for key, is_filled in filled.items() if is_filled is False and key in data]
+            if unfilled and stream is run.streams.get("primary"):
+                raise UnfilledError(f"{unfilled[0]!r} of event {seq_num} of run {run.uid}")
+
+    def _run_of(self, descriptor: str) -> str:
+        found = self._journal.stream_of(descriptor) if self._journal is not None else None
+        return "" if found is None else found[0].uid
 
     def stop(self, doc: Mapping[str, Any]) -> None:
-        """End a run; with the last one that is open the file is closed."""
-        run = self._of(doc["run_start"], "stop")
-        with self._guarded(run.request.run):
-            run.stop(doc)
-            self.file.mended(run.request.run)
-            self.planes += run.planes
-            self._forget(run)
-            self.ended[run.request.run] = str(doc.get("exit_status"))
+        """End a run, whose numbers have all their place; else say so."""
+        uid = doc["run_start"]
+        self._check_running(uid, "stop")
+        with self._guarded(uid):
+            journal = self._opened()
+            run, request = journal.runs[uid], self.running[uid]
+            run.stop = dict(doc)
+            self.planes += arranged(run, request, self._options.monitor).planes
+            _say_lost(run)
+            self.file.frames.flush()
+            self.file.check()
+            journal.stop(doc)
+            self._forget(uid)
+            self.ended[uid] = str(doc.get("exit_status"))
 
     def release(self) -> None:
-        """Close the file, if no run is open; it is opened again for the next one."""
+        """Close the journal, if no run is open; it is opened again for the next one."""
         if not self.running:
-            self._entries = None
+            self._journal = None
             self.file.close()
 
     def close(self) -> None:
-        """Close the file, with what the open runs have so far."""
-        open_runs, self.running = list(self.running.values()), {}
-        self._descriptors.clear()
-        if self._entries is not None:
-            self._entries = None
-            try:
-                for run in open_runs:
-                    run.flush()
-            finally:
-                self.file.close()
+        """Close the journal, with what the open runs have so far."""
+        self.running.clear()
+        self._images.clear()
+        self.release()
 
-    def _forget(self, run: Run) -> None:
-        del self.running[run.request.run]
-        self._descriptors = {uid: other for uid, other in self._descriptors.items() if other is not run}
+    def finish(self, overwrite: bool = False) -> Any:
+        """Write the file, and give it its final name; return that, or the buffer.
 
-    def _of(self, uid: str, what: str) -> Run:
-        run = self.running.get(uid)
-        if run is None:
+        Raises
+        ------
+        UnfinishedError
+            If a run has no stop document, or its export failed, or nothing was measured.
+        """
+        if self.file.already_finished():
+            return self.file.final if isinstance(self.file, TmpFile) else self.file.artifact
+        try:
+            journal = self._journal or self.file.open(self._store, create=False)
+            for run in journal.runs.values():
+                if run.failure is not None:
+                    raise UnfinishedError(
+                        f"{self.file.artifact} is of an export that failed ({run.failure}): export the run again"
+                    )
+            waiting = [run.uid for run in journal.runs.values() if run.stop is None]
+            if waiting:
+                raise UnfinishedError(f"{self.file.artifact} has no stop document of run {', '.join(waiting)}")
+            return self.file.finish(self._writes(journal), overwrite=overwrite)
+        finally:
+            self._journal = None
+            self.file.close()
+
+    def set_aside(self) -> Path:
+        """Write what there is of the runs, whether they have ended or not, and move it away; return its new name."""
+        if not isinstance(self.file, TmpFile):
+            raise TypeError("a buffer has no place to be set aside to")
+        try:
+            journal = self._journal or self.file.open(self._store, create=False)
+            return self.file.set_aside(self._writes(journal))
+        finally:
+            self._journal = None
+            self.file.close()
+
+    def _writes(self, journal: Journal) -> Any:
+        """What writes the runs of a journal to a file."""
+        runs = sorted(journal.runs.values(), key=lambda run: run.start["time"])
+
+        def writes(file: h5py.File, name: str, frames: Frames) -> None:
+            options = [Options.of_record(run.options) for run in runs]
+            requests = [(run, mine.request(run.start), mine.monitor) for run, mine in zip(runs, options, strict=True)]
+            found: list[Arranged] = [
+                arranged(run, request, mine.monitor, how)
+                for (run, request, how), mine in zip(with_planes(requests), options, strict=True)
+            ]
+            write(file, name, found, options[0].facts if options else self._options.facts, frames)
+
+        return writes
+
+    def _store(self, run: Run, stream: Stream, key: str, seq_num: int, array: np.ndarray) -> Stored | None:
+        """Store a frame, or the plane of a stack, of which there may be many, where it can stay."""
+        found = self._images.get(run.uid)
+        if array.nbytes < _LARGE_FRAME or found is None or stream is not run.streams.get("primary"):
+            return None
+        request, layout = self.running[run.uid], found[0].layout
+        by_point = layout.grows or request.num_points in (layout.plane_size, layout.size)
+        plane = layout.planes and array.size == layout.plane_size and not by_point
+        plane &= request.scan_type is not scan_types.PTYCHOGRAPHY_SCAN or array.ndim == 1
+        if not plane and (array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None):
+            return None
+        if not plane and not layout.planes and array.size == layout.size:
+            return None  # all of an image
+        if plane:
+            array = array.reshape(layout.shape[1:])
+        begin = found[0].plane * (1 if plane else layout.plane_size)
+        what = found[0].identity
+        if len(found) > 1 or not request.placed:
+            begin, what = 0, run.uid
+        name = sha256(repr((what, key, array.dtype.str, array.shape)).encode()).hexdigest()[:16]
+        row = begin + seq_num - 1
+        self.file.frames.put(f"f{name}", row, array)
+        self.file.check()
+        return Stored(f"f{name}", row, np.nan if plane else float(array.sum(dtype=float)))
+
+    def _opened(self) -> Journal:
+        if self._journal is None:
+            self._journal = self.file.open(self._store)
+        return self._journal
+
+    def _check_running(self, uid: str, what: str) -> None:
+        if uid not in self.running:
             raise MetadataError(f"a {what} document of run {uid} came without its start document")
-        return run
 
-    def _described(self, doc: Mapping[str, Any]) -> Run:
-        run = self._descriptors.get(doc["descriptor"])
-        if run is None:
-            raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
-        return run
+    def _forget(self, uid: str) -> None:
+        self.running.pop(uid, None)
+        self._images.pop(uid, None)
 
     @contextmanager
     def _guarded(self, uid: str) -> Iterator[None]:
-        """Let no failure leave a file behind that looks whole."""
+        """Note a failure, so that no file looks whole which isn't."""
         try:
             yield
-            self.file.check()
         except BaseException as error:
-            if isinstance(error, DuplicateRunError) and uid not in self.running:
-                self.release()  # nothing of the run is in the file, which is as good as it was
-                raise
-            self.failed = True
-            self.running.clear()
-            self._descriptors.clear()
-            self._entries = None
-            self.file.fail(error, uid)
+            self._fail(uid, error)
             raise
+
+    def _fail(self, uid: str, error: BaseException) -> None:
+        if isinstance(error, DuplicateRunError) and uid not in self.running:
+            self.release()  # nothing of the run is in the journal, which is as good as it was
+            return
+        journal, self._journal = self._journal, None
+        self.failed = True
+        self.running.clear()
+        self._images.clear()
+        try:
+            if journal is not None and uid in journal.runs and not isinstance(error, OSError):
+                journal.fail(uid, " ".join(f"{type(error).__name__}: {error}".split())[:1000])
+        finally:
+            self.file.close()
+
+
+def planes_of(request: Request) -> list[tuple[str, int]]:
+    """The planes of entries that a run is for; none if it doesn't say which."""
+    if not request.placed:
+        return []
+    found = images(request)
+    if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
+        found = found[: len(request.regions)]  # it may go on to the others, or they are runs of their own
+    return list(dict.fromkeys((image.identity, image.plane) for image in found))
+
+
+def _say_lost(run: Run) -> None:
+    """Say that events were lost on their way."""
+    for name, number in ((run.stop or {}).get("num_events") or {}).items():
+        stream = run.streams.get(name)
+        came = len(stream) if stream is not None else 0
+        if isinstance(number, int) and number > came:
+            logger.warning(
+                "run %s has %d events in stream %r, of which %d came: the others are NaN in the file",
+                *(run.uid, number, name, came),
+            )

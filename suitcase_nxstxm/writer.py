@@ -9,13 +9,12 @@ from typing import Any
 
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm.buffer import Buffer
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfilledError, UnfinishedError
-from suitcase_nxstxm.file import TmpFile
-from suitcase_nxstxm.places import places
+from suitcase_nxstxm.file import Buffer, TmpFile
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
 from suitcase_nxstxm.request import Request
-from suitcase_nxstxm.scan import LABEL, Options, Scan, place
+from suitcase_nxstxm.scan import LABEL, Scan, file_of, planes_of
 
 __all__ = ["NXstxmWriter"]
 
@@ -155,7 +154,7 @@ class NXstxmWriter:
             raise UnfilledError(f"data of run {run}")
         if name == "descriptor":
             self._of_descriptor[doc["uid"]] = run
-        pending.scan(name, doc)
+        pending.scan.take(name, doc)
         if name == "stop":
             del self._of_run[run]
             self._of_descriptor = {d: r for d, r in self._of_descriptor.items() if r != run}
@@ -178,7 +177,7 @@ class NXstxmWriter:
             if other is not pending:
                 other.scan.release()  # only files that are being written are open
         if pending is None:
-            file = place(self._directory, self._file_prefix, doc, doc["uid"])
+            file = file_of(self._directory, self._file_prefix, doc, doc["uid"])
             self._check_name(file)
             pending = self._scans[scan] = _Pending(Scan(file, self._options), request)
         self._scans[scan] = self._scans.pop(scan)  # the last that something came for
@@ -223,10 +222,10 @@ class NXstxmWriter:
 
     def _finish(self, pending: _Pending) -> None:
         self._drop(pending)
-        pending.scan.close()
         if pending.scan.failed:
+            pending.scan.close()
             return  # which has been said; what there is stays under construction
-        finished = pending.scan.file.finish(self._overwrite)
+        finished = pending.scan.finish(self._overwrite)
         self._finished.append(finished)
         if pending.short:
             logger.warning("%s has %d of %s planes", finished, pending.scan.planes, pending.planned or "more")
@@ -265,7 +264,7 @@ class _Pending:
 
     def add(self, request: Request) -> None:
         """Count a run in."""
-        self._taken |= places(request)
+        self._taken |= set(planes_of(request))
         self._unplaced += not request.placed
 
     @property
@@ -289,4 +288,4 @@ class _Pending:
         """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
         if not request.placed:
             return self.planned is None or max(self._unplaced, self.scan.planes) < self.planned
-        return not places(request) & self._taken
+        return self._taken.isdisjoint(planes_of(request))

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from suitcase_nxstxm.asked import STACKS, Asked
 from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.nexus import legal
-from suitcase_nxstxm.plain import dimensions, product
+from suitcase_nxstxm.plans import dimensions, product
+from suitcase_nxstxm.regions import STACKS, Asked
 from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import as_scan_type, scan_types, single_2d_scans, single_image_scans
 

@@ -11,9 +11,10 @@ import event_model
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.errors import MetadataError, SecondStartError, UnfilledError
-from suitcase_nxstxm.file import find
+from suitcase_nxstxm.file import Buffer, find
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
-from suitcase_nxstxm.scan import LABEL, Options, Scan, place
+from suitcase_nxstxm.scan import LABEL, Scan, file_of
 
 __all__ = ["Serializer", "export", "finish_export"]
 
@@ -77,8 +78,8 @@ def finish_export(
     overwrite : bool
         Replace an existing file of the final name.
     set_aside : bool
-        Instead of finishing the file move it out of the way, to ``....tmp.aside1``: it stays readable, and the next
-        export begins anew. Without this the next export takes up a file that was left behind by a crash.
+        Instead of finishing the file write what there is of it, of runs without a stop document as well, to
+        ``....tmp.aside1``; the next export begins anew. Without this the next export takes up what a crash has left.
 
     Returns
     -------
@@ -94,8 +95,8 @@ def finish_export(
     UnfinishedError
         If a run has no stop document, or an export failed.
     """
-    file = find(Path(directory), file_prefix, first_uid)
-    return file.set_aside() if set_aside else file.finish(overwrite)
+    scan = Scan(find(Path(directory), file_prefix, first_uid))
+    return scan.set_aside() if set_aside else scan.finish(overwrite)
 
 
 class Serializer(event_model.DocumentRouter):
@@ -145,7 +146,7 @@ class Serializer(event_model.DocumentRouter):
             raise SecondStartError(f"a Serializer takes the documents of one run: {doc['uid']} came after {self._run}")
         request = self._options.request(doc)
         first_uid = self._first_uid or doc["uid"]
-        scan = Scan(place(self._directory, self._file_prefix, doc, first_uid), self._options)
+        scan = Scan(file_of(self._directory, self._file_prefix, doc, first_uid), self._options)
         scan.start(doc, request)
         self._run, self._scan = doc["uid"], scan
 
@@ -171,6 +172,8 @@ class Serializer(event_model.DocumentRouter):
         """End the run and close the file."""
         scan = self._started("stop")
         scan.stop(doc)
+        if isinstance(scan.file, Buffer):
+            scan.finish()
         scan.release()
 
     def close(self) -> None:

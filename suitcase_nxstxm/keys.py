@@ -1,4 +1,4 @@
-"""What the data keys of a run's primary stream are: detectors, the monitor, positions, and the rest."""
+"""What the data keys of a run's primary stream are: detectors, the monitor, positions, times, and the rest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import UnknownDetectorError
 from suitcase_nxstxm.layout import Layout
-from suitcase_nxstxm.readings import owners
+from suitcase_nxstxm.metadata import as_number
 from suitcase_nxstxm.request import Request
 
-__all__ = ["Position", "Stream", "matches", "region_of"]
+__all__ = ["Keys", "Position", "baseline_values", "is_time", "owners", "region_of", "seconds", "sorted_keys"]
 
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
 _DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
@@ -29,99 +30,46 @@ class Position:
 
 
 @dataclass
-class Stream:
+class Keys:
     """The data keys of a stream by what they are.
 
     Parameters
     ----------
     info
         The data keys as the descriptor has them.
+    owner
+        The device of each data key.
     detectors
         The name of the detector for each of its data keys.
     monitor
         The data key of the ring current, or of what else the intensity is to be divided by.
     positions
         The positioners of the scan by the fields that their set points are in.
-    rest
-        The other data keys.
-    unit
-        How many points an event covers, as far as the events so far tell.
-    owner
-        The device of each data key.
     dwells
         The data keys that say how long a detector counts.
-    aside
-        The data keys of detectors that are read once for the many points of an event.
-    channels
-        The data key in whose reading each channel of a scaler is.
+    rest
+        The data keys that are none of these, and those that say how long a detector counts.
     """
 
-    name: str
     info: Mapping[str, Any]
+    owner: dict[str, str]
     detectors: dict[str, str] = field(default_factory=dict)
     monitor: str | None = None
     positions: dict[str, Position] = field(default_factory=dict)
-    rest: list[str] = field(default_factory=list)
-    unit: int = 1
-    owner: dict[str, str] = field(default_factory=dict)
     dwells: list[str] = field(default_factory=list)
-    aside: set[str] = field(default_factory=set)
-    channels: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, descriptor: Mapping[str, Any], request: Request, layout: Layout, monitor: str | None) -> Stream:
-        """Sort the data keys of a descriptor."""
-        info = descriptor["data_keys"]
-        owner = owners(descriptor)
-        devices = request.devices
-        stream = cls(descriptor.get("name", "primary"), info, owner=owner)
-        moved = _positions(owner, info, request, layout)
-        stream.positions = moved
-        taken = {key for position in moved.values() for key in (position.readback, position.set_point) if key}
-        for key, device in owner.items():
-            role = devices.role_of(device)
-            is_monitor = role == "ring_current" if monitor is None else matches(monitor, key, device)
-            numeric = info[key].get("dtype") != "string"
-            wanted = any(_fits(name, key, (device,), request) for name in request.primary)
-            named = request.detectors is None or device in request.detectors or wanted
-            asked_for = key in request.primary or key in (request.detectors or ())
-            is_motor = device in request.motors or role not in (None, "ring_current") or key.endswith("_setpoint")
-            if numeric and _DWELL.fullmatch(key) and not asked_for:
-                stream.dwells.append(key)
-                stream.rest.append(key)
-            elif is_monitor and numeric and stream.monitor is None:
-                stream.monitor = key
-            elif key not in taken and numeric and named and not is_motor and not is_monitor:
-                stream.detectors[key] = device
-            elif key not in taken or key != _readback(moved, key):
-                stream.rest.append(key)
-        _name_detectors(stream.detectors)
-        return stream
-
-    def unpacked(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The readings of an event one by one, those of a scaler that puts all of its channels into one included."""
-        numbers: dict[str, Any] = {}
-        for key, value in data.items():
-            if isinstance(value, Mapping):
-                for channel, values in value.items():
-                    name = str(channel)
-                    if name in self.info or self.channels.setdefault(name, key) != key:
-                        name = f"{key}_{channel}"  # another scaler has a channel like it
-                    numbers[name] = values
-                    self.owner.setdefault(name, self.owner.get(key, key))
-                    if key in self.detectors:
-                        self.detectors.setdefault(name, region_of(name)[0])
-            else:
-                numbers[key] = value
-        return numbers
+    rest: list[str] = field(default_factory=list)
 
     def default(self, request: Request, keys: Iterable[str]) -> str:
-        """The data key of the detector of the default plot, of those that there are."""
+        """The data key of the detector of the default plot, of those that there are.
+
+        Raises
+        ------
+        UnknownDetectorError
+            If there is none, or if one that the scan wants isn't in the stream.
+        """
         known = {key: self.detectors.get(key, key) for key in keys}
         if not known:
-            raise UnknownDetectorError(
-                f"no detector is in stream {self.name!r} of run {request.run}: {list(self.info)}"
-            )
+            raise UnknownDetectorError(f"no detector is in stream 'primary' of run {request.run}: {list(self.info)}")
         chosen = None
         for wanted in request.primary:
             found = self._called(wanted, [*dict.fromkeys((*self.info, *self.detectors))], request)
@@ -133,15 +81,15 @@ class Stream:
             chosen = chosen or next((key for key in found if key in known), None)
         return chosen or next(iter(known))
 
+    def wanted(self, request: Request) -> frozenset[str]:
+        """The data keys of the detector that the scan wants first."""
+        return frozenset(self._called(request.primary[0], self.detectors, request) if request.primary else ())
+
     def _called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
         """The data keys that a name stands for, those first that have it as a whole."""
         names = {key: (self.detectors.get(key, key), self.owner.get(key, key)) for key in keys}
         whole = [key for key in names if _is(wanted, key, names[key], request)]
         return whole + [key for key in names if key not in whole and _fits(wanted, key, names[key], request)]
-
-    def wants(self, key: str, request: Request) -> bool:
-        """Whether a data key is that of the detector which is wanted first."""
-        return bool(request.primary) and key in self._called(request.primary[0], [key], request)
 
     def dwell_of(self, key: str, default: bool) -> str | None:
         """The data key that says how long the detector with this one counts: its own, or one that is nobody's."""
@@ -155,11 +103,103 @@ class Stream:
                 nobodys = dwell
         return nobodys if default else None
 
-    def seconds(self, dwell: str, value: float, in_ms: bool) -> float | None:
-        """A time that an event has in s; None if its unit isn't known."""
-        units = self.info.get(dwell, {}).get("units") or ("ms" if in_ms and "dwell" in dwell.lower() else None)
-        parts = _PARTS_OF_A_SECOND.get(str(units))
-        return None if parts is None else value / parts
+
+def sorted_keys(
+    info: Mapping[str, Any],
+    owner: dict[str, str],
+    channels: Mapping[str, str],
+    request: Request,
+    layout: Layout,
+    monitor: str | None,
+    declared: frozenset[str],
+) -> Keys:
+    """What each data key of the primary stream is.
+
+    Parameters
+    ----------
+    info
+        The data keys as the descriptors have them.
+    owner
+        The device of each.
+    channels
+        The channels of scalers that put all of them into one reading, each with the data key of that.
+    request
+        What the run asks for.
+    layout
+        That of its first image.
+    monitor
+        The reading that the intensity is to be divided by, where it isn't the ring current.
+    declared
+        The devices that the run itself calls motors or reads at its baseline: only these can be what their names say.
+    """
+    keys = Keys(info, owner)
+
+    def role_of(device: str) -> str | None:
+        known = device in declared or device in request.motors or request.devices.called(device) is not None
+        return request.devices.role_of(device) if known else None
+
+    keys.positions = _positions(owner, info, request, layout, role_of)
+    moved = {key for position in keys.positions.values() for key in (position.readback, position.set_point) if key}
+    readbacks = {position.readback for position in keys.positions.values()}
+    for key, device in owner.items():
+        role = role_of(device)
+        ring = request.devices.role_of(device) == "ring_current"
+        is_monitor = ring if monitor is None else matches(monitor, key, device)
+        numeric = info[key].get("dtype") != "string"
+        wanted = any(_fits(name, key, (device,), request) for name in request.primary)
+        named = request.detectors is None or device in request.detectors or wanted
+        asked_for = key in request.primary or key in (request.detectors or ())
+        is_motor = device in request.motors or role not in (None, "ring_current") or key.endswith("_setpoint")
+        if numeric and is_time(key) and not asked_for:
+            keys.dwells.append(key)
+            keys.rest.append(key)
+        elif is_monitor and numeric and keys.monitor is None:
+            keys.monitor = key
+        elif key not in moved and numeric and named and not is_motor and not is_monitor:
+            keys.detectors[key] = device
+        elif key not in readbacks:
+            keys.rest.append(key)
+    _name_detectors(keys.detectors)
+    for name, key in channels.items():
+        owner[name] = owner.get(key, key)
+        if key in keys.detectors:
+            keys.detectors[name] = region_of(name)[0]
+        else:
+            keys.rest.append(name)
+    return keys
+
+
+def owners(descriptor: Mapping[str, Any]) -> dict[str, str]:
+    """The device that each data key of a stream belongs to."""
+    of_key = {key: device for device, keys in (descriptor.get("object_keys") or {}).items() for key in keys}
+    return {key: info.get("object_name") or of_key.get(key, key) for key, info in descriptor["data_keys"].items()}
+
+
+def is_time(key: str) -> bool:
+    """Whether a key is called like the time that a detector counts."""
+    return _DWELL.fullmatch(key) is not None
+
+
+def seconds(key: str, value: float, units: object, in_ms: bool) -> float | None:
+    """A time in s; None if its unit isn't known. Of an STXM a dwell without a unit is in ms."""
+    parts = _PARTS_OF_A_SECOND.get(str(units or ("ms" if in_ms and "dwell" in key.lower() else None)))
+    return None if parts is None else value / parts
+
+
+def baseline_values(
+    info: Mapping[str, Any], owner: Mapping[str, str], data: Mapping[str, Any], request: Request
+) -> dict[str, tuple[float, str | None]]:
+    """The value and the unit that the baseline has for each role; of several devices those of the first by its name."""
+    devices = request.devices
+    found: dict[str, tuple[int, float, str | None]] = {}
+    for key, device in owner.items():
+        role, value = devices.role_of(device), as_number(data.get(key))
+        if role is None or value is None or key.endswith("setpoint"):
+            continue
+        rank = 2 * devices.rank(role, device) + (key != device)
+        if role not in found or rank < found[role][0]:
+            found[role] = (rank, value, mended_units(role, info[key].get("units")))
+    return {role: (value, units) for role, (_, value, units) in found.items()}
 
 
 def matches(wanted: str, key: str, device: str) -> bool:
@@ -203,7 +243,9 @@ def _name_detectors(detectors: dict[str, str]) -> None:
         detectors[key] = name
 
 
-def _positions(owner: dict[str, str], info: Mapping[str, Any], request: Request, layout: Layout) -> dict[str, Position]:
+def _positions(
+    owner: Mapping[str, str], info: Mapping[str, Any], request: Request, layout: Layout, role_of: Any
+) -> dict[str, Position]:
     """The positioners whose set points the layout has fields for, and the energy."""
     devices = request.devices
     found = {}
@@ -212,7 +254,7 @@ def _positions(owner: dict[str, str], info: Mapping[str, Any], request: Request,
         names = (device, devices.source.get(device, device))
         mine = [other for other in dict.fromkeys(owner.values()) if other in names]
         if not mine:
-            same = {other for other in owner.values() if devices.role_of(other) == name}
+            same = {other for other in owner.values() if role_of(other) == name}
             mine = sorted(same, key=lambda other: (devices.rank(name, other), other))
         if mine:
             found[name] = _position([key for key, other in owner.items() if other == mine[0]], info, mine[0])
@@ -229,7 +271,3 @@ def _position(keys: list[str], info: Mapping[str, Any], device: str) -> Position
         aims[0] if aims else None,
         info[first].get("units") if first is not None else None,
     )
-
-
-def _readback(positions: Mapping[str, Position], key: str) -> str | None:
-    return next((p.readback for p in positions.values() if key == p.readback), None)

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
+import sys
 from pathlib import Path
 
 from suitcase_nxstxm.errors import BusyError, FinalFileExistsError, NothingToFinishError
 
 __all__ = ["locked", "move"]
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 logger = logging.getLogger(__name__)
+
+_FAR = 1 << 40  # where Windows locks a byte that nothing else is at
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file, or raise BlockingIOError at once."""
+    if sys.platform == "win32":
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from error
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def locked(path: Path, create: bool = True) -> int:
     """A descriptor of the file at a path, which no one else has locked; the file is made if there is none."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o666)
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if create else 0), 0o666)
         except FileNotFoundError:
             if create:
                 raise
             raise NothingToFinishError(f"there is nothing to finish: no {path}") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             raise BusyError(f"{path} is being written by another export") from None

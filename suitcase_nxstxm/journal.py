@@ -1,0 +1,336 @@
+"""The journal of a scan: all documents of its runs as they come, safe on the disk before anyone knows their place.
+
+A line with the version, then records. A record begins with a number: that of a row's form, or ``_DOCUMENT``. A row has
+the number of its event, its time and its readings in columns of fixed size, so that many rows of one form are an array;
+a document is its length and JSON. Each record is written at once: after a kill all but the last one are there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from suitcase_nxstxm.errors import JournalError
+from suitcase_nxstxm.keys import owners
+from suitcase_nxstxm.metadata import as_json
+from suitcase_nxstxm.stream import Column, Form, Stream
+
+__all__ = ["Journal", "Run", "Stored", "first_document"]
+
+_MAGIC, _VERSION = b"NXstxm journal ", b"1"
+_DOCUMENT = 0xFFFFFFFF
+_DOCUMENT_HEAD = struct.Struct("<IQ")
+_ROW_HEAD = "<Iqd"
+_SHORTEST = 32  # bytes that text takes at least; longer text takes the next power of two, so that forms are few
+_BLOCK = 1 << 20
+
+_SCALARS: dict[type, tuple[str, str]] = {float: ("<f8", "d"), int: ("<i8", "q"), bool: ("|b1", "?")} | {
+    np.dtype(name).type: (np.dtype(name).newbyteorder("<").str, code)
+    for name, code in zip(
+        ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "?"), "bBhHiIqQefd?", strict=True
+    )
+}
+"""The dtype of numbers by their type, and the code that packs them."""
+
+
+class Stored(NamedTuple):
+    """A frame that is stored elsewhere: in which dataset, in which row of it; and the sum of its numbers."""
+
+    frames: str
+    row: int
+    sum: float
+
+
+@dataclass(eq=False)
+class Run:
+    """The documents of a run, and what is known of it.
+
+    Parameters
+    ----------
+    start, streams, stop
+        Its start document, its streams by their names, its stop document if it has ended.
+    failure
+        What went wrong with its export.
+    configurations
+        The settings of the devices, as the descriptors have them.
+    n_keys
+        How many streams and data keys it has.
+    options
+        What the caller said of it.
+    planes
+        The planes of entries that it is for.
+    """
+
+    start: dict[str, Any]
+    streams: dict[str, Stream] = field(default_factory=dict)
+    stop: dict[str, Any] | None = None
+    failure: str | None = None
+    configurations: list[dict[str, Any]] = field(default_factory=list)
+    n_keys: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    planes: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def uid(self) -> str:
+        """The uid of the run."""
+        return self.start["uid"]
+
+
+class Journal:
+    """A journal, new or taken up where it was left.
+
+    Parameters
+    ----------
+    file
+        The file, open for reading and writing, without a buffer.
+    path
+        Its name, for errors.
+    store
+        What stores an array elsewhere: given the run, the stream, the data key, the number of the event and the array
+        it returns where the array is now, or None if the array is to be in the row.
+    about
+        What a new journal has as its first document.
+
+    Raises
+    ------
+    JournalError
+        If the journal is of another version, or none.
+    """
+
+    def __init__(
+        self,
+        file: io.RawIOBase | io.BytesIO,
+        path: str,
+        store: Callable[[Run, Stream, str, int, np.ndarray], Stored | None],
+        about: Mapping[str, Any],
+    ) -> None:
+        self.runs: dict[str, Run] = {}
+        self._file, self._path, self._store = file, path, store
+        self._streams: dict[str, tuple[Run, Stream]] = {}
+        self._forms: list[Form] = []
+        self._known: dict[tuple[Any, ...], Form] = {}
+        self._end = file.seek(0, io.SEEK_END)
+        self._at_end = True
+        if self._end:
+            self._load()
+        else:
+            self._write(_MAGIC + _VERSION + b"\n")
+            self._document("about", about)
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there are frames that are stored elsewhere."""
+        return any(column.frames is not None for form in self._forms for column in form.columns)
+
+    def start(self, doc: Mapping[str, Any], options: Mapping[str, Any], planes: Sequence[tuple[str, int]]) -> Run:
+        """Begin a run; one of that uid that is there, from an export that was broken off, counts no more."""
+        self._document("start", {"doc": doc, "options": options, "planes": planes})
+        return self.runs[doc["uid"]]
+
+    def descriptor(self, doc: Mapping[str, Any]) -> Run:
+        """Take the description of a stream; return its run."""
+        self._document("descriptor", doc)
+        return self.runs[doc["run_start"]]
+
+    def stop(self, doc: Mapping[str, Any]) -> Run:
+        """End a run."""
+        self._document("stop", doc)
+        return self.runs[doc["run_start"]]
+
+    def fail(self, run: str, why: str) -> None:
+        """Note that the export of a run failed."""
+        self._document("failure", {"run_start": run, "why": why})
+
+    def stream_of(self, descriptor: str) -> tuple[Run, Stream] | None:
+        """The run and the stream of a descriptor; None if it isn't known."""
+        return self._streams.get(descriptor)
+
+    def row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
+        """Take the readings of an event."""
+        form = self._known.get((descriptor, *data, *map(type, data.values())))
+        if form is None:
+            self._other_row(descriptor, seq_num, time, data)
+            return
+        try:
+            packed = form.pack(form.number, seq_num, time, *data.values())
+        except struct.error:  # an integer of more than 64 bits
+            self._other_row(descriptor, seq_num, time, data)
+            return
+        form.stream.append(form, self._end)
+        self._write(packed)
+
+    def _other_row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
+        """Take readings that aren't all numbers, or whose form is new."""
+        run, stream = self._streams[descriptor]
+        columns, parts = [], []
+        codes: list[str] = []
+        for key, parent, value in stream.unpacked(data):
+            kind, shape, packed, code = self._packed(run, stream, key, seq_num, value)
+            columns.append(Column(key, kind, shape, parent))
+            parts.append(packed)
+            codes.append(code)
+        signature = (descriptor, *columns)
+        form = self._known.get(signature)
+        if form is None:
+            record = {"number": len(self._forms), "descriptor": descriptor, "columns": columns}
+            self._document("form", record)
+            form = self._known[signature] = self._forms[-1]
+        if all(codes) and len(columns) == len(data):
+            form.pack = struct.Struct(_ROW_HEAD + "".join(codes)).pack
+            self._known[(descriptor, *data, *map(type, data.values()))] = form
+        form.stream.append(form, self._end)
+        self._write(struct.pack(_ROW_HEAD, form.number, seq_num, time) + b"".join(parts))
+
+    def _packed(
+        self, run: Run, stream: Stream, key: str, seq_num: int, value: Any
+    ) -> tuple[str, tuple[int, ...], bytes, str]:
+        """The kind, the shape and the bytes of a reading, and the code that packs others of its type; or no code."""
+        dtype, code = _SCALARS.get(type(value), ("", ""))
+        if dtype and (code != "q" or -(1 << 63) <= value < 1 << 63):
+            return dtype, (), struct.pack(f"<{code}", value), code
+        array = None if isinstance(value, (str, bytes, Mapping, int)) else _numeric(value)
+        if array is not None and array.size:
+            stored = self._store(run, stream, key, seq_num, array)
+            if stored is not None:
+                kind = f"{stored.frames} {array.dtype.str}"
+                return kind, array.shape, struct.pack("<qd", stored.row, stored.sum), ""
+            return array.dtype.str, array.shape, array.tobytes(), ""
+        text = as_json(value).encode()
+        size = max(_SHORTEST, 1 << (len(text) - 1).bit_length())
+        return f"S{size}", (), text.ljust(size), ""
+
+    def _document(self, name: str, doc: Mapping[str, Any]) -> None:
+        text = as_json({name: doc}).encode()
+        self._write(_DOCUMENT_HEAD.pack(_DOCUMENT, len(text)) + text)
+        self._take(name, dict(doc))
+
+    def _take(self, name: str, doc: dict[str, Any]) -> None:
+        match name:
+            case "start":
+                start = doc["doc"]
+                gone = self.runs.pop(start["uid"], None)
+                old = {uid for uid, (run, _) in self._streams.items() if run is gone}
+                self._streams = {uid: found for uid, found in self._streams.items() if uid not in old}
+                self._known = {known: form for known, form in self._known.items() if known[0] not in old}
+                planes = [(what, plane) for what, plane in doc["planes"]]
+                self.runs[start["uid"]] = Run(dict(start), options=doc["options"], planes=planes)
+            case "descriptor":
+                run = self.runs[doc["run_start"]]
+                stream = run.streams.setdefault(doc.get("name", "primary"), Stream(self.read))
+                stream.describe(doc["data_keys"], owners(doc))
+                run.n_keys += 1 + len(doc["data_keys"])
+                if doc.get("configuration"):
+                    run.configurations.append(doc["configuration"])
+                self._streams[doc["uid"]] = run, stream
+            case "form":
+                columns = [Column(key, kind, tuple(shape), parent) for key, kind, shape, parent in doc["columns"]]
+                _, stream = self._streams.get(doc["descriptor"], (None, Stream(self.read)))
+                self._forms.append(Form(len(self._forms), stream, columns))
+                self._known[(doc["descriptor"], *columns)] = self._forms[-1]
+            case "stop":
+                self.runs[doc["run_start"]].stop = doc
+            case "failure":
+                self.runs[doc["run_start"]].failure = doc["why"]
+
+    def _write(self, packed: bytes) -> None:
+        try:
+            if not self._at_end:
+                self._file.seek(self._end)
+                self._at_end = True
+            done = self._file.write(packed) or 0
+            while done < len(packed):
+                done += self._file.write(packed[done:]) or 0
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+        self._end += len(packed)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Some bytes of the journal."""
+        self._file.seek(offset)
+        self._at_end = False
+        found = bytearray()
+        while len(found) < size and (more := self._file.read(size - len(found))):
+            found += more
+        return bytes(found)
+
+    def _load(self) -> None:
+        """Take what is in the journal; the last record goes if it isn't whole."""
+        first = self.read(0, 64).partition(b"\n")[0]
+        if first != _MAGIC + _VERSION:
+            what = f"of version {first[len(_MAGIC) :].decode(errors='replace')}" if first.startswith(_MAGIC) else "none"
+            raise JournalError(
+                f"{self._path} is no journal of version {_VERSION.decode()} but {what}: finish the scan with the "
+                "version of the suitcase that began it, or move the journal and its .tmp away"
+            )
+        at = len(first) + 1
+        while (taken := self._record(at)) > at:
+            at = taken
+        self._end = at
+        self._file.truncate(at)
+
+    def _record(self, at: int) -> int:
+        """Take the record at an offset, or the rows of one form; return the offset of the next one."""
+        head = self.read(at, _DOCUMENT_HEAD.size)
+        number = int.from_bytes(head[:4], "little")
+        if len(head) < 4:
+            return at
+        if number != _DOCUMENT:
+            if number >= len(self._forms):
+                raise JournalError(f"{self._path} is damaged at byte {at}: move it and its .tmp away")
+            form = self._forms[number]
+            count = self._rows(form, at)
+            if count:
+                form.stream.append(form, at, count)
+            return at + count * form.dtype.itemsize
+        length = int.from_bytes(head[4:], "little")
+        text = self.read(at + len(head), length) if len(head) == _DOCUMENT_HEAD.size else b""
+        if len(text) < length or not text:
+            return at
+        for name, doc in json.loads(text).items():
+            self._take(name, doc)
+        return at + len(head) + length
+
+    def _rows(self, form: Form, at: int) -> int:
+        """How many rows of a form there are from an offset on."""
+        size, number = form.dtype.itemsize, 0
+        most = max(_BLOCK // size, 1)
+        while True:
+            found = self.read(at + number * size, most * size)
+            rows = np.frombuffer(found, form.dtype, len(found) // size)
+            other = np.flatnonzero(rows["form"] != form.number)
+            if len(other) or len(rows) < most:
+                return number + (int(other[0]) if len(other) else len(rows))
+            number += len(rows)
+
+
+def _numeric(value: Any) -> np.ndarray | None:
+    """Numbers as a contiguous array with the smallest byte first; None for anything else."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # of lists of different lengths
+        return None
+    if array.dtype.kind not in "biuf":
+        return None
+    if array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def first_document(path: Path) -> dict[str, Any]:
+    """The first document of a journal; nothing if there is no journal."""
+    try:
+        with open(path, "rb") as file:
+            head = file.readline(64)
+            number, length = _DOCUMENT_HEAD.unpack(file.read(_DOCUMENT_HEAD.size))
+            if not head.startswith(_MAGIC) or number != _DOCUMENT:
+                return {}
+            return next(iter(json.loads(file.read(length)).values()))
+    except (OSError, ValueError, struct.error):
+        return {}

@@ -1,0 +1,120 @@
+"""What the caller of an export knows and the documents don't, or say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from suitcase_nxstxm.entry import Facts
+from suitcase_nxstxm.errors import MetadataError, NXstxmError
+from suitcase_nxstxm.layout import images
+from suitcase_nxstxm.metadata import scan_metadata
+from suitcase_nxstxm.plans import plain_request
+from suitcase_nxstxm.pystxm import stxm_request
+from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller knows and the documents don't, or say otherwise.
+
+    Parameters
+    ----------
+    scan_type
+        The scan type, as a number or a name. By default that of the metadata; without metadata what the names of the
+        motors speak for.
+    primary_det
+        The detector of the default plot; or a list of detectors that there must be, that one first.
+    monitor
+        The reading that ``control`` has. By default the ring current.
+    source_name, instrument_name
+        The names of the synchrotron and of the beamline.
+    title
+        The title of the entries. By default the plan's name and the number of the scan.
+    timezone
+        The zone that times are written in. By default UTC.
+    max_points
+        The most points of an image, of an axis, or of a stream. What asks for more is refused before it costs memory.
+    max_keys
+        The most streams and data keys of a run.
+    """
+
+    scan_type: int | str | None = None
+    primary_det: str | Sequence[str] | None = None
+    monitor: str | None = None
+    source_name: str | None = None
+    instrument_name: str | None = None
+    title: str | None = None
+    timezone: tzinfo | None = None
+    max_points: int = MAX_POINTS
+    max_keys: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(name, str) and name for name in self.primary):
+            raise TypeError(f"primary_det is {self.primary_det!r}: it is the name of a detector, or a list of names")
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Options:
+        """The options of a record."""
+        zone = record.get("timezone")
+        found = None if zone is None else ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(seconds=zone))
+        return cls(**{**record, "timezone": found})
+
+    def record(self) -> dict[str, Any]:
+        """The options as JSON has them: of a time zone without a name its offset now."""
+        zone = self.timezone
+        offset = None if zone is None else zone.utcoffset(datetime.now())
+        said = zone.key if isinstance(zone, ZoneInfo) else None if offset is None else offset.total_seconds()
+        changed = {name: value for name, value in asdict(replace(self, timezone=None)).items() if value is not None}
+        if isinstance(self.scan_type, int):
+            changed["scan_type"] = int(self.scan_type)
+        return {**changed, "timezone": said}
+
+    @property
+    def primary(self) -> tuple[Any, ...]:
+        """The detectors that the caller wants, the one of the default plot first."""
+        wanted = self.primary_det
+        if wanted is None:
+            return ()
+        return tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
+
+    @property
+    def facts(self) -> Facts:
+        """Those that the file just states."""
+        return Facts(self.source_name, self.instrument_name, self.title, self.timezone)
+
+    def request(self, start: Mapping[str, Any]) -> Request:
+        """What a start document asks for.
+
+        Raises
+        ------
+        MetadataError
+            If the document can't be read, or asks for too much.
+        UnknownScanTypeError
+            If its scan type is none of the known ones.
+        """
+        try:
+            metadata = scan_metadata(start)
+            if metadata is None:
+                found = plain_request(start, self.scan_type, self.max_points)
+            else:
+                found = stxm_request(start, metadata, self.scan_type, self.max_points)
+            for image in images(found):
+                number_of_points(image.layout.plane_size, self.max_points, f"an image of run {found.run}")
+        except NXstxmError as error:
+            if start["uid"] in str(error):
+                raise
+            raise type(error)(f"run {start['uid']}: {error}") from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # What other programs write there can be wrong in more ways than anyone lists.
+            why = " ".join(str(error).split())
+            raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
+        if not self.primary:
+            return found
+        named = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)
+        return replace(found, primary=self.primary, exact=False, images=named)
