@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _BLOCK = 1 << 16
 
 
-class _MisfitOfOne(MisfitError):
+class _DetectorError(MisfitError):
     """A detector whose numbers have no place in the scan that was asked for."""
 
     def __init__(self, key: str, what: str) -> None:
@@ -182,7 +182,7 @@ def arrange(request: Request, images: Sequence[Image], columns: Columns) -> Plac
     while True:
         try:
             found = _arrange(request, images, columns)
-        except _MisfitOfOne as error:
+        except _DetectorError as error:
             if error.key not in columns.optional:
                 raise
             logger.warning("%s: it goes to the collection", error)
@@ -276,7 +276,7 @@ class _Scan:
         if by_point or ndim > 1:
             return True
         shape = " x ".join(map(str, layout.shape))
-        raise _MisfitOfOne(
+        raise _DetectorError(
             key,
             f"{key!r} of run {self.request.run} has {size} numbers an event, which are neither points nor lines of "
             f"{shape}",
@@ -326,10 +326,10 @@ class _Scan:
             number = np.where(number == 0, mine, number)
             other = np.flatnonzero((mine != number) & (mine > 0))
             if len(other):
-                raise _MisfitOfOne(
+                raise _DetectorError(
                     key,
-                    f"{key!r} of event {seq_num[other[0]]} of run {self.request.run} has {mine[other[0]]} numbers where "
-                    f"another detector has {number[other[0]]}",
+                    f"{key!r} of event {seq_num[other[0]]} of run {self.request.run} has {mine[other[0]]} numbers "
+                    f"where another detector has {number[other[0]]}",
                 )
         number = np.maximum(number, 1)
         beyond = (part.first < 0) | (part.first + number > part.path.size)

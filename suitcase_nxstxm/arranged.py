@@ -20,7 +20,7 @@ from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import Stream
 from suitcase_nxstxm.table import is_exact
 
-__all__ = ["Arranged", "arranged", "with_planes"]
+__all__ = ["Arranged", "arranged", "detectors", "with_planes"]
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +129,18 @@ def arranged(run: Run, request: Request, monitor: str | None, placed_by: str = "
     return found
 
 
+def detectors(run: Run, request: Request, monitor: str | None) -> frozenset[str]:
+    """The data keys of the primary stream that are detectors."""
+    return frozenset(_keys(run, run.streams["primary"], request, images(request)[0], monitor).detectors)
+
+
+def _keys(run: Run, stream: Stream, request: Request, image: Image, monitor: str | None) -> Keys:
+    baseline = run.streams.get("baseline")
+    declared = frozenset(baseline.owner.values()) if baseline is not None else frozenset()
+    layout, owner = image.layout, dict(stream.owner)
+    return sorted_keys(stream.info, owner, stream.channels, request, layout, monitor, declared)
+
+
 def _odd(stream: Stream, key: str) -> str:
     """What is wrong with the readings of a detector; nothing if they are numbers that floats hold."""
     for column, _ in stream.keys()[key]:
@@ -173,7 +185,9 @@ def _known(run: Run, request: Request) -> Known:
     for key in baseline.info:
         for row, values in baseline.blocks(key):
             if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind != "b":
-                data.update({key: float(values[i - row]) for i in first if row <= i < row + len(values)})
+                for i in first:
+                    if row <= i < row + len(values):
+                        data[key] = float(values[i - row])
     return baseline_values(baseline.info, baseline.owner, data, request)
 
 
@@ -230,9 +244,7 @@ def _by_energy(run: Run, request: Request, monitor: str | None) -> int | None:
     read: list[float] = []
     stream, energies = run.streams.get("primary"), request.energies
     if stream is not None and not np.isnan(energies).any():
-        keys = sorted_keys(
-            *(stream.info, dict(stream.owner), {}, request, images(request)[0].layout, monitor, frozenset())
-        )
+        keys = _keys(run, stream, request, images(request)[0], monitor)
         position = keys.positions.get("energy")
         for key in (position.set_point, position.readback) if position is not None else ():
             if key is not None:

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import h5py
@@ -31,8 +31,8 @@ _SUFFIX = ".hdf5"
 class TmpFile:
     """The file of a scan under construction, ``<first_uid>-<prefix>.hdf5.tmp`` beside what it will be, and its journal.
 
-    Frames are in the ``.tmp``, all else is in ``<first_uid>-<prefix>.hdf5.journal`` until the scan is finished. Only one
-    export at a time has them open. What an export left behind when it was killed is taken up again.
+    Frames are in the ``.tmp``, all else is in ``<first_uid>-<prefix>.hdf5.journal`` until the scan is finished. Only
+    one export at a time has them open. What an export left behind when it was killed is taken up again.
 
     Parameters
     ----------
@@ -45,8 +45,6 @@ class TmpFile:
     template
         The prefix before it was filled in.
     """
-
-    stores_frames = True
 
     def __init__(self, directory: Path, prefix: str, first_uid: str, template: str | None = None) -> None:
         self._template = template or prefix
@@ -92,7 +90,7 @@ class TmpFile:
             self.journal_path.unlink(missing_ok=True)  # left behind by a kill after the file had got its name
         self._lock = locked(self.path, create)
         try:
-            journal, why = self._opened(store)
+            why = self._unreadable(store)
             if why and not create:
                 raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {why}")
             if why:
@@ -102,28 +100,32 @@ class TmpFile:
                     move(self.journal_path, moved.with_name(f"{moved.name}.journal"))
                 logger.warning("%s can't be read (%s) and is now %s", self.path, why, moved.name)
                 self._lock = locked(self.path)
-                journal, _ = self._opened(store)
+            journal = self._opened(store)
         except BaseException:
             self.close()
             raise
         return journal
 
-    def _opened(self, store: Callable[..., Any]) -> tuple[Journal, str]:
-        """The journal, and why what is beside it can't be read; nothing if it can."""
-        size = os.fstat(self._lock).st_size if self._lock is not None else 0
-        lost = size and not self.journal_path.exists()
-        descriptor = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        self._journal = io.FileIO(descriptor, "rb+")
-        journal = Journal(self._journal, str(self.journal_path), store, {"file_prefix": self._template})
-        self._has_frames = journal.has_frames
-        if lost:
-            return journal, "it has no journal"
+    def _unreadable(self, store: Callable[..., Any]) -> str:
+        """Why what there is can't be taken up; nothing if it can."""
+        if self._lock is None or not os.fstat(self._lock).st_size:
+            return ""
+        if not self.journal_path.exists():
+            return "it has no journal"
         try:
-            if journal.has_frames:
+            if self._opened(store).has_frames:
                 self._hdf5()
         except OSError as error:
-            return journal, str(error)
-        return journal, ""
+            return str(error)
+        return ""
+
+    def _opened(self, store: Callable[..., Any]) -> Journal:
+        if self._journal is None:
+            descriptor = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            self._journal = io.FileIO(descriptor, "rb+", closefd=False)
+        journal = Journal(self._journal, str(self.journal_path), store, {"file_prefix": self._template})
+        self._has_frames = journal.has_frames
+        return journal
 
     def _hdf5(self) -> h5py.File:
         """The HDF5 file, which is made when the first frame comes, or when it is written."""
@@ -154,7 +156,7 @@ class TmpFile:
                 file.close()
         finally:
             if journal is not None:
-                journal.close()
+                os.close(journal.fileno())
             if lock is not None:
                 os.close(lock)
         if disk is not None:
@@ -245,8 +247,7 @@ class Buffer:
         The buffer.
     """
 
-    stores_frames = False
-    _journals: WeakKeyDictionary[io.BytesIO, io.BytesIO] = WeakKeyDictionary()
+    _journals: ClassVar[WeakKeyDictionary[io.BytesIO, io.BytesIO]] = WeakKeyDictionary()
 
     def __init__(self, handle: io.BytesIO) -> None:
         self.artifact = handle

@@ -1,4 +1,4 @@
-"""The frames of area detectors in the file under construction: stored once, when they come, and linked to their place."""
+"""The frames of area detectors in the file under construction: stored when they come, and linked to their places."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.nexus import dataset
+from suitcase_nxstxm.nexus import dataset, existing
 
 __all__ = ["FRAMES", "Frames", "link"]
 
@@ -117,7 +117,7 @@ def link(
     if len(sources) == 1 and first.dtype == dtype and np.array_equal(rows, places) and first.shape[0] <= number:
         first.resize(number, axis=0)
         parent[name] = first
-        return first
+        return existing(parent, name)
     layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
     for stored, stored_rows, stored_places in sources:
         own = str(stored.name).rpartition("/")[2]

@@ -49,7 +49,7 @@ def linked(
     for member, key, places in found:
         if member.stream is None or member.part is None:
             return None
-        own = {row: place for row, place in zip(_rows(member), places.tolist(), strict=True)}
+        own = dict(zip(_rows(member), places.tolist(), strict=True))
         for row, read in member.stream.blocks(key):
             if not isinstance(read, FrameRows):
                 return None
@@ -64,7 +64,7 @@ def linked(
         dataset = frames.dataset(name)
         if dataset is not None and rows:
             # An event that came twice has one row, or its last one.
-            last = {place: row for place, row in zip(places, rows, strict=True)}
+            last = dict(zip(places, rows, strict=True))
             order = sorted(last)
             sources.append((dataset, np.array([last[place] for place in order]), np.array(order)))
     shapes = {source[0].shape[1:] for source in sources}

@@ -31,11 +31,14 @@ _ROW_HEAD = "<Iqd"
 _SHORTEST = 32  # bytes that text takes at least; longer text takes the next power of two, so that forms are few
 _BLOCK = 1 << 20
 
+_CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"} | {
+    "f2": "e",
+    "f4": "f",
+    "f8": "d",
+    "?": "?",
+}
 _SCALARS: dict[type, tuple[str, str]] = {float: ("<f8", "d"), int: ("<i8", "q"), bool: ("|b1", "?")} | {
-    np.dtype(name).type: (np.dtype(name).newbyteorder("<").str, code)
-    for name, code in zip(
-        ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "?"), "bBhHiIqQefd?", strict=True
-    )
+    np.dtype(name).type: (np.dtype(name).newbyteorder("<").str, code) for name, code in _CODES.items()
 }
 """The dtype of numbers by their type, and the code that packs them."""
 
@@ -98,6 +101,13 @@ class Journal:
     about
         What a new journal has as its first document.
 
+    Attributes
+    ----------
+    runs
+        The runs by their uids.
+    streams
+        The run and the stream of each descriptor, of runs that have not ended.
+
     Raises
     ------
     JournalError
@@ -113,7 +123,7 @@ class Journal:
     ) -> None:
         self.runs: dict[str, Run] = {}
         self._file, self._path, self._store = file, path, store
-        self._streams: dict[str, tuple[Run, Stream]] = {}
+        self.streams: dict[str, tuple[Run, Stream]] = {}
         self._forms: list[Form] = []
         self._known: dict[tuple[Any, ...], Form] = {}
         self._end = file.seek(0, io.SEEK_END)
@@ -148,10 +158,6 @@ class Journal:
         """Note that the export of a run failed."""
         self._document("failure", {"run_start": run, "why": why})
 
-    def stream_of(self, descriptor: str) -> tuple[Run, Stream] | None:
-        """The run and the stream of a descriptor; None if it isn't known."""
-        return self._streams.get(descriptor)
-
     def row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
         """Take the readings of an event."""
         form = self._known.get((descriptor, *data, *map(type, data.values())))
@@ -168,7 +174,7 @@ class Journal:
 
     def _other_row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
         """Take readings that aren't all numbers, or whose form is new."""
-        run, stream = self._streams[descriptor]
+        run, stream = self.streams[descriptor]
         columns, parts = [], []
         codes: list[str] = []
         for key, parent, value in stream.unpacked(data):
@@ -216,9 +222,8 @@ class Journal:
             case "start":
                 start = doc["doc"]
                 gone = self.runs.pop(start["uid"], None)
-                old = {uid for uid, (run, _) in self._streams.items() if run is gone}
-                self._streams = {uid: found for uid, found in self._streams.items() if uid not in old}
-                self._known = {known: form for known, form in self._known.items() if known[0] not in old}
+                if gone is not None:
+                    self._end_run(gone)
                 planes = [(what, plane) for what, plane in doc["planes"]]
                 self.runs[start["uid"]] = Run(dict(start), options=doc["options"], planes=planes)
             case "descriptor":
@@ -228,16 +233,23 @@ class Journal:
                 run.n_keys += 1 + len(doc["data_keys"])
                 if doc.get("configuration"):
                     run.configurations.append(doc["configuration"])
-                self._streams[doc["uid"]] = run, stream
+                self.streams[doc["uid"]] = run, stream
             case "form":
                 columns = [Column(key, kind, tuple(shape), parent) for key, kind, shape, parent in doc["columns"]]
-                _, stream = self._streams.get(doc["descriptor"], (None, Stream(self.read)))
+                _, stream = self.streams.get(doc["descriptor"], (None, Stream(self.read)))
                 self._forms.append(Form(len(self._forms), stream, columns))
                 self._known[(doc["descriptor"], *columns)] = self._forms[-1]
             case "stop":
                 self.runs[doc["run_start"]].stop = doc
+                self._end_run(self.runs[doc["run_start"]])
             case "failure":
                 self.runs[doc["run_start"]].failure = doc["why"]
+
+    def _end_run(self, run: Run) -> None:
+        """Take nothing more of a run."""
+        gone = {uid for uid, (other, _) in self.streams.items() if other is run}
+        self.streams = {uid: found for uid, found in self.streams.items() if uid not in gone}
+        self._known = {known: form for known, form in self._known.items() if known[0] not in gone}
 
     def _write(self, packed: bytes) -> None:
         try:
@@ -248,7 +260,7 @@ class Journal:
             while done < len(packed):
                 done += self._file.write(packed[done:]) or 0
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self._path) from error
+            raise OSError(error.errno, error.strerror, self._path) from None
         self._end += len(packed)
 
     def read(self, offset: int, size: int) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.arrange import points_of
-from suitcase_nxstxm.arranged import Arranged, arranged, with_planes
+from suitcase_nxstxm.arranged import Arranged, arranged, detectors, with_planes
 from suitcase_nxstxm.contents import write
 from suitcase_nxstxm.errors import (
     DuplicateRunError,
@@ -120,7 +120,11 @@ class Scan:
                     f"run {uid} has {number} streams and data keys, and the most are {self._options.max_keys}: "
                     "give a larger max_keys="
                 )
-            self._opened().descriptor(doc)
+            journal = self._opened()
+            journal.descriptor(doc)
+            _, stream = journal.streams[doc["uid"]]
+            if stream is run.streams.get("primary"):
+                stream.scalers = detectors(run, self.running[uid], self._options.monitor)
 
     def event(self, doc: Mapping[str, Any]) -> None:
         """Take an event of one of the runs."""
@@ -138,19 +142,20 @@ class Scan:
         self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any], filled: Mapping[str, Any] | None
     ) -> None:
         journal = self._journal
-        if filled or journal is None or not 0 < seq_num <= self._options.max_points:
-            self._check_row(descriptor, seq_num, data, filled or {})
+        if journal is None or descriptor not in journal.streams:
+            raise MetadataError(f"an event came without its descriptor {descriptor}")
+        if filled or not 0 < seq_num <= self._options.max_points:
+            self._check_row(journal, descriptor, seq_num, data, filled or {})
         try:
-            self._opened().row(descriptor, seq_num, time, data)
+            journal.row(descriptor, seq_num, time, data)
         except BaseException as error:
-            self._fail(self._run_of(descriptor), error)
+            self._fail(journal.streams[descriptor][0].uid, error)
             raise
 
-    def _check_row(self, descriptor: str, seq_num: int, data: Mapping[str, Any], filled: Mapping[str, Any]) -> None:
-        found = self._journal.stream_of(descriptor) if self._journal is not None else None
-        if found is None or found[0].uid not in self.running:
-            raise MetadataError(f"an event came without its descriptor {descriptor}")
-        run, stream = found
+    def _check_row(
+        self, journal: Journal, descriptor: str, seq_num: int, data: Mapping[str, Any], filled: Mapping[str, Any]
+    ) -> None:
+        run, stream = journal.streams[descriptor]
         with self._guarded(run.uid):
             if not 0 < seq_num <= self._options.max_points:
                 raise MisfitError(
@@ -160,10 +165,6 @@ class Scan:
             unfilled = [key for key, is_filled in filled.items() if is_filled is False and key in data]
             if unfilled and stream is run.streams.get("primary"):
                 raise UnfilledError(f"{unfilled[0]!r} of event {seq_num} of run {run.uid}")
-
-    def _run_of(self, descriptor: str) -> str:
-        found = self._journal.stream_of(descriptor) if self._journal is not None else None
-        return "" if found is None else found[0].uid
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         """End a run, whose numbers have all their place; else say so."""
@@ -248,6 +249,8 @@ class Scan:
         """Store a frame, or the plane of a stack, of which there may be many, where it can stay."""
         found = self._images.get(run.uid)
         if array.nbytes < _LARGE_FRAME or found is None or stream is not run.streams.get("primary"):
+            return None
+        if isinstance(self.file, Buffer):
             return None
         request, layout = self.running[run.uid], found[0].layout
         by_point = layout.grows or request.num_points in (layout.plane_size, layout.size)

@@ -84,6 +84,8 @@ class Stream:
         The data keys as the descriptors have them.
     owner
         The device of each data key.
+    scalers
+        The data keys that are detectors: such a reading may be a dictionary of channels.
     channels
         The keys that came in the reading of a scaler, each with the data key of that.
     """
@@ -92,6 +94,7 @@ class Stream:
         self.info: dict[str, Any] = {}
         self.owner: dict[str, str] = {}
         self.channels: dict[str, str] = {}
+        self.scalers: frozenset[str] = frozenset()
         self._read = read
         self._stretches: list[list[Any]] = []  # form, offset, number of rows: those of one form one behind the other
         self._number = 0
@@ -118,7 +121,7 @@ class Stream:
     def unpacked(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         """The readings of an event, each with its key and its parent: a scaler puts all its channels into one."""
         for key, value in data.items():
-            if not isinstance(value, Mapping) or not value:
+            if not isinstance(value, Mapping) or key not in self.scalers:
                 yield key, "", value
                 continue
             for channel, inner in value.items():

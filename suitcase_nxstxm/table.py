@@ -1,4 +1,4 @@
-"""The readings that have no place on the grid: a temperature, a baseline, a setting; a column for each in the collection."""
+"""The readings that have no place on the grid, a column for each in the collection: a temperature, a setting."""
 
 from __future__ import annotations
 

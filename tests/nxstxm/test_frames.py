@@ -5,8 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from suitcase_nxstxm import block, export_scan, signals
-from suitcase_nxstxm import frames as frames_module
+from suitcase_nxstxm import export_scan, nxdata
 
 X, Y, E = np.linspace(0, 1, 3), np.linspace(0, 1, 2), np.array([700.0, 701.0])
 
@@ -55,8 +54,7 @@ SIZE = 14  # of a plane
 def different(stxm, monkeypatch):
     """A stack whose runs go each its own way; with its data, and the numbers as they were taken."""
     # So that it is large enough to have its list as a virtual dataset, where it can.
-    for module in (block, frames_module, signals):
-        monkeypatch.setattr(module, "LARGE", 8 * SIZE * SIZE)
+    monkeypatch.setattr(nxdata, "LARGE", 8 * SIZE * SIZE)
     along = np.linspace(0, 1, SIZE)
     asked = {"0": stxm.region(along, along, [700.0, 701.0, 702.0])}
     data = np.random.default_rng(1).random((3, SIZE, SIZE))

@@ -15,7 +15,8 @@ def feed(writer, *runs):
 
 
 def names(directory):
-    return sorted(path.name for path in directory.iterdir())
+    """The files in a directory, without the journals of those under construction."""
+    return sorted(path.name for path in directory.iterdir() if path.suffix != ".journal")
 
 
 def first(case):
