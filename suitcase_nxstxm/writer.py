@@ -36,8 +36,7 @@ class NXstxmWriter:
     or, with a warning, when too many others wait for their runs.
 
     Every run is to be a scan that can be exported. One that isn't (no primary stream, metadata that can't be read) is
-    an error, which with ``on_error="raise"`` goes to who sent the document: with other runs in between subscribe it
-    with ``on_error="log"``, or let only scans come to it. Images that the documents only refer to are an error as well:
+    an error. Images that the documents only refer to are an error as well:
     ``bluesky-ext export nxstxm`` fills them in afterwards.
 
     That the name of a file is taken is said at the start of its scan, before anything is measured.
@@ -50,8 +49,8 @@ class NXstxmWriter:
         The name of a file without ``.hdf5``. ``{...}`` are taken from the start document of the scan's first run.
     overwrite : bool
         Replace existing files.
-    on_error : {"raise", "log"}
-        Whether a failure to write goes to who sent the document, which aborts a scan of the RunEngine, or to the log.
+    on_error : {"log", "raise"}
+        Whether a failure to write goes to the log, or to who sent the document, which aborts a scan of the RunEngine.
         The file stays under construction in any case.
     **options
         The options of `Serializer`.
@@ -63,7 +62,7 @@ class NXstxmWriter:
         file_prefix: str = "{uid}-",
         *,
         overwrite: bool = False,
-        on_error: str = "raise",
+        on_error: str = "log",
         **options: Any,
     ) -> None:
         if on_error not in ("raise", "log"):

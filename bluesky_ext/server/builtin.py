@@ -86,7 +86,7 @@ class NXstxm(Pipeline):
         """The writer of the suitcase, which is given whole scans, with their images."""
         from suitcase_nxstxm import NXstxmWriter
 
-        return _Files(NXstxmWriter(**dict(self)))
+        return _Files(NXstxmWriter(**dict(self), on_error="raise"))
 
 
 class _Files:

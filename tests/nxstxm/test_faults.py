@@ -87,7 +87,7 @@ def test_a_full_disk_is_said_and_leaves_no_final_file(process, stack, tmp_path, 
             finish_export(out, "C1", runs[0][0][1]["uid"])
         """,
         "writer": """
-            writer = NXstxmWriter(out, "C1")
+            writer = NXstxmWriter(out, "C1", on_error="raise")
             for docs in runs:
                 for name, doc in docs:
                     writer(name, doc)

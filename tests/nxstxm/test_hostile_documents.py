@@ -45,7 +45,7 @@ def test_a_document_names_files_below_the_directory_only(sample, tmp_path, stxm,
     (tmp_path / "elsewhere").mkdir()
     (directory / "out").symlink_to(tmp_path / "elsewhere")
     for prefix in ("{sample}/{uid}", "{start[sample]:>9}-x", "data/{sample}-"):
-        writer = NXstxmWriter(directory, prefix, on_error="log")
+        writer = NXstxmWriter(directory, prefix)
         for pair in docs:
             writer(*pair)
         for path in writer.finish():
@@ -116,7 +116,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_asks_for_too_much_is_refused_before_it_costs_memory(what, stxm, tmp_path, caplog, read):
     docs = HOSTILE[what](stxm)
-    writer = NXstxmWriter(tmp_path, on_error="log")
+    writer = NXstxmWriter(tmp_path)
     tracemalloc.start()
     for name, doc in docs:
         writer(name, doc)

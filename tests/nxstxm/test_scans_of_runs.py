@@ -108,7 +108,7 @@ def test_runs_beside_a_failed_one_stay_with_it(stxm, tmp_path):
     _, runs = stack(stxm)
     bad = [(name, dict(doc)) for name, doc in runs[0]]
     bad[4][1]["data"] = {WAVE: "no numbers"}
-    writer = NXstxmWriter(tmp_path, "C1", on_error="log")
+    writer = NXstxmWriter(tmp_path, "C1")
     feed(writer, bad, runs[1])
     assert writer.finish() == []
     assert not list(tmp_path.glob("C1*"))
