@@ -3,8 +3,7 @@
 Importable as ``suitcase_nxstxm`` and, beside the other suitcases, as ``suitcase.nxstxm``.
 """
 
-from suitcase_nxstxm.export import Serializer, export, finish_export
-from suitcase_nxstxm.gather import export_scan
+from suitcase_nxstxm.export import Serializer, export, export_scan, finish_export
 from suitcase_nxstxm.scan_types import (
     focus_scans,
     line_spec_scans,

@@ -104,17 +104,19 @@ class Part:
     number: np.ndarray | None = None
     reached: int = 0
 
-    def taken(self, select: slice, size: int) -> np.ndarray:
-        """The numbers of the points of some events, each of this size, as they were taken in the entry; (m, size)."""
-        return self.path.base + self.first[select, np.newaxis] + np.arange(size)
+    def points(self, events: slice, size: int, taken: bool) -> np.ndarray:
+        """The flat indices of the points of some events, each of this size; shape (events, size).
 
-    def flat(self, select: slice, size: int) -> np.ndarray:
-        """The flat indices of these points in the array; shape (m, size)."""
-        found = self.path.flat(self.first[select, np.newaxis] + np.arange(size))
-        if self.at is not None and size == 1:
-            told = self.at[select, np.newaxis]
-            return np.where(told < 0, found, told)
-        return found
+        With ``taken`` their numbers in the entry as they were taken, instead of those in the array.
+        """
+        numbers = self.first[events, np.newaxis] + np.arange(size)
+        if taken:
+            return self.path.base + numbers
+        found = self.path.flat(numbers)
+        if self.at is None or size != 1:
+            return found
+        told = self.at[events, np.newaxis]
+        return np.where(told < 0, found, told)
 
     @cached_property
     def straight(self) -> bool:

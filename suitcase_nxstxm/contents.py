@@ -12,8 +12,9 @@ from typing import Any
 
 import h5py
 
-from suitcase_nxstxm.arranged import Arranged
-from suitcase_nxstxm.entry import Facts, Known, Member, write_runs, write_title
+from suitcase_nxstxm.arranged import Arranged, Member
+from suitcase_nxstxm.devices import Devices
+from suitcase_nxstxm.entry import Facts, write_runs, write_title
 from suitcase_nxstxm.errors import UnfinishedError
 from suitcase_nxstxm.frames import FRAMES, Frames
 from suitcase_nxstxm.nexus import group, legal
@@ -58,89 +59,76 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], facts: Facts, fr
     for old in [old for old in file if old != FRAMES]:
         del file[old]
     begin(file)
-    members = _members(runs)
-    measured = {what: found for what, found in members.items() if any(one.part is not None for one in found)}
+    entries = _entries(runs)
+    measured = {what: found for what, found in entries.items() if any(isinstance(one, Member) for one in found)}
     if not measured:
         raise UnfinishedError(f"{name} has no data: nothing was measured in any of its runs")
-    for what in members:
-        if what not in measured:
-            wanted = json.loads(what)["entry"]
-            logger.warning("%s of %s has no data: its run ended before anything was measured", wanted, name)
-    shared: dict[tuple[str, ...], h5py.Group] = {}
+    for what in entries.keys() - measured.keys():
+        logger.warning(
+            "%s of %s has no data: its run ended before anything was measured", json.loads(what)["entry"], name
+        )
     names = _names(measured)
+    written: dict[tuple[str, ...], h5py.Group] = {}
     for what in sorted(measured, key=lambda what: (len(names[what]), names[what])):
         entry = group(file, names[what], "NXentry")
-        _write_entry(entry, measured[what], _known(measured[what], runs), runs, facts, frames, shared)
+        mine = [one.of if isinstance(one, Member) else one for one in measured[what]]
+        members = [one for one in measured[what] if isinstance(one, Member)]
+        scan = members[0].request.scan
+        others = [*mine, *(one for one in runs if one.request.scan == scan)]
+        # Without a baseline of its own an entry has that of the run of the scan which began first.
+        known = next((one.known for one in others if one.known), {})
+        write_title(entry, members[0], mine, facts, known)
+        collection = group(entry, "collection", "NXcollection")
+        asked = [one.request for one in measured[what]]
+        write_runs(collection, list(zip(mine, asked, strict=True)), facts.timezone)
+        Numbers(entry, members, known, frames).write()
+        _write_streams(collection, mine, others, members[0].request.devices, written)
     file.attrs["default"] = min(names.values(), key=lambda name: (len(name), name))
     if FRAMES in file:
         del file[FRAMES]  # what is in the file by another name stays
 
 
-def _members(runs: Iterable[Arranged]) -> dict[str, list[Member]]:
-    """What the runs have for each entry, by what the entry is for."""
-    found: dict[str, list[Member]] = {}
+def _entries(runs: Iterable[Arranged]) -> dict[str, list[Member | Arranged]]:
+    """What the runs have for each entry, by what it is for; those that have measured nothing are there as well."""
+    found: dict[str, list[Member | Arranged]] = {}
     for one in runs:
-        parts = one.places.parts if one.places is not None else []
-        for part in parts:
-            member = Member(one.run, part.image.request, one.placed_by, one.known)
-            member.stream, member.keys, member.places, member.part = one.stream, one.keys, one.places, part
-            member.default = one.default
-            found.setdefault(part.image.identity, []).append(member)
-        if not parts:
-            image = one.images[0]
-            found.setdefault(image.identity, []).append(Member(one.run, image.request, one.placed_by, one.known))
+        for part in one.places.parts:
+            found.setdefault(part.image.identity, []).append(Member(one, part))
+        if not one.places.parts:
+            found.setdefault(one.images[0].identity, []).append(one)
     return found
 
 
-def _known(members: Sequence[Member], runs: Sequence[Arranged]) -> Known:
-    """What the baseline of an entry's first run says; if none of its runs has one, that of another run of the scan."""
-    scan = members[0].request.scan
-    others = [one.known for one in runs if one.request.scan == scan]
-    return next((known for known in (*(one.known for one in members), *others) if known), {})
-
-
-def _write_entry(
-    entry: h5py.Group,
-    members: Sequence[Member],
-    known: Known,
-    runs: Sequence[Arranged],
-    facts: Facts,
-    frames: Frames,
-    shared: dict[tuple[str, ...], h5py.Group],
+def _write_streams(
+    collection: h5py.Group,
+    mine: Sequence[Arranged],
+    others: Sequence[Arranged],
+    devices: Devices,
+    written: dict[tuple[str, ...], h5py.Group],
 ) -> None:
-    first = next(member for member in members if member.part is not None)
-    write_title(entry, first, members, facts, known)
-    collection = group(entry, "collection", "NXcollection")
-    write_runs(collection, members, facts.timezone)
-    Numbers(entry, members, known, frames).write()
-    uids = tuple(member.run.uid for member in members)
-    mine = [one for one in runs if one.run.uid in uids]
-    devices = first.request.devices
-    streams = dict.fromkeys(name for one in mine for name in one.run.streams)
-    if uids in shared:
-        for name in [name for name, item in shared[uids].items() if name not in collection]:
-            collection[name] = shared[uids][name]
-    else:
-        for name in streams:
-            rows = [
-                Rows(one.run.uid, stream, one.rest if name == "primary" else [*stream.keys()])
-                for one in mine
-                if (stream := one.run.streams.get(name)) is not None
-            ]
-            write_stream(collection, name, rows, devices)
-        write_configuration(collection, [one.run.configurations for one in mine], devices)
-        shared[uids] = collection
-    if "baseline" not in collection:
-        # That of the run of the scan which began first.
-        scan = first.request.scan
-        for one in runs:
-            stream = one.run.streams.get("baseline")
-            if one.request.scan == scan and stream is not None and len(stream):
-                write_stream(collection, "baseline", [Rows(one.run.uid, stream, [*stream.keys()])], devices)
-                break
+    """Write the streams and the settings of an entry's runs; entries of the same runs have the same ones."""
+    uids = tuple(one.run.uid for one in mine)
+    if uids in written:
+        for name, item in written[uids].items():
+            if isinstance(item, h5py.Group) and name not in collection:
+                collection[name] = item
+        return
+    written[uids] = collection
+    for name in dict.fromkeys(name for one in mine for name in one.run.streams):
+        found = [(one, one.run.streams[name]) for one in mine if name in one.run.streams]
+        rows = [
+            Rows(one.run.uid, stream, one.rest if name == "primary" else [*stream.columns]) for one, stream in found
+        ]
+        write_stream(collection, name, rows, devices)
+    for one in others if "baseline" not in collection else ():
+        if "baseline" in one.run.streams:
+            stream = one.run.streams["baseline"]
+            write_stream(collection, "baseline", [Rows(one.run.uid, stream, [*stream.columns])], devices)
+            break
+    write_configuration(collection, (found for one in mine for found in one.run.configurations), devices)
 
 
-def _names(members: Mapping[str, Sequence[Member]]) -> dict[str, str]:
+def _names(members: Mapping[str, Any]) -> dict[str, str]:
     """The name of each entry: the one that its runs ask for; of several that ask for one, the first has it."""
     held: dict[str, dict[str, Any]] = {what: json.loads(what) for what in members}
     asked = {one["entry"] for one in held.values()}

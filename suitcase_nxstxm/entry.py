@@ -1,26 +1,21 @@
-"""An NXentry, written once when all of its runs are known: what was asked for, and what the runs have for it."""
+"""An NXentry without its numbers: what was asked for, what the baseline says, which runs there were."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.arrange import Part, Places
-from suitcase_nxstxm.journal import Run
-from suitcase_nxstxm.keys import Keys
+from suitcase_nxstxm.arranged import Arranged, Member
+from suitcase_nxstxm.keys import Known
 from suitcase_nxstxm.nexus import group, iso_time, name_in, put, text
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan_types import label
-from suitcase_nxstxm.stream import Stream
 
-__all__ = ["Facts", "Known", "Member", "write_runs", "write_title"]
-
-Known = Mapping[str, tuple[float, str | None]]
-"""What a baseline says of the microscope: the value and the unit of each role."""
+__all__ = ["Facts", "write_runs", "write_title"]
 
 # Where the lengths of a zone plate's definition go, and that they are in um; the outermost zone is in nm.
 _ZONE_PLATE = {
@@ -31,84 +26,32 @@ _ZONE_PLATE = {
 }
 
 _TEXT = h5py.string_dtype()
-_ROW = np.dtype(
-    [
-        ("uid", _TEXT),
-        ("scan_id", float),
-        ("plan_name", _TEXT),
-        ("user", _TEXT),
-        ("plane", np.int64),
-        ("placed_by", _TEXT),
-        ("start_time", _TEXT),
-        ("end_time", _TEXT),
-        ("exit_status", _TEXT),
-        ("reason", _TEXT),
-    ]
-)
+_ROW: list[tuple[str, object]] = [("uid", _TEXT), ("scan_id", float), ("plan_name", _TEXT), ("user", _TEXT)]
+_ROW += [("plane", np.int64), ("placed_by", _TEXT), ("start_time", _TEXT), ("end_time", _TEXT)]
+_ROW += [("exit_status", _TEXT), ("reason", _TEXT)]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What no document says: who exports, and where.
+    """What no document says: who exports, and where."""
 
-    Parameters
-    ----------
-    source_name, instrument_name
-        The names of the synchrotron and of the beamline.
-    title
-        The title of every entry. By default the plan's name and the number of the scan.
-    timezone
-        The zone that times are written in, with its offset from UTC; by default UTC.
-    """
-
-    source_name: str | None = None
-    instrument_name: str | None = None
-    title: str | None = None
-    timezone: tzinfo | None = None
+    source_name: str | None = None  # of the synchrotron
+    instrument_name: str | None = None  # of the beamline
+    title: str | None = None  # of every entry; by default the plan's name and the number of the scan
+    timezone: tzinfo | None = None  # that times are written in, with its offset from UTC; by default UTC
 
 
-@dataclass(eq=False)
-class Member:
-    """What a run has for an entry.
-
-    Parameters
-    ----------
-    run
-        The run.
-    request
-        What it asks for in the entry.
-    placed_by
-        What says which plane of the entry the run is for.
-    known
-        What its baseline says.
-    stream, keys, places, part
-        Its primary stream, what the keys of that are, and where its numbers go; None without such a stream.
-    default
-        The data key of the detector of the default plot.
-    """
-
-    run: Run
-    request: Request
-    placed_by: str = "request"
-    known: Known = field(default_factory=dict)
-    stream: Stream | None = None
-    keys: Keys | None = None
-    places: Places | None = None
-    part: Part | None = None
-    default: str | None = None
-
-
-def write_title(entry: h5py.Group, first: Member, members: Sequence[Member], facts: Facts, known: Known) -> None:
+def write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], facts: Facts, known: Known) -> None:
     """Write what an entry has beside its numbers: title, times, source, sample, what was asked for."""
-    request, start = first.request, first.run.start
+    request, start = first.request, first.of.run.start
     text(entry, "definition", "NXstxm")
     title = facts.title or start.get("title")
     if title is None:
         title = " ".join(str(start[key]) for key in ("plan_name", "scan_id") if key in start)
     text(entry, "title", str(title) or label(request.scan_type))
     text(entry, "entry_identifier", request.run)
-    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in members), facts.timezone))
-    ends = [one.run.stop["time"] for one in members if one.run.stop is not None]
+    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in runs), facts.timezone))
+    ends = [one.run.stop["time"] for one in runs if one.run.stop is not None]
     text(entry, "end_time", iso_time(max(ends), facts.timezone) if ends else "")
     user = start.get("user") or start.get("login_id")
     if user:
@@ -160,26 +103,21 @@ def _polarization(collection: h5py.Group, request: Request) -> None:
             put(polarization, name, value, units=units)
 
 
-def write_runs(collection: h5py.Group, members: Sequence[Member], zone: tzinfo | None) -> None:
-    """Write the table of an entry's runs: who, what, when, how it ended."""
+def write_runs(collection: h5py.Group, runs: Sequence[tuple[Arranged, Request]], zone: tzinfo | None) -> None:
+    """Write the table of an entry's runs, each with what it asks for there: who, what, when, how it ended."""
     rows = []
-    for member in members:
-        start, stop = member.run.start, member.run.stop or {}
+    for one, request in runs:
+        start, stop = one.run.start, one.run.stop or {}
         scan_id = start.get("scan_id")
         rows.append(
             (
-                start["uid"],
-                scan_id if isinstance(scan_id, (int, float)) else np.nan,
-                str(start.get("plan_name", "")),
-                str(start.get("user") or start.get("login_id") or ""),
-                member.request.plane,
-                member.placed_by,
-                iso_time(start["time"], zone),
-                iso_time(stop["time"], zone) if stop else "",
-                str(stop.get("exit_status") or "unknown") if stop else "",
-                str(stop.get("reason") or ""),
+                *(start["uid"], scan_id if isinstance(scan_id, (int, float)) else np.nan),
+                *(str(start.get("plan_name", "")), str(start.get("user") or start.get("login_id") or "")),
+                *(request.plane, one.placed_by, iso_time(start["time"], zone)),
+                *(iso_time(stop["time"], zone) if stop else "",),
+                *(str(stop.get("exit_status") or "unknown") if stop else "", str(stop.get("reason") or "")),
             )
         )
-    collection.create_dataset("runs", data=np.array(rows, _ROW))
+    collection.create_dataset("runs", data=np.array(rows, np.dtype(_ROW)))
     ends = [row[-2] for row in rows if row[-2]]
     text(collection, "exit_status", next((end for end in ends if end != "success"), "success" if ends else "unknown"))

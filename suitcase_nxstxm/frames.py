@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 import h5py
 import numpy as np
 
 from suitcase_nxstxm.nexus import dataset, existing
+from suitcase_nxstxm.stream import FrameRows, Values
 
-__all__ = ["FRAMES", "Frames", "link"]
+__all__ = ["FRAMES", "Frames", "create_frames", "link_frames"]
 
 FRAMES = "frames"
 """The group of the frames, for as long as the file is under construction."""
 
 _FLUSH_EVERY = 0.1  # s: what was flushed survives a kill
 
+Placed = Iterable[tuple[np.ndarray, Values]]
+"""Frames, and which ones of a detector they are."""
+
 
 class Frames:
-    """The frames of a scan, one a chunk, compressed, in datasets by what they are of.
-
-    Parameters
-    ----------
-    opened
-        What opens the file.
-    """
+    """The frames of a scan, one a chunk, compressed, in datasets by what they are of; `opened` opens the file."""
 
     def __init__(self, opened: Callable[[], h5py.File]) -> None:
         self._opened = opened
@@ -34,21 +33,10 @@ class Frames:
 
     def put(self, name: str, row: int, frame: np.ndarray) -> None:
         """Store a frame as a row of a dataset, which is made with its first one."""
-        stored = self._datasets.get(name)
+        stored = self.dataset(name)
         if stored is None:
             group = self._opened().require_group(FRAMES)
-            stored = dataset(group, name)
-            if stored is None:
-                stored = group.create_dataset(
-                    name,
-                    (0, *frame.shape),
-                    frame.dtype,
-                    maxshape=(None, *frame.shape),
-                    chunks=(1, *frame.shape),
-                    fillvalue=np.nan if frame.dtype.kind == "f" else None,
-                    **{"compression": "gzip", "compression_opts": 1, "shuffle": True},
-                )
-            self._datasets[name] = stored
+            stored = self._datasets[name] = create_frames(group, name, 0, frame.shape, frame.dtype, large=True)
         if row >= stored.shape[0]:
             stored.resize(row + 1, axis=0)
         stored[row] = frame
@@ -62,70 +50,97 @@ class Frames:
             self._flushed = time.monotonic()
 
     def dataset(self, name: str) -> h5py.Dataset | None:
-        """A dataset of frames; None if it didn't come to the disk before a kill."""
+        """A dataset of frames; None if there is none, or if it didn't come to the disk before a kill."""
         if name not in self._datasets:
-            found = self._opened().get(f"{FRAMES}/{name}")
-            if not isinstance(found, h5py.Dataset):
+            group = self._opened().get(FRAMES)
+            found = dataset(group, name) if isinstance(group, h5py.Group) else None
+            if found is None:
                 return None
             self._datasets[name] = found
         return self._datasets[name]
 
-    def read(self, name: str, rows: Sequence[int]) -> Iterator[np.ndarray | None]:
-        """The frames of these rows, one by one; None for one that didn't come to the disk before a kill."""
-        stored = self.dataset(name)
-        for row in rows:
-            there = stored is not None and row < stored.shape[0] and _is_there(stored, row)
+    def there(self, read: FrameRows) -> np.ndarray:
+        """Which of some frames are on the disk: those that didn't come there before a kill are not."""
+        stored = self.dataset(read.frames)
+        if stored is None:
+            return np.zeros(len(read), bool)
+        zeros = (0,) * (stored.ndim - 1)
+        found = (
+            row < stored.shape[0] and stored.id.get_chunk_info_by_coord((row, *zeros)).byte_offset is not None
+            for row in read.rows.tolist()
+        )
+        return np.fromiter(found, bool, len(read))
+
+    def read(self, read: FrameRows) -> Iterator[np.ndarray | None]:
+        """Some frames, one by one; None for one that isn't on the disk."""
+        stored = self.dataset(read.frames)
+        for row, there in zip(read.rows.tolist(), self.there(read).tolist(), strict=True):
             yield stored[row] if there and stored is not None else None
 
-    def there(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Which of these rows are on the disk."""
-        stored = self.dataset(name)
-        if stored is None:
-            return np.zeros(len(rows), bool)
-        return np.array([row < stored.shape[0] and _is_there(stored, int(row)) for row in rows], bool)
 
-
-def _is_there(stored: h5py.Dataset, row: int) -> bool:
-    corner = (row, *(0 for _ in stored.shape[1:]))
-    return stored.id.get_chunk_info_by_coord(corner).byte_offset is not None
-
-
-def link(
-    parent: h5py.Group,
-    name: str,
-    number: int,
-    dtype: np.dtype,
-    sources: Sequence[tuple[h5py.Dataset, np.ndarray, np.ndarray]],
-    kept: Callable[[], h5py.Group],
+def create_frames(
+    parent: h5py.Group, name: str, number: int, shape: tuple[int, ...], dtype: np.dtype, *, large: bool
 ) -> h5py.Dataset:
-    """Make a dataset of frames that are stored: the very dataset of them if it has them in order, else a virtual one.
+    """A dataset of frames, one a chunk, which can grow; compressed if it is large."""
+    fill = np.nan if dtype.kind == "f" else None
+    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
+    maxshape = (None, *shape)
+    return parent.create_dataset(
+        name, (number, *shape), dtype, maxshape=maxshape, chunks=(1, *shape), fillvalue=fill, **options
+    )
+
+
+def link_frames(
+    parent: h5py.Group,
+    number: int,
+    placed: Placed,
+    frames: Frames,
+    kept: Callable[[], h5py.Group],
+    dtype_of: Callable[[list[np.dtype]], np.dtype],
+) -> h5py.Dataset | None:
+    """Make the dataset ``data`` of frames that are all stored: the very dataset of them, or a virtual one.
 
     Parameters
     ----------
-    parent, name
-        Where it goes.
+    parent
+        The group that it goes to.
     number
         How many frames it has, measured or not.
-    dtype
-        Of its numbers.
-    sources
-        Datasets of frames; which rows of each; and which frames of the new dataset these are.
+    placed
+        The frames.
+    frames
+        Those that are stored.
     kept
-        The group that keeps what a virtual dataset shows.
+        What makes the group that keeps what a virtual dataset shows.
+    dtype_of
+        The dtype that holds numbers of several.
+
+    Returns
+    -------
+    The dataset; None if some frames are not stored, or if they differ in their shape.
     """
-    first, rows, places = sources[0]
-    if len(sources) == 1 and first.dtype == dtype and np.array_equal(rows, places) and first.shape[0] <= number:
+    stored: dict[str, dict[int, int]] = defaultdict(dict)
+    for places, read in placed:
+        if isinstance(read, np.ndarray):
+            return None
+        there = frames.there(read)
+        stored[read.frames].update(zip(places[there].tolist(), read.rows[there].tolist(), strict=True))
+    sources = [(found, stored[name]) for name in stored if stored[name] and (found := frames.dataset(name)) is not None]
+    if len({found.shape[1:] for found, _ in sources}) != 1:
+        return None
+    dtype, (first, rows) = dtype_of([found.dtype for found, _ in sources]), sources[0]
+    if len(sources) == 1 and first.dtype == dtype and all(k == v for k, v in rows.items()) and len(first) <= number:
         first.resize(number, axis=0)
-        parent[name] = first
-        return existing(parent, name)
+        parent["data"] = first
+        return existing(parent, "data")
     layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
-    for stored, stored_rows, stored_places in sources:
-        own = str(stored.name).rpartition("/")[2]
+    for found, rows in sources:
+        own = str(found.name).rpartition("/")[2]
         if own not in kept():
-            kept()[own] = stored
-        source = h5py.VirtualSource(".", f"{kept().name}/{own}", stored.shape, stored.dtype, stored.maxshape)
-        steps = np.flatnonzero((np.diff(stored_rows) != 1) | (np.diff(stored_places) != 1)) + 1
-        for part in np.split(np.arange(len(stored_rows)), steps):
-            row, place = int(stored_rows[part[0]]), int(stored_places[part[0]])
-            layout[place : place + len(part)] = source[row : row + len(part)]
-    return parent.create_virtual_dataset(name, layout, fillvalue=np.nan if dtype.kind == "f" else 0)
+            kept()[own] = found
+        source = h5py.VirtualSource(".", f"{kept().name}/{own}", found.shape, found.dtype, found.maxshape)
+        pairs = np.array(sorted(rows.items()))
+        for part in np.split(pairs, np.flatnonzero((np.diff(pairs, axis=0) != 1).any(axis=1)) + 1):
+            (place, row), size = part[0].tolist(), len(part)
+            layout[place : place + size] = source[row : row + size]
+    return parent.create_virtual_dataset("data", layout, fillvalue=np.nan if dtype.kind == "f" else 0)

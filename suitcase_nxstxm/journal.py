@@ -161,7 +161,7 @@ class Journal:
     def row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
         """Take the readings of an event."""
         form = self._known.get((descriptor, *data, *map(type, data.values())))
-        if form is None:
+        if form is None or form.pack is None:
             self._other_row(descriptor, seq_num, time, data)
             return
         try:

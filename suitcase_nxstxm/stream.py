@@ -8,34 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Column", "Form", "FrameRows", "Stream"]
+__all__ = ["Column", "Form", "FrameRows", "Stream", "Values"]
 
 _BLOCK = 1 << 20  # bytes that are read at once
 
 
 class Column(NamedTuple):
-    """A column of rows of one form.
-
-    Parameters
-    ----------
-    key
-        The data key.
-    kind
-        The dtype of its numbers; ``S...`` for JSON; or, of frames that are stored elsewhere, where, and their dtype.
-    shape
-        The shape of a reading.
-    parent
-        The data key in whose reading the key is one of several, or none.
-    """
+    """A column of rows of one form."""
 
     key: str
-    kind: str
-    shape: tuple[int, ...]
-    parent: str
+    kind: str  # the dtype of its numbers; S... for JSON; of frames that are elsewhere, where they are, and their dtype
+    shape: tuple[int, ...]  # of a reading
+    parent: str  # the data key in whose reading the key is one of several, or nothing
 
     @property
     def frames(self) -> str | None:
-        """The dataset in which the frames of the column are; None if it is the column itself that has its numbers."""
+        """The dataset in which the frames of the column are; None if the column itself has its numbers."""
         return self.kind.partition(" ")[0] if " " in self.kind else None
 
     @property
@@ -44,57 +32,46 @@ class Column(NamedTuple):
         return None if self.kind.startswith("S") else np.dtype(self.kind.rpartition(" ")[2])
 
 
-class FrameRows(NamedTuple):
+class FrameRows:
     """Frames that are stored elsewhere: in which dataset, in which rows of it, and the sum of each."""
 
-    frames: str
-    rows: np.ndarray
-    sums: np.ndarray
+    def __init__(self, frames: str, rows: np.ndarray, sums: np.ndarray) -> None:
+        self.frames, self.rows, self.sums = frames, rows, sums
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: Any) -> FrameRows:
+        return FrameRows(self.frames, self.rows[which], self.sums[which])
+
+
+Values = np.ndarray | FrameRows
+"""Readings of a key in some rows: numbers of shape (rows, ...), objects that aren't numbers, or frames elsewhere."""
 
 
 class Form:
-    """The columns that some rows of a stream have; how a row of numbers is packed."""
+    """The columns that some rows of a stream have, and what packs a row, if it is of numbers."""
 
     def __init__(self, number: int, stream: Stream, columns: list[Column]) -> None:
-        self.number = number
-        self.stream = stream
-        self.columns = columns
-        self.pack: Callable[..., bytes] = _no_pack
+        self.number, self.stream, self.columns = number, stream, columns
+        self.pack: Callable[..., bytes] | None = None
+        self.index = {column.key: i for i, column in enumerate(columns)}
         fields: list[Any] = [("form", "<u4"), ("seq_num", "<i8"), ("time", "<f8")]
         for i, column in enumerate(columns):
-            if column.frames is not None:
-                fields.append((f"c{i}", [("row", "<i8"), ("sum", "<f8")]))
-            else:
-                fields.append((f"c{i}", column.kind, column.shape))
+            kind = [("row", "<i8"), ("sum", "<f8")] if column.frames is not None else column.kind
+            fields.append((f"c{i}", kind, () if column.frames is not None else column.shape))
         self.dtype = np.dtype(fields)
-        self.index = {column.key: i for i, column in enumerate(columns)}
 
 
 class Stream:
-    """The rows of a stream.
-
-    Parameters
-    ----------
-    read
-        What reads bytes of the journal, from an offset on.
-
-    Attributes
-    ----------
-    info
-        The data keys as the descriptors have them.
-    owner
-        The device of each data key.
-    scalers
-        The data keys that are detectors: such a reading may be a dictionary of channels.
-    channels
-        The keys that came in the reading of a scaler, each with the data key of that.
-    """
+    """The rows of a stream; `read` reads bytes of the journal, from an offset on."""
 
     def __init__(self, read: Callable[[int, int], bytes]) -> None:
-        self.info: dict[str, Any] = {}
-        self.owner: dict[str, str] = {}
-        self.channels: dict[str, str] = {}
-        self.scalers: frozenset[str] = frozenset()
+        self.info: dict[str, Any] = {}  # the data keys as the descriptors have them
+        self.owner: dict[str, str] = {}  # the device of each data key
+        self.scalers: frozenset[str] = frozenset()  # the data keys whose readings may be dictionaries of channels
+        self.channels: dict[str, str] = {}  # the channels that came so, each with the data key that it came in
+        self.columns: dict[str, list[Column]] = {}  # those of each key
         self._read = read
         self._stretches: list[list[Any]] = []  # form, offset, number of rows: those of one form one behind the other
         self._number = 0
@@ -113,8 +90,11 @@ class Stream:
         if last is not None and last[0] is form and last[1] + last[2] * form.dtype.itemsize == offset:
             last[2] += number
         else:
-            if last is None or last[0] is not form:
-                self.channels.update({column.key: column.parent for column in form.columns if column.parent})
+            for column in form.columns:
+                if column not in self.columns.setdefault(column.key, []):
+                    self.columns[column.key].append(column)
+                if column.parent:
+                    self.channels[column.key] = column.parent
             self._stretches.append([form, offset, number])
         self._number += number
 
@@ -130,24 +110,16 @@ class Stream:
                     name = f"{key}_{channel}"  # another scaler has a channel like it
                 yield name, key, inner
 
-    def keys(self) -> dict[str, list[tuple[Column, int]]]:
-        """The columns of each key, with the number of their rows."""
-        found: dict[str, dict[Column, int]] = {}
-        for form, _, number in self._stretches:
-            for column in form.columns:
-                mine = found.setdefault(column.key, {})
-                mine[column] = mine.get(column, 0) + number
-        return {key: list(columns.items()) for key, columns in found.items()}
-
     def sizes(self, key: str) -> np.ndarray:
         """How many numbers each row has of a key; 0 where it has none."""
-        parts = [np.empty(0, np.int32)]
+        found = np.zeros(self._number, np.int32)
+        row = 0
         for form, _, number in self._stretches:
-            i = form.index.get(key)
-            column = None if i is None else form.columns[i]
-            size = 0 if column is None or column.numbers is None else int(np.prod(column.shape))
-            parts.append(np.full(number, size, np.int32))
-        return np.concatenate(parts)
+            column = form.columns[form.index[key]] if key in form.index else None
+            if column is not None and column.numbers is not None:
+                found[row : row + number] = int(np.prod(column.shape))
+            row += number
+        return found
 
     def seq_num(self) -> np.ndarray:
         """The number of the event of each row."""
@@ -163,20 +135,24 @@ class Stream:
             found[row : row + len(records)] = records[field]
         return found
 
-    def blocks(
-        self, key: str, begin: int = 0, end: int | None = None
-    ) -> Iterator[tuple[int, np.ndarray | FrameRows | list[Any]]]:
-        """The readings of a key between two rows, some at a time: the first row of them, and what they have.
+    def numbers(self, key: str | None) -> np.ndarray:
+        """The number that each row has of a key, as a float; NaN where it has none, or several."""
+        found = np.full(self._number, np.nan)
+        for row, values in self.blocks(key) if key is not None else ():
+            if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind != "O":
+                found[row : row + len(values)] = values
+        return found
 
-        Numbers are an array of shape (rows, ...); frames that are elsewhere tell where; all else is a list.
-        """
+    def blocks(self, key: str, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, Values]]:
+        """The readings of a key between two rows, some at a time: the first row of them, and what they have."""
         for row, form, records in self._records(begin, self._number if end is None else end, key):
-            column = form.columns[form.index[key]]
-            values = records[f"c{form.index[key]}"]
+            column, values = form.columns[form.index[key]], records[f"c{form.index[key]}"]
             if column.frames is not None:
                 yield row, FrameRows(column.frames, values["row"], values["sum"])
             elif column.numbers is None:
-                yield row, [json.loads(value) for value in values]
+                found = np.empty(len(values), object)
+                found[:] = [json.loads(value) for value in values]
+                yield row, found
             else:
                 yield row, np.ascontiguousarray(values)
 
@@ -193,7 +169,3 @@ class Stream:
                     found = self._read(offset + (at - row) * size, count * size)
                     yield at, form, np.frombuffer(found, form.dtype, count)
             row += number
-
-
-def _no_pack(*values: Any) -> bytes:
-    raise TypeError(f"a row of {len(values)} is of no form that can be packed")

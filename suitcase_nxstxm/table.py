@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from suitcase_nxstxm.devices import Devices, mended_units
-from suitcase_nxstxm.fill import LARGE, exact_floats
 from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.nexus import group, name_in
 from suitcase_nxstxm.stream import Stream
@@ -18,11 +16,15 @@ from suitcase_nxstxm.stream import Stream
 __all__ = ["Rows", "is_exact", "write_configuration", "write_stream"]
 
 _TEXT = h5py.string_dtype()
+_EXACT = 1 << 53
+_COMPRESSED = 1 << 20  # bytes
+
+Places = Sequence[tuple[Stream, np.ndarray]]
+"""Streams that have a key, with the row of the collection that each of their rows is."""
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The rows that a run has of a stream, and which of its data keys are wanted."""
+class Rows(NamedTuple):
+    """The rows that a run has of a stream, and those of its data keys that are wanted."""
 
     run: str
     stream: Stream
@@ -37,136 +39,103 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
     isn't plain.
     """
     numbers = [np.unique(one.stream.seq_num()) for one in rows]
-    begins = np.cumsum([0, *(len(found) for found in numbers)])
-    total = int(begins[-1])
-    if not total:
+    begins = np.cumsum([0, *map(len, numbers)]).tolist()
+    if not begins[-1]:
         return
     made = group(parent, name_in(parent, name, name), "NXcollection", name=name)
-    places = [
-        begin + np.searchsorted(found, one.stream.seq_num())
-        for begin, found, one in zip(begins, numbers, rows, strict=False)
-    ]
-    times = np.full(total, np.nan)
-    for one, where in zip(rows, places, strict=True):
-        times[where] = one.stream.times()
-    made.create_dataset("time", data=times, **_stored(times)).attrs["units"] = "s"
-    several = np.count_nonzero([len(found) for found in numbers]) > 1
+    where = [begin + np.searchsorted(n, one.stream.seq_num()) for begin, n, one in zip(begins, numbers, rows)]  # noqa: B905
+    times = np.full(begins[-1], np.nan)
+    for one, places in zip(rows, where, strict=True):
+        times[places] = one.stream.times()
+    _create(made, "time", times.shape, times.dtype, times).attrs["units"] = "s"
+    found = np.concatenate(numbers)
+    several = sum(map(bool, map(len, numbers))) > 1
     if several:
-        runs = [one.run for one, found in zip(rows, numbers, strict=True) for _ in range(len(found))]
-        made.create_dataset("run", data=runs, dtype=_TEXT, **({"compression": "gzip"} if total > 1000 else {}))
-    all_numbers = np.concatenate(numbers)
-    if several or not np.array_equal(all_numbers, np.arange(1, total + 1)):
-        made.create_dataset("seq_num", data=all_numbers, **_stored(all_numbers))
+        runs = np.repeat(np.array([one.run for one in rows], object), list(map(len, numbers)))
+        _create(made, "run", runs.shape, _TEXT, runs)
+    if several or not np.array_equal(found, np.arange(1, len(found) + 1)):
+        _create(made, "seq_num", found.shape, found.dtype, found)
     for key in dict.fromkeys(key for one in rows for key in one.keys):
-        mine = [(one.stream, where) for one, where in zip(rows, places, strict=True) if key in one.keys]
-        device = mine[0][0].owner.get(key, key)
-        info = next((stream.info[key] for stream, _ in mine if key in stream.info), {})
-        _write_column(made, device, key, info, devices, total, mine)
+        mine = [(one.stream, places) for one, places in zip(rows, where, strict=True) if key in one.stream.columns]
+        if mine:
+            info = next((stream.info[key] for stream, _ in mine if key in stream.info), {})
+            _write_column(made, mine[0][0].owner.get(key, key), key, info, devices, len(found), mine)
+
+
+def _create(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, data: Any = None) -> h5py.Dataset:
+    fill = np.nan if np.dtype(dtype).kind == "f" else None
+    large = int(np.prod(shape)) * np.dtype(dtype).itemsize > _COMPRESSED
+    options = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
+    return parent.create_dataset(name, shape, dtype, data, fillvalue=fill, **options)
 
 
 def _write_column(
-    parent: h5py.Group,
-    device: str,
-    key: str,
-    info: Mapping[str, Any],
-    devices: Devices,
-    total: int,
-    sources: Sequence[tuple[Stream, np.ndarray]],
+    parent: h5py.Group, device: str, key: str, info: Mapping[str, Any], devices: Devices, total: int, sources: Places
 ) -> None:
-    columns = [column for stream, _ in sources for column in stream.keys().get(key, ())]
-    if not columns:
-        return
-    dtype = _dtype(key, columns, total, sources)
-    shapes = {column.shape for column, _ in columns if column.numbers is not None}
-    shape = shapes.pop() if dtype is not None and len(shapes) == 1 else ()
-    device_group, field = _place(parent, device, key, devices)
-    if dtype is None:
-        texts = [""] * total
-        for stream, where in sources:
-            for row, values in _lists(stream, key):
-                for place, value in zip(where[row : row + len(values)], values, strict=True):
+    dtype = _dtype(key, total, sources)
+    found, field = _field(parent, device, key, devices)
+    texts = [""] * total
+    shape = next((c.shape for stream, _ in sources for c in stream.columns[key] if c.numbers is not None), ())
+    made = None if dtype is None else _create(found, field, (total, *shape), dtype)
+    for stream, places in sources:
+        for row, values in stream.blocks(key):
+            where = places[row : row + len(values)]
+            if not isinstance(values, np.ndarray):
+                continue
+            if made is None:
+                for place, value in zip(where.tolist(), values.tolist(), strict=True):
                     texts[place] = _text(value)
-        made = device_group.create_dataset(field, data=texts, dtype=_TEXT)
-    else:
-        fill = np.nan if dtype.kind == "f" else None
-        large = total * int(np.prod(shape)) * dtype.itemsize > LARGE
-        options = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
-        made = device_group.create_dataset(field, (total, *shape), dtype, fillvalue=fill, **options)
-        for stream, where in sources:
-            for row, values in stream.blocks(key):
-                if isinstance(values, np.ndarray):
-                    _put(made, where[row : row + len(values)], values)
+            elif values.dtype.kind != "O":
+                _put(made, where, values)
+    if made is None:
+        made = found.create_dataset(field, data=texts, dtype=_TEXT)
     _describe(made, key, info, devices.role_of(device))
 
 
 def _put(made: h5py.Dataset, where: np.ndarray, values: np.ndarray) -> None:
-    """Put rows; the last one of those with one place counts."""
-    if len(where) == 1 or (np.diff(where) == 1).all():
+    """Put rows to a column; the last one of those with one place counts."""
+    if (np.diff(where) == 1).all():
         made[int(where[0]) : int(where[-1]) + 1] = values
-        return
-    places, last = np.unique(where[::-1], return_index=True)
-    for place, i in zip(places.tolist(), last.tolist(), strict=True):
-        made[place] = values[len(where) - 1 - i]
+    else:
+        for place, value in dict(zip(where.tolist(), values, strict=True)).items():
+            made[place] = value
 
 
-def _dtype(
-    key: str, columns: Sequence[tuple[Any, int]], total: int, sources: Sequence[tuple[Stream, np.ndarray]]
-) -> np.dtype | None:
+def _dtype(key: str, total: int, sources: Places) -> np.dtype | None:
     """The type that holds all readings of a key as they are; None if that is text."""
-    dtypes = [column.numbers for column, _ in columns if column.numbers is not None]
-    shapes = {column.shape for column, _ in columns if column.numbers is not None}
-    others = any(column.numbers is None for column, _ in columns)
-    if not dtypes or len(shapes) > 1 or any(column.frames for column, _ in columns):
+    columns = [column for stream, _ in sources for column in stream.columns[key]]
+    dtypes = [column.numbers for column in columns if column.numbers is not None]
+    shapes = {column.shape for column in columns if column.numbers is not None}
+    if len(shapes) != 1 or any(column.frames for column in columns):
         return None
-    if others and (shapes != {()} or not _only_none(key, sources)):
+    nothing = [column for column in columns if column.numbers is None]
+    if nothing and (shapes != {()} or not _only_none(key, sources)):
         return None
-    filled = len(np.unique(np.concatenate([where[_has(stream, key)] for stream, where in sources])))
-    gaps = others or filled < total
-    kinds = {dtype.kind for dtype in dtypes}
-    if kinds == {"b"}:
-        return np.dtype(float if gaps else bool)
+    filled = np.unique(np.concatenate([places[stream.sizes(key) > 0] for stream, places in sources]))
+    gaps, kinds = len(filled) < total, {dtype.kind for dtype in dtypes}
     if "b" in kinds:
-        return None
+        return None if kinds != {"b"} else np.dtype(float if gaps else bool)
     whole = np.result_type(*dtypes)
-    if kinds <= {"i", "u"} and whole.kind != "f" and not gaps:
+    if whole.kind != "f" and not gaps:
         return whole
     if not all(is_exact(stream, key) for stream, _ in sources):
         return None
     return whole if whole.kind == "f" and whole.itemsize > 2 else np.dtype(float)
 
 
-def _has(stream: Stream, key: str) -> np.ndarray:
-    found = np.zeros(len(stream), bool)
-    for row, values in stream.blocks(key):
-        if isinstance(values, np.ndarray):
-            found[row : row + len(values)] = True
-    return found
-
-
-def _only_none(key: str, sources: Iterable[tuple[Stream, np.ndarray]]) -> bool:
-    return all(
-        value is None
-        for stream, _ in sources
-        for _, values in stream.blocks(key)
-        if isinstance(values, list)
-        for value in values
-    )
+def _only_none(key: str, sources: Places) -> bool:
+    blocks = (values for stream, _ in sources for _, values in stream.blocks(key))
+    return not any(v is not None for b in blocks if isinstance(b, np.ndarray) and b.dtype.kind == "O" for v in b)
 
 
 def is_exact(stream: Stream, key: str) -> bool:
     """Whether floats hold all numbers of a key."""
-    dtypes = [column.numbers for column, _ in stream.keys().get(key, ())]
-    if not any(dtype is not None and dtype.kind in "iu" and dtype.itemsize == 8 for dtype in dtypes):
+    if not any(c.numbers is not None and c.numbers.str[1:] in ("i8", "u8") for c in stream.columns[key]):
         return True
-    return all(exact_floats(values) for _, values in stream.blocks(key) if isinstance(values, np.ndarray))
-
-
-def _lists(stream: Stream, key: str) -> Iterator[tuple[int, list[Any]]]:
-    for row, values in stream.blocks(key):
-        if isinstance(values, np.ndarray):
-            yield row, values.tolist()
-        elif isinstance(values, list):
-            yield row, values
+    blocks = (
+        values for _, values in stream.blocks(key) if isinstance(values, np.ndarray) and values.dtype.kind in "iu"
+    )
+    return all(values.max() <= _EXACT and values.min() >= -_EXACT for values in blocks)
 
 
 def _text(value: object) -> str:
@@ -176,8 +145,8 @@ def _text(value: object) -> str:
     return as_json(value)
 
 
-def _place(parent: h5py.Group, device: str, key: str, devices: Devices) -> tuple[h5py.Group, str]:
-    """The group of a device, and the field of one of its keys."""
+def _field(parent: h5py.Group, device: str, key: str, devices: Devices) -> tuple[h5py.Group, str]:
+    """The group of a device, and the name of the field of one of its keys."""
     found = group(parent, name_in(parent, device, device), "NXcollection", name=device)
     label = devices.called(device)
     if label:
@@ -187,41 +156,33 @@ def _place(parent: h5py.Group, device: str, key: str, devices: Devices) -> tuple
 
 
 def _describe(made: h5py.Dataset, key: str, info: Mapping[str, Any], role: str | None) -> None:
-    made.attrs["name"] = key
     units = mended_units(role, info.get("units")) if info.get("units") else None
-    for attribute, item in (("units", units), ("source", info.get("source")), ("enum_strs", info.get("enum_strs"))):
+    mended = info.get("units") if units != info.get("units") else None
+    for attribute, item in (
+        *(("name", key), ("units", units), ("units_of_the_document", mended)),
+        *((name, info.get(name)) for name in ("source", "enum_strs")),
+    ):
         if item:
             made.attrs[attribute] = item
-    if units != info.get("units") and info.get("units"):
-        made.attrs["units_of_the_document"] = info["units"]
 
 
-def write_configuration(parent: h5py.Group, runs: Sequence[Sequence[Mapping[str, Any]]], devices: Devices) -> None:
+def write_configuration(parent: h5py.Group, configurations: Iterable[Mapping[str, Any]], devices: Devices) -> None:
     """Write the settings of the devices: one value, or one for each descriptor that has it where they differ."""
     found: dict[tuple[str, str], tuple[Mapping[str, Any], list[Any]]] = {}
-    for configurations in runs:
-        for configuration in configurations:
-            for device, settings in configuration.items():
-                for key, value in (settings.get("data") or {}).items():
-                    info = (settings.get("data_keys") or {}).get(key, {})
-                    found.setdefault((device, key), (info, []))[1].append(value)
-    if not found:
-        return
-    made = group(parent, "configuration", "NXcollection")
+    for configuration in configurations:
+        for device, settings in configuration.items():
+            for key, value in (settings.get("data") or {}).items():
+                info = (settings.get("data_keys") or {}).get(key, {})
+                found.setdefault((device, key), (info, []))[1].append(value)
     for (device, key), (info, values) in found.items():
-        device_group, field = _place(made, device, key, devices)
+        made = group(parent, "configuration", "NXcollection")
+        device_group, field = _field(made, device, key, devices)
         if all(as_json(value) == as_json(values[0]) for value in values):
             values = values[:1]
-        array = np.asarray(values) if all(isinstance(value, (int, float, np.generic)) for value in values) else None
+        numbers = all(isinstance(value, (int, float, np.number)) for value in values)
+        array = np.asarray(values) if numbers else None
         if array is not None and array.dtype.kind in "biuf":
             stored = device_group.create_dataset(field, data=array)
         else:
             stored = device_group.create_dataset(field, data=[_text(value) for value in values], dtype=_TEXT)
         _describe(stored, key, info, devices.role_of(device))
-
-
-def _stored(values: np.ndarray) -> dict[str, Any]:
-    """How a column is stored: compressed if it is large."""
-    if values.nbytes <= LARGE:
-        return {}
-    return {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}

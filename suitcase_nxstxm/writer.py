@@ -9,7 +9,7 @@ from typing import Any
 
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfilledError, UnfinishedError
+from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfinishedError
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
@@ -24,22 +24,17 @@ _MOST_WAITING = 32
 """How many scans may wait for runs, and how many may run. A scan that has been left never ends by itself."""
 
 
-_CURE = "give a file_prefix with {uid} or {scan_id} in it"
-
-
 class NXstxmWriter:
     """A callback that writes an NXstxm file for every scan that passes, and gathers the runs of a scan in one file.
 
-    Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file gets its final
-    name when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of other scans may come
-    in between. A scan some of whose runs never come is finished by the same scan when it begins once more, by `finish`,
-    or, with a warning, when too many others wait for their runs.
+    Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file is written, and
+    gets its final name, when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of other
+    scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins once
+    more, by `finish`, or, with a warning, when too many others wait for their runs.
 
-    Every run is to be a scan that can be exported. One that isn't (no primary stream, metadata that can't be read) is
-    an error. Images that the documents only refer to are an error as well:
-    ``bluesky-ext export nxstxm`` fills them in afterwards.
-
-    That the name of a file is taken is said at the start of its scan, before anything is measured.
+    A run that can't be exported (no primary stream, metadata that can't be read, images that the documents only refer
+    to) is an error; ``bluesky-ext export nxstxm`` fills such images in afterwards. That the name of a file is taken is
+    said at the start of its scan, before anything is measured.
 
     Parameters
     ----------
@@ -68,14 +63,11 @@ class NXstxmWriter:
         if on_error not in ("raise", "log"):
             raise ValueError(f"on_error is {on_error!r}: it is 'raise' or 'log'")
         check_template(file_prefix)
-        self._directory = directory
-        self._file_prefix = file_prefix
-        self._overwrite = overwrite
-        self._on_error = on_error
+        self._directory, self._file_prefix = directory, file_prefix
+        self._overwrite, self._on_error = overwrite, on_error
         self._options = Options(**options)
-        self._scans: dict[str, _Pending] = {}
-        self._of_run: dict[str, _Pending] = {}
-        self._of_descriptor: dict[str, str] = {}
+        self._scans: dict[str, _Pending] = {}  # that are not finished, the one longest without a document first
+        self._of: dict[str, _Pending] = {}  # the scan of each run and of each descriptor
         self._finished: list[Any] = []
         self._incomplete: list[Any] = []
 
@@ -91,17 +83,23 @@ class NXstxmWriter:
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
-        run = ""
+        key = "uid" if name == "start" else "run_start" if "run_start" in doc else "descriptor"
+        uid = doc.get(key, "")
         try:
-            run = self._run_of(name, doc)
-            self._take(name, doc, run)
+            if not isinstance(uid, str):
+                raise MetadataError(f"a document {name!r} has {key} {uid!r:.60}: it is the uid of a run or of a stream")
+            if name == "start":
+                self._start(doc)
+            elif uid in self._of:  # else of a run that failed, or that began before this callback was there
+                self._take(self._of[uid], name, doc)
         except Exception:
-            pending = self._of_run.get(run)
+            pending = self._of.get(uid) if isinstance(uid, str) else None
             if pending is not None and pending.scan.failed:
-                self._failed(pending)
+                # The other runs of its scan still go to its file, which stays under construction.
+                self._forget(pending, whole=pending.planned == 1)
             if self._on_error == "raise":
                 raise
-            logger.exception("run %s isn't exported", run or f"of a document {name!r}")
+            logger.exception("the run of a document %r with %s %.60r isn't exported", name, key, uid)
 
     def finish(self) -> list[Any]:
         """Give their final names to the files of all scans that have ended; return those of all finished ones.
@@ -113,13 +111,9 @@ class NXstxmWriter:
         """
         waiting, errors = [], []
         for pending in list(self._scans.values()):
-            if pending.scan.failed:
-                self._drop(pending)
-                pending.scan.close()
-            elif pending.scan.running:
+            if pending.scan.running:
                 waiting += list(pending.scan.running)
-                self._drop(pending)
-                pending.scan.close()
+                self._close(pending)
             else:
                 try:
                     self._finish(pending)
@@ -137,26 +131,15 @@ class NXstxmWriter:
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is None:
             self.finish()
-            return
         for pending in list(self._scans.values()):
-            self._drop(pending)
-            pending.scan.close()
+            self._close(pending)
 
-    def _take(self, name: str, doc: Mapping[str, Any], run: str) -> None:
-        if name == "start":
-            self._start(doc)
-            return
-        pending = self._of_run.get(run)
-        if pending is None:
-            return  # of a run that failed, which has been said, or that began before this callback was there
-        if name in ("stream_datum", "stream_resource"):
-            raise UnfilledError(f"data of run {run}")
+    def _take(self, pending: _Pending, name: str, doc: Mapping[str, Any]) -> None:
         if name == "descriptor":
-            self._of_descriptor[doc["uid"]] = run
+            self._of[doc["uid"]] = pending
         pending.scan.take(name, doc)
         if name == "stop":
-            del self._of_run[run]
-            self._of_descriptor = {d: r for d, r in self._of_descriptor.items() if r != run}
+            del self._of[doc["run_start"]]
             if pending.complete:
                 self._finish(pending)
             self._bound()
@@ -179,8 +162,8 @@ class NXstxmWriter:
             file = file_of(self._directory, self._file_prefix, doc, doc["uid"])
             self._check_name(file)
             pending = self._scans[scan] = _Pending(Scan(file, self._options), request)
-        self._scans[scan] = self._scans.pop(scan)  # the last that something came for
-        self._of_run[request.run] = pending
+        self._scans[scan] = self._scans.pop(scan)
+        self._of[request.run] = pending
         pending.add(request)
         pending.scan.start(doc, request)
         self._bound()
@@ -188,30 +171,28 @@ class NXstxmWriter:
     def _check_name(self, file: TmpFile | Buffer) -> None:
         """Say at the start of a scan that its file can't get its name: before anything is measured."""
         others = [other.scan.file for other in self._scans.values() if not other.scan.failed]
+        cure = "give a file_prefix with {uid} or {scan_id} in it"
         if isinstance(file, Buffer):
-            if not any(file.artifact is other.artifact for other in others) and file.artifact not in self._finished:
-                return
             # Two scans in one buffer would become one file, whatever may be overwritten.
-            raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {_CURE}")
-        if self._overwrite:
+            if any(file.artifact is other for other in (*self._finished, *(other.artifact for other in others))):
+                raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {cure}")
             return
+        what = ""
         if file.final.exists():
             what = f"{file.final} exists"
         elif any(isinstance(other, TmpFile) and other.final == file.final for other in others):
             what = f"{file.final} is to be the file of another scan that isn't complete"
-        else:
-            return
-        if self._on_error == "raise":
-            raise FinalFileExistsError(f"{what}: {_CURE}, or overwrite=True")
-        logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, _CURE)
+        if what and not self._overwrite:
+            if self._on_error == "raise":
+                raise FinalFileExistsError(f"{what}: {cure}, or overwrite=True")
+            logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, cure)
 
     def _bound(self) -> None:
         """Finish the scan that has waited longest for a run, if too many wait; give up the one that runs longest."""
         running = [pending for pending in self._scans.values() if pending.scan.running]
         if len(running) > _MOST_WAITING:
             logger.warning("%d scans have no stop document: %s stays", len(running), running[0].scan.file.artifact)
-            self._drop(running[0])
-            running[0].scan.close()
+            self._close(running[0])
         idle = [pending for pending in self._scans.values() if not pending.scan.running]
         if len(idle) > _MOST_WAITING:
             logger.warning(
@@ -220,36 +201,25 @@ class NXstxmWriter:
             self._finish(idle[0])
 
     def _finish(self, pending: _Pending) -> None:
-        self._drop(pending)
-        if pending.scan.failed:
-            pending.scan.close()
-            return  # which has been said; what there is stays under construction
+        if pending.scan.failed:  # which has been said; what there is stays under construction
+            self._close(pending)
+            return
+        self._forget(pending)
         finished = pending.scan.finish(self._overwrite)
         self._finished.append(finished)
-        if pending.short:
-            logger.warning("%s has %d of %s planes", finished, pending.scan.planes, pending.planned or "more")
+        if not pending.stopped and pending.planned is not None and pending.scan.planes < pending.planned:
+            logger.warning("%s has %d of %d planes", finished, pending.scan.planes, pending.planned)
             self._incomplete.append(finished)
 
-    def _failed(self, pending: _Pending) -> None:
-        """Let runs that failed be; the others of their scan still go to its file, which stays under construction."""
-        gone = {run for run, other in self._of_run.items() if other is pending}
-        self._of_run = {run: other for run, other in self._of_run.items() if run not in gone}
-        self._of_descriptor = {d: run for d, run in self._of_descriptor.items() if run not in gone}
-        if pending.planned == 1:
-            self._drop(pending)
+    def _close(self, pending: _Pending) -> None:
+        self._forget(pending)
+        pending.scan.close()
 
-    def _drop(self, pending: _Pending) -> None:
-        self._scans = {key: other for key, other in self._scans.items() if other is not pending}
-        gone = {run for run, other in self._of_run.items() if other is pending}
-        self._of_run = {run: other for run, other in self._of_run.items() if run not in gone}
-        self._of_descriptor = {d: run for d, run in self._of_descriptor.items() if run not in gone}
-
-    def _run_of(self, name: str, doc: Mapping[str, Any]) -> str:
-        key = "uid" if name == "start" else "run_start" if "run_start" in doc else "descriptor"
-        uid = doc.get(key, "")
-        if not isinstance(uid, str):
-            raise MetadataError(f"a document {name!r} has {key} {uid!r:.60}: it is the uid of a run or of a stream")
-        return self._of_descriptor.get(uid, "") if key == "descriptor" else uid
+    def _forget(self, pending: _Pending, *, whole: bool = True) -> None:
+        """Take nothing more of the runs of a scan; nor, if it is the whole scan, of others that may come."""
+        self._of = {uid: other for uid, other in self._of.items() if other is not pending}
+        if whole:
+            self._scans = {scan: other for scan, other in self._scans.items() if other is not pending}
 
 
 class _Pending:
@@ -272,16 +242,10 @@ class _Pending:
         return any(status in ("abort", "fail") for status in self.scan.ended.values())
 
     @property
-    def short(self) -> bool:
-        """Whether planes are missing for no reason that is known."""
-        return not self.stopped and self.planned is not None and self.scan.planes < self.planned
-
-    @property
     def complete(self) -> bool:
         """Whether no other run is to come."""
-        if self.scan.running:
-            return False
-        return self.stopped or (self.planned is not None and self.scan.planes >= self.planned)
+        all_there = self.planned is not None and self.scan.planes >= self.planned
+        return not self.scan.running and (self.stopped or all_there)
 
     def wants(self, request: Request) -> bool:
         """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""

@@ -20,7 +20,7 @@ def request(kind=scan_types.SAMPLE_IMAGE, **options):
 def points(asked, columns):
     """The flat indices of all points of the only part, event by event."""
     (part,) = arrange(asked, images(asked), columns).parts
-    return part.flat(slice(0, len(part.first)), part.unit)
+    return part.points(slice(0, len(part.first)), part.unit, False)
 
 
 def test_lines_and_points_are_in_the_order_of_their_numbers():
