@@ -6,17 +6,16 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
 from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.layout import Image, Layout
-from suitcase_nxstxm.path import Path, path_of, sequence_numbers
+from suitcase_nxstxm.places import Part, Places, path_of, sequence_numbers
 from suitcase_nxstxm.request import Axis, Request
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Columns", "Part", "Places", "arrange", "nearest", "points_of"]
+__all__ = ["Columns", "arrange", "points_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,153 +32,25 @@ class _DetectorError(MisfitError):
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What was measured, as far as it says where it belongs: a row for each event, in the order in which they came.
+    """What was measured, as far as it says where it belongs: a row for each event, in the order in which they came."""
 
-    Parameters
-    ----------
-    seq_num
-        The number of each event, from 1; int, shape (n,). Of rows with the same number the last one counts.
-    sizes
-        How many numbers each event has of a detector, by data key; int, shape (n,), 0 where it has none.
-    ndims
-        The number of dimensions of what a detector gives.
-    set_points
-        Where the positioners were to go, by the field of their axis; float, shape (n,), NaN where nobody says.
-    read
-        The fields whose positions are read with each event.
-    regions
-        The detectors that are for one region only, each with the key of the region.
-    wanted
-        The detectors that the scan wants first.
-    optional
-        Detectors that are put aside if the scan has no point for their numbers, as if they were none.
-    """
-
-    seq_num: np.ndarray
-    sizes: Mapping[str, np.ndarray]
-    ndims: Mapping[str, int] = field(default_factory=dict)
-    set_points: Mapping[str, np.ndarray] = field(default_factory=dict)
-    read: frozenset[str] = frozenset()
-    regions: Mapping[str, str] = field(default_factory=dict)
-    wanted: frozenset[str] = frozenset()
-    optional: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The events of a run that go to one entry.
-
-    Parameters
-    ----------
-    image
-        The image of the entry, or the first one of several.
-    path
-        The way through its array.
-    rows
-        The rows of these events, ascending; None if they are all.
-    first
-        For each of them the number of its first point on the path; int, shape (m,).
-    unit
-        How many points a whole event covers.
-    at
-        The flat index in the array of each event whose set points say it, -1 for the others; None if none does.
-    keys
-        The detectors that are for the entry.
-    element
-        Which number of an event is for the entry, where an event has one for each of several entries.
-    number
-        How many points each event covers; None if all cover a unit of them.
-    reached
-        How many points of the path have been reached.
-    """
-
-    image: Image
-    path: Path
-    rows: np.ndarray | None
-    first: np.ndarray
-    unit: int
-    at: np.ndarray | None
-    keys: tuple[str, ...]
-    element: int | None
-    number: np.ndarray | None = None
-    reached: int = 0
-
-    def points(self, events: slice, size: int, taken: bool) -> np.ndarray:
-        """The flat indices of the points of some events, each of this size; shape (events, size).
-
-        With ``taken`` their numbers in the entry as they were taken, instead of those in the array.
-        """
-        numbers = self.first[events, np.newaxis] + np.arange(size)
-        if taken:
-            return self.path.base + numbers
-        found = self.path.flat(numbers)
-        if self.at is None or size != 1:
-            return found
-        told = self.at[events, np.newaxis]
-        return np.where(told < 0, found, told)
-
-    @cached_property
-    def straight(self) -> bool:
-        """Whether the points were taken in the order in which the array has them."""
-        return self.path.straight and (self.at is None or bool((self.at < 0).all()))
-
-    @cached_property
-    def _ascending(self) -> bool:
-        return bool((np.diff(self.first) >= 0).all())
-
-    @cached_property
-    def _by_planes(self) -> bool:
-        if self.at is None:
-            return self.path.by_planes
-        plane = self.image.layout.plane_size
-        return bool(((self.at < 0) | (self.at // plane == (self.path.base + self.first) // plane)).all())
-
-    def events(self, begin: int, end: int, taken: bool) -> slice:
-        """The events that may have points in some planes, which are between two flat indices.
-
-        With ``taken`` these are the numbers of points as they were taken.
-        """
-        if not self._ascending or not (taken or self._by_planes):
-            return slice(0, len(self.first))
-        found = np.searchsorted(self.first, [begin - self.path.base - self.unit + 1, end - self.path.base])
-        return slice(int(found[0]), int(found[1]))
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Where the numbers of a run go.
-
-    Parameters
-    ----------
-    parts
-        Its events by the entry that they go to.
-    frames
-        The detectors that have an array for each point: that goes to the instrument, and its sum to the grid.
-    aside
-        The detectors that are read once for many points, which have no place on the grid.
-    """
-
-    parts: list[Part]
-    frames: frozenset[str] = frozenset()
-    aside: frozenset[str] = frozenset()
+    seq_num: np.ndarray  # the number of each event, from 1; of rows with the same number the last one counts
+    sizes: Mapping[str, np.ndarray]  # how many numbers each event has of a detector, by data key; 0 for none
+    ndims: Mapping[str, int] = field(default_factory=dict)  # of what a detector gives
+    set_points: Mapping[str, np.ndarray] = field(default_factory=dict)  # by the field of their axis; NaN for none
+    read: frozenset[str] = frozenset()  # the fields whose positions are read with each event
+    regions: Mapping[str, str] = field(default_factory=dict)  # of the detectors that are for one region only, its key
+    wanted: frozenset[str] = frozenset()  # the detectors that the scan wants first
+    optional: frozenset[str] = frozenset()  # the detectors that are left out if the scan has no point for their numbers
 
 
 def arrange(request: Request, images: Sequence[Image], columns: Columns) -> Places:
-    """Where the numbers of a run go.
-
-    Parameters
-    ----------
-    request
-        What the run asks for.
-    images
-        Its images, in the order in which it takes them.
-    columns
-        What it has measured.
+    """Where the numbers of a run go, by what it asks for, its images in the order in which it takes them, its columns.
 
     Raises
     ------
     MisfitError
-        If there are numbers for which the scan has no point.
+        If there are numbers of a detector, not optional, for which the scan has no point.
     """
     while True:
         try:
@@ -234,7 +105,7 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
             continue
         path = path_of(request, images[mine[0]].layout, images, mine if taken > 1 else None)
         first = number * unit if some is None else number[some] * unit
-        part = Part(images[mine[0]], path, some, first, unit, None, chosen, which if split else None)
+        part = Part(images[mine[0]], path, some, first, unit, chosen, which if split else None)
         parts.append(scan.fitted(part, columns, {key: grid[key] for key in chosen if key in grid}))
     return Places(parts, frozenset(frames), aside)
 
@@ -380,7 +251,7 @@ class _Scan:
             block = slice(begin, min(begin + _BLOCK, number))
             flat = np.zeros(block.stop - begin, int)
             for axis in axes:
-                step = nearest(axis.points, columns.set_points[axis.name][block])
+                step = _nearest(axis.points, columns.set_points[axis.name][block])
                 flat = np.where((flat < 0) | (step < 0), -1, flat * len(axis) + step)
             if part.rows is None:
                 found[block] = flat
@@ -389,7 +260,7 @@ class _Scan:
                 found[mine] = flat[part.rows[mine] - begin]
 
 
-def nearest(points: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _nearest(points: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The index of the set point that each value is, but for rounding; -1 for a value that is none of them."""
     order = np.argsort(points)
     ordered = points[order]

@@ -41,13 +41,7 @@ class DuplicateRunError(NXstxmError, ValueError):
 
 
 class UnfilledError(NXstxmError, ValueError):
-    """An event that refers to a file instead of holding its numbers.
-
-    Parameters
-    ----------
-    what
-        What is in a file.
-    """
+    """An event that refers to a file instead of holding its numbers; `what` is in a file."""
 
     def __init__(self, what: str) -> None:
         super().__init__(

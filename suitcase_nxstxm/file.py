@@ -32,18 +32,8 @@ class TmpFile:
     """The file of a scan under construction, ``<first_uid>-<prefix>.hdf5.tmp`` beside what it will be, and its journal.
 
     Frames are in the ``.tmp``, all else is in ``<first_uid>-<prefix>.hdf5.journal`` until the scan is finished. Only
-    one export at a time has them open. What an export left behind when it was killed is taken up again.
-
-    Parameters
-    ----------
-    directory
-        Where the file goes.
-    prefix
-        Its name without the suffix, filled in.
-    first_uid
-        The uid of the first run of the scan.
-    template
-        The prefix before it was filled in.
+    one export at a time has them open. What an export left behind when it was killed is taken up again. The template is
+    the prefix before it was filled in.
     """
 
     def __init__(self, directory: Path, prefix: str, first_uid: str, template: str | None = None) -> None:
@@ -70,18 +60,9 @@ class TmpFile:
         return self.path
 
     def open(self, store: Callable[..., Any], *, create: bool = True) -> Journal:
-        """The journal, open for writing: as it is, or empty if there is none.
+        """The journal, open for writing: as it is, or empty if there is none; without `create` one must be there.
 
-        Raises
-        ------
-        BusyError
-            If another export has it open.
-        JournalError
-            If the journal is of another version.
-        NothingToFinishError
-            If there is no file under construction, and none is to be made.
-        UnfinishedError
-            If what there is can't be read, and no other one is to be made.
+        What can't be read is moved aside, or, without `create`, an error.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._already_final():
@@ -163,14 +144,9 @@ class TmpFile:
             disk.check()
 
     def finish(self, write: Callable[[h5py.File, str, Frames], None], *, overwrite: bool = False) -> Path:
-        """Write the file, and give it its final name when it is on the disk; return that name.
-
-        Raises
-        ------
-        FinalFileExistsError
-            If there is a file of that name and ``overwrite`` isn't set. The tmp file stays.
-        """
-        self._check_final(overwrite)
+        """Write the file, and give it its final name when it is on the disk; return that name."""
+        if not overwrite and self.final.exists():
+            raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
         self._write(write)
         if overwrite:
             os.replace(self.path, self.final)
@@ -178,10 +154,6 @@ class TmpFile:
             move(self.path, self.final)
         self._forget()
         return self.final
-
-    def _check_final(self, overwrite: bool) -> None:
-        if not overwrite and self.final.exists():
-            raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
 
     def _write(self, write: Callable[[h5py.File, str, Frames], None]) -> None:
         """Write the file, and bring it to the disk."""
@@ -239,18 +211,12 @@ class TmpFile:
 
 
 class Buffer:
-    """The file of a scan in memory: there is no other name for it, and nothing of it survives the process.
-
-    Parameters
-    ----------
-    handle
-        The buffer.
-    """
+    """The file of a scan in memory: there is no other name for it, and nothing of it survives the process."""
 
     _journals: ClassVar[WeakKeyDictionary[io.BytesIO, io.BytesIO]] = WeakKeyDictionary()
 
     def __init__(self, handle: io.BytesIO) -> None:
-        self.artifact = handle
+        self.artifact = self.final = handle
         self.frames = Frames(self._no_file)
 
     def _no_file(self) -> h5py.File:
@@ -281,13 +247,7 @@ class Buffer:
 
 
 def find(directory: Path, template: str, first_uid: str) -> TmpFile:
-    """The file under construction of a scan, whose prefix may still have ``{...}`` in it.
-
-    Raises
-    ------
-    NothingToFinishError
-        If there is none.
-    """
+    """The file under construction of a scan, whose prefix may still have ``{...}`` in it; an error if there is none."""
     if "{" not in template:
         return TmpFile(directory, prefix_of(template, {}, first_uid), first_uid)
     # What filled it in is in documents that aren't here; the journal remembers.

@@ -8,10 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.arrange import Part
 from suitcase_nxstxm.constant import constant_chunk
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.layout import Layout
+from suitcase_nxstxm.places import Part
 from suitcase_nxstxm.stream import FrameRows, Stream, Values
 
 __all__ = [

@@ -53,32 +53,16 @@ class Stored(NamedTuple):
 
 @dataclass(eq=False)
 class Run:
-    """The documents of a run, and what is known of it.
-
-    Parameters
-    ----------
-    start, streams, stop
-        Its start document, its streams by their names, its stop document if it has ended.
-    failure
-        What went wrong with its export.
-    configurations
-        The settings of the devices, as the descriptors have them.
-    n_keys
-        How many streams and data keys it has.
-    options
-        What the caller said of it.
-    planes
-        The planes of entries that it is for.
-    """
+    """The documents of a run, and what is known of it."""
 
     start: dict[str, Any]
-    streams: dict[str, Stream] = field(default_factory=dict)
+    options: dict[str, Any]  # what the caller said of it
+    planes: list[tuple[str, int]]  # of entries, that it is for
+    streams: dict[str, Stream] = field(default_factory=dict)  # by their names
     stop: dict[str, Any] | None = None
-    failure: str | None = None
-    configurations: list[dict[str, Any]] = field(default_factory=list)
-    n_keys: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
-    planes: list[tuple[str, int]] = field(default_factory=list)
+    failure: str | None = None  # what went wrong with its export
+    configurations: list[dict[str, Any]] = field(default_factory=list)  # the settings that its descriptors have
+    n_keys: int = 0  # streams and data keys
 
     @property
     def uid(self) -> str:
@@ -87,19 +71,10 @@ class Run:
 
 
 class Journal:
-    """A journal, new or taken up where it was left.
+    """A journal, new or taken up where it was left, in a file that is open for reading and writing, without a buffer.
 
-    Parameters
-    ----------
-    file
-        The file, open for reading and writing, without a buffer.
-    path
-        Its name, for errors.
-    store
-        What stores an array elsewhere: given the run, the stream, the data key, the number of the event and the array
-        it returns where the array is now, or None if the array is to be in the row.
-    about
-        What a new journal has as its first document.
+    `store` is to store an array elsewhere: given the run, the stream, the data key, the number of the event and the
+    array it returns where that is now, or None if the array is to be in the row. A new journal begins with `about`.
 
     Attributes
     ----------
@@ -107,11 +82,6 @@ class Journal:
         The runs by their uids.
     streams
         The run and the stream of each descriptor, of runs that have not ended.
-
-    Raises
-    ------
-    JournalError
-        If the journal is of another version, or none.
     """
 
     def __init__(
@@ -225,7 +195,7 @@ class Journal:
                 if gone is not None:
                     self._end_run(gone)
                 planes = [(what, plane) for what, plane in doc["planes"]]
-                self.runs[start["uid"]] = Run(dict(start), options=doc["options"], planes=planes)
+                self.runs[start["uid"]] = Run(dict(start), doc["options"], planes)
             case "descriptor":
                 run = self.runs[doc["run_start"]]
                 stream = run.streams.setdefault(doc.get("name", "primary"), Stream(self.read))

@@ -35,42 +35,18 @@ class Position:
 
 @dataclass
 class Keys:
-    """The data keys of a stream by what they are.
+    """The data keys of a stream by what they are."""
 
-    Parameters
-    ----------
-    info
-        The data keys as the descriptor has them.
-    owner
-        The device of each data key.
-    detectors
-        The name of the detector for each of its data keys.
-    monitor
-        The data key of the ring current, or of what else the intensity is to be divided by.
-    positions
-        The positioners of the scan by the fields that their set points are in.
-    dwells
-        The data keys that say how long a detector counts.
-    rest
-        The data keys that are none of these, and those that say how long a detector counts.
-    """
-
-    info: Mapping[str, Any]
-    owner: dict[str, str]
-    detectors: dict[str, str] = field(default_factory=dict)
-    monitor: str | None = None
-    positions: dict[str, Position] = field(default_factory=dict)
-    dwells: list[str] = field(default_factory=list)
-    rest: list[str] = field(default_factory=list)
+    info: Mapping[str, Any]  # the data keys as the descriptor has them
+    owner: dict[str, str]  # the device of each
+    detectors: dict[str, str] = field(default_factory=dict)  # the name of the detector for each of its data keys
+    monitor: str | None = None  # the ring current, or what else the intensity is to be divided by
+    positions: dict[str, Position] = field(default_factory=dict)  # by the fields that their set points are in
+    dwells: list[str] = field(default_factory=list)  # that say how long a detector counts
+    rest: list[str] = field(default_factory=list)  # all others, and those that say how long a detector counts
 
     def default(self, request: Request, keys: Iterable[str]) -> str:
-        """The data key of the detector of the default plot, of those that there are.
-
-        Raises
-        ------
-        UnknownDetectorError
-            If there is none, or if one that the scan wants isn't in the stream.
-        """
+        """The data key of the detector of the default plot, of those that there are; an error if there is none."""
         known = {key: self.detectors.get(key, key) for key in keys}
         if not known:
             raise UnknownDetectorError(f"no detector is in stream 'primary' of run {request.run}: {list(self.info)}")
@@ -119,22 +95,7 @@ def sorted_keys(
 ) -> Keys:
     """What each data key of the primary stream is.
 
-    Parameters
-    ----------
-    info
-        The data keys as the descriptors have them.
-    owner
-        The device of each.
-    channels
-        The channels of scalers that put all of them into one reading, each with the data key of that.
-    request
-        What the run asks for.
-    layout
-        That of its first image.
-    monitor
-        The reading that the intensity is to be divided by, where it isn't the ring current.
-    declared
-        The devices that the run itself calls motors or reads at its baseline: only these can be what their names say.
+    Only a device that is `declared` a motor, by the run or by its baseline, can be what its name says.
     """
     keys = Keys(info, owner)
 

@@ -31,31 +31,16 @@ _SEVERAL_RUNS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The arrays of one entry.
+    """What the arrays of one entry look like."""
 
-    Parameters
-    ----------
-    entry
-        Its name.
-    axes
-        The axes of the data, one for each of their dimensions.
-    along
-        More fields that run along a dimension, each with that dimension: the coordinates of a line.
-    sample_x, sample_y
-        Where the sample is parked in um, where neither an axis nor a line says so; None if only the baseline knows it.
-    planes
-        Whether the first axis is one of planes that are measured one after the other.
-    grows
-        Whether the number of points isn't known before the end; the data have one dimension then.
-    """
-
-    entry: str
-    axes: tuple[Axis, ...]
-    along: Mapping[str, tuple[Axis, int]] = field(default_factory=dict)
+    entry: str  # its name
+    axes: tuple[Axis, ...]  # one for each dimension of the data
+    along: Mapping[str, tuple[Axis, int]] = field(default_factory=dict)  # other fields along one: those of a line
+    # Where the sample is parked in um, where neither an axis nor a line says so; None if only the baseline knows it.
     sample_x: float | None = None
     sample_y: float | None = None
-    planes: bool = False
-    grows: bool = False
+    planes: bool = False  # whether the first axis is one of planes that are measured one after the other
+    grows: bool = False  # whether the number of points of its only axis isn't known before the end
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,21 +65,11 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An array of the file that a run fills, or one plane of it.
+    """An array of the file that a run fills, or one plane of it."""
 
-    Parameters
-    ----------
-    request
-        What the run asks for here.
-    layout
-        What the array looks like.
-    identity
-        What its entry is for, as JSON: the same for all images that go to the entry, of whatever runs.
-    """
-
-    request: Request
+    request: Request  # what the run asks for here
     layout: Layout
-    identity: str
+    identity: str  # what its entry is for, as JSON: the same for all images that go there, of whatever runs
 
     @property
     def plane(self) -> int:

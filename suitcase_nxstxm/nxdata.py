@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import h5py
 import numpy as np
 
 from suitcase_nxstxm.arranged import Arranged, Member
+from suitcase_nxstxm.axes import axis_points, count_times, grown, seconds_of, step
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.fill import (
@@ -25,8 +25,7 @@ from suitcase_nxstxm.fill import (
     of_scalar,
 )
 from suitcase_nxstxm.frames import Frames, create_frames, link_frames
-from suitcase_nxstxm.keys import Known, Position, is_time, seconds
-from suitcase_nxstxm.layout import Layout, way
+from suitcase_nxstxm.keys import Known, Position
 from suitcase_nxstxm.nexus import group, legal_names, put, text
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.stream import FrameRows, Values
@@ -62,8 +61,8 @@ class Numbers:
         self._entry, self._members, self._known, self._frames = entry, members, known, frames
         self._instrument = group(entry, "instrument", "NXinstrument")
         self._request = members[0].request
-        self._layout = _grown(members[0].part.image.layout, max(one.part.reached for one in members))
-        self._points, self._units = self._fields()
+        self._layout = grown(members[0].part.image.layout, max(one.part.reached for one in members))
+        self._points, self._units = axis_points(members, self._layout, known)
         measured: dict[str, list[tuple[Member, str]]] = {}
         for one in members:
             detectors = one.of.keys.detectors
@@ -154,7 +153,7 @@ class Numbers:
         dwells = []
         for one, key in mine:
             dwell = one.of.keys.dwell_of(key, key == one.of.default)
-            factor = None if dwell is None else _seconds(one, dwell, 1.0)
+            factor = None if dwell is None else seconds_of(one, dwell, 1.0)
             if dwell is not None and factor is not None:
                 dwells.append(of_scalar(one.part, one.of.stream, dwell, factor))
         if dwells:
@@ -245,12 +244,7 @@ class Numbers:
 
     def _set_points(self, one: Member, name: str) -> Source:
         dimension, points = self._layout.fields[name][1], self._points[name]
-        return computed(one.part, self._layout, lambda flat: points[self._step(flat, dimension)])
-
-    def _step(self, flat: np.ndarray, dimension: int) -> np.ndarray:
-        """The index along a dimension of the flat indices of points."""
-        shape = self._layout.shape
-        return flat // math.prod(shape[dimension + 1 :]) % shape[dimension]
+        return computed(one.part, self._layout, lambda flat: points[step(flat, self._layout, dimension)])
 
     def _write_energy(self) -> None:
         """The energy of each point: as it was read, else as it was asked for, else as the baseline has it."""
@@ -291,7 +285,7 @@ class Numbers:
         for name, (axis, dimension) in layout.fields.items():
             data.attrs[f"{name}_indices"] = dimension
             put(data, name, self._points[name], units=self._units[name] or None, name=axis.original or None)
-        put(data, "count_time", self._count_times(), units="s")
+        put(data, "count_time", count_times(self._members, self._layout), units="s")
         if "energy" not in layout.fields:
             units = self._known.get("energy", (0, None))[1]
             put(data, "energy", [self._energy(self._members[0])], units=units or "eV")
@@ -299,60 +293,6 @@ class Numbers:
             if name not in layout.fields:
                 known, units = self._known.get(name, (np.nan, None)) if place is None else (place, None)
                 put(data, name, [known], units=units or "um")
-
-    def _fields(self) -> tuple[dict[str, np.ndarray], dict[str, str | None]]:
-        """The points and the units of the fields that run along a dimension, with what the events tell of them."""
-        layout = self._layout
-        points = {name: np.array(axis.points, float) for name, (axis, _) in layout.fields.items()}
-        units = {name: axis.units for name, (axis, _) in layout.fields.items()}
-        for one, name in ((one, name) for one in self._members for name in layout.fields):
-            position, (axis, dimension) = one.of.keys.positions.get(name), layout.fields[name]
-            if position is None:
-                continue
-            units[name] = units[name] or mended_units(self._request.devices.role_of(name), position.units)
-            if not (np.isnan(axis.points).any() or one.request.follows):
-                continue
-            aim, read = (_of_points(one, key) for key in (position.set_point, position.readback))
-            value = np.where(np.isnan(aim), read, aim)
-            step = self._step(one.part.points(slice(None), 1, False)[:, 0], dimension)
-            known = axis.points[step]
-            rounding = 1e-9 * (float(np.ptp(axis.points)) or np.abs(known) + (known == 0))
-            with np.errstate(invalid="ignore"):
-                other = one.request.follows & (np.abs(aim - known) > rounding)
-            told = ~np.isnan(value) & (np.isnan(known) | other)
-            points[name][step[told][::-1]] = value[told][::-1]  # the first one counts
-        for name in layout.along:
-            if name in self._known and len(points[name]) and np.isnan(points[name]).all():
-                # A coordinate of a line along which only the other one moves.
-                points[name][:], units[name] = self._known[name][0], self._known[name][1] or units[name]
-        if "line_position" in points and np.isnan(points["line_position"]).any():
-            points["line_position"] = way(*(points[name] for name in layout.along))
-        return points, units
-
-    def _count_times(self) -> np.ndarray:
-        """The time at each energy; where nobody asked for one that of the events, or of the settings."""
-        request, spectral = self._request, "energy" in self._layout.fields
-        found = np.array(request.count_times[slice(None) if spectral else [request.plane]], float)
-        told: dict[int, set[float]] = {}
-        for one in self._members if np.isnan(found).any() else ():
-            dwell = one.of.keys.dwell_of(one.of.default, True)
-            if dwell is None:
-                continue
-            values = _of_points(one, dwell, single=False)
-            steps = np.zeros(len(values), int)
-            if spectral and len(found) > 1:
-                flat = one.part.points(slice(None), 1, False)[:, 0]
-                steps = self._step(flat, self._layout.fields["energy"][1])
-            for step, value in set(zip(steps.tolist(), values.tolist(), strict=True)):
-                time = _seconds(one, dwell, value)
-                if time is not None and not np.isnan(time):
-                    told.setdefault(step, set()).add(time)
-        for step, times in told.items():
-            if np.isnan(found[step]) and len(times) == 1:
-                found[step] = times.pop()
-        if np.isnan(found).all() and not told:
-            found[:] = next((time for one in self._members if (time := _configured(one)) is not None), np.nan)
-        return found
 
 
 def _by_planes(one: Member, key: str, plane: int) -> bool:
@@ -363,41 +303,3 @@ def _by_planes(one: Member, key: str, plane: int) -> bool:
 def _unit(mine: Detector) -> str | None:
     """The unit of a detector's numbers."""
     return next((one.of.keys.info[key].get("units") for one, key in mine if key in one.of.keys.info), None)
-
-
-def _seconds(one: Member, dwell: str, value: float) -> float | None:
-    """A time of counting that an event of a run has, in s; None if its unit isn't known."""
-    return seconds(dwell, value, one.of.keys.info.get(dwell, {}).get("units"), in_ms=not one.request.follows)
-
-
-def _configured(one: Member) -> float | None:
-    """How long the default detector of a run counts by its settings, in s; None if they don't say it."""
-    for configuration in one.of.run.configurations:
-        settings = configuration.get(one.of.keys.owner.get(one.of.default, "")) or {}
-        for key, value in (settings.get("data") or {}).items():
-            units = (settings.get("data_keys") or {}).get(key, {}).get("units")
-            if is_time(key) and isinstance(value, (int, float)) and not isinstance(value, bool):
-                return seconds(key, float(value), units, in_ms=not one.request.follows)
-    return None
-
-
-def _of_points(one: Member, key: str | None, *, single: bool = True) -> np.ndarray:
-    """The number that each event of a run in the entry has of a key; with ``single``, NaN for events of more points."""
-    found = one.of.stream.numbers(key)
-    found = found if one.part.rows is None else found[one.part.rows]
-    if single:
-        found[(np.full(len(found), one.part.unit) if one.part.number is None else one.part.number) > 1] = np.nan
-    return found
-
-
-def _grown(layout: Layout, number: int) -> Layout:
-    """A layout with all its points, where the number of these is known only now."""
-    if not layout.grows:
-        return layout
-
-    def points(device: str) -> np.ndarray:
-        return np.arange(1.0, number + 1) if device in ("", "point") else np.full(number, np.nan)
-
-    axes = tuple(replace(axis, points=points(axis.device)) for axis in layout.axes)
-    along = {name: (replace(axis, points=points(axis.device)), i) for name, (axis, i) in layout.along.items()}
-    return replace(layout, axes=axes, along=along, grows=False)

@@ -21,38 +21,17 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller knows and the documents don't, or say otherwise.
+    """What the caller knows and the documents don't, or say otherwise."""
 
-    Parameters
-    ----------
-    scan_type
-        The scan type, as a number or a name. By default that of the metadata; without metadata what the names of the
-        motors speak for.
-    primary_det
-        The detector of the default plot; or a list of detectors that there must be, that one first.
-    monitor
-        The reading that ``control`` has. By default the ring current.
-    source_name, instrument_name
-        The names of the synchrotron and of the beamline.
-    title
-        The title of the entries. By default the plan's name and the number of the scan.
-    timezone
-        The zone that times are written in. By default UTC.
-    max_points
-        The most points of an image, of an axis, or of a stream. What asks for more is refused before it costs memory.
-    max_keys
-        The most streams and data keys of a run.
-    """
-
-    scan_type: int | str | None = None
-    primary_det: str | Sequence[str] | None = None
-    monitor: str | None = None
-    source_name: str | None = None
-    instrument_name: str | None = None
-    title: str | None = None
-    timezone: tzinfo | None = None
-    max_points: int = MAX_POINTS
-    max_keys: int = 10_000
+    scan_type: int | str | None = None  # by default that of the metadata, or what the names of the motors speak for
+    primary_det: str | Sequence[str] | None = None  # of the default plot; or those that there must be, that one first
+    monitor: str | None = None  # the reading that `control` has; by default the ring current
+    source_name: str | None = None  # of the synchrotron
+    instrument_name: str | None = None  # of the beamline
+    title: str | None = None  # of the entries; by default the plan's name and the number of the scan
+    timezone: tzinfo | None = None  # that times are written in; by default UTC
+    max_points: int = MAX_POINTS  # of an image, of an axis, or of a stream: what asks for more is refused
+    max_keys: int = 10_000  # streams and data keys of a run
 
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) and name for name in self.primary):
@@ -89,15 +68,7 @@ class Options:
         return Facts(self.source_name, self.instrument_name, self.title, self.timezone)
 
     def request(self, start: Mapping[str, Any]) -> Request:
-        """What a start document asks for.
-
-        Raises
-        ------
-        MetadataError
-            If the document can't be read, or asks for too much.
-        UnknownScanTypeError
-            If its scan type is none of the known ones.
-        """
+        """What a start document asks for; an error if it can't be read, or asks for too much."""
         try:
             metadata = scan_metadata(start)
             if metadata is None:

@@ -33,27 +33,13 @@ def number_of_points(number: float, most: int, what: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """The set points of one positioner.
+    """The set points of one positioner."""
 
-    Parameters
-    ----------
-    name
-        Its field in the file.
-    points
-        The set points, in the order in which the array has them; float64, shape (n,).
-    device
-        The positioner that goes there, by the name that its readings have or that people call it.
-    units
-        Their unit; None if it isn't known.
-    original
-        What people call it, where its field can't have that name.
-    """
-
-    name: str
-    points: np.ndarray
-    device: str = ""
+    name: str  # of its field in the file
+    points: np.ndarray  # in the order in which the array has them; float64, shape (n,)
+    device: str = ""  # the positioner, by the name that its readings have or that people call it
     units: str | None = None
-    original: str | None = None
+    original: str | None = None  # what people call it, where its field can't have that name
 
     def __len__(self) -> int:
         return len(self.points)
@@ -78,107 +64,53 @@ class Polarization:
     offset: float | None = None
 
 
+def _unknown() -> np.ndarray:
+    return np.array([np.nan])
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One run of a scan as it was asked for.
+    """One run of a scan as it was asked for."""
 
-    Parameters
-    ----------
-    run
-        The uid of the run.
-    scan_type
-        The kind of the scan.
-    entry
-        The entry of the file that the run belongs to.
-    plane
-        Where in the entry's stack its first number goes: the index of the energy.
-    regions
-        The regions that the run measures, in the order in which it measures them at each energy.
-    axes
-        Those of a generic scan, the slowest first.
-    together
-        Positioners of a generic scan that move along with an axis, by the number of the axis.
-    order
-        For each level of the scan's loops, outermost first, the dimension of the array that it runs along. None if it
-        is the same.
-    snaking
-        Which of these levels go back and forth.
-    ordered
-        Whether the points are known to come in this order, whatever their set points are.
-    follows
-        Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
-        plans: what wraps a plan changes its messages, not what the plan says of itself.
-    energies, count_times
-        The energies in eV and the time at each in s; shape (n,), both. NaN where it isn't known.
-    energy_is_set
-        Whether the scan itself goes to these energies. Otherwise the energy read at its start is the better one.
-    detectors
-        The devices that the run names as its detectors. None if it doesn't.
-    primary
-        The detectors, or the beginnings of their names, that there must be; the first makes the default plot.
-    exact
-        Whether these are whole names, of devices or of data keys.
-    motors
-        The devices that the run names as its motors.
-    num_points
-        The number of events that the run was to have.
-    rotation
-        The angle of the sample in degrees.
-    scan
-        The same for all runs of one scan, and for no other at the same time.
-    planned
-        How many planes the scan has, each of which may be a run. None if it says so nowhere.
-    text
-        The request in the words of the start document: JSON.
-    time
-        When the run began, in s since the epoch.
-    polarization_index, angle
-        Which of the scan's polarisations the run is for, and at which angle of a tomography; with the region they tell
-        entries of one name apart.
-    placed
-        Whether the start document says which plane the run is for.
-    images
-        For a run of several images the request of each of them, in the order in which they are taken.
-    sequence
-        For each event of the run the number of its image, its row and its column; shape (n, 3), -1 for events that it
-        says nothing of. None if it says nothing at all.
-    max_points
-        The most points of an image, of an axis, or of a stream.
-    """
-
-    run: str
+    run: str  # its uid
     scan_type: scan_types
-    entry: str = "entry0"
-    plane: int = 0
-    regions: tuple[Region, ...] = ()
-    axes: tuple[Axis, ...] = ()
-    together: Mapping[int, Sequence[Axis]] = field(default_factory=dict)
+    entry: str = "entry0"  # of the file, that the run belongs to
+    plane: int = 0  # of the entry's stack, where its first number goes: the index of the energy
+    regions: tuple[Region, ...] = ()  # in the order in which they are measured at each energy
+    axes: tuple[Axis, ...] = ()  # of a generic scan, the slowest first
+    together: Mapping[int, Sequence[Axis]] = field(default_factory=dict)  # that move along with one of these axes
+    # For each level of the scan's loops, outermost first, the dimension of the array that it runs along; and which of
+    # them go back and forth. None if the dimensions are in the same order.
     order: tuple[int, ...] | None = None
     snaking: tuple[bool, ...] = ()
-    ordered: bool = False
+    ordered: bool = False  # whether the points are known to come in this order, whatever their set points are
+    # Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
+    # plans: what wraps a plan changes its messages, not what the plan says of itself.
     follows: bool = False
-    energies: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
-    count_times: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
-    energy_is_set: bool = False
-    detectors: tuple[str, ...] | None = None
-    primary: tuple[str, ...] = ()
-    exact: bool = False
+    energies: np.ndarray = field(default_factory=_unknown)  # in eV, NaN where it isn't known; shape (n,)
+    count_times: np.ndarray = field(default_factory=_unknown)  # at each energy, in s; shape (n,)
+    energy_is_set: bool = False  # by the scan itself; otherwise the energy read at its start is the better one
+    detectors: tuple[str, ...] | None = None  # the devices that the run names so; None if it doesn't
+    primary: tuple[str, ...] = ()  # the detectors that there must be, the one of the default plot first
+    exact: bool = False  # whether these are whole names, of devices or of data keys, or beginnings of names
     motors: tuple[str, ...] = ()
-    num_points: int | None = None
-    rotation: float | None = None
+    num_points: int | None = None  # the number of events that the run was to have
+    rotation: float | None = None  # of the sample, in degrees
     polarization: Polarization | None = None
     zone_plate: Mapping[str, Any] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
-    scan: str = ""
-    planned: int | None = 1
-    text: str = "{}"
-    time: float = 0.0
+    scan: str = ""  # the same for all runs of one scan, and for no other at the same time
+    planned: int | None = 1  # how many planes the scan has, each of which may be a run; None if nobody says it
+    text: str = "{}"  # the request in the words of the start document: JSON
+    time: float = 0.0  # when the run began, in s since the epoch
+    # With the region these tell entries of one name apart.
     polarization_index: int = 0
     angle: float | None = None
-    placed: bool = True
-    images: tuple[Request, ...] = ()
+    placed: bool = True  # whether the start document says which plane the run is for
+    images: tuple[Request, ...] = ()  # of a run of several images, that of each, in the order in which they are taken
+    # For each event the number of its image, its row and its column; shape (n, 3), -1 for events that aren't listed.
     sequence: np.ndarray | None = None
-    max_points: int = MAX_POINTS
+    max_points: int = MAX_POINTS  # of an image, of an axis, or of a stream
 
     @property
     def region_key(self) -> str:

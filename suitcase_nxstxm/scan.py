@@ -14,7 +14,7 @@ import numpy as np
 from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.arrange import points_of
-from suitcase_nxstxm.arranged import Arranged, arranged, detectors, with_planes
+from suitcase_nxstxm.arranged import arranged, detectors, with_planes
 from suitcase_nxstxm.contents import write
 from suitcase_nxstxm.errors import (
     DuplicateRunError,
@@ -59,14 +59,8 @@ def file_of(directory: Any, file_prefix: str, start: Mapping[str, Any], first_ui
 class Scan:
     """The runs of a scan that go to one file.
 
-    The journal is open while any of the runs is; a failure is noted in it and closes it.
-
-    Parameters
-    ----------
-    file
-        The file.
-    options
-        What the caller knows; of runs that are in the journal already it is there.
+    The journal is open while any of the runs is; a failure is noted in it and closes it. The options are those of runs
+    to come: of runs that are in the journal they are there.
     """
 
     def __init__(self, file: TmpFile | Buffer, options: Options | None = None) -> None:
@@ -92,21 +86,16 @@ class Scan:
         with self._guarded(request.run):
             journal = self._opened()
             planes = planes_of(request)
-            self._check_free(journal, request, planes)
+            for run in journal.runs.values():
+                both = set(run.planes) & set(planes)
+                if both and run.uid != request.run:
+                    raise DuplicateRunError(
+                        f"run {request.run} is for plane {min(plane for _, plane in both)} of {request.entry}, and so "
+                        f"is run {run.uid}: export only one of them"
+                    )
             journal.start(doc, self._options.record(), planes)
             self.running[request.run] = request
             self._images[request.run] = images(request)
-
-    def _check_free(self, journal: Journal, request: Request, planes: list[tuple[str, int]]) -> None:
-        """Raise DuplicateRunError if another run is for a plane that a run is for."""
-        for run in journal.runs.values():
-            both = set(run.planes) & set(planes)
-            if both and run.uid != request.run:
-                plane = min(plane for _, plane in both)
-                raise DuplicateRunError(
-                    f"run {request.run} is for plane {plane} of {request.entry}, and so is run {run.uid}: "
-                    "export only one of them"
-                )
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Take the description of a stream of one of the runs."""
@@ -195,37 +184,31 @@ class Scan:
         self.release()
 
     def finish(self, overwrite: bool = False) -> Any:
-        """Write the file, and give it its final name; return that, or the buffer.
-
-        Raises
-        ------
-        UnfinishedError
-            If a run has no stop document, or its export failed, or nothing was measured.
-        """
+        """Write the file, all of whose runs have ended, and give it its final name; return that, or the buffer."""
         if self.file.already_finished():
-            return self.file.final if isinstance(self.file, TmpFile) else self.file.artifact
-        try:
-            journal = self._journal or self.file.open(self._store, create=False)
-            for run in journal.runs.values():
-                if run.failure is not None:
-                    raise UnfinishedError(
-                        f"{self.file.artifact} is of an export that failed ({run.failure}): export the run again"
-                    )
-            waiting = [run.uid for run in journal.runs.values() if run.stop is None]
+            return self.file.final
+        with self._whole() as journal:
+            runs, where = journal.runs.values(), self.file.artifact
+            failed = next((run.failure for run in runs if run.failure is not None), None)
+            if failed is not None:
+                raise UnfinishedError(f"{where} is of an export that failed ({failed}): export the run again")
+            waiting = [run.uid for run in runs if run.stop is None]
             if waiting:
-                raise UnfinishedError(f"{self.file.artifact} has no stop document of run {', '.join(waiting)}")
+                raise UnfinishedError(f"{where} has no stop document of run {', '.join(waiting)}")
             return self.file.finish(self._writes(journal), overwrite=overwrite)
-        finally:
-            self._journal = None
-            self.file.close()
 
     def set_aside(self) -> Path:
         """Write what there is of the runs, whether they have ended or not, and move it away; return its new name."""
         if not isinstance(self.file, TmpFile):
             raise TypeError("a buffer has no place to be set aside to")
-        try:
-            journal = self._journal or self.file.open(self._store, create=False)
+        with self._whole() as journal:
             return self.file.set_aside(self._writes(journal))
+
+    @contextmanager
+    def _whole(self) -> Iterator[Journal]:
+        """The journal of all runs, to be written to a file, which is closed then."""
+        try:
+            yield self._journal or self.file.open(self._store, create=False)
         finally:
             self._journal = None
             self.file.close()
@@ -236,11 +219,9 @@ class Scan:
 
         def writes(file: h5py.File, name: str, frames: Frames) -> None:
             options = [Options.of_record(run.options) for run in runs]
-            requests = [(run, mine.request(run.start), mine.monitor) for run, mine in zip(runs, options, strict=True)]
-            found: list[Arranged] = [
-                arranged(run, request, mine.monitor, how)
-                for (run, request, how), mine in zip(with_planes(requests), options, strict=True)
-            ]
+            asked = [(run, mine.request(run.start), mine.monitor) for run, mine in zip(runs, options, strict=True)]
+            planes = zip(with_planes(asked), options, strict=True)
+            found = [arranged(run, request, mine.monitor, how) for (run, request, how), mine in planes]
             write(file, name, found, options[0].facts if options else self._options.facts, frames)
 
         return writes

@@ -28,8 +28,8 @@ class NXstxmWriter:
     """A callback that writes an NXstxm file for every scan that passes, and gathers the runs of a scan in one file.
 
     Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file is written, and
-    gets its final name, when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of other
-    scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins once
+    gets its final name, when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of
+    other scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins once
     more, by `finish`, or, with a warning, when too many others wait for their runs.
 
     A run that can't be exported (no primary stream, metadata that can't be read, images that the documents only refer

@@ -11,7 +11,7 @@ from ophyd.sim import SynAxis, SynSignal
 
 from suitcase_nxstxm import export_scan, scan_types
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
-from suitcase_nxstxm.path import Path
+from suitcase_nxstxm.places import Path
 
 
 class Bench:

@@ -1,44 +1,30 @@
-"""The way of a run through an array: loops in an order of their own, back and forth, or as a list has it."""
+"""Where numbers go: the way of a run through an array, and the events of a run that go this way."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from suitcase_nxstxm.layout import Image, Layout
 from suitcase_nxstxm.request import Request, number_of_points
 
-__all__ = ["Path", "path_of", "sequence_numbers"]
+__all__ = ["Part", "Path", "Places", "path_of", "sequence_numbers"]
 
 
 @dataclass(frozen=True)
 class Path:
-    """The way of a run through the array of its entry.
-
-    Parameters
-    ----------
-    shape
-        The shape of the array.
-    base
-        The flat index in the array at which the run begins: that of its plane.
-    order
-        The dimension that each level of the scan's loops runs along, outermost first. None for the array's own order.
-    snaking
-        Which levels go back and forth. One shorter than the array if the planes are runs of their own.
-    listed
-        The flat index of the first point of each event, from ``base`` on; -1 where it isn't known. It goes before
-        ``order`` and ``snaking``.
-    covered
-        How many points an event of ``listed`` covers.
-    """
+    """The way of a run through the array of its entry."""
 
     shape: tuple[int, ...]
-    base: int = 0
-    order: tuple[int, ...] | None = None
-    snaking: tuple[bool, ...] = ()
+    base: int = 0  # the flat index in the array at which the run begins: that of its plane
+    order: tuple[int, ...] | None = None  # see `Request`
+    snaking: tuple[bool, ...] = ()  # one shorter than the array if the planes are runs of their own
+    # The flat index of the first point of each event, from `base` on, and how many points each of these events covers;
+    # -1 where it isn't known. It goes before `order` and `snaking`.
     listed: np.ndarray | None = None
     covered: int = 1
 
@@ -85,20 +71,73 @@ class Path:
         return flat
 
 
-def path_of(request: Request, layout: Layout, images: Sequence[Image], several: Sequence[int] | None) -> Path:
-    """The way of a run through the array of an entry.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The events of a run that go to one entry."""
 
-    Parameters
-    ----------
-    request
-        What the run asks for.
-    layout
-        That of the entry.
-    images
-        The images of the run.
-    several
-        Those of them that are in the entry, where the run takes more than one; else None.
-    """
+    image: Image  # of the entry, or the first one of several
+    path: Path  # the way through its array
+    rows: np.ndarray | None  # of these events, ascending; None if they are all
+    first: np.ndarray  # for each of them the number of its first point on the path
+    unit: int  # how many points a whole event covers
+    keys: tuple[str, ...]  # the detectors that are for the entry
+    element: int | None  # which number of an event is for the entry, where an event has one for each of several
+    at: np.ndarray | None = None  # the flat index of each event whose set points say it, -1 for the others
+    number: np.ndarray | None = None  # how many points each event covers; None if all cover a unit of them
+    reached: int = 0  # how many points of the path have been reached
+
+    def points(self, events: slice, size: int, taken: bool) -> np.ndarray:
+        """The flat indices of the points of some events, each of this size; shape (events, size).
+
+        With ``taken`` their numbers in the entry as they were taken, instead of those in the array.
+        """
+        numbers = self.first[events, np.newaxis] + np.arange(size)
+        if taken:
+            return self.path.base + numbers
+        found = self.path.flat(numbers)
+        if self.at is None or size != 1:
+            return found
+        told = self.at[events, np.newaxis]
+        return np.where(told < 0, found, told)
+
+    @cached_property
+    def straight(self) -> bool:
+        """Whether the points were taken in the order in which the array has them."""
+        return self.path.straight and (self.at is None or bool((self.at < 0).all()))
+
+    @cached_property
+    def _ascending(self) -> bool:
+        return bool((np.diff(self.first) >= 0).all())
+
+    @cached_property
+    def _by_planes(self) -> bool:
+        if self.at is None:
+            return self.path.by_planes
+        plane = self.image.layout.plane_size
+        return bool(((self.at < 0) | (self.at // plane == (self.path.base + self.first) // plane)).all())
+
+    def events(self, begin: int, end: int, taken: bool) -> slice:
+        """The events that may have points in some planes, which are between two flat indices.
+
+        With ``taken`` these are the numbers of points as they were taken.
+        """
+        if not self._ascending or not (taken or self._by_planes):
+            return slice(0, len(self.first))
+        found = np.searchsorted(self.first, [begin - self.path.base - self.unit + 1, end - self.path.base])
+        return slice(int(found[0]), int(found[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the numbers of a run go."""
+
+    parts: list[Part]  # its events by the entry that they go to
+    frames: frozenset[str] = frozenset()  # detectors with an array a point: its sum goes to the grid
+    aside: frozenset[str] = frozenset()  # detectors that are read once for many points, which have no place on the grid
+
+
+def path_of(request: Request, layout: Layout, images: Sequence[Image], several: Sequence[int] | None) -> Path:
+    """The way of a run through the array of an entry; `several` are the images of a run of several that go there."""
     levels = len(request.order or layout.shape)
     fits = len(request.snaking) == levels or (layout.planes and len(request.snaking) == levels - 1)
     base = request.plane * layout.plane_size if layout.planes and several is None else 0
