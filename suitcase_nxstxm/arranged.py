@@ -20,7 +20,7 @@ from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import FrameRows, Stream
 from suitcase_nxstxm.table import is_exact
 
-__all__ = ["Arranged", "Member", "arranged", "detectors", "with_planes"]
+__all__ = ["Arranged", "Member", "arranged", "detectors", "say_lost", "with_planes"]
 
 logger = logging.getLogger(__name__)
 
@@ -223,3 +223,15 @@ def _by_energy(run: Run, request: Request, monitor: str | None) -> int | None:
         if abs(energies[plane] - value) < (steps.min() if len(steps) else 1.0) / 2:
             return plane
     return None
+
+
+def say_lost(run: Run) -> None:
+    """Say that events were lost on their way."""
+    for name, number in ((run.stop or {}).get("num_events") or {}).items():
+        stream = run.streams.get(name)
+        came = len(stream) if stream is not None else 0
+        if isinstance(number, int) and number > came:
+            logger.warning(
+                "run %s has %d events in stream %r, of which %d came: the others are NaN in the file",
+                *(run.uid, number, name, came),
+            )

@@ -112,10 +112,8 @@ class Serializer(event_model.DocumentRouter):
     ----------
     directory : str, Path or Manager
         Where the file goes.
-    file_prefix : str
-        The name of the file without ``.hdf5``. ``{...}`` are taken from the start document.
-    first_uid : str, optional
-        The uid of the first run of the scan. By default that of this run.
+    file_prefix, first_uid
+        As for `export`.
     **options
         ``scan_type``, ``primary_det`` (a detector, or a list of those that there must be), ``monitor``,
         ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say; ``max_points`` (of
@@ -202,13 +200,7 @@ class Serializer(event_model.DocumentRouter):
 
 
 def _documents(run: Any) -> Iterator[tuple[str, Any]]:
-    """The documents of a run, with their data filled in where the run can do that itself.
-
-    Parameters
-    ----------
-    run
-        A databroker header, a run of a Tiled catalog, or an iterable of (name, document).
-    """
+    """The documents of a databroker header, a Tiled run or a list of them, filled in if the run can do that itself."""
     found = getattr(run, "documents", None)
     if found is None:
         if isinstance(run, (str, bytes, Mapping)) or not isinstance(run, Iterable):

@@ -12,7 +12,7 @@ import numpy as np
 from suitcase_nxstxm.nexus import dataset, existing
 from suitcase_nxstxm.stream import FrameRows, Values
 
-__all__ = ["FRAMES", "Frames", "create_frames", "link_frames"]
+__all__ = ["FRAMES", "Frames", "create_frames", "link_frames", "put_frames"]
 
 FRAMES = "frames"
 """The group of the frames, for as long as the file is under construction."""
@@ -88,6 +88,16 @@ def create_frames(
     return parent.create_dataset(
         name, (number, *shape), dtype, maxshape=maxshape, chunks=(1, *shape), fillvalue=fill, **options
     )
+
+
+def put_frames(made: h5py.Dataset, placed: Placed, frames: Frames) -> None:
+    """Put frames to a dataset of them, wherever they are now."""
+    for places, read in placed:
+        for place, frame in zip(
+            places.tolist(), read if isinstance(read, np.ndarray) else frames.read(read), strict=True
+        ):
+            if frame is not None:
+                made[place] = frame
 
 
 def link_frames(

@@ -20,6 +20,7 @@ import numpy as np
 from suitcase_nxstxm.errors import JournalError
 from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
+from suitcase_nxstxm.packing import as_numbers, packed
 from suitcase_nxstxm.stream import Column, Form, Stream
 
 __all__ = ["Journal", "Run", "Stored", "first_document"]
@@ -28,19 +29,7 @@ _MAGIC, _VERSION = b"NXstxm journal ", b"1"
 _DOCUMENT = 0xFFFFFFFF
 _DOCUMENT_HEAD = struct.Struct("<IQ")
 _ROW_HEAD = "<Iqd"
-_SHORTEST = 32  # bytes that text takes at least; longer text takes the next power of two, so that forms are few
 _BLOCK = 1 << 20
-
-_CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"} | {
-    "f2": "e",
-    "f4": "f",
-    "f8": "d",
-    "?": "?",
-}
-_SCALARS: dict[type, tuple[str, str]] = {float: ("<f8", "d"), int: ("<i8", "q"), bool: ("|b1", "?")} | {
-    np.dtype(name).type: (np.dtype(name).newbyteorder("<").str, code) for name, code in _CODES.items()
-}
-"""The dtype of numbers by their type, and the code that packs them."""
 
 
 class Stored(NamedTuple):
@@ -135,12 +124,12 @@ class Journal:
             self._other_row(descriptor, seq_num, time, data)
             return
         try:
-            packed = form.pack(form.number, seq_num, time, *data.values())
+            row = form.pack(form.number, seq_num, time, *data.values())
         except struct.error:  # an integer of more than 64 bits
             self._other_row(descriptor, seq_num, time, data)
             return
         form.stream.append(form, self._end)
-        self._write(packed)
+        self._write(row)
 
     def _other_row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
         """Take readings that aren't all numbers, or whose form is new."""
@@ -148,9 +137,9 @@ class Journal:
         columns, parts = [], []
         codes: list[str] = []
         for key, parent, value in stream.unpacked(data):
-            kind, shape, packed, code = self._packed(run, stream, key, seq_num, value)
+            kind, shape, part, code = self._packed(run, stream, key, seq_num, value)
             columns.append(Column(key, kind, shape, parent))
-            parts.append(packed)
+            parts.append(part)
             codes.append(code)
         signature = (descriptor, *columns)
         form = self._known.get(signature)
@@ -168,19 +157,11 @@ class Journal:
         self, run: Run, stream: Stream, key: str, seq_num: int, value: Any
     ) -> tuple[str, tuple[int, ...], bytes, str]:
         """The kind, the shape and the bytes of a reading, and the code that packs others of its type; or no code."""
-        dtype, code = _SCALARS.get(type(value), ("", ""))
-        if dtype and (code != "q" or -(1 << 63) <= value < 1 << 63):
-            return dtype, (), struct.pack(f"<{code}", value), code
-        array = None if isinstance(value, (str, bytes, Mapping, int)) else _numeric(value)
-        if array is not None and array.size:
-            stored = self._store(run, stream, key, seq_num, array)
-            if stored is not None:
-                kind = f"{stored.frames} {array.dtype.str}"
-                return kind, array.shape, struct.pack("<qd", stored.row, stored.sum), ""
-            return array.dtype.str, array.shape, array.tobytes(), ""
-        text = as_json(value).encode()
-        size = max(_SHORTEST, 1 << (len(text) - 1).bit_length())
-        return f"S{size}", (), text.ljust(size), ""
+        array = as_numbers(value)
+        stored = self._store(run, stream, key, seq_num, array) if array is not None else None
+        if array is not None and stored is not None:
+            return f"{stored.frames} {array.dtype.str}", array.shape, struct.pack("<qd", stored.row, stored.sum), ""
+        return packed(value, array)
 
     def _document(self, name: str, doc: Mapping[str, Any]) -> None:
         text = as_json({name: doc}).encode()
@@ -221,17 +202,17 @@ class Journal:
         self.streams = {uid: found for uid, found in self.streams.items() if uid not in gone}
         self._known = {known: form for known, form in self._known.items() if known[0] not in gone}
 
-    def _write(self, packed: bytes) -> None:
+    def _write(self, record: bytes) -> None:
         try:
             if not self._at_end:
                 self._file.seek(self._end)
                 self._at_end = True
-            done = self._file.write(packed) or 0
-            while done < len(packed):
-                done += self._file.write(packed[done:]) or 0
+            done = self._file.write(record) or 0
+            while done < len(record):
+                done += self._file.write(record[done:]) or 0
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._path) from None
-        self._end += len(packed)
+        self._end += len(record)
 
     def read(self, offset: int, size: int) -> bytes:
         """Some bytes of the journal."""
@@ -290,19 +271,6 @@ class Journal:
             if len(other) or len(rows) < most:
                 return number + (int(other[0]) if len(other) else len(rows))
             number += len(rows)
-
-
-def _numeric(value: Any) -> np.ndarray | None:
-    """Numbers as a contiguous array with the smallest byte first; None for anything else."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):  # of lists of different lengths
-        return None
-    if array.dtype.kind not in "biuf":
-        return None
-    if array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 def first_document(path: Path) -> dict[str, Any]:

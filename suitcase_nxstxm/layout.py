@@ -15,7 +15,7 @@ from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.request import Axis, Region, Request
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Image", "Layout", "images", "way"]
+__all__ = ["Image", "Layout", "images", "planes_of", "way"]
 
 _SEVERAL_RUNS = frozenset(
     {
@@ -87,6 +87,16 @@ def images(request: Request) -> list[Image]:
             for layout, key in zip(_LAYOUTS[own.scan_type](own), keys, strict=True)
         ]
     return found
+
+
+def planes_of(request: Request) -> list[tuple[str, int]]:
+    """The planes of entries that a run is for; none if it doesn't say which."""
+    if not request.placed:
+        return []
+    found = images(request)
+    if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
+        found = found[: len(request.regions)]  # it may go on to the others, or they are runs of their own
+    return list(dict.fromkeys((image.identity, image.plane) for image in found))
 
 
 def _identity(request: Request, entry: str, region: str) -> str:

@@ -24,7 +24,7 @@ from suitcase_nxstxm.fill import (
     of_detector,
     of_scalar,
 )
-from suitcase_nxstxm.frames import Frames, create_frames, link_frames
+from suitcase_nxstxm.frames import Frames, create_frames, link_frames, put_frames
 from suitcase_nxstxm.keys import Known, Position
 from suitcase_nxstxm.nexus import group, legal_names, put, text
 from suitcase_nxstxm.scan_types import label
@@ -191,12 +191,7 @@ class Numbers:
             dtype = np.result_type(*(column.numbers for column in columns if column.numbers is not None))
             large = number * math.prod(shapes[0]) * dtype.itemsize > LARGE
             made = create_frames(detector, "data", number, shapes[0], dtype, large=large)
-            for places, read in self._placed(mine):
-                for place, frame in zip(
-                    places.tolist(), self._frames.read(read) if isinstance(read, FrameRows) else read, strict=True
-                ):
-                    if frame is not None:
-                        made[place] = frame
+            put_frames(made, self._placed(mine), self._frames)
         made.attrs["units"] = _unit(mine) or ""
         missing = np.setdiff1d(np.arange(number), list(there))
         if len(missing) and made.dtype.kind != "f":

@@ -19,6 +19,9 @@ from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
 __all__ = ["Options"]
 
 
+_OF_JSON = (str, int, float, list, dict, type(None))
+
+
 @dataclass(frozen=True)
 class Options:
     """What the caller knows and the documents don't, or say otherwise."""
@@ -82,7 +85,9 @@ class Options:
                 raise
             raise type(error)(f"run {start['uid']}: {error}") from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # What other programs write there can be wrong in more ways than anyone lists.
+            # What other programs write there can be wrong in more ways than anyone lists; our own objects can't.
+            if isinstance(error, AttributeError) and not isinstance(error.obj, _OF_JSON):
+                raise
             why = " ".join(str(error).split())
             raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
         if not self.primary:

@@ -14,7 +14,7 @@ import numpy as np
 from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.arrange import points_of
-from suitcase_nxstxm.arranged import arranged, detectors, with_planes
+from suitcase_nxstxm.arranged import arranged, detectors, say_lost, with_planes
 from suitcase_nxstxm.contents import write
 from suitcase_nxstxm.errors import (
     DuplicateRunError,
@@ -26,14 +26,14 @@ from suitcase_nxstxm.errors import (
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run, Stored
-from suitcase_nxstxm.layout import Image, images
+from suitcase_nxstxm.layout import Image, images, planes_of
 from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import prefix_of
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import Stream
 
-__all__ = ["LABEL", "Scan", "file_of", "planes_of"]
+__all__ = ["LABEL", "Scan", "file_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class Scan:
             run, request = journal.runs[uid], self.running[uid]
             run.stop = dict(doc)
             self.planes += arranged(run, request, self._options.monitor).planes
-            _say_lost(run)
+            say_lost(run)
             self.file.frames.flush()
             self.file.check()
             journal.stop(doc)
@@ -288,25 +288,3 @@ class Scan:
                 journal.fail(uid, " ".join(f"{type(error).__name__}: {error}".split())[:1000])
         finally:
             self.file.close()
-
-
-def planes_of(request: Request) -> list[tuple[str, int]]:
-    """The planes of entries that a run is for; none if it doesn't say which."""
-    if not request.placed:
-        return []
-    found = images(request)
-    if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
-        found = found[: len(request.regions)]  # it may go on to the others, or they are runs of their own
-    return list(dict.fromkeys((image.identity, image.plane) for image in found))
-
-
-def _say_lost(run: Run) -> None:
-    """Say that events were lost on their way."""
-    for name, number in ((run.stop or {}).get("num_events") or {}).items():
-        stream = run.streams.get(name)
-        came = len(stream) if stream is not None else 0
-        if isinstance(number, int) and number > came:
-            logger.warning(
-                "run %s has %d events in stream %r, of which %d came: the others are NaN in the file",
-                *(run.uid, number, name, came),
-            )

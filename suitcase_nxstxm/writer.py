@@ -11,10 +11,11 @@ from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfinishedError
 from suitcase_nxstxm.file import Buffer, TmpFile
+from suitcase_nxstxm.layout import planes_of
 from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
 from suitcase_nxstxm.request import Request
-from suitcase_nxstxm.scan import LABEL, Scan, file_of, planes_of
+from suitcase_nxstxm.scan import LABEL, Scan, file_of
 
 __all__ = ["NXstxmWriter"]
 
@@ -29,8 +30,8 @@ class NXstxmWriter:
 
     Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file is written, and
     gets its final name, when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of
-    other scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins once
-    more, by `finish`, or, with a warning, when too many others wait for their runs.
+    other scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins
+    once more, by `finish`, or, with a warning, when too many others wait for their runs.
 
     A run that can't be exported (no primary stream, metadata that can't be read, images that the documents only refer
     to) is an error; ``bluesky-ext export nxstxm`` fills such images in afterwards. That the name of a file is taken is
