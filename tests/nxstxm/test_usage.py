@@ -51,7 +51,7 @@ class Program:
         for uid in run_uids:
             if idx == 0:
                 first_uid = uid
-            idx += 1
+            idx += 1  # noqa: SIM113
         for uid in run_uids:
             header = self.db[uid]
             primary_docs = header.documents(fill=True)
