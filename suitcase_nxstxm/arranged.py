@@ -75,19 +75,7 @@ class Member:
 
 
 def arranged(run: Run, request: Request, monitor: str | None, placed_by: str = "request") -> Arranged:
-    """A run with where its numbers go.
-
-    Raises
-    ------
-    MisfitError
-        If there are numbers of a detector that is wanted, for which the scan has no point.
-    NoPrimaryStreamError
-        If the run has ended, and has no stream ``primary``.
-    UnfilledError
-        If a detector's numbers are in a file beside the documents.
-    UnknownDetectorError
-        If a detector that is wanted isn't there.
-    """
+    """A run with where its numbers go."""
     whole = images(request)
     stream = run.streams.get("primary", Stream(lambda offset, size: b""))
     keys = _keys(run, stream, request, whole[0], monitor)
@@ -172,11 +160,6 @@ def with_planes(requests: Sequence[tuple[Run, Request, str | None]]) -> list[tup
     Returns
     -------
     Each run with what it asks for, and with what says which plane it is for.
-
-    Raises
-    ------
-    DuplicateRunError
-        If no plane is left for a run.
     """
     taken: dict[str, set[int]] = defaultdict(set)
     chosen: dict[str, tuple[int, str]] = {}

@@ -50,11 +50,6 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], facts: Facts, fr
         What no document says.
     frames
         The frames that are stored in the file.
-
-    Raises
-    ------
-    UnfinishedError
-        If nothing was measured in any of the runs.
     """
     for old in [old for old in file if old != FRAMES]:
         del file[old]

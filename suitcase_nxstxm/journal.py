@@ -1,8 +1,10 @@
 """The journal of a scan: all documents of its runs as they come, safe on the disk before anyone knows their place.
 
-A line with the version, then records. A record begins with a number: that of a row's form, or ``_DOCUMENT``. A row has
-the number of its event, its time and its readings in columns of fixed size, so that many rows of one form are an array;
-a document is its length and JSON. Each record is written at once: after a kill all but the last one are there.
+A line with the version, the place of the last index, then records. A record begins with a number: that of a row's form,
+or ``_DOCUMENT``. A row has the number of its event, its time and its readings in columns of fixed size, so that many
+rows of one form are an array; a document is its length and JSON. Each record is written at once: after a kill all but
+the last one are there. An index has the places of all documents and rows before it, so that who takes the journal up
+need not read the rows.
 """
 
 from __future__ import annotations
@@ -13,31 +15,23 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from suitcase_nxstxm.errors import JournalError
 from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
-from suitcase_nxstxm.packing import as_numbers, packed
+from suitcase_nxstxm.packing import Stored, as_numbers, packed
 from suitcase_nxstxm.stream import Column, Form, Stream
 
-__all__ = ["Journal", "Run", "Stored", "first_document"]
+__all__ = ["Journal", "Run", "first_document"]
 
 _MAGIC, _VERSION = b"NXstxm journal ", b"1"
 _DOCUMENT = 0xFFFFFFFF
 _DOCUMENT_HEAD = struct.Struct("<IQ")
+_INDEX = struct.Struct("<Q")
 _ROW_HEAD = "<Iqd"
-_BLOCK = 1 << 20
-
-
-class Stored(NamedTuple):
-    """A frame that is stored elsewhere: in which dataset, in which row of it; and the sum of its numbers."""
-
-    frames: str
-    row: int
-    sum: float
 
 
 @dataclass(eq=False)
@@ -85,12 +79,13 @@ class Journal:
         self.streams: dict[str, tuple[Run, Stream]] = {}
         self._forms: list[Form] = []
         self._known: dict[tuple[Any, ...], Form] = {}
+        self._documents: list[int] = []  # where they are
         self._end = file.seek(0, io.SEEK_END)
         self._at_end = True
         if self._end:
             self._load()
         else:
-            self._write(_MAGIC + _VERSION + b"\n")
+            self._write(_MAGIC + _VERSION + b"\n" + _INDEX.pack(0))
             self._document("about", about)
 
     @property
@@ -116,6 +111,17 @@ class Journal:
     def fail(self, run: str, why: str) -> None:
         """Note that the export of a run failed."""
         self._document("failure", {"run_start": run, "why": why})
+
+    def write_index(self) -> None:
+        """Write where all documents and rows are."""
+        items = [[offset] for offset in self._documents]
+        for stream in (stream for run in self.runs.values() for stream in run.streams.values()):
+            items += [[offset, form.number, number] for form, offset, number in stream.stretches]
+        place = self._end
+        self._document("index", {"items": sorted(items)})
+        self._file.seek(len(_MAGIC + _VERSION) + 1)
+        self._file.write(_INDEX.pack(place))
+        self._at_end = False
 
     def row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
         """Take the readings of an event."""
@@ -165,6 +171,7 @@ class Journal:
 
     def _document(self, name: str, doc: Mapping[str, Any]) -> None:
         text = as_json({name: doc}).encode()
+        self._documents.append(self._end)
         self._write(_DOCUMENT_HEAD.pack(_DOCUMENT, len(text)) + text)
         self._take(name, dict(doc))
 
@@ -232,7 +239,17 @@ class Journal:
                 f"{self._path} is no journal of version {_VERSION.decode()} but {what}: finish the scan with the "
                 "version of the suitcase that began it, or move the journal and its .tmp away"
             )
-        at = len(first) + 1
+        at = len(first) + 1 + _INDEX.size
+        (place,) = _INDEX.unpack(self.read(at - _INDEX.size, _INDEX.size))
+        text, end = self._text(place) if place else (b"", at)
+        if text:  # else it was cut off, and all has to be read
+            at = end
+            for offset, *rows in json.loads(text)["index"]["items"]:
+                if rows:
+                    form = self._forms[rows[0]]
+                    form.stream.append(form, offset, rows[1])
+                else:
+                    self._record(offset)
         while (taken := self._record(at)) > at:
             at = taken
         self._end = at
@@ -240,37 +257,30 @@ class Journal:
 
     def _record(self, at: int) -> int:
         """Take the record at an offset, or the rows of one form; return the offset of the next one."""
-        head = self.read(at, _DOCUMENT_HEAD.size)
-        number = int.from_bytes(head[:4], "little")
+        head = self.read(at, 4)
+        number = int.from_bytes(head, "little")
         if len(head) < 4:
             return at
-        if number != _DOCUMENT:
-            if number >= len(self._forms):
-                raise JournalError(f"{self._path} is damaged at byte {at}: move it and its .tmp away")
-            form = self._forms[number]
-            count = self._rows(form, at)
-            if count:
-                form.stream.append(form, at, count)
-            return at + count * form.dtype.itemsize
+        if number == _DOCUMENT:
+            text, end = self._text(at)
+            for name, doc in json.loads(text).items() if text else ():
+                self._documents.append(at)
+                self._take(name, doc)
+            return end
+        if number >= len(self._forms):
+            raise JournalError(f"{self._path} is damaged at byte {at}: move it and its .tmp away")
+        form = self._forms[number]
+        count = form.count(self.read, at)
+        if count:
+            form.stream.append(form, at, count)
+        return at + count * form.dtype.itemsize
+
+    def _text(self, at: int) -> tuple[bytes, int]:
+        """The JSON of a document, and where the next record is; nothing if the document was cut off."""
+        head = self.read(at, _DOCUMENT_HEAD.size)
         length = int.from_bytes(head[4:], "little")
         text = self.read(at + len(head), length) if len(head) == _DOCUMENT_HEAD.size else b""
-        if len(text) < length or not text:
-            return at
-        for name, doc in json.loads(text).items():
-            self._take(name, doc)
-        return at + len(head) + length
-
-    def _rows(self, form: Form, at: int) -> int:
-        """How many rows of a form there are from an offset on."""
-        size, number = form.dtype.itemsize, 0
-        most = max(_BLOCK // size, 1)
-        while True:
-            found = self.read(at + number * size, most * size)
-            rows = np.frombuffer(found, form.dtype, len(found) // size)
-            other = np.flatnonzero(rows["form"] != form.number)
-            if len(other) or len(rows) < most:
-                return number + (int(other[0]) if len(other) else len(rows))
-            number += len(rows)
+        return (text, at + len(head) + length) if text and len(text) == length else (b"", at)
 
 
 def first_document(path: Path) -> dict[str, Any]:
@@ -278,6 +288,7 @@ def first_document(path: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             head = file.readline(64)
+            file.read(_INDEX.size)
             number, length = _DOCUMENT_HEAD.unpack(file.read(_DOCUMENT_HEAD.size))
             if not head.startswith(_MAGIC) or number != _DOCUMENT:
                 return {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from suitcase_nxstxm.metadata import as_json
 
-__all__ = ["as_numbers", "packed"]
+__all__ = ["Stored", "as_numbers", "packed"]
 
 _SHORTEST = 32  # bytes that text takes at least; longer text takes the next power of two, so that forms are few
 _CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"} | {
@@ -23,6 +23,14 @@ _SCALARS: dict[type, tuple[str, str]] = {float: ("<f8", "d"), int: ("<i8", "q"),
     np.dtype(name).type: (np.dtype(name).newbyteorder("<").str, code) for name, code in _CODES.items()
 }
 """The dtype of numbers by their type, and the code that packs them."""
+
+
+class Stored(NamedTuple):
+    """A frame that is stored elsewhere: in which dataset, in which row of it; and the sum of its numbers."""
+
+    frames: str
+    row: int
+    sum: float
 
 
 def packed(value: Any, array: np.ndarray | None) -> tuple[str, tuple[int, ...], bytes, str]:

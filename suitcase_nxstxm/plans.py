@@ -31,15 +31,7 @@ Dimensions = list[list[Axis]]
 
 
 def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points: int = MAX_POINTS) -> Request:
-    """The request of a run without STXM metadata; its scan type is inferred from the names of its motors unless given.
-
-    Raises
-    ------
-    MetadataError
-        If the scan has not the dimensions that the scan type needs.
-    UnknownScanTypeError
-        If the scan type is none of the known ones.
-    """
+    """The request of a run without STXM metadata; unless given, its scan type is what its motors speak for."""
     if "metadata" in start:
         logger.warning("run %s is exported by its plan%s", start["uid"], _BUT)
     levels = dimensions(start, max_points)
@@ -167,11 +159,6 @@ def dimensions(start: Mapping[str, Any], most: int) -> Dimensions:
     """The set points of a plan, as far as its start document has them; NaN for those that only its events know.
 
     https://blueskyproject.io/bluesky/main/plans.html: ``plan_pattern`` and ``plan_pattern_args``.
-
-    Raises
-    ------
-    MetadataError
-        If an axis has more points than the most.
     """
     motors = [str(motor) for motor in start.get("motors") or ()]
     shape = [int(n) for n in start.get("shape") or ()]

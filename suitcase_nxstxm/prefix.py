@@ -36,13 +36,7 @@ def file_name(text: str, longest: int = 200) -> str:
 
 
 def check_template(template: str) -> None:
-    """Refuse a file_prefix that is more than text and fields of the start document.
-
-    Raises
-    ------
-    ValueError
-        If it is malformed, or asks for a part of a field, or for a width of more than two digits.
-    """
+    """Refuse a file_prefix that is more than text and fields of the start document."""
     list(_parts(template))
 
 

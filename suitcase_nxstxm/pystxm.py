@@ -42,15 +42,7 @@ def stxm_request(
     scan_type: object = None,
     max_points: int = MAX_POINTS,
 ) -> Request:
-    """The request of a run whose start document has STXM metadata.
-
-    Raises
-    ------
-    MetadataError
-        If the metadata lack what the scan type needs.
-    UnknownScanTypeError
-        If the scan type is none of the known ones.
-    """
+    """The request of a run whose start document has STXM metadata."""
     run = start["uid"]
     if scan_type is None and "scan_type" not in metadata:
         raise MetadataError(f"the metadata of run {run} have no 'scan_type': give it as scan_type=")

@@ -224,13 +224,7 @@ class Asked:
 
 
 def set_points(roi: Mapping[str, Any], most: int) -> np.ndarray | None:
-    """The set points of a region of interest: as listed, or evenly from start to stop; None if it has neither.
-
-    Raises
-    ------
-    MetadataError
-        If they are no list of numbers, or more than the most.
-    """
+    """The set points of a region of interest: as listed, or evenly from start to stop; None if it has neither."""
     listed = roi.get("SETPOINTS")
     if listed is not None and not (hasattr(listed, "__len__") and not len(listed)):
         try:

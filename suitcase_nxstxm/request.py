@@ -19,13 +19,7 @@ MAX_POINTS = 10_000_000
 
 
 def number_of_points(number: float, most: int, what: str) -> int:
-    """A number of points that a document asks for.
-
-    Raises
-    ------
-    MetadataError
-        If there are more than the most; it is said before there is an array of so many.
-    """
+    """A number of points that a document asks for."""
     if not 0 <= number <= most:
         raise MetadataError(f"{what} has {number:.15g} points, and the most are {most}: give a larger max_points=")
     return int(number)

@@ -25,9 +25,10 @@ from suitcase_nxstxm.errors import (
 )
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.frames import Frames
-from suitcase_nxstxm.journal import Journal, Run, Stored
+from suitcase_nxstxm.journal import Journal, Run
 from suitcase_nxstxm.layout import Image, images, planes_of
 from suitcase_nxstxm.options import Options
+from suitcase_nxstxm.packing import Stored
 from suitcase_nxstxm.prefix import prefix_of
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan_types import scan_types
@@ -174,8 +175,12 @@ class Scan:
     def release(self) -> None:
         """Close the journal, if no run is open; it is opened again for the next one."""
         if not self.running:
-            self._journal = None
-            self.file.close()
+            journal, self._journal = self._journal, None
+            try:
+                if journal is not None:
+                    journal.write_index()
+            finally:
+                self.file.close()
 
     def close(self) -> None:
         """Close the journal, with what the open runs have so far."""

@@ -86,13 +86,7 @@ def label(scan_type: scan_types) -> str:
 
 
 def as_scan_type(value: object) -> scan_types:
-    """The scan type that a number, a name or an alias stands for.
-
-    Raises
-    ------
-    UnknownScanTypeError
-        If it is none of them.
-    """
+    """The scan type that a number, a name or an alias stands for."""
     try:
         if isinstance(value, str):
             name = value.strip()

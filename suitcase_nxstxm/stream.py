@@ -62,6 +62,18 @@ class Form:
             fields.append((f"c{i}", kind, () if column.frames is not None else column.shape))
         self.dtype = np.dtype(fields)
 
+    def count(self, read: Callable[[int, int], bytes], at: int) -> int:
+        """How many rows of the form there are in the journal from an offset on."""
+        size, number = self.dtype.itemsize, 0
+        most = max(_BLOCK // size, 1)
+        while True:
+            found = read(at + number * size, most * size)
+            rows = np.frombuffer(found, self.dtype, len(found) // size)
+            other = np.flatnonzero(rows["form"] != self.number)
+            if len(other) or len(rows) < most:
+                return number + (int(other[0]) if len(other) else len(rows))
+            number += len(rows)
+
 
 class Stream:
     """The rows of a stream; `read` reads bytes of the journal, from an offset on."""
@@ -73,7 +85,7 @@ class Stream:
         self.channels: dict[str, str] = {}  # the channels that came so, each with the data key that it came in
         self.columns: dict[str, list[Column]] = {}  # those of each key
         self._read = read
-        self._stretches: list[list[Any]] = []  # form, offset, number of rows: those of one form one behind the other
+        self.stretches: list[list[Any]] = []  # form, offset, number of rows: those of one form one behind the other
         self._number = 0
 
     def __len__(self) -> int:
@@ -86,7 +98,7 @@ class Stream:
 
     def append(self, form: Form, offset: int, number: int = 1) -> None:
         """Take rows that are in the journal."""
-        last = self._stretches[-1] if self._stretches else None
+        last = self.stretches[-1] if self.stretches else None
         if last is not None and last[0] is form and last[1] + last[2] * form.dtype.itemsize == offset:
             last[2] += number
         else:
@@ -95,7 +107,7 @@ class Stream:
                     self.columns[column.key].append(column)
                 if column.parent:
                     self.channels[column.key] = column.parent
-            self._stretches.append([form, offset, number])
+            self.stretches.append([form, offset, number])
         self._number += number
 
     def unpacked(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -114,7 +126,7 @@ class Stream:
         """How many numbers each row has of a key; 0 where it has none."""
         found = np.zeros(self._number, np.int32)
         row = 0
-        for form, _, number in self._stretches:
+        for form, _, number in self.stretches:
             column = form.columns[form.index[key]] if key in form.index else None
             if column is not None and column.numbers is not None:
                 found[row : row + number] = int(np.prod(column.shape))
@@ -159,7 +171,7 @@ class Stream:
     def _records(self, begin: int, end: int, key: str | None = None) -> Iterator[tuple[int, Form, np.ndarray]]:
         """Rows of one form that has the key, some at a time, and the first of them."""
         row = 0
-        for form, offset, number in self._stretches:
+        for form, offset, number in self.stretches:
             first, last = max(begin, row), min(end, row + number)
             if first < last and (key is None or key in form.index):
                 size = form.dtype.itemsize
