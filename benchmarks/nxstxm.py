@@ -16,7 +16,7 @@ import numpy as np
 
 SHAPE = (500, 500)
 ENERGIES = 200
-SPEED, POINTS, MEMORY = 0.7, 25_000, 100
+SPEED, POINTS, MEMORY = 0.75, 25_000, 100
 KEY = {"source": "sim", "dtype": "array", "shape": [*SHAPE], "object_name": "counter0", "units": "counts"}
 
 

@@ -54,7 +54,6 @@ def test_a_detector_that_is_called_like_a_motor_is_a_detector(stxm, read, tmp_pa
 ODD = {
     "a time in ns": ("integer", [1_764_000_000_000_000_001 + i for i in range(12)]),
     "text in one event": ("number", [*range(11), "off-line"]),
-    "a waveform that fits nothing": ("array", [[1.0] * 7] * 12),
 }
 
 
@@ -68,13 +67,21 @@ def test_what_has_no_place_on_the_grid_costs_no_scan(stxm, read, tmp_path, odd):
         writer(name, doc)
     found = read(*writer.artifacts["all"])
     np.testing.assert_array_equal(found["entry0/counter0/data"], data)
-    if dtype == "array":  # a spectrum for each point, which has its place in the instrument
-        np.testing.assert_array_equal(found["entry0/instrument/odd/data"], values)
-        return
     stored = found["entry0/collection/primary/odd/value"]
     told = [value.decode() if isinstance(value, bytes) else value for value in stored.tolist()]
     assert told == ([str(value) for value in values] if "text" in odd else values)
     assert "entry0/odd/data" not in found
+
+
+def test_a_waveform_that_fits_nothing_beside_lines_that_fit(stxm, read, tmp_path):
+    data = stxm.numbers(3, 4)
+    keys = {"counter0_wave": stxm.key("counter0", "array", [4]), "odd": stxm.key("odd", "array", [7])}
+    start = {"metadata": stxm.metadata(6, {"0": stxm.region(X, Y, [705.0])}, {})}
+    docs = stxm.run(start, keys, [{"counter0_wave": line, "odd": np.arange(7) + i} for i, line in enumerate(data)])
+    found = read(export_scan([docs], tmp_path, "scan"))
+    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
+    expected = np.arange(7) + np.arange(3)[:, np.newaxis]
+    np.testing.assert_array_equal(found["entry0/collection/primary/odd/value"], expected)
 
 
 def test_all_detectors_of_a_list_have_all_their_points(stxm, read, tmp_path, validated):
