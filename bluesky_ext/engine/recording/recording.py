@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+from zlib import crc32
 
 from bluesky_ext.engine.codec.framing import DecodeError
-from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, read_header
 
 logger = logging.getLogger(__name__)
+
+#: So many bytes are read at once: at each time another thread may take its turn, and this one waits for it.
+_BUFFER = 2**18
 
 
 class Recording:
@@ -62,8 +65,8 @@ class Recording:
         return f"Recording({str(self.path)!r})"
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        with self.path.open("rb") as file:
-            yield from self._records(file) if self._binary else self._lines(file)
+        with self.path.open("rb", _BUFFER) as file:
+            yield from self._records(file, self._spans(file)) if self._binary else self._lines(file)
 
     @classmethod
     def find(cls, directory: str | os.PathLike[str]) -> list[Recording]:
@@ -93,24 +96,34 @@ class Recording:
         """The stop document, or None if the file does not end with one; looked for when it is first asked for."""
         with self.path.open("rb") as file:
             if self._binary:
-                last = deque(self._spans(file), maxlen=1)
-                pair = self._read(file, *last[0]) if last else None
+                last = self._records(file, deque(self._spans(file), maxlen=1))
             else:
-                last = deque(self._lines(file), maxlen=1)
-                pair = last[0] if last else None
-        return pair[1] if pair is not None and pair[0] == "stop" else None
+                last = iter(deque(self._lines(file), maxlen=1))
+            name, document = next(last, (None, None))
+        return document if name == "stop" else None
 
     @property
     def complete(self) -> bool:
         """Whether the file has a start, and ends with a stop."""
         return self.start is not None and self.stop is not None
 
-    def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _records(self, file: BinaryIO, spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the documents of these payloads."""
         read = PayloadReader()
-        for span in self._spans(file):
-            pair = self._read(file, *span, read)
-            if pair is not None:
-                yield pair
+        for offset, length, crc in spans:
+            file.seek(offset)
+            payload = file.read(length)
+            if crc32(payload) != crc:
+                size = os.fstat(file.fileno()).st_size
+                if offset + length < size:
+                    raise ValueError(f"{self.path} is damaged at byte {offset}: the checksum of a document is wrong")
+                self._report_torn(offset - HEADER_SIZE, size)
+                return
+            try:
+                pair = read(payload)
+            except ValueError as error:
+                raise ValueError(f"{self.path} cannot be read at byte {offset}: {error}") from error
+            yield pair
 
     def _spans(self, file: BinaryIO) -> Iterator[tuple[int, int, int]]:
         """Yield offset, length and CRC of the payloads, by the headers alone."""
@@ -134,22 +147,6 @@ class Recording:
             offset += HEADER_SIZE + length
         if size and offset != size:
             self._report_torn(offset if offset < size else 0, size)
-
-    def _read(
-        self, file: BinaryIO, offset: int, length: int, crc: int, read: Callable[[bytes], Any] = read_payload
-    ) -> tuple[str, dict[str, Any]] | None:
-        file.seek(offset)
-        payload = file.read(length)
-        if zlib.crc32(payload) == crc:
-            try:
-                return read(payload)
-            except ValueError as error:
-                raise ValueError(f"{self.path} cannot be read at byte {offset}: {error}") from error
-        size = os.fstat(file.fileno()).st_size
-        if offset + length < size:
-            raise ValueError(f"{self.path} is damaged at byte {offset}: the checksum of a document is wrong")
-        self._report_torn(offset - HEADER_SIZE, size)
-        return None
 
     def _lines(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the documents of a file of JSON, one a line, with or without the brackets and commas of a list."""
