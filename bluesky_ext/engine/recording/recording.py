@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,7 +66,7 @@ class Recording:
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self.path.open("rb", _BUFFER) as file:
-            yield from self._records(file, self._spans(file)) if self._binary else self._lines(file)
+            yield from self._records(file) if self._binary else self._lines(file)
 
     @classmethod
     def find(cls, directory: str | os.PathLike[str]) -> list[Recording]:
@@ -95,11 +95,8 @@ class Recording:
     def stop(self) -> dict[str, Any] | None:
         """The stop document, or None if the file does not end with one; looked for when it is first asked for."""
         with self.path.open("rb") as file:
-            if self._binary:
-                last = self._records(file, deque(self._spans(file), maxlen=1))
-            else:
-                last = iter(deque(self._lines(file), maxlen=1))
-            name, document = next(last, (None, None))
+            last = deque(self._records(file, only_last=True) if self._binary else self._lines(file), maxlen=1)
+        name, document = last[0] if last else (None, None)
         return document if name == "stop" else None
 
     @property
@@ -107,30 +104,12 @@ class Recording:
         """Whether the file has a start, and ends with a stop."""
         return self.start is not None and self.stop is not None
 
-    def _records(self, file: BinaryIO, spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the documents of these payloads."""
+    def _records(self, file: BinaryIO, only_last: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the documents of the records; or the one that ends with the file, by the headers of the others alone."""
         read = PayloadReader()
-        for offset, length, crc in spans:
-            file.seek(offset)
-            payload = file.read(length)
-            if crc32(payload) != crc:
-                size = os.fstat(file.fileno()).st_size
-                if offset + length < size:
-                    raise ValueError(f"{self.path} is damaged at byte {offset}: the checksum of a document is wrong")
-                self._report_torn(offset - HEADER_SIZE, size)
-                return
-            try:
-                pair = read(payload)
-            except ValueError as error:
-                raise ValueError(f"{self.path} cannot be read at byte {offset}: {error}") from error
-            yield pair
-
-    def _spans(self, file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-        """Yield offset, length and CRC of the payloads, by the headers alone."""
         size = os.fstat(file.fileno()).st_size
-        offset = len(MAGIC)
+        offset = file.seek(len(MAGIC))
         while offset < size:
-            file.seek(offset)
             header = file.read(HEADER_SIZE)
             if len(header) < HEADER_SIZE:
                 break
@@ -141,10 +120,24 @@ class Recording:
                 if any(header) or any(chunk.count(0) < len(chunk) for chunk in iter(lambda: file.read(2**20), b"")):
                     raise ValueError(f"{self.path} is damaged at byte {offset}: {error}") from error
                 break
-            if offset + HEADER_SIZE + length > size:
+            end = offset + HEADER_SIZE + length
+            if end > size:
                 break
-            yield offset + HEADER_SIZE, length, crc
-            offset += HEADER_SIZE + length
+            if only_last and end < size:
+                offset = file.seek(end)
+                continue
+            payload = file.read(length)
+            if crc32(payload) != crc:
+                if end < os.fstat(file.fileno()).st_size:
+                    place = offset + HEADER_SIZE
+                    raise ValueError(f"{self.path} is damaged at byte {place}: the checksum of a document is wrong")
+                break
+            try:
+                pair = read(payload)
+            except ValueError as error:
+                raise ValueError(f"{self.path} cannot be read at byte {offset + HEADER_SIZE}: {error}") from error
+            yield pair
+            offset = end
         if size and offset != size:
             self._report_torn(offset if offset < size else 0, size)
 
