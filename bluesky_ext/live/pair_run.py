@@ -130,15 +130,14 @@ class PairRun:
         with self._lock:
             if self._parameters is not None:
                 self._tell_parameters()
-            now = self.touched = time.monotonic()
-            if now >= self._tick_at:
-                events[0].tick = True
-                self._tick_at = math.inf  # until it is told when
+            self.touched = time.monotonic()
             if self._come_again(events):
                 self._forget(events)
             if self._is_inline:
-                for finished in self._tasks.put(events, {}, events[0].event_number, (events,)):
-                    self._take(*finished)
+                for batch in self._batches(events):
+                    self._tick(batch)
+                    for finished in self._tasks.put(batch, {}, batch[0].event_number, (batch,)):
+                        self._take(*finished)
                 return
             if to == "all":
                 self._send_all()
@@ -245,7 +244,14 @@ class PairRun:
             self._send(batch, lane)
             is_much = False
 
+    def _tick(self, events: Sequence[Event]) -> None:
+        """Have the first of these events be a tick, if it is time for one."""
+        if time.monotonic() >= self._tick_at:
+            events[0].tick = True
+            self._tick_at = math.inf  # until it is told when
+
     def _send(self, events: Sequence[Event], lane: int | None) -> None:
+        self._tick(events)
         sent, large = list(events), {}
         if len(sent) == 1 and not sent[0].is_captured:  # its arrays may go through shared memory
             alone, large = sent[0].without_arrays()

@@ -105,7 +105,7 @@ class Recording:
         return self.start is not None and self.stop is not None
 
     def _records(self, file: BinaryIO, only_last: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the documents of the records; or the one that ends with the file, by the headers of the others alone."""
+        """Yield the documents; or the one alone with which the file ends, found by the headers of the others."""
         read = PayloadReader()
         size = os.fstat(file.fileno()).st_size
         offset = file.seek(len(MAGIC))
