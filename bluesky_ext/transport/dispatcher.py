@@ -22,7 +22,7 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.limits import Limits, Refused
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.frames.gate import Gate
+from bluesky_ext.engine.frames.allowed import check_allowed
 from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.storage.adapters import as_source
@@ -144,7 +144,7 @@ class RemoteDispatcher:
         self._deserializer = codec_of(deserializer, loads, pickle.loads, self.address)
         self._loads = partial(loads, max_plain=limits.plain, max_objects=limits.objects)
         self._readable = Readable.below(readable_roots)
-        self._gate = Gate(limits, self._readable)
+        self._limits = limits
         passed = None if store is None else lambda uid: filter(self._passes, as_source(store(uid)))
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
@@ -238,7 +238,7 @@ class RemoteDispatcher:
     def _passes(self, pair: tuple[str, Mapping[str, Any]]) -> bool:
         """Whether the callbacks may get a document; one that is refused is counted and reported."""
         try:
-            self._gate.check(*pair)
+            check_allowed(*pair, self._limits, self._readable)
         except Refused as error:
             self.stats.refused += 1
             self._complaints(
@@ -261,7 +261,7 @@ class RemoteDispatcher:
                 self._runs.take(name, doc)
                 self.stats.received += 1
             else:
-                self._runs.note_refused(name, doc)
+                self._runs.tally.note(name, doc)
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
             self.stats.malformed += name != TALLY
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has

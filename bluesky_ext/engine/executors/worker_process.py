@@ -11,9 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
     """So many processes. They are spawned: one that is forked may wait for a lock of a thread that it does not have."""
-    return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent
-    )
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
 
 def _live_with_parent() -> None:

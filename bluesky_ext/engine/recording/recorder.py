@@ -91,7 +91,11 @@ class Recorder:
         self._raises = check_on_error(on_error) == "raise"
         where = f"the recorder in {directory}"
         self._runs: OpenRuns[_Run] = OpenRuns(
-            self._close_journal, name=where, log=logger, max_open_runs=max_open_runs, stale_after=stale_after
+            lambda run, reason: run.journal.close(),
+            name=where,
+            log=logger,
+            max_open_runs=max_open_runs,
+            stale_after=stale_after,
         )
         self.stats = self._runs.stats
         self.directory = Path(directory).absolute()
@@ -155,9 +159,6 @@ class Recorder:
                 run.journal.append(record)
         if not runs:
             self._keep(name, record)
-
-    def _close_journal(self, run: _Run, reason: str) -> None:
-        run.journal.close()
 
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:
