@@ -85,9 +85,7 @@ def dumps(document: object) -> bytes:
     return b"".join(parts(head, map(raw, arrays))) if arrays else head
 
 
-def loads(
-    buffer: Buffer, *, max_bytes: int | None = None, max_plain: int = MAX_PLAIN, max_objects: int = MAX_OBJECTS
-) -> Any:
+def loads(buffer: Buffer, *, max_plain: int = MAX_PLAIN, max_objects: int = MAX_OBJECTS) -> Any:
     """Return the document of a frame; it can be given to ``RemoteDispatcher(..., deserializer=loads)``.
 
     Safe on bytes from anyone: nothing in them is executed, nothing is allocated for a length that they claim but do
@@ -97,8 +95,6 @@ def loads(
     ----------
     buffer : bytes, bytearray or memoryview
         The frame.
-    max_bytes : int, optional
-        Refuse a longer frame.
     max_plain, max_objects : int
         Refuse a document of more bytes beside the values of its arrays, or of more lists, dicts, arrays and others that
         are neither numbers nor text.
@@ -114,10 +110,7 @@ def loads(
     DecodeError
         If this is not a frame, or one beyond the limits.
     """
-    frame = memoryview(buffer).cast("B")
-    if max_bytes is not None and len(frame) > max_bytes:
-        raise DecodeError(f"a frame of {len(frame)} bytes: no more than {max_bytes} are allowed")
-    return decode(*split(frame, max_plain), max_objects)
+    return decode(*split(buffer, max_plain), max_objects)
 
 
 def encode(document: object) -> tuple[bytes, list[NDArray[Any]]]:
