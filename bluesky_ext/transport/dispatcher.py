@@ -86,8 +86,6 @@ class RemoteDispatcher:
     stale_after, max_open_runs : float and int
         A run is given up after so many seconds without a document, and the one that was silent longest when more runs
         than this are open.
-    warn_after : float
-        After so many seconds it says that nobody answers.
     name : str, optional
         What the proxy calls it in its log; the name of the program unless given.
 
@@ -130,7 +128,6 @@ class RemoteDispatcher:
         close_incomplete: bool = True,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
-        warn_after: float = 5.0,
         name: str | None = None,
     ) -> None:
         self.address = connect_address(address, port)
@@ -158,7 +155,7 @@ class RemoteDispatcher:
         socket = Socket(zmq.SUB, curve_config, high_water, max_bytes=max_bytes)
         label = f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}"
         socket.zmq.subscribe(LISTENER + label.encode())
-        self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats, warn_after)
+        self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats)
         self.listening = self._receiver.listening
 
     @property

@@ -271,10 +271,11 @@ def test_wrong_keys_end_it_in_one_line(keys, listen) -> None:
                 RemoteDispatcher(proxy.out_address, curve_config=curve).start()
 
 
-def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, until) -> None:
+def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, until, monkeypatch) -> None:
+    monkeypatch.setattr("bluesky_ext.transport.receiver.WARN_AFTER", 0.05)
     with Proxy() as gone:
         addresses = gone.in_address, gone.out_address
-    listening = listen(addresses[1], warn_after=0.05)
+    listening = listen(addresses[1])
     until(lambda: warnings(caplog, "nothing answers at"))
     with Proxy(*addresses), Publisher(addresses[0], wait=60.0) as publisher:
         feed(publisher, run_of())
