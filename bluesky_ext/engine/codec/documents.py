@@ -21,14 +21,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from itertools import tee
-from typing import Any, TypeGuard
+from typing import Any
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_ext.engine.codec.arrays import array_of, array_payload, raw, scalar_of, scalar_payload
-from bluesky_ext.engine.codec.framing import MAX_DEPTH, MAX_OBJECTS, MAX_PLAIN, Buffer, DecodeError, parts, split
+from bluesky_ext.engine.codec.depth import MAX_DEPTH, is_container, is_too_deep
+from bluesky_ext.engine.codec.framing import MAX_OBJECTS, MAX_PLAIN, Buffer, DecodeError, parts, split
 
 _FEW_KEYS = 1000
 _MAX_INT = 512  # bytes; more digits than Python prints take more
@@ -36,13 +37,8 @@ _SMALL = 4096  # bytes
 
 _TOO_DEEP = f"document of more than {MAX_DEPTH} levels, or one that contains itself: flatten it"
 
-# The bytes that begin no list and no dict in msgpack: those up to 15 items, and those of 16 and 32 bits of length.
-_NOT_CONTAINERS = bytes({*range(256)} - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
-
 #: What is raised by bytes that are no document.
 ERRORS = (ValueError, TypeError, OverflowError, RecursionError, struct.error, msgpack.UnpackException)
-
-_LEAVES = frozenset({str, float, int, bool, type(None), bytes, np.ndarray, np.float64, np.int64})
 
 
 class _Type(IntEnum):
@@ -167,12 +163,6 @@ def small_unpacker() -> msgpack.Unpacker:
     return msgpack.Unpacker(ext_hook=decoder.extension, **decoder.options)
 
 
-def is_too_deep(document: object, packed: bytes) -> bool:
-    """Whether a document, of which this is the msgpack, has more than `MAX_DEPTH` levels of containers."""
-    # A level takes a byte that begins one at least: nearly always there are too few of these, which is known at once.
-    return len(packed.translate(None, _NOT_CONTAINERS)) > MAX_DEPTH and _is_deeper(document, MAX_DEPTH)
-
-
 class _Encoder:
     def __init__(self) -> None:
         self.arrays: list[NDArray[Any]] = []
@@ -285,33 +275,11 @@ class _Decoder:
         raise DecodeError(f"extension type {code} is unknown: made by a newer bluesky-ext, or by another program")
 
 
-def _is_deeper(value: object, levels: int) -> bool:
-    """Whether a document has more than so many levels of containers."""
-    if type(value) is dict:
-        children = value.values()
-    elif type(value) is list:
-        children = value
-    elif not _is_container(value):
-        return False
-    else:
-        children = value.values() if isinstance(value, Mapping) else value
-    if not levels:
-        return True
-    for child in children:  # noqa: SIM110 - of each document that is read or sent: any() takes twice as long
-        if type(child) not in _LEAVES and _is_deeper(child, levels - 1):
-            return True
-    return False
-
-
-def _is_container(value: object) -> TypeGuard[Sequence[Any] | Mapping[Any, Any]]:
-    return isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
-
-
 def _path(node: object, value: object, level: int = 0) -> str | None:
     """Return where the value is in the document, as one would write it in Python; None if it is in a key."""
     if node is value:
         return ""
-    if _is_container(node) and level < MAX_DEPTH:
+    if is_container(node) and level < MAX_DEPTH:
         for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
             path = _path(child, value, level + 1)
             if path is not None:

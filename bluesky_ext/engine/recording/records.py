@@ -14,7 +14,8 @@ from typing import Any
 from zlib import crc32
 
 from bluesky_ext.engine.codec.arrays import raw
-from bluesky_ext.engine.codec.documents import ERRORS, decode, encode, is_too_deep, small_unpacker
+from bluesky_ext.engine.codec.depth import is_too_deep
+from bluesky_ext.engine.codec.documents import ERRORS, decode, encode, small_unpacker
 from bluesky_ext.engine.codec.framing import Buffer, DecodeError, bins, parts, split
 
 SUFFIX = ".bsrec"
