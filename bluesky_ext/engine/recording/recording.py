@@ -52,13 +52,14 @@ class Recording:
         self.truncated_bytes = 0
         with self.path.open("rb") as file:
             magic = file.read(len(MAGIC))
-        if magic[:-2] == MAGIC[:-2] and magic != MAGIC:
-            version = int.from_bytes(magic[-2:], "little")
-            raise ValueError(f"{self.path} is a recording of version {version}: update bluesky-ext to read it")
-        self._binary = MAGIC.startswith(magic)
-        if not self._binary and magic.lstrip()[:1] not in (b"[", b"{", b"\x1e"):
-            raise ValueError(f"{self.path} is not a recording: it begins with {magic!r}")
-        name, document = next(iter(self), (None, None))
+            if magic[:-2] == MAGIC[:-2] and magic != MAGIC:
+                version = int.from_bytes(magic[-2:], "little")
+                raise ValueError(f"{self.path} is a recording of version {version}: update bluesky-ext to read it")
+            self._binary = MAGIC.startswith(magic)
+            if not self._binary and magic.lstrip()[:1] not in (b"[", b"{", b"\x1e"):
+                raise ValueError(f"{self.path} is not a recording: it begins with {magic!r}")
+            file.seek(0)
+            name, document = next(self._documents(file), (None, None))
         self.start: dict[str, Any] | None = document if name == "start" else None
 
     def __repr__(self) -> str:
@@ -66,7 +67,7 @@ class Recording:
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self.path.open("rb", _BUFFER) as file:
-            yield from self._records(file) if self._binary else self._lines(file)
+            yield from self._documents(file)
 
     @classmethod
     def find(cls, directory: str | os.PathLike[str]) -> list[Recording]:
@@ -95,7 +96,7 @@ class Recording:
     def stop(self) -> dict[str, Any] | None:
         """The stop document, or None if the file does not end with one; looked for when it is first asked for."""
         with self.path.open("rb") as file:
-            last = deque(self._records(file, only_last=True) if self._binary else self._lines(file), maxlen=1)
+            last = deque(self._documents(file, only_last=True), maxlen=1)
         name, document = last[0] if last else (None, None)
         return document if name == "stop" else None
 
@@ -104,7 +105,11 @@ class Recording:
         """Whether the file has a start, and ends with a stop."""
         return self.start is not None and self.stop is not None
 
-    def _records(self, file: BinaryIO, only_last: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _documents(self, file: BinaryIO, only_last: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The documents, or only the last of them, if those before it can be left out without being read."""
+        return self._records(file, only_last) if self._binary else self._lines(file)
+
+    def _records(self, file: BinaryIO, only_last: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the documents; or the one alone with which the file ends, found by the headers of the others."""
         read = PayloadReader()
         size = os.fstat(file.fileno()).st_size
