@@ -228,6 +228,9 @@ class PairRun:
 
     def _batches(self, events: Sequence[Event]) -> Iterable[Sequence[Event]]:
         """Events in batches to be sent."""
+        if len(events) == 1:
+            yield events[:]  # its size does not matter
+            return
         at = 0
         while at < len(events):
             count = min(self._most, max(BATCH_BYTES // max(size_of(events[at : at + 1]), 1), 1))
