@@ -155,14 +155,14 @@ class FrameReference(ABC):
         return f"{self.data_key}{event}"
 
 
-def as_image(value: Any) -> np.ndarray:
+def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     """Return the image that a value of an event's data stands for, with its own shape and dtype.
 
     The value is an array (returned as it is, not copied), nested lists, or a reference, which is read as
     `FrameReference.read` does it.
     """
     if isinstance(value, FrameReference):
-        value = value.read()
+        value = value.read(patience)
     if isinstance(value, str):
         raise ValueError(f"{value!r} is no image: a datum id whose datum and resource were not joined to it")
     if isinstance(value, (list, tuple)):
