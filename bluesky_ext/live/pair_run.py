@@ -101,8 +101,8 @@ class PairRun:
 
     @property
     def lag(self) -> float:
-        """For how long the oldest result waits for the reducer, in s."""
-        return self._reduction.lag
+        """For how long the oldest event is at a worker, or its result waits for the reducer, in s."""
+        return max(self._tasks.lag, self._reduction.lag)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Tell every worker of a descriptor."""

@@ -47,6 +47,14 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._under_way)
 
+    @property
+    def lag(self) -> float:
+        """For how long the oldest task is under way, in s; any thread may ask."""
+        try:
+            return time.monotonic() - self._under_way[0][1].since
+        except IndexError:
+            return 0.0
+
     def put_done(self, tag: Any, result: Any) -> Iterator[Finished]:
         """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
         yield from self.drain(self._limit - 1)
@@ -118,6 +126,8 @@ def _finished(tag: Any, task: Task) -> Finished:
 class InlineTasks:
     """Tasks that are done at once, where they are put: what `InFlight` is without an executor."""
 
+    lag = 0.0
+
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._copy = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else None
@@ -137,6 +147,9 @@ class InlineTasks:
     def put_done(self, tag: Any, result: Any) -> tuple[Finished, ...]:
         """Return what needs no work, as a finished task."""
         return ((tag, result, None),)
+
+    def __len__(self) -> int:
+        return 0
 
     def ready(self) -> tuple[()]:
         """Nothing: each task was finished when it was put."""

@@ -9,7 +9,7 @@ from typing import Any
 from event_model import DocumentNames, unpack_event_page
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.open_runs import Stats
+from bluesky_ext.engine.documents.stats import Stats
 
 Subscriber = Callable[[str, dict[str, Any]], Any]
 

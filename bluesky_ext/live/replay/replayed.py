@@ -72,4 +72,4 @@ class Replayed(LiveAnalysis):
         done = {stream: len(numbers) for stream, numbers in list(run.handled.items())}
         failed = {"events": run.failed} if run.failed else {}
         status = "success" if run.is_over else None
-        return [Progress(self._start, done, done, failed, {}, run.touched, status)]
+        return [Progress(self._start, done, done, failed, {}, {}, run.touched, status)]
