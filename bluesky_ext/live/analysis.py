@@ -148,6 +148,12 @@ class LiveAnalysis(Reduce):
         run = self._latest
         return {} if run is None or run.state is None else run.state.load.told()
 
+    @property
+    def last_events(self) -> dict[str, Any]:
+        """The last events of each worker in the run that started last; see `bluesky_ext.live.last_events`."""
+        run = self._latest
+        return {} if run is None or run.state is None else run.state.last_events.told()
+
     def done(self, run: StageRun) -> dict[str, int]:
         """How many events of each stream the reducer has the results of, those that are under way apart."""
         return {name: len(some) - len(run.failed.get(name, ())) for name, some in dict(run.state.handled).items()}

@@ -93,8 +93,8 @@ class Saver:
     failure, the next runs wait no more than two seconds each for a catalogue that is still gone. No run waits for
     another one.
 
-    Runs may be interleaved. Live ones (``purpose="live"``) are not saved. One without a stop is marked as incomplete by `close`. Documents of no open run are kept
-    in the backup directory, as by `bluesky_ext.Recorder`.
+    Runs may be interleaved. Live ones (``purpose="live"``) are not saved. One without a stop is marked as incomplete by
+    `close`. Documents of no open run are kept in the backup directory, as by `bluesky_ext.Recorder`.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from bluesky_ext.live import LiveAnalysis
-from bluesky_ext.view.requests import body_of, refusals
+from bluesky_ext.view.requests import body_of, json_of, refusals
 
 _BINARY, _TEXT, _JSON = "application/octet-stream", "text/plain", "application/json"
 
@@ -76,11 +76,11 @@ def routes(names: Sequence[str], stages: Sequence[Any]) -> APIRouter:
         value: Any = body
         try:
             if kind == _JSON:
-                value = json.loads(body)
+                value = json_of(body)
             elif kind == _TEXT:
                 value = body.decode()
-        except (ValueError, RecursionError):
-            raise HTTPException(400, f"the body is no {'JSON' if kind == _JSON else 'text in UTF-8'}") from None
+        except UnicodeDecodeError:
+            raise HTTPException(400, "the body is no text in UTF-8") from None
         if isinstance(value, list | dict):
             raise HTTPException(422, "a parameter is a number, a text, true or false: no list and no object")
         try:

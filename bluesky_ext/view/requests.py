@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 from collections.abc import Collection
@@ -49,6 +50,14 @@ async def body_of(request: Request, *kinds: str) -> tuple[str, bytes]:
     if kind != "application/octet-stream" and len(body) > LARGEST_TEXT:
         raise HTTPException(413, f"a body of this kind has at most {LARGEST_TEXT} bytes: send octets")
     return kind, body
+
+
+def json_of(body: bytes) -> Any:
+    """What a body says in JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is no JSON") from None
 
 
 class Guard:

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.intervals import Counted, Intervals
-from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.live_runs import is_live
+from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.stats import Stats
 

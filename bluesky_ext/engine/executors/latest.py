@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
-#: So many events of a live run are under way: one in work, and one at hand. More would only be older when they are seen.
+#: So many events of a live run are under way: one in work, and one at hand. More would be old when they are seen.
 ROOM = 2
 
 

@@ -92,7 +92,9 @@ class StageRun(OpenRun):
             lost = {name: gaps for name, some in received.items() if (gaps := some.high - len(some)) > 0}
         counts = {name: len(some) - self.overtaken[name] for name, some in received.items()}
         failed = {name: len(some) for name, some in dict(self.failed).items() if some}
-        return Progress(self.start, counts, self.stage.done(self), failed, lost or {}, skipped, self.touched, exit_status)
+        return Progress(
+            self.start, counts, self.stage.done(self), failed, lost or {}, skipped, self.touched, exit_status
+        )
 
     def passes_over(self, stream: OpenStream) -> bool:
         """Whether nobody looks at an event that came, as it is of a live run, and its stream is switched off."""

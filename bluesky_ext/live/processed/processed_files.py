@@ -30,8 +30,8 @@ class ProcessedFiles:
 
     Making one is all there is to do: it subscribes itself to the analysis. The file is named by ``filename`` of the
     start document, else by the first file that the documents of the run name, with ``_processed`` before the suffix;
-    see `ProcessedFile`. A run with an empty ``filename``, or with ``purpose="live"``, is live only. What can't be written is told in the log, and
-    costs the scan and the analysis nothing.
+    see `ProcessedFile`. A run with an empty ``filename``, or with ``purpose="live"``, is live only. What can't be
+    written is told in the log, and costs the scan and the analysis nothing.
 
     Parameters
     ----------

@@ -54,6 +54,11 @@ class Replayed(LiveAnalysis):
         """How busy the workers are, by name."""
         return {} if self._run_shown is None else self._run_shown.load.told()
 
+    @property
+    def last_events(self) -> dict[str, Any]:
+        """The last events of each worker."""
+        return {} if self._run_shown is None else self._run_shown.last_events.told()
+
     def publish(self, uid: str | None = None) -> Published | None:
         """What the reducer published last."""
         run = self._run_shown
