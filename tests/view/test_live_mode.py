@@ -12,7 +12,7 @@ from bluesky.utils import RunEngineInterrupted
 
 from bluesky_ext import LiveAnalysis, PeakTracker
 from bluesky_ext.engine import Map
-from bluesky_ext.engine.documents.live_runs import LiveStreams, live_streams
+from bluesky_ext.engine.documents.live_runs import live_streams
 from bluesky_ext.plans import live_view
 from bluesky_ext.sim import beamline
 
@@ -22,7 +22,7 @@ JSON = {"content_type": "application/json"}
 @pytest.fixture(autouse=True)
 def switches(monkeypatch):
     """The switches, as in a new process."""
-    monkeypatch.setattr(live_streams, "_is_on", LiveStreams()._is_on)
+    monkeypatch.setattr(live_streams, "_is_on", {})
 
 
 def test_a_detector_is_switched_off_and_on_while_it_is_seen(run_engine, served):
