@@ -47,10 +47,11 @@ def show(remote: Remote, path: str | None, every: float | None, say: Callable[[s
         Called with a line when it can't be read for a while.
     """
     name, tree = remote.read(path, IMAGES)
-    from silx.gui import qt
+    from silx.gui import qt as bindings
     from silx.gui.colors import Colormap
     from silx.gui.plot import Plot1D, Plot2D, StackView
 
+    qt: Any = bindings  # of what is installed
     app = qt.QApplication.instance() or qt.QApplication([])
     array = np.asarray(tree[name])
     plot: Any = {1: Plot1D, 2: Plot2D}.get(array.ndim, StackView)()
