@@ -6,11 +6,13 @@ import json
 import secrets
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -97,7 +99,8 @@ class Guard:
         if code:
             await PlainTextResponse(f"{reason}\n", code)(scope, receive, answer)
         else:
-            await self._app(scope, _Bounded(receive), answer)
+            with suppress(ClientDisconnect):  # before its body was whole
+                await self._app(scope, _Bounded(receive), answer)
 
     def _refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         host = headers.get("host", "")

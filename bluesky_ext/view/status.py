@@ -83,8 +83,13 @@ class Status:
             ],
             "sources": [{"name": getattr(one, "name", str(one)), "counts": asdict(one.stats)} for one in self._others],
             "deployedVersions": self.versions,
-            "errors": self._lines.after(0, logging.WARNING)[-ERRORS:],
+            "errors": self._errors(),
         }
+
+    def _errors(self) -> list[dict[str, Any]]:
+        """The last warnings and errors; what the server says of odd requests is none."""
+        lines = self._lines.after(0, logging.WARNING)
+        return [line for line in lines if not line["logger"].startswith("uvicorn")][-ERRORS:]
 
     def progress(self, scan: str | None = None, of_scan: Sequence[Progress | None] | None = None) -> dict[str, Any]:
         """How far the analysis is with the scan that was heard of last."""
