@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.live.events import Event, Filled
@@ -16,28 +16,36 @@ KEPT, KEYS, LARGE = 10, 50, 2**14
 #: So many characters of a value, and of an error.
 LONG, LONGEST = 80, 500
 
+_Failures: TypeAlias = Sequence[tuple[int | None, str, str]]
+
 
 class LastEvents:
     """The last events that the workers of a run are done with."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, deque[tuple[float, Event | dict[str, Any], str | None]]] = {}
+        # Of each worker its last batches: when it was done, the last events of it or what they had, and what failed.
+        self._batches: dict[str, deque[tuple[float, Sequence[Event | dict[str, Any]], _Failures]]] = {}
+        self._is_large: dict[str, bool] = {}  # whether events of a stream are, as the first one was
 
-    def note(self, worker: str, events: Sequence[Event], failures: Sequence[tuple[int | None, str, str]]) -> None:
+    def note(self, worker: str, events: Sequence[Event], failures: _Failures) -> None:
         """Take note of a batch, and of what failed in it."""
-        last, now = events[-KEPT:], time.time()
-        why = {(number, stream): said for number, stream, said in failures}
-        kept = self._kept.get(worker)
-        if kept is None:
-            kept = self._kept[worker] = deque(maxlen=KEPT)
-        for event in last:
-            is_large = event.is_captured or sum(getattr(one, "nbytes", 0) for one in _data_of(event).values()) > LARGE
-            failed = why.get((event.event_number, event.stream)) if why else None
-            kept.append((now, described(event) if is_large else event, failed))
+        if not events:
+            return
+        last: Sequence[Event | dict[str, Any]] = events[-KEPT:]
+        stream = events[-1].stream
+        is_large = self._is_large.get(stream)
+        if is_large is None:
+            is_large = self._is_large[stream] = _is_large(events[-1])
+        if is_large:  # then no arrays are kept
+            last = [described(event) for event in events[-KEPT:]]
+        batches = self._batches.get(worker)
+        if batches is None:
+            batches = self._batches[worker] = deque(maxlen=KEPT)
+        batches.append((time.time(), last, failures))
 
     def told(self) -> dict[str, list[dict[str, Any]]]:
         """Of each worker its last events, the latest at the end, from any thread."""
-        return {worker: [_told(*one) for one in list(kept)] for worker, kept in sorted(dict(self._kept).items())}
+        return {worker: _told(list(batches)) for worker, batches in sorted(dict(self._batches).items())}
 
 
 def described(event: Event) -> dict[str, Any]:
@@ -47,9 +55,18 @@ def described(event: Event) -> dict[str, Any]:
     return {"number": event.event_number, "stream": printable(event.stream, LONG), "data": values}
 
 
-def _told(when: float, event: Event | dict[str, Any], failed: str | None) -> dict[str, Any]:
-    about = described(event) if isinstance(event, Event) else event
-    return {**about, "time": when, "failed": None if failed is None else printable(failed, LONGEST)}
+def _told(batches: Sequence[tuple[float, Sequence[Event | dict[str, Any]], _Failures]]) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = []
+    for when, events, failures in batches:
+        why = {(number, printable(stream, LONG)): printable(text, LONGEST) for number, stream, text in failures}
+        for event in events:
+            about = described(event) if isinstance(event, Event) else event
+            said.append({**about, "time": when, "failed": why.get((about["number"], about["stream"]))})
+    return said[-KEPT:]
+
+
+def _is_large(event: Event) -> bool:
+    return event.is_captured or sum(getattr(one, "nbytes", 0) for one in _data_of(event).values()) > LARGE
 
 
 def _data_of(event: Event) -> Mapping[str, Any]:

@@ -32,14 +32,10 @@ def check_seq_nums(stream: str, seq_nums: Iterable[int]) -> None:
 
 
 def with_seq_num(stream: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The event, whose seq_num is an int of Python's, and one that an event may have."""
-    seq_num = event["seq_num"]
-    if type(seq_num) is not int:
-        seq_num = operator.index(seq_num)
-        event = {**event, "seq_num": seq_num}
-    if not 1 <= seq_num <= LARGEST:
-        check_seq_nums(stream, (seq_num,))
-    return event
+    """The event, whose seq_num is an int of Python's; ValueError if it is none that an event may have."""
+    seq_num = operator.index(event["seq_num"])
+    check_seq_nums(stream, (seq_num,))
+    return {**event, "seq_num": seq_num}
 
 
 def _short(number: int) -> str:

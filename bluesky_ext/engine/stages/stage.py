@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from event_model import DocumentNames, unpack_event_page
 
-from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
+from bluesky_ext.engine.documents.complaints import Complaints, OnError
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import holds_inputs, plain_copy
-from bluesky_ext.engine.documents.valid import with_seq_num
+from bluesky_ext.engine.documents.valid import LARGEST, with_seq_num
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
@@ -95,8 +95,7 @@ class Stage(Recorded):
         self.ended: Progress | None = None
         self._streams = self._open_runs.streams
         self._complaints = self._open_runs.complaints
-        raises = check_on_error(on_error) == "raise"
-        self._subscribers = Subscribers(self.name, self.stats, self._complaints, raises=raises)
+        self._subscribers = Subscribers(self.name, self.stats, self._complaints, on_error)
         self.emit = self._subscribers.emit
         self.note_error = self._subscribers.note  # until the document is through; then it is raised, if that is wanted
         self._routes: dict[str, Callable[[Any], object]] = {
@@ -242,11 +241,13 @@ class Stage(Recorded):
 
     def accept(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Take an event that has all its frames, or references to them."""
-        event = with_seq_num(stream.name, event)
         seq_num = event["seq_num"]
+        if type(seq_num) is not int or not 1 <= seq_num <= LARGEST:
+            event = with_seq_num(stream.name, event)
+            seq_num = event["seq_num"]
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
-        if run.passes_over(stream):
+        if run.is_live and run.passes_over(stream):
             return
         if stream.is_input:
             run.forward(stream, event)
