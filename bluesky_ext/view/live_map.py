@@ -30,7 +30,8 @@ INTERVAL, REST = 0.5, 9.0
 class _Followed:
     """A run that is drawn in the page of a notebook."""
 
-    def __init__(self, page: Any) -> None:
+    def __init__(self, uid: str, page: Any) -> None:
+        self.uid = uid
         self.page = page  # its display
         self.is_over = threading.Event()
         self.last: Any = None  # what there was at its end
@@ -119,14 +120,15 @@ class LiveMap:
     # In the thread of the scan
 
     def _on_start(self, name: str, doc: Mapping[str, Any]) -> None:
+        self._end_page(None)
         self._job.result()  # so that pictures don't pile up
         self._scans[doc["uid"]] = doc
         self._title = f"scan {doc.get('scan_id', '')}"
         if self._is_in_page:  # now, as the page has the cell's output only while that runs
             from IPython.display import display
 
-            self._end_page(None)
-            self._followed = _Followed(display({"text/plain": "waiting for data"}, raw=True, display_id=True))
+            page = display({"text/plain": "waiting for data"}, raw=True, display_id=True)
+            self._followed = _Followed(doc["uid"], page)
             self._job = self._pool.submit(self._follow, self._followed)
 
     def _on_stop(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -136,7 +138,8 @@ class LiveMap:
             return
         with self._logging_errors():
             state = self._content.state()
-            self._end_page(state)
+            if self._followed is not None and self._followed.uid == doc["run_start"]:
+                self._end_page(state)
             if self._directory is not None:
                 uid = str(start.get("original_run_uid", start["uid"]))
                 self._job = self._pool.submit(self._save, self._directory / f"{file_name(uid)}.png", state)

@@ -140,6 +140,9 @@ def test_a_notebook_has_a_picture_of_each_run_below_its_cell(shows, monkeypatch)
             data, about = pictures.get(timeout=20)
             places |= {about["transient"]["display_id"]} if "image/png" in data else set()
         stage.end()
+    stage.open()
+    stage("start", {"uid": "another", "time": 1.0})  # while that goes on: it is not waited for
+    stage.end()
     live.close()
 
 
