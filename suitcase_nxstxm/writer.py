@@ -36,10 +36,11 @@ class NXstxmWriter:
     in between. A scan some of whose runs never come is finished by the same scan when it begins once more, by `finish`,
     or, with a warning, when too many others wait for their runs.
 
-    Every run is to be a scan that can be exported. One that isn't (no primary stream, metadata that can't be read) is
-    an error, which with ``on_error="raise"`` goes to who sent the document: with other runs in between subscribe it
-    with ``on_error="log"``, or let only scans come to it. Images that the documents only refer to are an error as well:
-    ``bluesky-ext export nxstxm`` fills them in afterwards.
+    Live runs (``purpose="live"``, for alignment) are left out. Every other run is to be a scan that can be exported.
+    One that isn't (no primary stream, metadata that can't be read) is an error, which with ``on_error="raise"`` goes to
+    who sent the document: with other runs in between subscribe it with ``on_error="log"``, or let only scans come to
+    it. Images that the documents only refer to are an error as well: ``bluesky-ext export nxstxm`` fills them in
+    afterwards.
 
     That the name of a file is taken is said at the start of its scan, before anything is measured.
 
@@ -146,7 +147,8 @@ class NXstxmWriter:
 
     def _take(self, name: str, doc: Mapping[str, Any], run: str) -> None:
         if name == "start":
-            self._start(doc)
+            if doc.get("purpose") != "live":  # for alignment: of which nothing is kept
+                self._start(doc)
             return
         pending = self._of_run.get(run)
         if pending is None:

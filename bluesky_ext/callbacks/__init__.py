@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from bluesky_ext.callbacks.crystal_mapper import CrystalMapper
     from bluesky_ext.callbacks.data_frame_dumper import DataFrameDumper
     from bluesky_ext.callbacks.image_processor import ImageProcessor
-    from bluesky_ext.callbacks.live_crystal_map import LiveCrystalMap
     from bluesky_ext.callbacks.mask_applier import MaskApplier
     from bluesky_ext.callbacks.peak_tracker import PeakTracker
     from bluesky_ext.callbacks.sparsifier import Sparsifier
@@ -20,7 +19,6 @@ __all__ = [
     "CrystalMapper",
     "DataFrameDumper",
     "ImageProcessor",
-    "LiveCrystalMap",
     "MaskApplier",
     "PeakTracker",
     "Sparsifier",
@@ -34,7 +32,6 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.callbacks.crystal_mapper": ("CrystalMapper",),
         "bluesky_ext.callbacks.data_frame_dumper": ("DataFrameDumper",),
         "bluesky_ext.callbacks.image_processor": ("ImageProcessor",),
-        "bluesky_ext.callbacks.live_crystal_map": ("LiveCrystalMap",),
         "bluesky_ext.callbacks.mask_applier": ("MaskApplier",),
         "bluesky_ext.callbacks.peak_tracker": ("PeakTracker",),
         "bluesky_ext.callbacks.sparsifier": ("Sparsifier",),

@@ -47,6 +47,11 @@ class Filled(Mapping[str, Any]):
             self._data[key] = value
         return value
 
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The data as far as it was read."""
+        return self._data
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._data)
 

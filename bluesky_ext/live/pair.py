@@ -91,9 +91,9 @@ class Pair:
         if said := self.parameters.unknown(values):
             log.warning("%s: %s", self.worker.__name__, said)
 
-    def open(self, start: Mapping[str, Any]) -> PairRun:
+    def open(self, start: Mapping[str, Any], kind: type[PairRun] = PairRun) -> PairRun:
         """Begin a run."""
-        run = PairRun(self, start)
+        run = kind(self, start)
         self._open.add(run)
         return run
 

@@ -17,6 +17,7 @@ from bluesky_ext.live.errors import UserError
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.kernel import Done
+from bluesky_ext.live.last_events import LastEvents
 from bluesky_ext.live.load import Load
 from bluesky_ext.live.parameters import Parameters
 from bluesky_ext.live.reduction import Reduction, Spans
@@ -49,6 +50,8 @@ class PairRun:
         The events that wait for other streams.
     load : Load
         How busy the workers are.
+    last_events : LastEvents
+        What they were given last.
     handled : dict of Intervals
         The numbers of the events that are done with, by stream: the reducer has their results, or they failed.
     """
@@ -59,6 +62,7 @@ class PairRun:
         self.handled: defaultdict[str, Intervals] = defaultdict(Intervals)
         self.join: Join | None = None
         self.load = Load()
+        self.last_events = LastEvents()
         self.news = pair.news
         self.is_over = False
         #: When it was given something last, on the monotonic clock.
@@ -101,8 +105,8 @@ class PairRun:
 
     @property
     def lag(self) -> float:
-        """For how long the oldest result waits for the reducer, in s."""
-        return self._reduction.lag
+        """For how long the oldest event is at a worker, or its result waits for the reducer, in s."""
+        return max(self._tasks.lag, self._reduction.lag)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Tell every worker of a descriptor."""
@@ -274,6 +278,7 @@ class PairRun:
         if done.is_pickled:  # by a process of ours
             done = unpickled_of(done)
         self.load.note(done.worker, len(events), done.busy)
+        self.last_events.note(done.worker, events, done.failures)
         if events:
             self._most = max(1, min(BATCH, int(BATCH_TIME * len(events) / max(done.busy, 1e-6))))
         if done.failures:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bluesky_ext.plans.dark import dark_plan
 from bluesky_ext.plans.exposure import Exposure, configure_area_det
 from bluesky_ext.plans.fly import fly_scan_nd
+from bluesky_ext.plans.live_view import live_view
 from bluesky_ext.plans.loop import loop_forever
 from bluesky_ext.plans.outcome import wait_for_outcome
 from bluesky_ext.plans.step import grid_scan_nd
@@ -20,6 +21,7 @@ __all__ = [  # noqa: RUF022
     # whole runs
     "grid_scan_nd",
     "fly_scan_nd",
+    "live_view",
     # parts of a plan
     "configure_area_det",
     "Exposure",

@@ -14,6 +14,7 @@ from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
+from bluesky_ext.engine.documents.live_documents import LiveDocuments
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import pack_record
@@ -92,8 +93,8 @@ class Saver:
     failure, the next runs wait no more than two seconds each for a catalogue that is still gone. No run waits for
     another one.
 
-    Runs may be interleaved. One without a stop is marked as incomplete by `close`. Documents of no open run are kept
-    in the backup directory, as by `bluesky_ext.Recorder`.
+    Runs may be interleaved. Live ones (``purpose="live"``) are not saved. One without a stop is marked as incomplete by
+    `close`. Documents of no open run are kept in the backup directory, as by `bluesky_ext.Recorder`.
 
     Attributes
     ----------
@@ -139,6 +140,7 @@ class Saver:
         )
         self.stats = self._runs.stats
         self._ending: list[RunSaver] = []
+        self._live = LiveDocuments()
         self._orphans: Recorder | None = None
         self._process = os.getpid()
         self._made_backup_directory()
@@ -155,6 +157,8 @@ class Saver:
         name = plain_name(name)
         if name not in PARENT:
             raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
+        if self._live.has(name, document):
+            return
         self._check_process()
         document, record, changed = _packed(name, document)
         backed_up = name == "start" and self._made_backup_directory(document["uid"])

@@ -13,6 +13,7 @@ import numpy as np
 from event_model import unpack_event_page
 
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.live_documents import LiveDocuments
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, OpenRun, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.storage.metadata import as_json
@@ -118,10 +119,13 @@ class SparseWriter:
         )
         self.stats = self._runs.stats
         self._ended: list[_Run] = []
+        self._live = LiveDocuments()
         self.artifacts: list[Any] = []
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Take a document."""
+        """Take a document; those of live runs are left out."""
+        if self._live.has(name, doc):
+            return
         with self._runs.lock:
             if name == "start":
                 if self._runs.get(doc["uid"]) is None:

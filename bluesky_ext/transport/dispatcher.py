@@ -27,6 +27,7 @@ from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
+from bluesky_ext.transport.overtaking import Overtaking
 from bluesky_ext.transport.queue import DocumentQueue, Policy
 from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
@@ -145,13 +146,14 @@ class RemoteDispatcher:
         passed = None if store is None else lambda uid: filter(self._passes, as_source(store(uid)))
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
+        self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
+        self._overtaking = Overtaking(self._subscribers.emit, self._queue.__len__)
         self._runs = ReceivedRuns(
-            *(repr(self), self._subscribers.emit, self.stats),
+            *(repr(self), self._overtaking, self.stats),
             *(passed, store_patience, close_incomplete, stale_after, max_open_runs),
         )
         self._started = False
         self._give_up = float("inf")
-        self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
         socket = Socket(zmq.SUB, curve_config, high_water, max_bytes=max_bytes)
         label = f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}"
         socket.zmq.subscribe(LISTENER + label.encode())
@@ -230,6 +232,7 @@ class RemoteDispatcher:
                 return
             if message is not None:
                 self._process(*message)
+                self._overtaking.settle()
             self._runs.look_around()
 
     def _passes(self, pair: tuple[str, Mapping[str, Any]]) -> bool:

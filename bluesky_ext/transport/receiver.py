@@ -13,7 +13,7 @@ import zmq
 from event_model import DocumentNames
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.open_runs import Stats
+from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
 from bluesky_ext.transport.tally import LONGEST

@@ -188,7 +188,7 @@ class ReceivedRuns:
         """Count an event that came, and say at once when some before it did not."""
         expected, run = stream.received.high + 1, stream.run
         self.stats.repeated += not stream.received.note(seq_num)
-        if seq_num > expected and not run.held:
+        if seq_num > expected and not run.held and not run.is_live:
             run.lost_so_far += seq_num - expected
             self.stats.lost += seq_num - expected
             self._runs.complaints(
@@ -199,6 +199,7 @@ class ReceivedRuns:
 
     def _count_lost(self, run: ReceivedRun, stop: Mapping[str, Any]) -> None:
         """Count the events of a run that is over, or is given up, and that never came."""
+        self.stats.skipped += sum(run.skipped().values())
         counts = run.lost(stop).counts
         self.stats.lost += sum(counts.values()) - run.lost_so_far
         run.lost_so_far = sum(counts.values())

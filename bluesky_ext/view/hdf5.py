@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from bluesky_ext.view.requests import body_of, refusals
+from bluesky_ext.view.requests import body_of, json_of, refusals
 from bluesky_ext.view.selection import TooLarge, fields_of, selected, selected_points
 from bluesky_ext.view.snapshot import Dataset, Group, Node, Origin
 from bluesky_ext.view.snapshots import Gone, Snapshots
@@ -144,10 +143,7 @@ def routes(snapshots: Snapshots) -> APIRouter:
             if len(body) % 8:
                 raise HTTPException(400, f"{len(body)} bytes are no 64-bit integers")
             return await run_in_threadpool(value, request, node, None, None, np.frombuffer(body, "<u8"))
-        try:
-            said = json.loads(body)
-        except (ValueError, RecursionError):
-            raise HTTPException(400, "the body is no JSON") from None
+        said = json_of(body)
         if not isinstance(said, dict):
             raise HTTPException(400, 'give an object, as {"select": "[0:2]"}')
         points = None

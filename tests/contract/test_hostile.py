@@ -30,7 +30,7 @@ from bluesky_ext import (
     CrystalMapper,
     ImageProcessor,
     LiveAnalysis,
-    LiveCrystalMap,
+    LiveMap,
     PeakTracker,
     Recorder,
     Recording,
@@ -344,7 +344,7 @@ def test_maps_in_files(place: Path, listener: Listener) -> None:
         Chain(peaks, (maps,)),
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, directory=place, **MORE)),
     ]
-    live = LiveCrystalMap(maps, peaks, directory=place)
+    live = LiveMap(maps, peaks, directory=place)
     attack_stages(chains, runs, 0.006, place, listener)
     assert live.figure is not None
     live.close()

@@ -402,6 +402,23 @@ def test_full_queues_drop_events_and_count_them(hear, raw, run_of, until) -> Non
     assert listening.heard.names.count("event") == 200 - stats.lost
 
 
+def test_of_a_live_run_that_waits_the_latest_event_is_handed_on(hear, raw, run_of, until, caplog) -> None:
+    gate = threading.Event()
+    listening = hear(callback=lambda name, doc: gate.wait(60) if name == "start" else None)
+    (name, start), *others = run_of(events=200)
+    lost = [pair for pair in others if pair[1].get("seq_num") not in (50, 51)]
+    send(raw, [(name, {**start, "purpose": "live"}), *lost])
+    stats = listening.dispatcher.stats
+    until(lambda: stats.messages == 201)
+    gate.set()
+    heard = listening.heard.wait()
+    numbers = [doc["seq_num"] for name, doc in heard if name == "event"]
+    assert numbers[-1] == 200
+    assert len(numbers) < 20
+    assert (stats.lost, stats.skipped) == (0, 2)
+    assert not warnings(caplog, "lost")
+
+
 def test_queues_are_bounded_in_bytes(hear, raw, run_of, until) -> None:
     gate = threading.Event()
     image = np.zeros(100_000, np.uint8)

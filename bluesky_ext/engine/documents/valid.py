@@ -32,6 +32,17 @@ def check_seq_nums(stream: str, seq_nums: Iterable[int]) -> None:
             raise ValueError(f"an event of stream {stream!r} has seq_num {said}: they count from 1")
 
 
+def with_seq_num(stream: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event, whose seq_num is an int of Python's, and one that an event may have."""
+    seq_num = event["seq_num"]
+    if type(seq_num) is not int:
+        seq_num = operator.index(seq_num)
+        event = {**event, "seq_num": seq_num}
+    if not 1 <= seq_num <= LARGEST:
+        check_seq_nums(stream, (seq_num,))
+    return event
+
+
 def time_of(event: Mapping[str, Any]) -> float | np.number:
     """When an event was taken, in seconds since 1970."""
     now = event["time"]

@@ -46,6 +46,12 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._under_way)
 
+    @property
+    def lag(self) -> float:
+        """For how long the oldest task is under way, in s; any thread may ask."""
+        oldest = list(self._under_way)[:1]
+        return time.monotonic() - oldest[0].since if oldest else 0.0
+
     def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple, *where: int | None) -> Iterator[Finished]:
         """Start a task, in this lane if one is given; what is finished meanwhile comes out."""
         yield from self.drain(self._limit - 1)
@@ -95,6 +101,8 @@ class InFlight:
 class InlineTasks:
     """Tasks that are done at once, where they are put: what `InFlight` is without an executor."""
 
+    lag = 0.0
+
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._copy = StatefulKernel(deepcopy(kernel)) if hears(kernel, *TOLD) else None
@@ -114,6 +122,9 @@ class InlineTasks:
     def put_done(self, tag: Any, result: Any) -> tuple[Finished, ...]:
         """Return what needs no work, as a finished task."""
         return ((tag, result, None),)
+
+    def __len__(self) -> int:
+        return 0
 
     def ready(self) -> tuple[()]:
         """Nothing: each task was finished when it was put."""
