@@ -1,0 +1,294 @@
+"""Azimuthal integration: images in, diffractograms out, equal to those of pyFAI.
+
+pyFAI knows the geometry and says which share of each pixel goes to which bin. The sums over the pixels are made here, in
+one pass over the image: the weights of the pixels are summed once for each mask, and not again with every image.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from bluesky_ext.images import Gaps, check_mask, measured
+from bluesky_ext.spectra.azimuthal.matrix import Matrix
+from bluesky_ext.spectra.azimuthal.poni import read_poni
+from bluesky_ext.spectra.azimuthal.settings import AzimuthalSettings
+
+if TYPE_CHECKING:
+    from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+#: For so many masks the sums of the weights are kept, and in each process so many integrators.
+KEPT_MASKS, KEPT_INTEGRATORS = 8, 4
+
+
+class Diffractogram(NamedTuple):
+    """What an image gives.
+
+    The arrays are (n_bins,) float32, or (n_sectors, n_bins) with sectors; NaN in bins without a pixel.
+    """
+
+    intensity: np.ndarray
+    #: The standard errors of the intensities, if there is an error model.
+    sigma: np.ndarray | None
+    #: How many pixels that are used were no measurement, in all frames.
+    n_gaps: int
+
+
+class _Used(NamedTuple):
+    """The pixels that are used with one mask, and the sums of their weights in each bin."""
+
+    pixels: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """The bins, and the shares of pixels in them, sector by sector."""
+
+    matrix: Matrix
+    centres: np.ndarray
+    edges: np.ndarray
+
+
+class Integrator:
+    """The azimuthal integrator of a detector, from the bytes of its .poni.
+
+    The bins are the same whatever the mask is. What the detector masks by itself, as pyFAI knows it, is never used.
+
+    Parameters
+    ----------
+    poni : bytes
+        The content of the .poni file.
+    settings : AzimuthalSettings
+        The bins, corrections and errors.
+    shape : (int, int), optional
+        Rows and columns of the images, for a .poni that does not say it.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of its images.
+    radial, radial_edges : (n_bins,) and (n_bins + 1,) float64
+        Centres and edges of the bins, in the unit of the settings.
+    sectors : (n_sectors, 2) float64 or None
+        The first and the last azimuth of each sector, in degrees.
+    wavelength : float or None
+        In m.
+
+    Examples
+    --------
+    >>> from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator
+    >>> poni = b"PixelSize1: 1e-4\\nPixelSize2: 1e-4\\nDistance: 0.1\\nPoni1: 0\\nPoni2: 0\\nWavelength: 1e-10"
+    >>> integrator = Integrator(poni, AzimuthalSettings(4, solid_angle=False), shape=(64, 64))
+    >>> integrator.integrate(np.full((64, 64), 7)).intensity
+    array([7., 7., 7., 7.], dtype=float32)
+    """
+
+    def __init__(self, poni: bytes, settings: AzimuthalSettings, shape: tuple[int, int] | None = None) -> None:
+        ai = read_poni(poni)
+        if settings.unit.startswith("q") and ai.wavelength is None:
+            raise ValueError(f"the .poni has no line 'Wavelength', which unit={settings.unit!r} needs: give '2th_deg'")
+        of_poni = ai.detector.shape
+        if of_poni is None and shape is None:
+            raise ValueError("the .poni doesn't say how many pixels its detector has: give shape=(rows, columns)")
+        self.settings = settings
+        self.shape: tuple[int, int] = tuple(map(int, shape if of_poni is None else of_poni))  # pyright: ignore
+        self.wavelength: float | None = ai.wavelength
+        self._detector = ai.detector
+        bins = _bins(ai, settings, self.shape)
+        self.radial, self.radial_edges = bins.centres, bins.edges
+        self.sectors = _sectors(settings)
+        self._matrix = bins.matrix
+        self._weights = _weights(ai, settings, self.shape)
+        self._pixels = (self._weights > 0) & np.isfinite(self._weights)
+        self._weights[~self._pixels] = 0
+        own = self._detector.mask
+        if own is not None and own.shape == self.shape:
+            self._pixels &= np.asarray(own).reshape(-1) == 0
+        self._lock = threading.Lock()
+        self._used: OrderedDict[bytes, _Used] = OrderedDict()
+
+    def norm(self, mask: np.ndarray | None = None) -> np.ndarray:
+        """The sums of the weights of the pixels in each bin, shaped as an intensity, float64; 0 where there is none."""
+        return self._shaped(self._use(mask).weights)
+
+    def integrate(
+        self, frames: np.ndarray, mask: np.ndarray | None = None, *, monitor: float = 1.0, gaps: Gaps = "auto"
+    ) -> Diffractogram:
+        """The diffractogram of an image, or the mean one of several frames.
+
+        Parameters
+        ----------
+        frames : (..., *shape) array of real numbers
+            One frame or several.
+        mask : bool array of the shape of a frame, optional
+            False where a pixel is not used. It may be another one each time.
+        monitor : float
+            What the intensities are divided by.
+        gaps : "auto" or bool
+            Which pixels are no measurement, see `bluesky_ext.images.Gaps`, beside those that have the value by which
+            pyFAI knows such pixels of this detector. They are not used in the frame that they are in. With False none
+            is.
+
+        Raises
+        ------
+        ValueError
+            If the frames, the mask or the monitor are not as described.
+        """
+        frames = np.asarray(frames)
+        if frames.dtype.kind not in "biuf":
+            raise ValueError(f"an image of dtype {frames.dtype} can't be integrated: give real numbers")
+        if frames.shape[-2:] != self.shape or not frames.size:
+            raise ValueError(
+                f"the image has shape {frames.shape}, and the .poni is of a detector of {self.shape[0]} x "
+                f"{self.shape[1]} pixels: give the .poni of this detector"
+            )
+        if not 0 < monitor < np.inf:
+            raise ValueError(f"the monitor is {monitor!r}: intensities can't be divided by it")
+        known = self._use(mask)
+        signal, weights, variance = np.zeros((3, self._matrix.n_bins))
+        used: list[tuple[np.ndarray, np.ndarray]] = []
+        n_gaps = 0
+        for frame in frames.reshape(-1, *self.shape):
+            values, pixels, its_weights = frame.reshape(-1), known.pixels, known.weights
+            found = self._measured(frame, gaps)
+            if found is not None and (n := np.count_nonzero(pixels & ~found)):
+                n_gaps += n
+                pixels = pixels & found
+                its_weights = self._matrix.sums(self._weights, pixels)
+            signal += self._matrix.sums(values, pixels)
+            weights += its_weights
+            if self.settings.error_model == "poisson":
+                variance += self._matrix.variances(values, pixels)
+            elif self.settings.error_model == "azimuthal":
+                used.append((values, pixels))
+        weights[weights == 0] = np.nan
+        means = signal / weights
+        for values, pixels in used:
+            none = (0.0, 0.0)  # of what is in no bin
+            variance += self._matrix.deviations(values, pixels, self._weights, np.append(means, none))
+        sigma = None
+        if self.settings.error_model is not None:
+            sigma = self._shaped((np.sqrt(variance) / weights / monitor).astype(np.float32))
+        return Diffractogram(self._shaped((means / monitor).astype(np.float32)), sigma, int(n_gaps))
+
+    def _shaped(self, sums: np.ndarray) -> np.ndarray:
+        return sums if self.sectors is None else sums.reshape(len(self.sectors), -1)
+
+    def _use(self, mask: np.ndarray | None) -> _Used:
+        if mask is not None:
+            check_mask(np.asarray(mask), self.shape)
+        key = b"" if mask is None else xxh3_128_digest(np.ascontiguousarray(mask).data)
+        with self._lock:
+            used = self._used.pop(key, None)
+            if used is None:
+                pixels = self._pixels if mask is None else self._pixels & np.asarray(mask).reshape(-1)
+                used = _Used(pixels, self._matrix.sums(self._weights, pixels))
+                if len(self._used) >= KEPT_MASKS:
+                    self._used.popitem(last=False)
+            self._used[key] = used
+        return used
+
+    def _measured(self, frame: np.ndarray, gaps: Gaps) -> np.ndarray | None:
+        """Where a frame was measured, (n_pixels,) bool; None if that is everywhere."""
+        found = measured(frame, gaps)
+        dummy, span = self._detector.dummy, self._detector.delta_dummy or 0.0
+        if gaps and dummy is not None:
+            if frame.dtype.kind == "u":  # where -1 is the largest number
+                dummy = int(dummy) % 2 ** (8 * frame.dtype.itemsize)
+            marked = (frame >= dummy - span) & (frame <= dummy + span)
+            if marked.any():
+                found = ~marked if found is None else found & ~marked
+        return None if found is None else found.reshape(-1)
+
+
+@lru_cache(maxsize=KEPT_INTEGRATORS)
+def _integrator(poni: bytes, settings: AzimuthalSettings, shape: tuple[int, int] | None) -> Integrator:
+    return Integrator(poni, settings, shape)
+
+
+_building = threading.Lock()
+
+
+def integrator(poni: bytes, settings: AzimuthalSettings, shape: tuple[int, int] | None = None) -> Integrator:
+    """An `Integrator`, which is made once in each process, and forgotten when some others were used since."""
+    with _building:  # it takes a second: threads wait for the one that makes it
+        return _integrator(poni, settings, shape)
+
+
+def _sectors(settings: AzimuthalSettings) -> np.ndarray | None:
+    if settings.sectors is None:
+        return None
+    if not isinstance(settings.sectors, int):
+        return np.array(settings.sectors, float)
+    edges = np.linspace(-180.0, 180.0, settings.sectors + 1)
+    return np.column_stack([edges[:-1], edges[1:]])
+
+
+def _weights(ai: AzimuthalIntegrator, settings: AzimuthalSettings, shape: tuple[int, int]) -> np.ndarray:
+    """What the counts of each pixel are to be divided by, (n_pixels,) float32."""
+    weights = np.ones(shape, np.float32)
+    if settings.polarization is not None:
+        weights *= ai.polarization(shape, settings.polarization).astype(np.float32)
+    if settings.solid_angle:
+        weights *= ai.solidAngleArray(shape).astype(np.float32)
+    return weights.reshape(-1)
+
+
+def _bins(ai: AzimuthalIntegrator, settings: AzimuthalSettings, shape: tuple[int, int]) -> _Bins:
+    """The bins as pyFAI has them, and its matrix of the shares."""
+    from pyFAI.units import CHI_DEG, to_unit
+
+    own = ai.detector.mask
+    if own is not None and own.shape != shape:
+        own = None
+    options = {"mask": own, "unit": settings.unit, "split": settings.splitting, "algo": "CSR"}
+    n_pixels = shape[0] * shape[1]
+    if isinstance(settings.sectors, int):
+        options["unit"] = (to_unit(settings.unit), CHI_DEG)
+        bins = (settings.n_bins, settings.sectors)
+        engine = ai.setup_sparse_integrator(
+            shape, bins, pos0_range=settings.radial_range, pos1_range=(-180.0, 180.0), **options
+        )
+        shares, pixels, starts = map(np.asarray, engine.lut)
+        lengths = np.diff(starts)
+        # pyFAI numbers the bins radius by radius; here a sector is in one piece.
+        order = np.arange(lengths.size).reshape(bins).T.reshape(-1)
+        at = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in order])
+        matrix = Matrix.of(n_pixels, shares[at], pixels[at], np.cumsum(lengths[order]))
+        centres = np.asarray(engine.bin_centers0)
+    else:
+        parts, total = [], 0
+        for sector in settings.sectors or (None,):
+            azimuths = None if sector is None else _azimuths(ai, sector)
+            engine = ai.setup_sparse_integrator(
+                shape, settings.n_bins, pos0_range=settings.radial_range, pos1_range=azimuths, **options
+            )
+            shares, pixels, starts = map(np.asarray, engine.lut)
+            parts.append((shares, pixels, starts[1:].astype(np.int64) + total))
+            total += len(shares)
+        matrix = Matrix.of(n_pixels, *map(np.concatenate, zip(*parts, strict=True)))
+        centres = np.asarray(engine.bin_centers)
+    edges = np.linspace(engine.pos0_min, engine.pos0_max, settings.n_bins + 1)
+    scale = to_unit(settings.unit).scale
+    return _Bins(matrix, centres * scale, edges * scale)
+
+
+def _azimuths(ai: AzimuthalIntegrator, sector: tuple[float, float]) -> tuple[float, float]:
+    """A sector in radians, from -180 degrees on; or from 0 on if it goes beyond 180, which pyFAI is told."""
+    first = (sector[0] + 180.0) % 360.0 - 180.0
+    last = first + sector[1] - sector[0]
+    if first < 0 and last > 180.0:
+        raise ValueError(f"the sector from {sector[0]:g} to {sector[1]:g} degrees goes across 0 and 180: give it as two")
+    if last > 180.0:
+        ai.setChiDiscAtZero()
+    else:
+        ai.setChiDiscAtPi()
+    return math.radians(first), math.radians(last)
