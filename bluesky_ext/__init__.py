@@ -7,9 +7,11 @@ from bluesky_ext._version import __version__
 
 if TYPE_CHECKING:
     from bluesky_ext.callbacks import (
+        AzimuthalIntegrator,
         CrystalMap,
         CrystalMapper,
         DataFrameDumper,
+        Diffractograms,
         ImageProcessor,
         LiveCrystalMap,
         MaskApplier,
@@ -34,6 +36,8 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "TrackLinker",
     "CrystalMap",
     "CrystalMapper",
+    "AzimuthalIntegrator",
+    "Diffractograms",
     "LiveAnalysis",
     # what shows them
     "LiveCrystalMap",
@@ -67,7 +71,14 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "bluesky_ext.callbacks": (
-            *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
+            *(
+                "AzimuthalIntegrator",
+                "CrystalMap",
+                "CrystalMapper",
+                "DataFrameDumper",
+                "Diffractograms",
+                "ImageProcessor",
+            ),
             *("LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),

@@ -16,9 +16,19 @@ import event_model
 import numpy as np
 from runs import Docs, feed
 
-from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, LiveAnalysis, PeakTracker, TrackLinker
+from bluesky_ext import (
+    AzimuthalIntegrator,
+    CrystalMap,
+    CrystalMapper,
+    Diffractograms,
+    ImageProcessor,
+    LiveAnalysis,
+    PeakTracker,
+    TrackLinker,
+)
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.engine import Map, Stage, compose
+from bluesky_ext.sim import Powder
 
 KEY = "det_image"
 SHAPE = (64, 64)
@@ -182,10 +192,13 @@ class Case:
 
     @property
     def has_images(self) -> bool:
-        return self.keeps_seq_num and self.name != "Sparsifier"
+        return self.keeps_seq_num and not self.name.startswith(("Sparsifier", "Azimuthal"))
 
 
 LOCATE = {"diameter": 7, "minmass": 200}
+
+#: The geometry of the detector.
+PONI = Powder(shape=SHAPE).poni
 
 #: A gap between two modules of the detector, away from the spots.
 MASK = np.ones(SHAPE, bool)
@@ -269,6 +282,18 @@ CASES = [
         "CrystalMapper",
         lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
         stored=True,
+    ),
+    Case("AzimuthalIntegrator", lambda **kw: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson", **kw)),
+    Case(
+        "AzimuthalIntegrator-mask",
+        lambda **kw: AzimuthalIntegrator(
+            *(KEY, PONI, 20, "2th_deg"), sectors=3, mask=("det", "gap"), registry=REGISTRY, **kw
+        ),
+    ),
+    Case(
+        "Diffractograms",
+        lambda **kw: Diffractograms(KEY, {"inner": (10, 20), "outer": (20, 40)}, **kw),
+        upstream=(lambda: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson"),),
     ),
     Case("LiveAnalysis", lambda **kw: LiveAnalysis(Mean, Means, data_keys=(KEY,), **kw)),
 ]

@@ -1,17 +1,17 @@
 """Azimuthal integration: images in, diffractograms out, equal to those of pyFAI.
 
-pyFAI knows the geometry and says which share of each pixel goes to which bin. The sums over the pixels are made here, in
-one pass over the image: the weights of the pixels are summed once for each mask, and not again with every image.
+pyFAI knows the geometry and says which share of each pixel goes to which bin. The sums over pixels are made here, in
+one pass over an image; the weights of the pixels are summed once for each mask, and not again with every image.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from xxhash import xxh3_128_digest
@@ -21,10 +21,7 @@ from bluesky_ext.spectra.azimuthal.matrix import Matrix
 from bluesky_ext.spectra.azimuthal.poni import read_poni
 from bluesky_ext.spectra.azimuthal.settings import AzimuthalSettings
 
-if TYPE_CHECKING:
-    from pyFAI.integrator.azimuthal import AzimuthalIntegrator
-
-#: For so many masks the sums of the weights are kept, and in each process so many integrators.
+#: For so many masks the sums of the weights are kept; and so many integrators that nobody holds, in each process.
 KEPT_MASKS, KEPT_INTEGRATORS = 8, 4
 
 
@@ -58,7 +55,7 @@ class _Bins:
 
 
 class Integrator:
-    """The azimuthal integrator of a detector, from the bytes of its .poni.
+    r"""The azimuthal integrator of a detector, from the bytes of its .poni.
 
     The bins are the same whatever the mask is. What the detector masks by itself, as pyFAI knows it, is never used.
 
@@ -92,14 +89,14 @@ class Integrator:
     """
 
     def __init__(self, poni: bytes, settings: AzimuthalSettings, shape: tuple[int, int] | None = None) -> None:
-        ai = read_poni(poni)
+        ai: Any = read_poni(poni)
         if settings.unit.startswith("q") and ai.wavelength is None:
             raise ValueError(f"the .poni has no line 'Wavelength', which unit={settings.unit!r} needs: give '2th_deg'")
-        of_poni = ai.detector.shape
-        if of_poni is None and shape is None:
+        shape = ai.detector.shape or shape
+        if shape is None:
             raise ValueError("the .poni doesn't say how many pixels its detector has: give shape=(rows, columns)")
         self.settings = settings
-        self.shape: tuple[int, int] = tuple(map(int, shape if of_poni is None else of_poni))  # pyright: ignore
+        self.shape = int(shape[0]), int(shape[1])
         self.wavelength: float | None = ai.wavelength
         self._detector = ai.detector
         bins = _bins(ai, settings, self.shape)
@@ -209,18 +206,20 @@ class Integrator:
         return None if found is None else found.reshape(-1)
 
 
-@lru_cache(maxsize=KEPT_INTEGRATORS)
-def _integrator(poni: bytes, settings: AzimuthalSettings, shape: tuple[int, int] | None) -> Integrator:
-    return Integrator(poni, settings, shape)
-
-
 _building = threading.Lock()
+_alive: WeakValueDictionary[tuple, Integrator] = WeakValueDictionary()
+_latest: deque[Integrator] = deque(maxlen=KEPT_INTEGRATORS)
 
 
 def integrator(poni: bytes, settings: AzimuthalSettings, shape: tuple[int, int] | None = None) -> Integrator:
-    """An `Integrator`, which is made once in each process, and forgotten when some others were used since."""
+    """An `Integrator` that is made once in each process, as long as it is held, or one of those made last."""
+    key = (poni, settings, shape)
     with _building:  # it takes a second: threads wait for the one that makes it
-        return _integrator(poni, settings, shape)
+        one = _alive.get(key)
+        if one is None:
+            one = _alive[key] = Integrator(poni, settings, shape)
+            _latest.append(one)
+    return one
 
 
 def _sectors(settings: AzimuthalSettings) -> np.ndarray | None:
@@ -232,7 +231,7 @@ def _sectors(settings: AzimuthalSettings) -> np.ndarray | None:
     return np.column_stack([edges[:-1], edges[1:]])
 
 
-def _weights(ai: AzimuthalIntegrator, settings: AzimuthalSettings, shape: tuple[int, int]) -> np.ndarray:
+def _weights(ai: Any, settings: AzimuthalSettings, shape: tuple[int, int]) -> np.ndarray:
     """What the counts of each pixel are to be divided by, (n_pixels,) float32."""
     weights = np.ones(shape, np.float32)
     if settings.polarization is not None:
@@ -242,51 +241,47 @@ def _weights(ai: AzimuthalIntegrator, settings: AzimuthalSettings, shape: tuple[
     return weights.reshape(-1)
 
 
-def _bins(ai: AzimuthalIntegrator, settings: AzimuthalSettings, shape: tuple[int, int]) -> _Bins:
+def _bins(ai: Any, settings: AzimuthalSettings, shape: tuple[int, int]) -> _Bins:
     """The bins as pyFAI has them, and its matrix of the shares."""
     from pyFAI.units import CHI_DEG, to_unit
 
+    unit: Any = to_unit(settings.unit)
     own = ai.detector.mask
-    if own is not None and own.shape != shape:
-        own = None
-    options = {"mask": own, "unit": settings.unit, "split": settings.splitting, "algo": "CSR"}
-    n_pixels = shape[0] * shape[1]
+    options = {"mask": own if own is not None and own.shape == shape else None, "pos0_range": settings.radial_range}
+    options |= {"split": settings.splitting, "algo": "CSR"}
+    bins: Any = settings.n_bins
     if isinstance(settings.sectors, int):
-        options["unit"] = (to_unit(settings.unit), CHI_DEG)
         bins = (settings.n_bins, settings.sectors)
-        engine = ai.setup_sparse_integrator(
-            shape, bins, pos0_range=settings.radial_range, pos1_range=(-180.0, 180.0), **options
-        )
-        shares, pixels, starts = map(np.asarray, engine.lut)
-        lengths = np.diff(starts)
+        options |= {"unit": (unit, CHI_DEG), "pos1_range": (-180.0, 180.0)}
+        engines = [ai.setup_sparse_integrator(shape, bins, **options)]
+        shares, pixels, starts = map(np.asarray, engines[0].lut)
         # pyFAI numbers the bins radius by radius; here a sector is in one piece.
-        order = np.arange(lengths.size).reshape(bins).T.reshape(-1)
-        at = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in order])
-        matrix = Matrix.of(n_pixels, shares[at], pixels[at], np.cumsum(lengths[order]))
-        centres = np.asarray(engine.bin_centers0)
+        order = np.arange(len(starts) - 1).reshape(bins).T.reshape(-1)
+        at = np.concatenate([np.arange(*ends) for ends in np.stack([starts[:-1], starts[1:]], axis=1)[order].tolist()])
+        matrix = Matrix(math.prod(shape), shares[at], pixels[at], np.cumsum(np.diff(starts)[order]))
     else:
-        parts, total = [], 0
+        engines, parts, total = [], [], 0
         for sector in settings.sectors or (None,):
             azimuths = None if sector is None else _azimuths(ai, sector)
-            engine = ai.setup_sparse_integrator(
-                shape, settings.n_bins, pos0_range=settings.radial_range, pos1_range=azimuths, **options
-            )
+            engine = ai.setup_sparse_integrator(shape, bins, unit=unit, pos1_range=azimuths, **options)
             shares, pixels, starts = map(np.asarray, engine.lut)
+            engines.append(engine)
             parts.append((shares, pixels, starts[1:].astype(np.int64) + total))
             total += len(shares)
-        matrix = Matrix.of(n_pixels, *map(np.concatenate, zip(*parts, strict=True)))
-        centres = np.asarray(engine.bin_centers)
-    edges = np.linspace(engine.pos0_min, engine.pos0_max, settings.n_bins + 1)
-    scale = to_unit(settings.unit).scale
-    return _Bins(matrix, centres * scale, edges * scale)
+        matrix = Matrix(math.prod(shape), *map(np.concatenate, zip(*parts, strict=True)))
+    edges = np.linspace(engines[0].pos0_min, engines[0].pos0_max, settings.n_bins + 1)
+    centres = engines[0].bin_centers0 if isinstance(settings.sectors, int) else engines[0].bin_centers
+    return _Bins(matrix, np.asarray(centres) * unit.scale, edges * unit.scale)
 
 
-def _azimuths(ai: AzimuthalIntegrator, sector: tuple[float, float]) -> tuple[float, float]:
+def _azimuths(ai: Any, sector: tuple[float, float]) -> tuple[float, float]:
     """A sector in radians, from -180 degrees on; or from 0 on if it goes beyond 180, which pyFAI is told."""
     first = (sector[0] + 180.0) % 360.0 - 180.0
     last = first + sector[1] - sector[0]
     if first < 0 and last > 180.0:
-        raise ValueError(f"the sector from {sector[0]:g} to {sector[1]:g} degrees goes across 0 and 180: give it as two")
+        raise ValueError(
+            f"the sector from {sector[0]:g} to {sector[1]:g} degrees goes across 0 and 180: give it as two"
+        )
     if last > 180.0:
         ai.setChiDiscAtZero()
     else:

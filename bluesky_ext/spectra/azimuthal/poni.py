@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
 #: The file is refused beyond that: one with a detector of its own takes some hundred bytes.
 LARGEST = 2**20
-_NUMBERS = ("poni_version", "distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength", "pixelsize1", "pixelsize2")
+_NUMBERS = (
+    "poni_version",
+    "distance",
+    "poni1",
+    "poni2",
+    "rot1",
+    "rot2",
+    "rot3",
+    "wavelength",
+    "pixelsize1",
+    "pixelsize2",
+)
 _NEEDED = ("distance", "poni1", "poni2")
 
 
@@ -34,7 +45,7 @@ def poni_bytes(poni: Any) -> bytes:
 
 
 def read_poni(poni: bytes) -> AzimuthalIntegrator:
-    """pyFAI's integrator with the geometry of a .poni.
+    """The integrator of pyFAI with the geometry of a .poni.
 
     A .poni that names files (of a spline, or a NeXus detector) is refused, since it may come from anyone.
 
@@ -103,4 +114,6 @@ def _check_detector(entries: dict[str, tuple[int, str]]) -> None:
     splines = [one for one in ("splinefile",) if entries.get(one, (0, "none"))[1].lower() != "none"]
     files = [key for key in config if "file" in key.lower() and config[key]] if isinstance(config, dict) else []
     if files or splines or names & {"nexus_detector", "nexusdetector"}:
-        raise ValueError(f"the .poni describes its detector by a file ({(files or splines or [name])[0]}), which is not read")
+        raise ValueError(
+            f"the .poni describes its detector by a file ({(files or splines or [name])[0]}), which is not read"
+        )

@@ -73,7 +73,9 @@ class AzimuthalSettings:
         if isinstance(self.sectors, Sequence | np.ndarray) and not isinstance(self.sectors, str):
             sectors = tuple(_range("a sector", one, most=360.0) for one in self.sectors)
             if not sectors:
-                raise ValueError("sectors=[]: give ranges in degrees, as [(-15, 15), (75, 105)], or a number of sectors")
+                raise ValueError(
+                    "sectors=[]: give ranges in degrees, as [(-15, 15), (75, 105)], or a number of sectors"
+                )
             object.__setattr__(self, "sectors", sectors)
         elif self.sectors is not None:
             _check_count("sectors", self.sectors)
