@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -132,6 +133,7 @@ class AzimuthalIntegrator(MaskedMap):
         if (known := known_mask(given)) is not None:
             check_mask(known, self.integrator.shape)
         self._about = {**asdict(settings), "monitor": monitor, "poni": content.decode()}
+        self._about["poni_sha256"] = hashlib.sha256(content).hexdigest()
         super().__init__(
             _Integrate(data_key, content, settings, shape, gaps, monitor, known),
             given=given,

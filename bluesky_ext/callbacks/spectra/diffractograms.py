@@ -26,6 +26,8 @@ RADIAL = {
     "2th_rad": ("2theta", "rad"),
     "r_mm": ("r", "mm"),
 }
+#: What the configuration says of masks.
+MASKS = ("mask_uids", "mask_sha256")
 #: The whole range, which is mapped unless regions are given.
 ALL = "all"
 
@@ -175,7 +177,9 @@ class Diffractograms(PointMap):
                 # Of maps that are composed, each key has the name of its map before it.
                 if f"_{key}".endswith(f"_{self.data_key}_radial"):
                     prefix = key.removesuffix("radial")
-                    return {one.removeprefix(prefix): data[one] for one in data if one.startswith(prefix)}
+                    of_stage = prefix.removesuffix(f"{self.data_key}_")
+                    masks = {one: data[at] for one in MASKS if (at := f"{of_stage}{one}") in data}
+                    return masks | {one.removeprefix(prefix): data[one] for one in data if one.startswith(prefix)}
         raise ValueError(
             f"the events have no radial axis of {self.data_key!r}: subscribe to an AzimuthalIntegrator of that key"
         )
@@ -243,8 +247,8 @@ def _data(about: Mapping[str, Any], stack: Stack) -> dict[str, Any]:
 
 def _azint(about: Mapping[str, Any], start: Mapping[str, Any], began: datetime) -> dict[str, Any]:
     """What NXazint1d and NXazint2d say of the instrument and the reduction."""
-    settings = ("poni", "n_bins", "unit", "radial_range", "splitting", "solid_angle", "polarization", "error_model")
-    given = {name: about[name] for name in (*settings, "sectors", "monitor") if name in about}
+    results = ("radial", "radial_edges", "norm", "wavelength")
+    given = {name: value for name, value in about.items() if name not in results}
     wavelength = about.get("wavelength")
     beam = (
         {}
