@@ -11,7 +11,7 @@ from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, Regions
 SHAPE = (120, 140)
 CONFIG = {"pixel1": 2e-4, "pixel2": 2e-4, "max_shape": list(SHAPE), "orientation": 3}
 #: A detector that is tilted, and has the beam on it.
-PONI = f"""# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis
+TEXT = f"""# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis
 poni_version: 2.1
 Detector: Detector
 Detector_config: {json.dumps(CONFIG)}
@@ -23,14 +23,17 @@ Rot2: -0.03
 Rot3: 0.1
 Wavelength: 1e-10
 """
-PILATUS = b"poni_version: 2\nDetector: Pilatus100k\nDetector_config: {}\nDistance: 0.2\nPoni1: 0.01\nPoni2: 0.04\nRot1: 0\n"
+PONI = TEXT.encode()
+PILATUS = (
+    b"poni_version: 2\nDetector: Pilatus100k\nDetector_config: {}\nDistance: 0.2\nPoni1: 0.01\nPoni2: 0.04\nRot1: 0\n"
+)
 RNG = np.random.default_rng(1)
 IMAGE = RNG.poisson(40, SHAPE).astype(np.uint16)
 MASK = RNG.random(SHAPE) > 0.2
 N_BINS = 60
 
 
-def of_pyfai(settings, image, mask=None, poni=PONI.encode(), **more):
+def of_pyfai(settings, image, mask=None, poni=PONI, **more):
     """What pyFAI makes of an image, shaped as ours: intensities, errors, and where there are pixels."""
     ai = read_poni(poni)
     method = (settings.splitting, "csr", "cython" if settings.error_model != "azimuthal" else "python")
@@ -58,7 +61,7 @@ def test_diffractograms_are_those_of_pyfai(splitting, sectors):
     settings = AzimuthalSettings(
         *(N_BINS, "2th_deg", (1, 12), sectors, splitting), polarization=0.9, error_model="poisson"
     )
-    one = Integrator(PONI.encode(), settings)
+    one = Integrator(PONI, settings)
     made = one.integrate(IMAGE, MASK)
     intensity, sigma, there, radial = of_pyfai(settings, IMAGE, MASK)
     assert made.intensity.dtype == np.float32
@@ -72,7 +75,7 @@ def test_diffractograms_are_those_of_pyfai(splitting, sectors):
 
 def test_the_range_is_that_of_pyfai_and_does_not_depend_on_the_mask():
     settings = AzimuthalSettings(N_BINS, solid_angle=False)
-    one = Integrator(PONI.encode(), settings)
+    one = Integrator(PONI, settings)
     intensity, _, _, radial = of_pyfai(settings, IMAGE)
     np.testing.assert_array_equal(one.integrate(IMAGE).intensity, intensity)
     np.testing.assert_array_equal(one.radial, radial)
@@ -84,7 +87,7 @@ def test_the_range_is_that_of_pyfai_and_does_not_depend_on_the_mask():
 def test_azimuthal_errors_are_what_pyfai_says_they_are():
     """Its engine in Python, that is; the one in Cython adds up in another order, and is off by some 1e-4."""
     settings = AzimuthalSettings(N_BINS, splitting="no", error_model="azimuthal")
-    made = Integrator(PONI.encode(), settings).integrate(IMAGE)
+    made = Integrator(PONI, settings).integrate(IMAGE)
     _, sigma, there, _ = of_pyfai(settings, IMAGE)
     np.testing.assert_allclose(made.sigma[there], sigma[there], rtol=1e-4)
 
@@ -92,14 +95,14 @@ def test_azimuthal_errors_are_what_pyfai_says_they_are():
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u4", "int64", "float16", "float64"])
 def test_a_flat_field_is_exact(splitting, dtype):
-    one = Integrator(PONI.encode(), AzimuthalSettings(N_BINS, splitting=splitting, solid_angle=False))
+    one = Integrator(PONI, AzimuthalSettings(N_BINS, splitting=splitting, solid_angle=False))
     intensity = one.integrate(np.full(SHAPE, 7, dtype), MASK).intensity
     assert set(intensity[~np.isnan(intensity)]) == {7}
 
 
 def test_pixels_that_are_no_measurement_are_not_used_and_counted():
     settings = AzimuthalSettings(N_BINS, error_model="poisson")
-    one = Integrator(PONI.encode(), settings)
+    one = Integrator(PONI, settings)
     broken = IMAGE.astype(np.float32)
     holes = np.zeros(SHAPE, bool)
     holes[20:23, 30:60] = True
@@ -127,7 +130,7 @@ def test_the_values_by_which_a_detector_marks_dead_pixels_count_and_its_own_mask
 
 
 def test_several_frames_make_the_mean_with_the_error_of_that():
-    one = Integrator(PONI.encode(), AzimuthalSettings(N_BINS, error_model="poisson"))
+    one = Integrator(PONI, AzimuthalSettings(N_BINS, error_model="poisson"))
     frames = np.stack([IMAGE, IMAGE[::-1], IMAGE + 3])
     made = one.integrate(frames, MASK, monitor=2.0)
     alone = [one.integrate(frame, MASK) for frame in frames]
@@ -138,7 +141,7 @@ def test_several_frames_make_the_mean_with_the_error_of_that():
 
 def test_an_integrator_is_made_once():
     settings = AzimuthalSettings(N_BINS)
-    assert integrator(PONI.encode(), settings) is integrator(PONI.encode(), AzimuthalSettings(N_BINS))
+    assert integrator(PONI, settings) is integrator(PONI, AzimuthalSettings(N_BINS))
 
 
 @pytest.mark.parametrize(
@@ -160,9 +163,9 @@ def test_an_integrator_is_made_once():
     ],
 )
 def test_a_poni_that_is_none_is_refused_by_its_line(old, new, message):
-    assert old in PONI
+    assert old in TEXT
     with pytest.raises(ValueError, match=message):
-        Integrator(PONI.replace(old, new).encode(errors="surrogateescape"), AzimuthalSettings(N_BINS))
+        Integrator(TEXT.replace(old, new).encode(errors="surrogateescape"), AzimuthalSettings(N_BINS))
 
 
 @pytest.mark.parametrize(
@@ -186,11 +189,11 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 
 def test_a_sector_that_pyfai_has_not_in_one_piece_is_refused():
     with pytest.raises(ValueError, match="goes across 0 and 180"):
-        Integrator(PONI.encode(), AzimuthalSettings(N_BINS, sectors=[(-20, 200)]))
+        Integrator(PONI, AzimuthalSettings(N_BINS, sectors=[(-20, 200)]))
 
 
 def test_what_is_no_image_of_the_detector_is_refused():
-    one = Integrator(PONI.encode(), AzimuthalSettings(N_BINS))
+    one = Integrator(PONI, AzimuthalSettings(N_BINS))
     with pytest.raises(ValueError, match=r"shape \(140, 120\), and the .poni is of a detector of 120 x 140 pixels"):
         one.integrate(IMAGE.T)
     with pytest.raises(ValueError, match="the mask has shape"):

@@ -33,6 +33,8 @@ class _Integrate:
     mask: np.ndarray | None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
+        if self.monitor is not None and self.monitor not in data:  # a dark of maps that are composed
+            return {}
         frames = image_of(data, self.data_key)
         one = integrator(self.poni, self.settings, self.shape).integrate(
             frames, self.mask if mask is None else mask, monitor=self._monitor(data), gaps=self.gaps
@@ -47,8 +49,6 @@ class _Integrate:
     def _monitor(self, data: Mapping[str, Any]) -> float:
         if self.monitor is None:
             return 1.0
-        if self.monitor not in data:
-            raise ValueError(f"the event has no reading of the monitor {self.monitor!r}, only {sorted(data)}")
         try:
             return float(data[self.monitor])
         except (TypeError, ValueError) as error:

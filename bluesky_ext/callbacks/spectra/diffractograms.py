@@ -34,9 +34,10 @@ ALL = "all"
 
 @dataclass(kw_only=True)
 class _Diffractograms(Points):
-    """What is kept of a run: its points, the stack of its diffractograms, and what they are."""
+    """What is kept of a run: its points, the stack of its diffractograms, and what they are, or why that is unknown."""
 
     about: Mapping[str, Any] | None = None
+    refusal: str = ""
     regions: Regions | None = None
     stack: Stack | None = None
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -117,9 +118,13 @@ class Diffractograms(PointMap):
         """Learn what the diffractograms are."""
         state: _Diffractograms = run.state
         if stream.name == self._stream_name and stream.wanted and state.about is None:
-            about = self._about(stream.descriptor)
-            radial = np.array(about["radial"], float)
-            state.regions = Regions(radial, [*self._ranges(about).values()])
+            try:
+                about = self._about(stream.descriptor)
+                radial = np.array(about["radial"], float)
+                state.regions = Regions(radial, [*self._ranges(about).values()])
+            except ValueError as error:  # every event fails with it
+                state.refusal = str(error)
+                return
             row = (len(about["sectors"]), len(radial)) if "sectors" in about else (len(radial),)
             state.stack = Stack((1 + ("error_model" in about), *row), self._max_bytes)
             state.about = about
@@ -136,7 +141,7 @@ class Diffractograms(PointMap):
     def numbers_of(self, state: _Diffractograms, data: Mapping[str, Any]) -> np.ndarray:
         """How bright each region is, and where its peak is."""
         if state.regions is None:
-            raise ValueError("no descriptor said what its diffractograms are: subscribe to an AzimuthalIntegrator")
+            raise ValueError(state.refusal)
         intensity = np.asarray(data[f"{self.data_key}_intensity"])
         return np.concatenate([some.ravel() for some in state.regions.measure(np.atleast_2d(intensity))])
 
