@@ -10,6 +10,8 @@ if TYPE_CHECKING:
         CrystalMap,
         CrystalMapper,
         DataFrameDumper,
+        FluorescenceFit,
+        FluorescenceMap,
         ImageProcessor,
         LiveCrystalMap,
         MaskApplier,
@@ -34,6 +36,8 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "TrackLinker",
     "CrystalMap",
     "CrystalMapper",
+    "FluorescenceFit",
+    "FluorescenceMap",
     "LiveAnalysis",
     # what shows them
     "LiveCrystalMap",
@@ -67,8 +71,8 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "bluesky_ext.callbacks": (
-            *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
-            *("LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
+            *("CrystalMap", "CrystalMapper", "DataFrameDumper", "FluorescenceFit", "FluorescenceMap"),
+            *("ImageProcessor", "LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.live": ("LiveAnalysis",),

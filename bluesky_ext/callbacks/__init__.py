@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from bluesky_ext.callbacks.mask_applier import MaskApplier
     from bluesky_ext.callbacks.peak_tracker import PeakTracker
     from bluesky_ext.callbacks.sparsifier import Sparsifier
+    from bluesky_ext.callbacks.spectra.fluorescence_fit import FluorescenceFit
+    from bluesky_ext.callbacks.spectra.fluorescence_map import FluorescenceMap
     from bluesky_ext.callbacks.track_linker import TrackLinker
 
 __all__ = [
     "CrystalMap",
     "CrystalMapper",
     "DataFrameDumper",
+    "FluorescenceFit",
+    "FluorescenceMap",
     "ImageProcessor",
     "LiveCrystalMap",
     "MaskApplier",
@@ -38,6 +42,8 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.callbacks.mask_applier": ("MaskApplier",),
         "bluesky_ext.callbacks.peak_tracker": ("PeakTracker",),
         "bluesky_ext.callbacks.sparsifier": ("Sparsifier",),
+        "bluesky_ext.callbacks.spectra.fluorescence_fit": ("FluorescenceFit",),
+        "bluesky_ext.callbacks.spectra.fluorescence_map": ("FluorescenceMap",),
         "bluesky_ext.callbacks.track_linker": ("TrackLinker",),
     },
 )
