@@ -16,9 +16,19 @@ import event_model
 import numpy as np
 from runs import Docs, feed
 
-from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, LiveAnalysis, PeakTracker, TrackLinker
+from bluesky_ext import (
+    CrystalMap,
+    CrystalMapper,
+    FluorescenceFit,
+    FluorescenceMap,
+    ImageProcessor,
+    LiveAnalysis,
+    PeakTracker,
+    TrackLinker,
+)
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.engine import Map, Stage, compose
+from bluesky_ext.sim.fluorescence import FluorescenceSample
 
 KEY = "det_image"
 SHAPE = (64, 64)
@@ -182,7 +192,7 @@ class Case:
 
     @property
     def has_images(self) -> bool:
-        return self.keeps_seq_num and self.name != "Sparsifier"
+        return self.keeps_seq_num and self.name not in ("Sparsifier", "FluorescenceFit")
 
 
 LOCATE = {"diameter": 7, "minmass": 200}
@@ -233,6 +243,11 @@ class Means:
         self.publish["means"][result.event_number - 1] = result.payload
 
 
+#: A .cfg for which the rows of an image are the spectra of elements, of 64 channels up to 6.4 keV.
+CFG = FluorescenceSample(elements={"Ca": 0.02, "Ti": 0.01}).cfg
+for old, new in ((b"gain = 0.01", b"gain = 0.1"), (b"xmin = 150", b"xmin = 15"), (b"xmax = 1150", b"xmax = 60")):
+    CFG = CFG.replace(old, new)
+
 #: What a redo must be given, since it imports nobody's code.
 KNOWN = (Mean, Means)
 
@@ -269,6 +284,12 @@ CASES = [
         "CrystalMapper",
         lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
         stored=True,
+    ),
+    Case("FluorescenceFit", lambda **kw: FluorescenceFit(KEY, CFG, **kw)),
+    Case(
+        "FluorescenceMap",
+        lambda **kw: FluorescenceMap(KEY, CFG, **kw),
+        upstream=(lambda: FluorescenceFit(KEY, CFG, concentrations=False),),
     ),
     Case("LiveAnalysis", lambda **kw: LiveAnalysis(Mean, Means, data_keys=(KEY,), **kw)),
 ]

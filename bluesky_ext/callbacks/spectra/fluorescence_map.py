@@ -81,6 +81,7 @@ class FluorescenceMap(PointMap):
         content = None if cfg is None else cfg_bytes(cfg)
         self._model = None if content is None else fluorescence_model(content, concentrations=False)
         self.data_key, self._keep_bytes = data_key, keep_bytes
+        self._areas, self._uncertainties = f"{data_key}_areas", f"{data_key}_uncertainties"
         scan = Scan(motors, positions, shape, extents, snaking)
         super().__init__(
             scan,
@@ -89,7 +90,6 @@ class FluorescenceMap(PointMap):
                 **{"data_key": data_key, "cfg": None if content is None else np.frombuffer(content, np.uint8)},
                 **{**scan.as_dict(), "keep_bytes": keep_bytes, "stream_name": stream_name},
             },
-            data_keys=(f"{data_key}_areas", f"{data_key}_uncertainties"),
             **options,
         )
 
@@ -105,9 +105,10 @@ class FluorescenceMap(PointMap):
 
     def names_of(self, descriptor: Mapping[str, Any]) -> dict[str, list[str]]:
         """The names of the lines, which the configuration has."""
-        key = self.data_keys[0]
+        if self._areas not in descriptor["data_keys"]:
+            return {}
         said = self._configuration(descriptor)
-        n_lines = int(np.prod(descriptor["data_keys"][key]["shape"]))
+        n_lines = int(np.prod(descriptor["data_keys"][self._areas]["shape"]))
         lines = [str(line) for line in np.ravel(said.get("lines", ()))]
         if len(lines) != n_lines:
             lines = [f"line {number}" for number in range(1, n_lines + 1)]
@@ -120,14 +121,14 @@ class FluorescenceMap(PointMap):
     def describe_stream(self, run: Any, stream: Any) -> None:
         """Learn what the lines are called, the energy of channels, and which readings are those of the motors."""
         super().describe_stream(run, stream)
-        if stream.name == self._stream_name and stream.wanted:
+        if stream.name == self._stream_name:
             said = self._configuration(stream.descriptor)
             run.state.zero, run.state.gain = float(said.get("zero", 0.0)), float(said.get("gain", 1.0))
 
     def numbers_of(self, state: _Elements, data: Mapping[str, Any]) -> np.ndarray:
         """The mass fractions, areas and uncertainties of an event."""
         key = self.data_key
-        parts = [np.asarray(data[name], float) for name in self.data_keys]
+        parts = [np.asarray(data[name], float) for name in (self._areas, self._uncertainties)]
         if "massfractions" in state.names:
             fractions = np.asarray(data[f"{key}_massfractions"], float)
             lines, elements = state.names["parameters"], state.names["massfractions"]
@@ -195,7 +196,7 @@ class FluorescenceMap(PointMap):
     def _configuration(self, descriptor: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the fit has said of its lines: in the configuration of the object that has the areas."""
         for name, keys in descriptor.get("object_keys", {}).items():
-            if self.data_keys[0] in keys:
+            if self._areas in keys:
                 return descriptor.get("configuration", {}).get(name, {}).get("data", {})
         return {}
 

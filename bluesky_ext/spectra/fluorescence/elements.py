@@ -38,7 +38,8 @@ def combine(spectra: np.ndarray, weights: np.ndarray | None = None) -> Combined:
     if weights is None:
         spectrum = variance = spectra.sum(axis=0, dtype=np.float64)
     else:
-        spectrum, variance = weights @ spectra, weights**2 @ spectra
+        each = weights[:, np.newaxis] * spectra  # a product of matrices depends on where in memory they are
+        spectrum, variance = each.sum(axis=0), (weights[:, np.newaxis] * each).sum(axis=0)
     if spectra.dtype.kind in "iu":
         full = np.iinfo(spectra.dtype).max
         bad = (spectra == full).any(axis=0) if full < 2**32 and spectra.size and spectra.max() == full else None

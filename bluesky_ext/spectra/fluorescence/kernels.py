@@ -100,6 +100,21 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @kernel()
+def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray) -> float:
+    """The sum of what the rows leave over of a vector, squared, over the variances, which are at least 1."""
+    rest = values.copy()
+    for row in range(len(shapes)):
+        factor, shape = found[row], shapes[row]
+        if factor != 0.0:
+            for i in range(len(rest)):
+                rest[i] -= factor * shape[i]
+    total = 0.0
+    for i in range(len(rest)):
+        total += rest[i] * rest[i] / max(variance[i], 1.0)
+    return total
+
+
+@kernel()
 def _solve(gram: np.ndarray, target: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, int]:
     """The least squares solution with some shapes alone, and the first one that depends on others, or -1."""
     n = len(used)
@@ -213,5 +228,5 @@ def warm_up() -> None:
     """Compile what a fit needs, or load it from the cache on disk."""
     values, gram = np.ones(8), np.eye(2)
     background(values, 1, 2, np.array([0, 7]))
-    products(np.ones((2, 8)), values)
+    misfit(np.ones((2, 8)), products(np.ones((2, 8)), values), values, values)
     nonnegative(gram, np.ones(2), np.ones(2), 0)

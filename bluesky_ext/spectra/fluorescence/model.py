@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_ext.spectra.fluorescence.kernels import background, nonnegative, products, warm_up
+from bluesky_ext.spectra.fluorescence.kernels import background, misfit, nonnegative, products, warm_up
 from bluesky_ext.spectra.fluorescence.theory import theory_of
 
 #: So many models are kept by the bytes of their configurations.
@@ -137,8 +137,7 @@ class FluorescenceModel:
         if self.is_nonnegative and (found[self.n_continuum :] < 0).any():
             found = nonnegative(gram, products(scaled, net), found, self.n_continuum)
         deviations = np.sqrt(products(squared, np.maximum(counts, 0.0)))
-        rest = net - found @ scaled
-        chi2 = float(rest @ (rest / np.maximum(counts, 1.0))) / max(n_used - len(found), 1)
+        chi2 = misfit(scaled, found, net, counts) / max(n_used - len(found), 1)
         lines = slice(self.n_continuum, None)
         return Fit(found[lines] / self._scale[lines], deviations / self._scale[lines], chi2)
 
@@ -168,8 +167,8 @@ class FluorescenceModel:
         """The channels that are fitted, how many can be used, and which can't; they are as between others."""
         if len(spectrum) < self.n_channels:
             raise ValueError(
-                f"a spectrum has {len(spectrum)} channels, and channels {self.first} to {self.n_channels - 1} are fitted: "
-                "give another xmax"
+                f"{len(spectrum)} channels are no spectrum for a .cfg that fits channels {self.first} to "
+                f"{self.n_channels - 1}: give another xmax"
             )
         region = slice(self.first, self.n_channels)
         values = np.ascontiguousarray(spectrum[region], float)
