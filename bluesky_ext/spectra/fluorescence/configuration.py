@@ -27,11 +27,13 @@ def parsed(cfg: bytes) -> dict[str, Any]:
     try:
         sections.read_file(io.StringIO(text))
     except configparser.ParsingError as error:  # a missing header of a section too
-        found = getattr(error, "errors", None) or [(error.lineno, error.line)]  # pyright: ignore[reportAttributeAccessIssue]
-        number, line = found[0]
-        raise ValueError(f"the .cfg can't be read, line {number}: {str(line).strip()[:60]!r}") from error
+        errors = getattr(error, "errors", None)
+        number = errors[0][0] if errors else getattr(error, "lineno", 1)
+        line = text.splitlines()[number - 1].strip()
+        raise ValueError(f"the .cfg can't be read, line {number}: {line[:60]!r}") from error
     except configparser.Error as error:
-        where = f", line {error.lineno}" if getattr(error, "lineno", None) else ""  # pyright: ignore[reportAttributeAccessIssue]
+        number = getattr(error, "lineno", None)
+        where = "" if number is None else f", line {number}"
         raise ValueError(f"the .cfg can't be read{where}: {' '.join(str(error).split())}") from error
     _check(sections)
     return sections

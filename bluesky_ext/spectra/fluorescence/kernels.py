@@ -47,7 +47,7 @@ def smooth(values: np.ndarray, n_points: int) -> np.ndarray:
         coefficients[half + i] = 3 * (3 * half * half + 3 * half - 1 - 5 * i * i)
     for _ in range(n_points // 3 + 1):
         _mean_of_three(out[:half])
-        _mean_of_three(out[n - half - 1 :])
+        _mean_of_three(out[n - half - 1 : n - 1])
     data = out.copy()
     for i in range(half, n - half):
         total = 0.0
@@ -61,7 +61,7 @@ def smooth(values: np.ndarray, n_points: int) -> np.ndarray:
 @kernel()
 def _mean_of_three(values: np.ndarray) -> None:
     n = len(values)
-    if n < 2:
+    if n < 3:
         return
     before = values[0]
     values[0] = 0.75 * values[0] + 0.25 * values[1]
