@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         CrystalMapper,
         DataFrameDumper,
         Diffractograms,
+        FluorescenceFit,
+        FluorescenceMap,
         ImageProcessor,
         LiveCrystalMap,
         MaskApplier,
@@ -38,6 +40,8 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "CrystalMapper",
     "AzimuthalIntegrator",
     "Diffractograms",
+    "FluorescenceFit",
+    "FluorescenceMap",
     "LiveAnalysis",
     # what shows them
     "LiveCrystalMap",
@@ -71,15 +75,9 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "bluesky_ext.callbacks": (
-            *(
-                "AzimuthalIntegrator",
-                "CrystalMap",
-                "CrystalMapper",
-                "DataFrameDumper",
-                "Diffractograms",
-                "ImageProcessor",
-            ),
-            *("LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
+            *("AzimuthalIntegrator", "CrystalMap", "CrystalMapper", "DataFrameDumper", "Diffractograms"),
+            *("FluorescenceFit", "FluorescenceMap", "ImageProcessor", "LiveCrystalMap", "MaskApplier"),
+            *("PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.live": ("LiveAnalysis",),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bluesky_ext.callbacks.sparsifier import Sparsifier
     from bluesky_ext.callbacks.spectra.azimuthal_integrator import AzimuthalIntegrator
     from bluesky_ext.callbacks.spectra.diffractograms import Diffractograms
+    from bluesky_ext.callbacks.spectra.fluorescence_fit import FluorescenceFit
+    from bluesky_ext.callbacks.spectra.fluorescence_map import FluorescenceMap
     from bluesky_ext.callbacks.track_linker import TrackLinker
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "CrystalMapper",
     "DataFrameDumper",
     "Diffractograms",
+    "FluorescenceFit",
+    "FluorescenceMap",
     "ImageProcessor",
     "LiveCrystalMap",
     "MaskApplier",
@@ -44,6 +48,8 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.callbacks.sparsifier": ("Sparsifier",),
         "bluesky_ext.callbacks.spectra.azimuthal_integrator": ("AzimuthalIntegrator",),
         "bluesky_ext.callbacks.spectra.diffractograms": ("Diffractograms",),
+        "bluesky_ext.callbacks.spectra.fluorescence_fit": ("FluorescenceFit",),
+        "bluesky_ext.callbacks.spectra.fluorescence_map": ("FluorescenceMap",),
         "bluesky_ext.callbacks.track_linker": ("TrackLinker",),
     },
 )

@@ -93,7 +93,7 @@ class PointMap(Reduce):
 
     @abstractmethod
     def names_of(self, descriptor: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-        """The names of the numbers of each point by group, from the first descriptor of the stream."""
+        """The names of the numbers of each point by group, from a descriptor of the stream; empty if it has none."""
 
     @abstractmethod
     def numbers_of(self, state: Any, data: Mapping[str, Any]) -> Sequence[float] | np.ndarray:
@@ -122,13 +122,13 @@ class PointMap(Reduce):
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Learn what the numbers are called, and which readings are those of the motors."""
-        if stream.name == self._stream_name and stream.wanted:
-            run.state.begin(self.names_of(stream.descriptor))
+        if stream.name == self._stream_name and (names := self.names_of(stream.descriptor)):
+            run.state.begin(names)
             run.state.scan.describe(stream.descriptor)
 
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool:
         """Take the numbers of a point."""
-        if stream != self._stream_name:
+        if stream != self._stream_name or not state.names:
             return False
         state.columns.put(event["seq_num"], self.numbers_of(state, event["data"]))
         state.scan.note(event["seq_num"], event["data"])

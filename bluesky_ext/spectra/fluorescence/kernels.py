@@ -1,0 +1,232 @@
+"""What is done to each spectrum: its background, and areas of lines none of which is negative."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from bluesky_ext._kernel import kernel
+
+#: Of the largest gradient: a line whose gradient is below that stays where it is, at zero.
+TOLERANCE = 1e-13
+#: Of its norm: a shape that differs less than that from a sum of others is left out.
+DEPENDENT = 1e-12
+
+
+@kernel()
+def snip(values: np.ndarray, width: int) -> None:
+    """Take the peaks away from a spectrum, in place: what is left is its background (SNIP, as ``snip1d`` of PyMca)."""
+    n = len(values)
+    lowest = np.empty(n)
+    for reach in range(width, 0, -1):
+        count = n - 2 * reach
+        if count <= 0:
+            continue
+        left, middle, right = values[:count], values[reach : reach + count], values[2 * reach :]
+        out = lowest[:count]
+        for i in range(count):
+            mean = 0.5 * (left[i] + right[i])
+            out[i] = mean if mean < middle[i] else middle[i]
+        for i in range(count):
+            middle[i] = out[i]
+
+
+@kernel()
+def smooth(values: np.ndarray, n_points: int) -> np.ndarray:
+    """A smoothed spectrum (Savitsky-Golay, as PyMca does it); a copy if there are fewer than three points."""
+    n = len(values)
+    out = values.copy()
+    n_points += 1 - n_points % 2
+    if n_points < 3 or n < n_points or n_points > 100:
+        return out
+    half = n_points // 2
+    coefficients = np.empty(n_points)
+    norm = float((2 * half - 1) * (2 * half + 1) * (2 * half + 3))
+    for i in range(-half, half + 1):
+        coefficients[half + i] = 3 * (3 * half * half + 3 * half - 1 - 5 * i * i)
+    for _ in range(n_points // 3 + 1):
+        _mean_of_three(out[:half])
+        _mean_of_three(out[n - half - 1 : n - 1])
+    data = out.copy()
+    for i in range(half, n - half):
+        total = 0.0
+        for j in range(n_points):
+            total += coefficients[j] * data[i - half + j]
+        if total > 0.0:
+            out[i] = total / norm
+    return out
+
+
+@kernel()
+def _mean_of_three(values: np.ndarray) -> None:
+    n = len(values)
+    if n < 3:
+        return
+    before = values[0]
+    values[0] = 0.75 * values[0] + 0.25 * values[1]
+    for i in range(1, n - 1):
+        here = values[i]
+        values[i] = 0.25 * (before + 2 * here + values[i + 1])
+        before = here
+    values[n - 1] = 0.25 * before + 0.75 * values[n - 1]
+
+
+@kernel()
+def background(values: np.ndarray, n_points: int, width: int, anchors: np.ndarray) -> np.ndarray:
+    """The background of a spectrum: smoothed, and SNIP of each part between anchors, which are channels of it."""
+    out = smooth(values, n_points)
+    last = 0
+    for anchor in anchors:
+        if last < anchor < len(out):
+            snip(out[last:anchor], width)
+            last = anchor
+    if last < len(out):
+        snip(out[last:], width)
+    return out
+
+
+@kernel(fastmath=("reassoc", "contract"))
+def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The products of rows with a vector."""
+    out = np.empty(len(shapes))
+    for row in range(len(shapes)):
+        shape = shapes[row]
+        total = 0.0
+        for i in range(len(values)):
+            total += shape[i] * values[i]
+        out[row] = total
+    return out
+
+
+@kernel()
+def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray) -> float:
+    """The sum of what the rows leave over of a vector, squared, over the variances, which are at least 1."""
+    rest = values.copy()
+    for row in range(len(shapes)):
+        factor, shape = found[row], shapes[row]
+        if factor != 0.0:
+            for i in range(len(rest)):
+                rest[i] -= factor * shape[i]
+    total = 0.0
+    for i in range(len(rest)):
+        total += rest[i] * rest[i] / max(variance[i], 1.0)
+    return total
+
+
+@kernel()
+def _solve(gram: np.ndarray, target: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, int]:
+    """The least squares solution with some shapes alone, and the first one that depends on others, or -1."""
+    n = len(used)
+    at = np.flatnonzero(used)
+    m = len(at)
+    lower = np.empty((m, m))
+    for i in range(m):
+        for j in range(i + 1):
+            total = gram[at[i], at[j]]
+            for k in range(j):
+                total -= lower[i, k] * lower[j, k]
+            if i == j:
+                if total <= DEPENDENT * gram[at[i], at[i]]:
+                    return np.zeros(n), at[i]
+                lower[i, i] = np.sqrt(total)
+            else:
+                lower[i, j] = total / lower[j, j]
+    part = np.empty(m)
+    for i in range(m):
+        total = target[at[i]]
+        for k in range(i):
+            total -= lower[i, k] * part[k]
+        part[i] = total / lower[i, i]
+    for i in range(m - 1, -1, -1):
+        total = part[i]
+        for k in range(i + 1, m):
+            total -= lower[k, i] * part[k]
+        part[i] = total / lower[i, i]
+    solution = np.zeros(n)
+    for i in range(m):
+        solution[at[i]] = part[i]
+    return solution, -1
+
+
+@kernel()
+def nonnegative(gram: np.ndarray, target: np.ndarray, start: np.ndarray, n_free: int) -> np.ndarray:
+    """Least squares without negative values: the exact solution, by the active set method of Lawson and Hanson.
+
+    Parameters
+    ----------
+    gram, target : (n, n), (n,) float64
+        The products of the shapes with each other, and with the spectrum.
+    start : (n,) float64
+        The least squares solution that may be negative: the search begins with what is positive in it. The result is
+        the same whatever it begins with, since there is one only.
+    n_free : int
+        So many at the beginning may be negative.
+    """
+    n = len(target)
+    used = np.empty(n, np.bool_)
+    for i in range(n):
+        used[i] = i < n_free or start[i] > 0.0
+    barred = np.zeros(n, np.bool_)  # shapes that depend on others
+    values = np.zeros(n)
+    while True:  # from the start to a point that is allowed
+        values, dependent = _solve(gram, target, used)
+        if dependent >= 0:
+            used[dependent] = False
+            barred[dependent] = True
+            continue
+        is_allowed = True
+        for i in range(n_free, n):
+            if used[i] and values[i] <= 0.0:
+                used[i] = False
+                is_allowed = False
+        if is_allowed:
+            break
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, abs(target[i]))
+    for _ in range(3 * n):
+        best, gradient = -1, TOLERANCE * largest
+        for i in range(n_free, n):
+            if not used[i] and not barred[i]:
+                slope = target[i]
+                for k in range(n):
+                    slope -= gram[i, k] * values[k]
+                if slope > gradient:
+                    best, gradient = i, slope
+        if best < 0:
+            break
+        used[best] = True
+        while True:
+            trial, dependent = _solve(gram, target, used)
+            if dependent >= 0:
+                used[best] = False
+                barred[best] = True
+                break
+            limit, way = -1, 1.0
+            for i in range(n_free, n):
+                if used[i] and trial[i] <= 0.0:
+                    share = values[i] / (values[i] - trial[i]) if values[i] > 0.0 else 0.0
+                    if limit < 0 or share < way:
+                        limit, way = i, share
+            if limit < 0:
+                values = trial
+                break
+            for i in range(n):
+                if used[i]:
+                    values[i] += way * (trial[i] - values[i])
+            values[limit] = 0.0
+            used[limit] = False
+            if limit == best:  # its gradient is no more than what rounding makes of none
+                barred[best] = True
+                break
+    return values
+
+
+@functools.cache
+def warm_up() -> None:
+    """Compile what a fit needs, or load it from the cache on disk."""
+    values, gram = np.ones(8), np.eye(2)
+    background(values, 1, 2, np.array([0, 7]))
+    misfit(np.ones((2, 8)), products(np.ones((2, 8)), values), values, values)
+    nonnegative(gram, np.ones(2), np.ones(2), 0)

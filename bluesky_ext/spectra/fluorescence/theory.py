@@ -1,0 +1,122 @@
+"""What PyMca says of a configuration: the shapes of lines, and what an area is as a mass fraction."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bluesky_ext.spectra.fluorescence.configuration import parsed
+
+#: PyMca keeps materials in a table of the process, and prints.
+_lock = threading.Lock()
+
+
+class Theory(NamedTuple):
+    """A linear model of spectra.
+
+    Attributes
+    ----------
+    names : list of str
+        Those of the parameters: of a continuum, if there is one, and the lines, such as ``Fe K``.
+    n_continuum : int
+        How many belong to a continuum.
+    shapes : (n_parameters, n_channels) float64
+        The counts in the channels that are fitted, for one count of each parameter.
+    first : int
+        The first of these channels.
+    configuration : dict
+        The sections, completed by PyMca.
+    fractions : (n_lines,) float64
+        The mass fraction that is meant by an area of 1, or by an area as large as that of the reference line; NaN for
+        scattered light, and without concentrations.
+    reference : int
+        Which line the others are compared with, if the matrix has to tell the flux; -1 if the flux is known.
+    """
+
+    names: list[str]
+    n_continuum: int
+    shapes: np.ndarray
+    first: int
+    configuration: dict[str, Any]
+    fractions: np.ndarray
+    reference: int
+
+
+def theory_of(cfg: bytes, *, concentrations: bool = True) -> Theory:
+    """The linear model of a configuration of PyMca; the fit is linear and its background SNIP, whatever it says there.
+
+    Raises
+    ------
+    ValueError
+        If PyMca can't make one; the message is one line.
+    """
+    from PyMca5.PyMcaPhysics.xrf.ClassMcaTheory import McaTheory
+
+    sections = linear(parsed(cfg))
+    with _lock, contextlib.redirect_stdout(io.StringIO()):
+        try:
+            theory = McaTheory()
+            theory.setConfiguration(sections)
+            theory.enableOptimizedLinearFit()
+            first, last = sections["fit"]["xmin"], sections["fit"]["xmax"]
+            theory.setData(x=None, y=np.ones(int(last) + 1), xmin=first, xmax=last)
+            theory.estimate()
+            if theory.linearMatrix is None:
+                raise ValueError("no peak of it lies in the channels that are fitted")
+            at = [index for index, code in enumerate(theory.codes[0]) if code != _FIXED]
+            columns = [
+                np.ravel(theory.linearMcaTheoryDerivative(theory.parameters, index, theory.xdata)) for index in at
+            ]
+            names = [str(theory.PARAMETERS[index]) for index in at]
+            n_continuum = sum(index < theory.NGLOBAL for index in at)
+            if len(names) == n_continuum:
+                raise ValueError("no peak of it lies in the channels that are fitted")
+            configuration = theory.getConfiguration()
+            factors, reference = np.full(len(names) - n_continuum, np.nan), -1
+            if concentrations:
+                factors, reference = _fractions(configuration, names[n_continuum:])
+        except Exception as error:  # of any kind: PyMca checks little
+            said = " ".join(str(error).split())
+            raise ValueError(f"PyMca makes no model of the .cfg: {type(error).__name__}: {said}") from error
+    first = int(np.ravel(theory.xdata)[0])
+    return Theory(names, n_continuum, np.array(columns, float), first, configuration, factors, reference)
+
+
+#: What the codes of PyMca's parameters say of one that is not fitted (``Gefit.CFIXED``).
+_FIXED = 3
+
+
+def linear(sections: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a configuration with what makes the fit linear, without weights, and its background SNIP."""
+    fit = {"linearfitflag": 1, "strategyflag": 0, "stripalgorithm": 1, "fitweight": 0}
+    return {
+        **sections,
+        "fit": {**sections["fit"], **fit},
+        "concentrations": {**sections["concentrations"], "useautotime": 0},
+    }
+
+
+def _fractions(configuration: dict[str, Any], lines: list[str]) -> tuple[np.ndarray, int]:
+    """Mass fractions for areas of 1: an area that happens to be 0 in some spectrum plays no part in them."""
+    from PyMca5.PyMcaPhysics.xrf.ConcentrationsTool import ConcentrationsTool
+
+    tool = ConcentrationsTool()
+    settings = tool.configure()
+    settings.update(configuration["concentrations"])
+    areas = {line: {"fitarea": 1.0, "sigmaarea": 1.0} for line in lines}
+    found, about = tool.processFitResult(
+        config=settings,
+        fitresult={"result": {"config": configuration, "groups": [*lines], **areas}},
+        elementsfrommatrix=False,
+        addinfo=True,
+    )
+    fractions = np.array([found["mass fraction"].get(line, np.nan) for line in lines], float)
+    element = about.get("ReferenceElement")
+    if element in ("", None, "None"):
+        return fractions, -1
+    line = f"{element} {about['ReferenceTransitions'].split()[0]}"
+    return fractions, lines.index(line)
