@@ -39,7 +39,10 @@ def azimuthal_pairs(image, splitting, error_model=None):
     theirs = ai.integrate1d(image, N_BINS, method=method, error_model=error_model)
     there = theirs.sum_normalization > 0
     np.testing.assert_allclose(one.integrate(image).intensity[there], theirs.intensity[there], rtol=1e-5)
-    stage, event = begun(image, splitting, error_model)
+    stage = stage_of(splitting, error_model)
+    docs = documents(image, 1)
+    for name, doc in docs[:-1]:
+        stage(name, doc)
     said = f"{splitting}, {error_model or 'no'} errors, pyFAI by {algorithm}"
 
     def pyfai():
@@ -47,45 +50,45 @@ def azimuthal_pairs(image, splitting, error_model=None):
 
     return [
         Pair(f"2048 x 2048 uint16, {said}", lambda: one.integrate(image), pyfai, target=1 / 1.1),
-        Pair("the whole stage", lambda: stage("event", event), pyfai, target=1 / 1.2),
+        Pair("the whole stage", lambda: stage(*docs[2]), pyfai, target=1 / 1.2),
     ]
 
 
-def begun(image, splitting, error_model=None, executor=None):
-    """A stage in the middle of a run, and an event for it."""
+def documents(image, count):
+    """A run of one image again and again."""
     bundle = event_model.compose_run(validate=False)
     key = {"source": "sim", "dtype": "array", "shape": [*image.shape], "dtype_numpy": image.dtype.str}
     stream = bundle.compose_descriptor(name="primary", data_keys={"image": key}, validate=False)
+    event = stream.compose_event(data={"image": image}, timestamps={"image": 1.0}, validate=False)
+    events = [("event", {**event, "seq_num": number}) for number in range(1, count + 1)]
+    stop = {**bundle.compose_stop(validate=False), "num_events": {"primary": count}}
+    return [("start", bundle.start_doc), ("descriptor", stream.descriptor_doc), *events, ("stop", stop)]
+
+
+def stage_of(splitting, error_model=None, executor=None):
+    """A stage with a subscriber."""
     stage = AzimuthalIntegrator(
         "image", POWDER.poni, N_BINS, splitting=splitting, error_model=error_model, executor=executor
     )
     stage.subscribe(lambda name, doc: None)
-    event = stream.compose_event(data={"image": image}, timestamps={"image": 1.0}, validate=False)
-    for name, doc in (("start", bundle.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)):
-        stage(name, doc)
-    return stage, event
+    return stage
 
 
 def azimuthal_throughput(image, count=60):
     """Print the Gpx/s of the stage with one thread and two; whether two are 1.6 times as fast."""
-    rates = []
-    for n_threads in (1, 2):
-        with ThreadPoolExecutor(n_threads) as pool:
-            stage, event = begun(image, "bbox", executor=pool)
-            best = 0.0
-            for _ in range(3):
+    docs = documents(image, count)
+    best = [0.0, 0.0]
+    for _ in range(5):
+        for number in (1, 2):
+            with ThreadPoolExecutor(number) as pool:
+                stage = stage_of("bbox", executor=pool)
                 began = time.perf_counter()
-                for number in range(2, count + 2):
-                    stage("event", {**event, "seq_num": number})
-                while stage.stats.received and stage.progress()[-1].done["primary"] < count + 1:
-                    time.sleep(0.0005)
-                    stage.drain()
-                best = max(best, count * image.size / 1e9 / (time.perf_counter() - began))
-            rates.append(best)
-            stage.close()
-    ratio = rates[1] / rates[0]
+                for name, doc in docs:
+                    stage(name, doc)
+                best[number - 1] = max(best[number - 1], count * image.size / 1e9 / (time.perf_counter() - began))
+    ratio = best[1] / best[0]
     holds = ratio >= 1.6
-    print(f"the stage on 1 and 2 threads: {rates[0]:.2f} and {rates[1]:.2f} Gpx/s, {ratio:.2f}x", end=" ")
+    print(f"the stage on 1 and 2 threads: {best[0]:.2f} and {best[1]:.2f} Gpx/s, {ratio:.2f}x", end=" ")
     print(f"(target 1.6: {'holds' if holds else 'MISSED'})")
     return holds
 
