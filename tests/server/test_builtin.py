@@ -15,7 +15,7 @@ from bluesky_ext.plans.stxm import Endstation, sample_image
 from bluesky_ext.server import Site
 from bluesky_ext.server.executors import executor_of
 from bluesky_ext.server.registry import configured
-from bluesky_ext.sim import beamline, stxm
+from bluesky_ext.sim import beamline, powder_beamline, stxm
 
 
 def documents_of(plan) -> list:
@@ -121,3 +121,26 @@ def test_masks_of_a_catalog(tmp_path):
         close_catalog(catalog)
     (masked,) = [doc["data"]["image"] for name, doc in got if name == "event"]
     np.testing.assert_array_equal(masked, [[1, 0, 3], [4, 5, 6]])
+
+
+def test_azimuthal_integration_makes_runs_and_files(settings, tmp_path):
+    b = powder_beamline(shape=(64, 64))
+    docs = documents_of(grid_scan([b.detector], b.y, -1, 1, 2, b.x, -1, 1, 3))
+    (tmp_path / "detector.poni").write_bytes(b.powder.poni)
+    config = settings(data_key="dexela_image", poni=tmp_path / "detector.poni", directory=tmp_path / "files")
+    config.write_text(
+        f"{config.read_text()}\nn_bins = 50\nsectors = [[-45, 45]]\n[rois]\n111 = [18, 22]\n".replace("'", '"')
+    )
+    made: list[list[str]] = []
+    for executor in (None, "threads:2"):
+        got: list = []
+        with executor_of(executor) as pool:
+            site = Site(pool, sinks=(got,))
+            replay(docs, configured("bluesky_ext.server.azimuthal:Azimuthal", config).build(site), progress=False)
+        assert [stage.name for stage in site.stages] == ["AzimuthalIntegrator", "Diffractograms"]
+        made.append(sorted(doc["sha256"] for name, doc in got if name == "stop"))
+    assert len(made[0]) == 2
+    assert made[0] == made[1]
+    with h5py.File(tmp_path / "files" / f"{docs[0][1]['uid']}_processed.h5") as file:
+        assert file["entry/data/I"].shape == (6, 1, 50)
+        assert file["entry/grid/position/111_0/values"].shape == (2, 3)
