@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from bluesky_ext.sim import Powder
-from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, Regions, Stack, integrator, read_poni
+from bluesky_ext.spectra.azimuthal import (
+    AzimuthalSettings,
+    Integrator,
+    Regions,
+    Stack,
+    integrator,
+    poni_bytes,
+    read_poni,
+)
 
 SHAPE = (120, 140)
 CONFIG = {"pixel1": 2e-4, "pixel2": 2e-4, "max_shape": list(SHAPE), "orientation": 3}
@@ -139,6 +147,13 @@ def test_several_frames_make_the_mean_with_the_error_of_that():
     np.testing.assert_allclose(made.sigma, np.sqrt(variance) / 2, rtol=1e-6)
 
 
+def test_a_poni_is_a_path_or_its_content(tmp_path):
+    path = tmp_path / "detector.poni"
+    path.write_text(TEXT)
+    given = (path, str(path), PONI, TEXT, np.frombuffer(PONI, np.uint8))
+    assert {poni_bytes(one) for one in given} == {PONI}
+
+
 def test_an_integrator_is_made_once():
     settings = AzimuthalSettings(N_BINS)
     assert integrator(PONI, settings) is integrator(PONI, AzimuthalSettings(N_BINS))
@@ -158,6 +173,7 @@ def test_an_integrator_is_made_once():
         ('{"pixel1": 0.0002', '{"splinefile": "/a.spline", "pixel1": 0.0002', "by a file .*which is not read"),
         ('{"pixel1": 0.0002', '{"pixel1": "wide"', "describes no detector that pyFAI knows .line 3, line 4"),
         ("Wavelength: 1e-10\n", "", "no line 'Wavelength', which unit='q_nm\\^-1' needs"),
+        ("120, 140", "120000, 140000", r"has \(120000, 140000\) pixels: give one of"),
         (', "max_shape": [120, 140]', "", r"how many pixels its detector has: give shape=\(rows, columns\)"),
         ("# Nota", "\udcff", "the .poni is no text"),
     ],

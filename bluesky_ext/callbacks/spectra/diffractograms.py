@@ -116,8 +116,10 @@ class Diffractograms(PointMap):
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Learn what the diffractograms are."""
+        if stream.name != self._stream_name or not stream.wanted:
+            return
         state: _Diffractograms = run.state
-        if stream.name == self._stream_name and stream.wanted and state.about is None:
+        if state.about is None:
             try:
                 about = self._about(stream.descriptor)
                 radial = np.array(about["radial"], float)
@@ -138,20 +140,20 @@ class Diffractograms(PointMap):
             names = [f"{name}_{number}" for name in names for number in range(len(about["sectors"]))]
         return {"intensity": names, "position": names}
 
-    def numbers_of(self, state: _Diffractograms, data: Mapping[str, Any]) -> np.ndarray:
+    def numbers_of(self, state: Any, data: Mapping[str, Any]) -> np.ndarray:
         """How bright each region is, and where its peak is."""
-        if state.regions is None:
-            raise ValueError(state.refusal)
         intensity = np.asarray(data[f"{self.data_key}_intensity"])
         return np.concatenate([some.ravel() for some in state.regions.measure(np.atleast_2d(intensity))])
 
-    def reduce(self, state: _Diffractograms, stream: str, event: Mapping[str, Any]) -> bool:
+    def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool:
         """Take the diffractogram of a point."""
+        if stream == self._stream_name and state.about is None:
+            raise ValueError(state.refusal)
         if not super().reduce(state, stream, event):
             return False
-        keys = ("intensity", "sigma")[: 1 + ("error_model" in (state.about or {}))]
+        keys = ("intensity", "sigma")[: 1 + ("error_model" in state.about)]
         arrays = [event["data"][f"{self.data_key}_{key}"] for key in keys]
-        if state.stack is not None and not state.stack.put(event["seq_num"], arrays):
+        if not state.stack.put(event["seq_num"], arrays):
             self._complaints(
                 f"stack of {state.start['uid']}",
                 "%s: the stack of run %s is full (max_bytes=%d): diffractograms from event %d on are left out of it",

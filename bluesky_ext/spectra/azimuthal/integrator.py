@@ -21,8 +21,10 @@ from bluesky_ext.spectra.azimuthal.matrix import Matrix
 from bluesky_ext.spectra.azimuthal.poni import read_poni
 from bluesky_ext.spectra.azimuthal.settings import AzimuthalSettings
 
-#: For so many masks the sums of the weights are kept; and so many integrators that nobody holds, in each process.
-KEPT_MASKS, KEPT_INTEGRATORS = 8, 4
+#: So many sums of weights are kept in an integrator, and so many integrators that nobody holds in each process.
+KEPT_SUMS, KEPT_INTEGRATORS = 8, 4
+#: A detector of so many pixels takes some 10 GB to prepare.
+MOST_PIXELS = 2**27
 
 
 class Diffractogram(NamedTuple):
@@ -39,7 +41,7 @@ class Diffractogram(NamedTuple):
 
 
 class _Used(NamedTuple):
-    """The pixels that are used with one mask, and the sums of their weights in each bin."""
+    """The pixels that are used, and the sums of their weights in each bin."""
 
     pixels: np.ndarray
     weights: np.ndarray
@@ -95,6 +97,8 @@ class Integrator:
         shape = ai.detector.shape or shape
         if shape is None:
             raise ValueError("the .poni doesn't say how many pixels its detector has: give shape=(rows, columns)")
+        if not 0 < math.prod(shape) <= MOST_PIXELS:
+            raise ValueError(f"the detector of the .poni has {shape} pixels: give one of {MOST_PIXELS} at most")
         self.settings = settings
         self.shape = int(shape[0]), int(shape[1])
         self.wavelength: float | None = ai.wavelength
@@ -104,13 +108,14 @@ class Integrator:
         self.sectors = _sectors(settings)
         self._matrix = bins.matrix
         self._weights = _weights(ai, settings, self.shape)
-        self._pixels = (self._weights > 0) & np.isfinite(self._weights)
-        self._weights[~self._pixels] = 0
+        pixels = (self._weights > 0) & np.isfinite(self._weights)
+        self._weights[~pixels] = 0
         own = self._detector.mask
         if own is not None and own.shape == self.shape:
-            self._pixels &= np.asarray(own).reshape(-1) == 0
+            pixels &= np.asarray(own).reshape(-1) == 0
         self._lock = threading.Lock()
-        self._used: OrderedDict[bytes, _Used] = OrderedDict()
+        self._known: OrderedDict[bytes, _Used] = OrderedDict()
+        self._all = self._weigh(pixels)
 
     def norm(self, mask: np.ndarray | None = None) -> np.ndarray:
         """The sums of the weights of the pixels in each bin, shaped as an intensity, float64; 0 where there is none."""
@@ -158,8 +163,7 @@ class Integrator:
             found = self._measured(frame, gaps)
             if found is not None and (n := np.count_nonzero(pixels & ~found)):
                 n_gaps += n
-                pixels = pixels & found
-                its_weights = self._matrix.sums(self._weights, pixels)
+                pixels, its_weights = self._weigh(pixels & found)
             signal += self._matrix.sums(values, pixels)
             weights += its_weights
             if self.settings.error_model == "poisson":
@@ -180,17 +184,22 @@ class Integrator:
         return sums if self.sectors is None else sums.reshape(len(self.sectors), -1)
 
     def _use(self, mask: np.ndarray | None) -> _Used:
-        if mask is not None:
-            check_mask(np.asarray(mask), self.shape)
-        key = b"" if mask is None else xxh3_128_digest(np.ascontiguousarray(mask).data)
+        """The pixels of the detector that are used with a mask."""
+        if mask is None:
+            return self._all
+        check_mask(np.asarray(mask), self.shape)
+        return self._weigh(self._all.pixels & np.asarray(mask).reshape(-1))
+
+    def _weigh(self, pixels: np.ndarray) -> _Used:
+        """The sums of the weights of pixels, which are often those of an image before."""
+        key = xxh3_128_digest(pixels.data)
         with self._lock:
-            used = self._used.pop(key, None)
+            used = self._known.pop(key, None)
             if used is None:
-                pixels = self._pixels if mask is None else self._pixels & np.asarray(mask).reshape(-1)
                 used = _Used(pixels, self._matrix.sums(self._weights, pixels))
-                if len(self._used) >= KEPT_MASKS:
-                    self._used.popitem(last=False)
-            self._used[key] = used
+                if len(self._known) >= KEPT_SUMS:
+                    self._known.popitem(last=False)
+            self._known[key] = used
         return used
 
     def _measured(self, frame: np.ndarray, gaps: Gaps) -> np.ndarray | None:
@@ -200,7 +209,10 @@ class Integrator:
         if gaps and dummy is not None:
             if frame.dtype.kind == "u":  # where -1 is the largest number
                 dummy = int(dummy) % 2 ** (8 * frame.dtype.itemsize)
-            marked = (frame >= dummy - span) & (frame <= dummy + span)
+            low, high = dummy - span, dummy + span
+            if frame.dtype.kind in "iu":
+                low, high = math.ceil(low), math.floor(high)
+            marked = (frame >= low) & (frame <= high)
             if marked.any():
                 found = ~marked if found is None else found & ~marked
         return None if found is None else found.reshape(-1)

@@ -31,13 +31,15 @@ _NEEDED = ("distance", "poni1", "poni2")
 
 
 def poni_bytes(poni: Any) -> bytes:
-    """The bytes of a .poni: of the file with this path, or as they are given, also as an array of uint8."""
+    """The bytes of a .poni: of the file with this path, or its content as bytes, an array of uint8 or lines of text."""
     if isinstance(poni, np.ndarray):
         if poni.dtype != np.uint8 or poni.ndim != 1:
             raise TypeError(f"poni is an array of {poni.dtype}, {poni.shape}: give the path of a .poni, or its bytes")
         return poni.tobytes()
     if isinstance(poni, bytes | bytearray):
         return bytes(poni)
+    if isinstance(poni, str) and "\n" in poni:
+        return poni.encode()
     if isinstance(poni, str | os.PathLike):
         with Path(poni).open("rb") as file:
             return file.read(LARGEST + 1)
