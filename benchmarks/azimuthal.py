@@ -74,11 +74,11 @@ def stage_of(splitting, error_model=None, executor=None):
     return stage
 
 
-def azimuthal_throughput(image, count=60):
+def azimuthal_throughput(image, count=24, rounds=12):
     """Print the Gpx/s of the stage with one thread and two; whether two are 1.6 times as fast."""
     docs = documents(image, count)
     best = [0.0, 0.0]
-    for _ in range(5):
+    for _ in range(rounds):  # of which the best counts: others work on the machine as well
         for number in (1, 2):
             with ThreadPoolExecutor(number) as pool:
                 stage = stage_of("bbox", executor=pool)
