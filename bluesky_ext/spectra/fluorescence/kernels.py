@@ -18,18 +18,18 @@ DEPENDENT = 1e-12
 def snip(values: np.ndarray, width: int) -> None:
     """Take the peaks away from a spectrum, in place: what is left is its background (SNIP, as ``snip1d`` of PyMca)."""
     n = len(values)
-    lowest = np.empty(n)
+    here, there = values, values.copy()
     for reach in range(width, 0, -1):
         count = n - 2 * reach
         if count <= 0:
             continue
-        left, middle, right = values[:count], values[reach : reach + count], values[2 * reach :]
-        out = lowest[:count]
+        left, middle, right = here[:count], here[reach : reach + count], here[2 * reach :]
+        out = there[reach : reach + count]  # beyond which both are as they were at the beginning
         for i in range(count):
             mean = 0.5 * (left[i] + right[i])
             out[i] = mean if mean < middle[i] else middle[i]
-        for i in range(count):
-            middle[i] = out[i]
+        here, there = there, here
+    values[:] = here
 
 
 @kernel()
@@ -223,10 +223,63 @@ def nonnegative(gram: np.ndarray, target: np.ndarray, start: np.ndarray, n_free:
     return values
 
 
+@kernel()
+def fit_lines(
+    values: np.ndarray,
+    variance: np.ndarray,
+    shapes: np.ndarray,
+    gram: np.ndarray,
+    inverse: np.ndarray,
+    spread: np.ndarray,
+    n_free: int,
+    is_nonnegative: bool,
+    strips: bool,
+    n_points: int,
+    width: int,
+    anchors: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """What a spectrum is made of, how uncertain the lines are, and the sum of squared residuals over variances.
+
+    Parameters
+    ----------
+    values, variance : (n_channels,) float64
+        The counts, and their variance.
+    shapes, gram, inverse : (n, n_channels), (n, n), (n, n_channels) float64
+        The shapes, their products, and the inverse of them.
+    spread : (n - n_free, n_channels) float32
+        What makes variances of lines of those of the counts.
+    n_free : int
+        How many shapes belong to a continuum, and may be negative.
+    is_nonnegative, strips : bool
+        Whether no line may be negative, and whether a background is taken away: by the rest of the arguments, as for
+        `background`.
+    """
+    net = values - background(values, n_points, width, anchors) if strips else values
+    if is_nonnegative:
+        target = products(shapes, net)
+        found = nonnegative(gram, target, _solve(gram, target, np.ones(len(target), np.bool_))[0], n_free)
+    else:
+        found = products(inverse, net)
+    known = np.maximum(variance, 0.0).astype(np.float32)
+    return found, np.sqrt(_variances(spread, known)), misfit(shapes, found, net, variance)
+
+
+@kernel(fastmath=("reassoc", "contract"))
+def _variances(spread: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    out = np.empty(len(spread))
+    for row in range(len(spread)):
+        shape = spread[row]
+        total = np.float32(0.0)
+        for i in range(len(variance)):
+            total += shape[i] * variance[i]
+        out[row] = total
+    return out
+
+
 @functools.cache
 def warm_up() -> None:
     """Compile what a fit needs, or load it from the cache on disk."""
-    values, gram = np.ones(8), np.eye(2)
-    background(values, 1, 2, np.array([0, 7]))
-    misfit(np.ones((2, 8)), products(np.ones((2, 8)), values), values, values)
-    nonnegative(gram, np.ones(2), np.ones(2), 0)
+    values, shapes = np.ones(8), np.ones((1, 8))
+    for is_nonnegative in (True, False):
+        parts = (values, values, shapes, np.eye(1), shapes, shapes.astype(np.float32))
+        fit_lines(*parts, 0, is_nonnegative, True, 1, 2, np.array([0, 7]))
