@@ -85,19 +85,14 @@ class FluorescenceModel:
     time: float
     is_nonnegative: bool
     _scale: np.ndarray = field(init=False, repr=False)
-    _scaled: np.ndarray = field(init=False, repr=False)
-    _gram: np.ndarray = field(init=False, repr=False)
-    _inverse: np.ndarray = field(init=False, repr=False)
-    _spread: np.ndarray = field(init=False, repr=False)
+    _matrices: tuple[np.ndarray, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         norms = np.linalg.norm(self.shapes, axis=1)
         scale = np.where(norms > 0, norms, 1.0)
         scaled = np.ascontiguousarray(self.shapes / scale[:, np.newaxis])
-        gram, inverse, spread = _products(scaled, self.n_continuum)
-        parts = {"_scale": scale, "_scaled": scaled, "_gram": gram, "_inverse": inverse, "_spread": spread}
-        for name, value in parts.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_scale", scale)
+        object.__setattr__(self, "_matrices", _matrices(scaled, self.n_continuum))
         warm_up()
 
     @property
@@ -123,12 +118,11 @@ class FluorescenceModel:
         """
         values, n_used, without = self._region(spectrum, bad)
         counts = values if variance is None or variance is spectrum else self._region(variance, bad)[0]
-        shapes, gram, inverse, spread = self._scaled, self._gram, self._inverse, self._spread
+        matrices = self._matrices
         if without is not None:
-            shapes = np.where(without, 0.0, shapes)
-            gram, inverse, spread = _products(shapes, self.n_continuum)
+            matrices = _matrices(np.where(without, 0.0, matrices[0]), self.n_continuum)
         found, deviations, misfit = fit_lines(
-            *(values, counts, shapes, gram, inverse, spread, self.n_continuum, self.is_nonnegative),
+            *(values, counts, *matrices, self.n_continuum, self.is_nonnegative),
             *(self.strips, self.n_smooth, self.width, self.anchors),
         )
         scale = self._scale[self.n_continuum :]
@@ -175,11 +169,12 @@ class FluorescenceModel:
         return np.interp(np.arange(len(values)), good, values[good]), len(good), without
 
 
-def _products(shapes: np.ndarray, n_continuum: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The products of shapes with each other, what makes areas of a spectrum, and variances of areas of its own."""
+def _matrices(shapes: np.ndarray, n_continuum: int) -> tuple[np.ndarray, ...]:
+    """What `fit_lines` takes of shapes: these, and what is made of them."""
     inverse = np.linalg.pinv(shapes.T)
     # Half as many bytes are read in half of the time, and an uncertainty needs no more than seven digits.
-    return shapes @ shapes.T, inverse, (inverse[n_continuum:] ** 2).astype(np.float32)
+    spread = (inverse[n_continuum:] ** 2).astype(np.float32)
+    return shapes, shapes @ shapes.T, inverse, inverse @ inverse.T, spread
 
 
 @functools.lru_cache(maxsize=2 * THEORIES)
