@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from bluesky_ext.spectra.fluorescence.kernels import background, fit_lines, warm_up
 from bluesky_ext.spectra.fluorescence.theory import THEORIES, Fractions, fractions_of, theory_of
+
+
+#: What the kernel takes of shapes: see `kernels.fit_lines`.
+Matrices: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Fit(NamedTuple):
@@ -85,7 +89,7 @@ class FluorescenceModel:
     time: float
     is_nonnegative: bool
     _scale: np.ndarray = field(init=False, repr=False)
-    _matrices: tuple[np.ndarray, ...] = field(init=False, repr=False)
+    _matrices: Matrices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         norms = np.linalg.norm(self.shapes, axis=1)
@@ -169,7 +173,7 @@ class FluorescenceModel:
         return np.interp(np.arange(len(values)), good, values[good]), len(good), without
 
 
-def _matrices(shapes: np.ndarray, n_continuum: int) -> tuple[np.ndarray, ...]:
+def _matrices(shapes: np.ndarray, n_continuum: int) -> Matrices:
     """What `fit_lines` takes of shapes: these, and what is made of them."""
     inverse = np.linalg.pinv(shapes.T)
     # Half as many bytes are read in half of the time, and an uncertainty needs no more than seven digits.
