@@ -12,7 +12,6 @@ import numpy as np
 from bluesky_ext.spectra.fluorescence.kernels import background, fit_lines, warm_up
 from bluesky_ext.spectra.fluorescence.theory import THEORIES, Fractions, fractions_of, theory_of
 
-
 #: What the kernel takes of shapes: see `kernels.fit_lines`.
 Matrices: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
