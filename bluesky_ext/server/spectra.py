@@ -35,7 +35,9 @@ class Fluorescence(Pipeline):
     refit: bool = Field(True, description="Whether no area may be negative.")
     concentrations: bool = Field(True, description="Whether there are mass fractions.")
     motors: list[str] | None = Field(
-        None, description="The motors of the maps, the slowest first; those of the scan unless given."
+        None,
+        description="The motors of the maps, the slowest first; those of the scan unless given.",
+        examples=[["sample_y", "sample_x"]],
     )
     keep_bytes: NonNegativeInt = Field(2**28, description="How many bytes the spectra may take that are kept.")
     directory: Path = Field(Path("fluorescence"), description="Where the maps of each run are saved (NeXus).")

@@ -16,6 +16,7 @@ from bluesky_ext.server import Site
 from bluesky_ext.server.executors import executor_of
 from bluesky_ext.server.registry import configured
 from bluesky_ext.sim import beamline, powder_beamline, stxm
+from bluesky_ext.sim.fluorescence import fluorescence_beamline
 
 
 def documents_of(plan) -> list:
@@ -52,6 +53,24 @@ def test_crystal_mapping_makes_runs_and_maps(settings, tmp_path):
     assert made[0] == made[1]
     with xr.open_dataset(tmp_path / "maps" / f"{docs[0][1]['uid']}.nc", engine="h5netcdf") as dataset:
         assert dataset.sizes["sample_y"] == dataset.sizes["sample_x"] == 3
+
+
+def test_fluorescence_makes_runs_and_processed_files(settings, tmp_path):
+    b = fluorescence_beamline(seed=1, n_channels=1200)
+    docs = documents_of(grid_scan([b.detector], b.y, -0.1, 0.1, 2, b.x, -0.1, 0.1, 3))
+    (tmp_path / "film.cfg").write_bytes(b.sample.cfg)
+    given = {"data_key": "xspress3_spectra", "live_time": "xspress3_live_time", "cfg": tmp_path / "film.cfg"}
+    config = settings(**given, directory=tmp_path / "maps")
+    got: list = []
+    site = Site(sinks=(got,))
+    # By its place: what is installed may be another version.
+    replay(docs, configured("bluesky_ext.server.spectra:Fluorescence", config).build(site), progress=False)
+    stages = [doc["analysis_stage"] for name, doc in got if name == "start"]
+    assert sorted(stages) == ["FluorescenceFit", "FluorescenceMap"]
+    (path,) = (tmp_path / "maps").iterdir()
+    with h5py.File(path) as file:
+        assert file["entry/grid/massfractions/Fe K/values"].shape == (2, 3)
+        assert file["entry/process/parameters/data_key"].asstr()[()] == "xspress3_spectra"
 
 
 def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp_path, caplog):

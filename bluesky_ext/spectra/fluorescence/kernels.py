@@ -15,21 +15,26 @@ DEPENDENT = 1e-12
 
 
 @kernel()
+def _clip(left: np.ndarray, middle: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    """The mean of two values, or the value in the middle, if that is less."""
+    for i in range(len(out)):
+        mean = 0.5 * (left[i] + right[i])
+        out[i] = mean if mean < middle[i] else middle[i]
+
+
+@kernel()
 def snip(values: np.ndarray, width: int) -> None:
     """Take the peaks away from a spectrum, in place: what is left is its background (SNIP, as ``snip1d`` of PyMca)."""
     n = len(values)
-    lowest = np.empty(n)
+    here, there = values, values.copy()
     for reach in range(width, 0, -1):
         count = n - 2 * reach
         if count <= 0:
             continue
-        left, middle, right = values[:count], values[reach : reach + count], values[2 * reach :]
-        out = lowest[:count]
-        for i in range(count):
-            mean = 0.5 * (left[i] + right[i])
-            out[i] = mean if mean < middle[i] else middle[i]
-        for i in range(count):
-            middle[i] = out[i]
+        # Beyond these both are as they were at the beginning.
+        _clip(here[:count], here[reach : reach + count], here[2 * reach :], there[reach : reach + count])
+        here, there = there, here
+    values[:] = here
 
 
 @kernel()
@@ -99,22 +104,28 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
     return out
 
 
-@kernel()
+@kernel(fastmath=("reassoc", "contract"))
 def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray) -> float:
     """The sum of what the rows leave over of a vector, squared, over the variances, which are at least 1."""
     rest = values.copy()
-    for row in range(len(shapes)):
-        factor, shape = found[row], shapes[row]
-        if factor != 0.0:
-            for i in range(len(rest)):
-                rest[i] -= factor * shape[i]
+    used = np.flatnonzero(found)
+    n = len(used) - len(used) % 4
+    for at in range(0, n, 4):  # four at once, so that the rest is read and written less often
+        one, two, three, four = shapes[used[at]], shapes[used[at + 1]], shapes[used[at + 2]], shapes[used[at + 3]]
+        a, b, c, d = found[used[at]], found[used[at + 1]], found[used[at + 2]], found[used[at + 3]]
+        for i in range(len(rest)):
+            rest[i] -= (a * one[i] + b * two[i]) + (c * three[i] + d * four[i])
+    for at in range(n, len(used)):
+        one, a = shapes[used[at]], found[used[at]]
+        for i in range(len(rest)):
+            rest[i] -= a * one[i]
     total = 0.0
     for i in range(len(rest)):
         total += rest[i] * rest[i] / max(variance[i], 1.0)
     return total
 
 
-@kernel()
+@kernel(fastmath=("reassoc", "contract"))
 def _solve(gram: np.ndarray, target: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, int]:
     """The least squares solution with some shapes alone, and the first one that depends on others, or -1."""
     n = len(used)
@@ -223,10 +234,64 @@ def nonnegative(gram: np.ndarray, target: np.ndarray, start: np.ndarray, n_free:
     return values
 
 
+@kernel()
+def fit_lines(
+    values: np.ndarray,
+    variance: np.ndarray,
+    shapes: np.ndarray,
+    gram: np.ndarray,
+    inverse: np.ndarray,
+    covariance: np.ndarray,
+    spread: np.ndarray,
+    n_free: int,
+    is_nonnegative: bool,
+    strips: bool,
+    n_points: int,
+    width: int,
+    anchors: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """What a spectrum is made of, how uncertain the lines are, and the sum of squared residuals over variances.
+
+    Parameters
+    ----------
+    values, variance : (n_channels,) float64
+        The counts, and their variance.
+    shapes, gram, inverse, covariance : (n, n_channels), (n, n), (n, n_channels), (n, n) float64
+        The shapes, their products with each other, and the inverse of each of the two.
+    spread : (n - n_free, n_channels) float32
+        What makes variances of lines of those of the counts.
+    n_free : int
+        How many shapes belong to a continuum, and may be negative.
+    is_nonnegative, strips : bool
+        Whether no line may be negative, and whether a background is taken away: by the rest of the arguments, as for
+        `background`.
+    """
+    net = values - background(values, n_points, width, anchors) if strips else values
+    if is_nonnegative:
+        target = products(shapes, net)
+        found = nonnegative(gram, target, products(covariance, target), n_free)
+    else:
+        found = products(inverse, net)
+    known = np.maximum(variance, 0.0).astype(np.float32)
+    return found, np.sqrt(_variances(spread, known)), misfit(shapes, found, net, variance)
+
+
+@kernel(fastmath=("reassoc", "contract"))
+def _variances(spread: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    out = np.empty(len(spread))
+    for row in range(len(spread)):
+        shape = spread[row]
+        total = np.float32(0.0)
+        for i in range(len(variance)):
+            total += shape[i] * variance[i]
+        out[row] = total
+    return out
+
+
 @functools.cache
 def warm_up() -> None:
     """Compile what a fit needs, or load it from the cache on disk."""
-    values, gram = np.ones(8), np.eye(2)
-    background(values, 1, 2, np.array([0, 7]))
-    misfit(np.ones((2, 8)), products(np.ones((2, 8)), values), values, values)
-    nonnegative(gram, np.ones(2), np.ones(2), 0)
+    values, shapes = np.ones(8), np.ones((1, 8))
+    for is_nonnegative in (True, False):
+        parts = (values, values, shapes, np.eye(1), shapes, np.eye(1), shapes.astype(np.float32))
+        fit_lines(*parts, 0, is_nonnegative, True, 1, 2, np.array([0, 7]))

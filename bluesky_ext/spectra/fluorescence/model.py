@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from bluesky_ext.spectra.fluorescence.kernels import background, misfit, nonnegative, products, warm_up
-from bluesky_ext.spectra.fluorescence.theory import theory_of
+from bluesky_ext.spectra.fluorescence.kernels import background, fit_lines, warm_up
+from bluesky_ext.spectra.fluorescence.theory import THEORIES, Fractions, fractions_of, theory_of
 
-#: So many models are kept by the bytes of their configurations.
-MODELS = 8
+#: What the kernel takes of shapes: see `kernels.fit_lines`.
+Matrices: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Fit(NamedTuple):
@@ -88,19 +88,14 @@ class FluorescenceModel:
     time: float
     is_nonnegative: bool
     _scale: np.ndarray = field(init=False, repr=False)
-    _scaled: np.ndarray = field(init=False, repr=False)
-    _gram: np.ndarray = field(init=False, repr=False)
-    _inverse: np.ndarray = field(init=False, repr=False)
-    _squared: np.ndarray = field(init=False, repr=False)
+    _matrices: Matrices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         norms = np.linalg.norm(self.shapes, axis=1)
         scale = np.where(norms > 0, norms, 1.0)
         scaled = np.ascontiguousarray(self.shapes / scale[:, np.newaxis])
-        inverse = np.linalg.pinv(scaled.T)
-        parts = {"_scale": scale, "_scaled": scaled, "_gram": scaled @ scaled.T, "_inverse": inverse}
-        for name, value in {**parts, "_squared": np.ascontiguousarray(inverse[self.n_continuum :] ** 2)}.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_scale", scale)
+        object.__setattr__(self, "_matrices", _matrices(scaled, self.n_continuum))
         warm_up()
 
     @property
@@ -125,35 +120,30 @@ class FluorescenceModel:
             Channels that are no measurement; they play no part. There must be others.
         """
         values, n_used, without = self._region(spectrum, bad)
-        counts = values if variance is None else self._region(variance, bad)[0]
-        net = values - self._background(values) if self.strips else values
-        scaled, gram, inverse, squared = self._scaled, self._gram, self._inverse, self._squared
+        counts = values if variance is None or variance is spectrum else self._region(variance, bad)[0]
+        matrices = self._matrices
         if without is not None:
-            scaled = np.where(without, 0.0, scaled)
-            inverse = np.linalg.pinv(scaled.T)
-            gram, squared = scaled @ scaled.T, inverse[self.n_continuum :] ** 2
-            net = np.where(without, 0.0, net)
-        found = products(inverse, net)
-        if self.is_nonnegative and (found[self.n_continuum :] < 0).any():
-            found = nonnegative(gram, products(scaled, net), found, self.n_continuum)
-        deviations = np.sqrt(products(squared, np.maximum(counts, 0.0)))
-        chi2 = misfit(scaled, found, net, counts) / max(n_used - len(found), 1)
-        lines = slice(self.n_continuum, None)
-        return Fit(found[lines] / self._scale[lines], deviations / self._scale[lines], chi2)
+            matrices = _matrices(np.where(without, 0.0, matrices[0]), self.n_continuum)
+        found, deviations, misfit = fit_lines(
+            *(values, counts, *matrices, self.n_continuum, self.is_nonnegative),
+            *(self.strips, self.n_smooth, self.width, self.anchors),
+        )
+        scale = self._scale[self.n_continuum :]
+        areas = found[self.n_continuum :] / scale
+        return Fit(areas, deviations / scale, misfit / max(n_used - len(found), 1))
 
     def curve(self, spectrum: np.ndarray) -> Curve:
         """A spectrum beside its fit."""
         values, _, _ = self._region(spectrum, None)
-        under = self._background(values) if self.strips else np.zeros(len(values))
-        net = values - under
-        found = products(self._inverse, net)
-        if self.is_nonnegative and (found[self.n_continuum :] < 0).any():
-            found = nonnegative(self._gram, products(self._scaled, net), found, self.n_continuum)
-        n = self.n_continuum
-        if n:
-            under = under + found[:n] @ self._scaled[:n]
+        areas = np.zeros(len(self._scale))
+        areas[self.n_continuum :] = self.fit(spectrum).areas
+        under = background(values, self.n_smooth, self.width, self.anchors) if self.strips else np.zeros(len(values))
+        if self.n_continuum:
+            rest = values - under - areas @ self.shapes
+            areas[: self.n_continuum] = np.linalg.lstsq(self.shapes[: self.n_continuum].T, rest)[0]
+            under = under + areas[: self.n_continuum] @ self.shapes[: self.n_continuum]
         energy = self.energy(self.n_channels)[self.first :]
-        return Curve(energy, values, under, under + found[n:] @ self._scaled[n:])
+        return Curve(energy, values, under, under + areas[self.n_continuum :] @ self.shapes[self.n_continuum :])
 
     def mass_fractions(self, areas: np.ndarray) -> np.ndarray:
         """The mass fraction of the element of each line, (..., n_lines) float64; NaN where it can't be known."""
@@ -181,11 +171,16 @@ class FluorescenceModel:
             )
         return np.interp(np.arange(len(values)), good, values[good]), len(good), without
 
-    def _background(self, values: np.ndarray) -> np.ndarray:
-        return background(values, self.n_smooth, self.width, self.anchors)
+
+def _matrices(shapes: np.ndarray, n_continuum: int) -> Matrices:
+    """What `fit_lines` takes of shapes: these, and what is made of them."""
+    inverse = np.linalg.pinv(shapes.T)
+    # Half as many bytes are read in half of the time, and an uncertainty needs no more than seven digits.
+    spread = (inverse[n_continuum:] ** 2).astype(np.float32)
+    return shapes, shapes @ shapes.T, inverse, inverse @ inverse.T, spread
 
 
-@functools.lru_cache(maxsize=MODELS)
+@functools.lru_cache(maxsize=2 * THEORIES)
 def fluorescence_model(cfg: bytes, *, refit: bool = True, concentrations: bool = True) -> FluorescenceModel:
     """The model of a configuration, made once in a process: PyMca takes a second or two for it.
 
@@ -203,11 +198,13 @@ def fluorescence_model(cfg: bytes, *, refit: bool = True, concentrations: bool =
     ValueError
         If there is something wrong with the configuration; the message is one line.
     """
-    theory = theory_of(cfg, concentrations=concentrations)
+    theory = theory_of(cfg)
+    lines = tuple(theory.names[theory.n_continuum :])
+    fractions = fractions_of(cfg) if concentrations else Fractions(np.full(len(lines), np.nan), -1)
     configuration = theory.configuration
     fit, detector = configuration["fit"], configuration["detector"]
     return FluorescenceModel(
-        lines=tuple(theory.names[theory.n_continuum :]),
+        lines=lines,
         n_continuum=theory.n_continuum,
         shapes=theory.shapes,
         first=theory.first,
@@ -217,8 +214,8 @@ def fluorescence_model(cfg: bytes, *, refit: bool = True, concentrations: bool =
         width=int(fit["snipwidth"]),
         n_smooth=int(fit.get("stripfilterwidth", 1)),
         anchors=_anchors(fit, theory.first, theory.shapes.shape[1]),
-        fractions=theory.fractions,
-        reference=theory.reference,
+        fractions=fractions.values,
+        reference=fractions.reference,
         time=float(configuration["concentrations"].get("time", 1.0)),
         is_nonnegative=bool(refit),
     )

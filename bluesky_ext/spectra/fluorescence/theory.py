@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import io
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +16,8 @@ from bluesky_ext.spectra.fluorescence.configuration import parsed
 
 #: PyMca keeps materials in a table of the process, and prints.
 _lock = threading.Lock()
+#: So many theories are kept by the bytes of their configurations.
+THEORIES = 8
 
 
 class Theory(NamedTuple):
@@ -30,11 +35,6 @@ class Theory(NamedTuple):
         The first of these channels.
     configuration : dict
         The sections, completed by PyMca.
-    fractions : (n_lines,) float64
-        The mass fraction that is meant by an area of 1, or by an area as large as that of the reference line; NaN for
-        scattered light, and without concentrations.
-    reference : int
-        Which line the others are compared with, if the matrix has to tell the flux; -1 if the flux is known.
     """
 
     names: list[str]
@@ -42,11 +42,26 @@ class Theory(NamedTuple):
     shapes: np.ndarray
     first: int
     configuration: dict[str, Any]
-    fractions: np.ndarray
+
+
+class Fractions(NamedTuple):
+    """What areas are as mass fractions.
+
+    Attributes
+    ----------
+    values : (n_lines,) float64
+        The mass fraction that is meant by an area of 1, or by an area as large as that of the reference line; NaN for
+        scattered light.
+    reference : int
+        Which line the others are compared with, if the matrix has to tell the flux; -1 if the flux is known.
+    """
+
+    values: np.ndarray
     reference: int
 
 
-def theory_of(cfg: bytes, *, concentrations: bool = True) -> Theory:
+@functools.lru_cache(maxsize=THEORIES)
+def theory_of(cfg: bytes) -> Theory:
     """The linear model of a configuration of PyMca; the fit is linear and its background SNIP, whatever it says there.
 
     Raises
@@ -57,33 +72,79 @@ def theory_of(cfg: bytes, *, concentrations: bool = True) -> Theory:
     from PyMca5.PyMcaPhysics.xrf.ClassMcaTheory import McaTheory
 
     sections = linear(parsed(cfg))
+    given = sections["concentrations"]
+    # What fluorescence excites counts in mass fractions alone, and takes half of the time.
+    sections["concentrations"] = {**given, "usemultilayersecondary": 0}
+    with _asking_pymca():
+        theory = McaTheory()
+        theory.setConfiguration(sections)
+        theory.enableOptimizedLinearFit()
+        first, last = sections["fit"]["xmin"], sections["fit"]["xmax"]
+        theory.setData(x=None, y=np.ones(int(last) + 1), xmin=first, xmax=last)
+        theory.estimate()
+        at = [index for index, code in enumerate(theory.codes[0]) if code != _FIXED]
+        n_continuum = sum(index < theory.NGLOBAL for index in at)
+        if theory.linearMatrix is None or len(at) == n_continuum:
+            raise ValueError("no peak of it lies in the channels that are fitted")
+        columns = [np.ravel(theory.linearMcaTheoryDerivative(theory.parameters, index, theory.xdata)) for index in at]
+        names = [str(theory.PARAMETERS[index]) for index in at]
+        configuration = {**theory.getConfiguration(), "concentrations": given}
+    first = int(np.ravel(theory.xdata)[0])
+    return Theory(names, n_continuum, np.array(columns, float), first, configuration)
+
+
+@functools.lru_cache(maxsize=THEORIES)
+def fractions_of(cfg: bytes) -> Fractions:
+    """Mass fractions for areas of 1: an area that happens to be 0 in some spectrum plays no part in them.
+
+    Raises
+    ------
+    ValueError
+        If PyMca knows none; the message is one line.
+    """
+    from PyMca5.PyMcaPhysics.xrf.ConcentrationsTool import ConcentrationsTool
+
+    theory = theory_of(cfg)
+    configuration, lines = copy.deepcopy(theory.configuration), theory.names[theory.n_continuum :]
+    areas = {line: {"fitarea": 1.0, "sigmaarea": 1.0} for line in lines}
+    n_energies = np.count_nonzero(np.ravel(configuration["fit"].get("energyflag", 1)))
+    with _asking_pymca(), _without_caches() if n_energies == 1 else contextlib.nullcontext():
+        tool = ConcentrationsTool()
+        found, about = tool.processFitResult(
+            config={**tool.configure(), **configuration["concentrations"]},
+            fitresult={"result": {"config": configuration, "groups": [*lines], **areas}},
+            elementsfrommatrix=False,
+            addinfo=True,
+        )
+    values = np.array([found["mass fraction"].get(line, np.nan) for line in lines], float)
+    element = about.get("ReferenceElement")
+    if element in ("", None, "None"):
+        return Fractions(values, -1)
+    return Fractions(values, lines.index(f"{element} {about['ReferenceTransitions'].split()[0]}"))
+
+
+@contextlib.contextmanager
+def _asking_pymca() -> Iterator[None]:
+    """Have what PyMca raises be a ValueError of one line, and what it prints be lost."""
     with _lock, contextlib.redirect_stdout(io.StringIO()):
         try:
-            theory = McaTheory()
-            theory.setConfiguration(sections)
-            theory.enableOptimizedLinearFit()
-            first, last = sections["fit"]["xmin"], sections["fit"]["xmax"]
-            theory.setData(x=None, y=np.ones(int(last) + 1), xmin=first, xmax=last)
-            theory.estimate()
-            if theory.linearMatrix is None:
-                raise ValueError("no peak of it lies in the channels that are fitted")
-            at = [index for index, code in enumerate(theory.codes[0]) if code != _FIXED]
-            columns = [
-                np.ravel(theory.linearMcaTheoryDerivative(theory.parameters, index, theory.xdata)) for index in at
-            ]
-            names = [str(theory.PARAMETERS[index]) for index in at]
-            n_continuum = sum(index < theory.NGLOBAL for index in at)
-            if len(names) == n_continuum:
-                raise ValueError("no peak of it lies in the channels that are fitted")
-            configuration = theory.getConfiguration()
-            factors, reference = np.full(len(names) - n_continuum, np.nan), -1
-            if concentrations:
-                factors, reference = _fractions(configuration, names[n_continuum:])
+            yield
         except Exception as error:  # of any kind: PyMca checks little
             said = " ".join(str(error).split())
             raise ValueError(f"PyMca makes no model of the .cfg: {type(error).__name__}: {said}") from error
-    first = int(np.ravel(theory.xdata)[0])
-    return Theory(names, n_continuum, np.array(columns, float), first, configuration, factors, reference)
+
+
+@contextlib.contextmanager
+def _without_caches() -> Iterator[None]:
+    """Have PyMca not fill the caches of fisx: for one energy that takes ten times as long as to do without them."""
+    from PyMca5.PyMcaPhysics.xrf import FisxHelper
+
+    whole = FisxHelper.getMultilayerFluorescence
+    FisxHelper.getMultilayerFluorescence = functools.partial(whole, cache=0)
+    try:
+        yield
+    finally:
+        FisxHelper.getMultilayerFluorescence = whole
 
 
 #: What the codes of PyMca's parameters say of one that is not fitted (``Gefit.CFIXED``).
@@ -98,25 +159,3 @@ def linear(sections: dict[str, Any]) -> dict[str, Any]:
         "fit": {**sections["fit"], **fit},
         "concentrations": {**sections["concentrations"], "useautotime": 0},
     }
-
-
-def _fractions(configuration: dict[str, Any], lines: list[str]) -> tuple[np.ndarray, int]:
-    """Mass fractions for areas of 1: an area that happens to be 0 in some spectrum plays no part in them."""
-    from PyMca5.PyMcaPhysics.xrf.ConcentrationsTool import ConcentrationsTool
-
-    tool = ConcentrationsTool()
-    settings = tool.configure()
-    settings.update(configuration["concentrations"])
-    areas = {line: {"fitarea": 1.0, "sigmaarea": 1.0} for line in lines}
-    found, about = tool.processFitResult(
-        config=settings,
-        fitresult={"result": {"config": configuration, "groups": [*lines], **areas}},
-        elementsfrommatrix=False,
-        addinfo=True,
-    )
-    fractions = np.array([found["mass fraction"].get(line, np.nan) for line in lines], float)
-    element = about.get("ReferenceElement")
-    if element in ("", None, "None"):
-        return fractions, -1
-    line = f"{element} {about['ReferenceTransitions'].split()[0]}"
-    return fractions, lines.index(line)
