@@ -30,6 +30,7 @@ class Stack:
         self._shape = shape
         self._most = max_bytes // (4 * int(np.prod(shape)))
         self._rows: dict[int, int] = {}
+        self._frames = np.empty(0, np.int64)  # by row
         self._values = np.empty((shape[0], 0, *shape[1:]), np.float32)
         self._n_read = 0
         #: How many frames were left out, as often as they came.
@@ -44,26 +45,27 @@ class Stack:
         if row >= self._most:
             self.n_left_out += 1
             return False
-        size = self._values.shape[1]
+        size = len(self._frames)
         if row >= size or row < self._n_read:
             size = min(max(64, 2 * size), self._most) if row >= size else size
-            larger = np.empty((self._shape[0], size, *self._shape[1:]), np.float32)
-            larger[:, : len(self)] = self._values[:, : len(self)]
-            self._values, self._n_read = larger, 0
+            frames, values = np.empty(size, np.int64), np.empty((self._shape[0], size, *self._shape[1:]), np.float32)
+            frames[: len(self)], values[:, : len(self)] = self._frames[: len(self)], self._values[:, : len(self)]
+            self._frames, self._values, self._n_read = frames, values, 0
         self._values[:, row] = arrays
+        self._frames[row] = frame
         self._rows[frame] = row
         return True
 
     @property
     def frames(self) -> np.ndarray:
         """The numbers of the frames, rising: (n,) int64."""
-        return np.sort(np.fromiter(self._rows, np.int64, len(self._rows)))
+        return np.sort(self._frames[: len(self)])
 
     @property
     def values(self) -> np.ndarray:
         """The arrays of the frames in the order of their numbers, (first of the shape, n, the rest of it) float32."""
-        frames = np.fromiter(self._rows, np.int64, len(self._rows))
-        if (np.diff(frames) < 0).any():
+        frames = self._frames[: len(self)]
+        if (frames[1:] < frames[:-1]).any():
             return self._values[:, np.argsort(frames, kind="stable")]
         self._n_read = len(self)
         return self._values[:, : len(self)]
