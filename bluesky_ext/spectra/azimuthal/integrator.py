@@ -84,7 +84,7 @@ class Integrator:
     Examples
     --------
     >>> from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator
-    >>> poni = b"PixelSize1: 1e-4\\nPixelSize2: 1e-4\\nDistance: 0.1\\nPoni1: 0\\nPoni2: 0\\nWavelength: 1e-10"
+    >>> poni = b"PixelSize1: 1e-4\nPixelSize2: 1e-4\nDistance: 0.1\nPoni1: 0\nPoni2: 0\nWavelength: 1e-10"
     >>> integrator = Integrator(poni, AzimuthalSettings(4, solid_angle=False), shape=(64, 64))
     >>> integrator.integrate(np.full((64, 64), 7)).intensity
     array([7., 7., 7., 7.], dtype=float32)
