@@ -195,11 +195,12 @@ class Integrator:
         key = xxh3_128_digest(pixels.data)
         with self._lock:
             used = self._known.pop(key, None)
-            if used is None:
-                used = _Used(pixels, self._matrix.sums(self._weights, pixels))
-                if len(self._known) >= KEPT_SUMS:
-                    self._known.popitem(last=False)
+        if used is None:
+            used = _Used(pixels, self._matrix.sums(self._weights, pixels))
+        with self._lock:
             self._known[key] = used
+            if len(self._known) > KEPT_SUMS:
+                self._known.popitem(last=False)
         return used
 
     def _measured(self, frame: np.ndarray, gaps: Gaps) -> np.ndarray | None:
