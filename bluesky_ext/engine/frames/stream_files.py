@@ -20,6 +20,7 @@ from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
+from bluesky_ext.engine.frames.ahead import AHEAD
 from bluesky_ext.engine.frames.hdf5 import read_hdf5
 from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Told
 from bluesky_ext.engine.frames.tiff import read_tiff
@@ -40,6 +41,8 @@ class StreamReference(FrameReference):
     description: Mapping[str, Any]
     #: Which event of the resource, counted from 0.
     index: int
+    #: How many events of it documents have told of, from this one on.
+    n_told: int = 1
 
     @property
     def file(self) -> str:
@@ -73,7 +76,7 @@ class StreamReference(FrameReference):
         if SILENCES.skips(self.resource["uid"], self.file):
             raise OSError("the frames before it were not there, and the file has not changed since")
         if mimetype == HDF5:
-            return read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable)
+            return self._read_hdf5(uri, parameters)
         load, files, shape = _LOADERS.get(mimetype), self._files(), self._shape()
         if load is None:
             raise ValueError(
@@ -84,6 +87,17 @@ class StreamReference(FrameReference):
             _deadline.check()
             arrays.append(load(self.readable.check(file)))
         return _assemble(arrays, shape, files)
+
+    def _read_hdf5(self, uri: str, parameters: Mapping[str, Any]) -> np.ndarray:
+        shape = self._shape()
+        key = self.run, self.resource["uid"], uri, self.data_key, self.readable
+        frames = AHEAD.get(key, self.index)
+        if frames is None:
+            events = read_hdf5(_path(uri), parameters, shape, self.index, self.readable, self.n_told)
+            frames = events[0]
+            if len(events) > 1:
+                AHEAD.put(key, self.index + 1, events[1:])
+        return frames
 
     def _shape(self) -> tuple[int | None, ...]:
         """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
