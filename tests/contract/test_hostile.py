@@ -19,7 +19,7 @@ import h5py
 import matplotlib
 import numpy as np
 import pytest
-from cases import Collector, Docs, Mean, Means, collect, content, feed, same
+from cases import CFG, Collector, Docs, Mean, Means, collect, content, feed, same
 from event_model import DocumentNames, schema_validators
 from hostile import HANDLERS, KEY, SHAPE, Plan, documents_of, plans, raw_run, stxm_run, write_frames
 from hypothesis import HealthCheck, Phase, given, note, settings
@@ -28,6 +28,8 @@ from hypothesis import strategies as st
 from bluesky_ext import (
     CrystalMap,
     CrystalMapper,
+    FluorescenceFit,
+    FluorescenceMap,
     ImageProcessor,
     LiveAnalysis,
     LiveCrystalMap,
@@ -238,6 +240,10 @@ FORMS = ("events", "pages", "lists", "resource", "stream")
 MORE: dict[str, Any] = {"handlers": HANDLERS, "patience": 0.0}
 
 
+#: A .cfg for spectra of 12 channels.
+SHORT = CFG.replace(b"gain = 0.1", b"gain = 0.5").replace(b"xmin = 15", b"xmin = 2").replace(b"xmax = 60", b"xmax = 11")
+
+
 def chains_of_images() -> list[Chain]:
     peaks = PeakTracker(KEY, **LOCATE, **MORE)
     return [
@@ -247,6 +253,7 @@ def chains_of_images() -> list[Chain]:
         Chain(peaks, (TrackLinker(search_range=3), CrystalMap(search_range=3))),
         Chain(compose(ImageProcessor(KEY, "primary"), PeakTracker(KEY, **LOCATE), **MORE)),
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, **MORE)),
+        Chain(FluorescenceFit(KEY, SHORT, **MORE), (FluorescenceMap(KEY, SHORT),)),
         Chain(LiveAnalysis(Mean, Means, data_keys=(KEY,), **MORE)),
     ]
 

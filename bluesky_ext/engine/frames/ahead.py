@@ -10,7 +10,7 @@ from collections.abc import Hashable
 import numpy as np
 
 #: Frames are read together up to so many bytes, and of so many resources they are kept.
-AHEAD_BYTES, RESOURCES = 2**20, 8
+AHEAD_BYTES, RESOURCES = 2**22, 8
 
 
 class Ahead:

@@ -73,10 +73,16 @@ class StreamReference(FrameReference):
 
     def _read(self) -> np.ndarray:
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
+        key = self.run, self.resource["uid"], uri, self.data_key, self.readable
+        if mimetype == HDF5 and (frames := AHEAD.get(key, self.index)) is not None:
+            return frames
         if SILENCES.skips(self.resource["uid"], self.file):
             raise OSError("the frames before it were not there, and the file has not changed since")
         if mimetype == HDF5:
-            return self._read_hdf5(uri, parameters)
+            events = read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable, self.n_told)
+            if len(events) > 1:
+                AHEAD.put(key, self.index + 1, events[1:])
+            return events[0]
         load, files, shape = _LOADERS.get(mimetype), self._files(), self._shape()
         if load is None:
             raise ValueError(
@@ -87,17 +93,6 @@ class StreamReference(FrameReference):
             _deadline.check()
             arrays.append(load(self.readable.check(file)))
         return _assemble(arrays, shape, files)
-
-    def _read_hdf5(self, uri: str, parameters: Mapping[str, Any]) -> np.ndarray:
-        shape = self._shape()
-        key = self.run, self.resource["uid"], uri, self.data_key, self.readable
-        frames = AHEAD.get(key, self.index)
-        if frames is None:
-            events = read_hdf5(_path(uri), parameters, shape, self.index, self.readable, self.n_told)
-            frames = events[0]
-            if len(events) > 1:
-                AHEAD.put(key, self.index + 1, events[1:])
-        return frames
 
     def _shape(self) -> tuple[int | None, ...]:
         """Return the shape of one event's data; the parameter `multiplier` says how many frames lead it."""
