@@ -16,6 +16,7 @@ from bluesky import RunEngine
 
 from bluesky_ext import images, peaks
 from bluesky_ext.spectra import azimuthal
+from bluesky_ext.spectra.fluorescence import kernels as fluorescence
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -23,6 +24,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     images.warm_up()
     peaks.warm_up(mask=True)
     azimuthal.warm_up()
+    fluorescence.warm_up()
 
 
 @pytest.fixture

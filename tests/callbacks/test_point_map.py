@@ -46,6 +46,7 @@ def test_points_are_in_the_order_of_frames_and_maps_on_the_grid():
     np.testing.assert_array_equal(grid["values"], [[3, 5, 7], [9, np.nan, np.nan]])
     np.testing.assert_array_equal(counts.dataset["plain"].sel(reading="counts"), [[1, 2, 3], [4, np.nan, np.nan]])
     assert np.isnan(counts.dataset["plain"].sel(reading="more")).all()
+    np.testing.assert_array_equal(counts.dataset["seq_num"], [[1, 2, 3], [4, np.nan, np.nan]])
 
 
 def test_scattered_points_are_seen_on_a_grid_too():

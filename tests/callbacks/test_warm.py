@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -60,5 +61,16 @@ DTYPES = "float64 float32 uint8 uint16 uint32 uint64 int8 int16 int32 int64 >u2 
 def test_the_first_event_finds_its_kernels(stage):
     script = [sys.executable, "-c", SCRIPT, stage, DTYPES]
     done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+FLUORESCENCE = """__import__("bluesky_ext").FluorescenceFit("image", __import__("cases").CFG)"""
+
+
+def test_the_first_spectrum_finds_its_kernels():
+    script = [sys.executable, "-c", SCRIPT, FLUORESCENCE, DTYPES]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=280, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

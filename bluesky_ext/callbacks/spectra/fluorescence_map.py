@@ -174,7 +174,7 @@ class FluorescenceMap(PointMap):
         energy = state.zero + state.gain * np.arange(len(spectra.total))
         about = {"energy": energy, "energy_attrs": {"units": "keV"}, "n_spectra": len(spectra)}
         groups = {"spectrum": nxdata("counts", ["energy"], {**about, "counts": spectra.total.copy()})}
-        if self._model is not None:
+        if self._model is not None and len(spectra.total) >= self._model.n_channels:
             groups["spectrum_fit"] = _plot(self._model.curve(spectra.total))
             groups["latest_fit"] = _plot(self._model.curve(spectra[spectra.latest]), seq_num=spectra.latest)
         return groups

@@ -18,8 +18,8 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.positions import Layout, PointColumns, Regridded, regrid
 
-#: What maps are called in the groups of a tree.
-VALUES = "values"
+#: What maps are called in the groups of a tree, and the numbers of points in a dataset.
+VALUES, SEQ_NUM = "values", "seq_num"
 
 
 @dataclass
@@ -105,13 +105,18 @@ class PointMap(Reduce):
 
     @property
     def dataset(self) -> xr.Dataset:
-        """The maps of the run that started last, as far as it is: a variable a group, along the names and the scan."""
+        """The maps of the run that started last, as far as it is: a variable a group, along the names and the scan.
+
+        Beside them ``seq_num``, the number of the event of each point, NaN where there is none.
+        """
         with self._open_runs.lock:
             state: Points = self.latest or self.begin({"uid": ""})
             layout = state.scan.layout().clear_of({*state.names, self.dim})
             variables: dict[str, Any] = {}
             for group, maps in _by_name(state, layout).items():
                 variables[group] = ((self.dim, *layout.dims), np.stack([*maps.values()]))
+            if layout.is_grid:  # scattered points have it as a coordinate
+                variables[SEQ_NUM] = (layout.dims, layout.placed(layout.frames))
             uid = state.start.get("original_run_uid", state.start["uid"])
             about = {"original_run_uid": uid, "scan_id": state.start.get("scan_id", -1)}
             return xr.Dataset(variables, {self.dim: state.all_names, **layout.coordinates()}, about)

@@ -161,7 +161,7 @@ class FluorescenceModel:
                 f"{self.n_channels - 1}: give another xmax"
             )
         region = slice(self.first, self.n_channels)
-        values = np.ascontiguousarray(spectrum[region], float)
+        values = np.array(spectrum[region], float)  # writeable, since to a kernel arrays that are not are others
         if bad is None or not (without := bad[region]).any():
             return values, len(values), None
         good = np.flatnonzero(~without)
