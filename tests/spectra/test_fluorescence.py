@@ -199,6 +199,8 @@ CFG = FluorescenceSample().cfg
         (CFG.replace(b"Fe = K", b"Xx = K"), "'Xx', which is no element that PyMca knows"),
         (CFG.replace(b"xmax = 1150", b"xmax = 100"), "xmin = 150 and xmax = 100: give the channels"),
         (CFG.replace(b"xmin = 150", b"xmin = 1120"), "no peak of it lies in the channels that are fitted"),
+        (CFG.replace(b"xmax = 1150", b"xmax = 1e12"), "no spectrum has more than 1048576 channels"),
+        (CFG.replace(b"usexrfmc = 0", b"usexrfmc = 1"), "no program is run for it"),
         (CFG.replace(b"[peaks]", b"[lines]"), r"has no section \[peaks\]"),
         (CFG.replace(b"Matrix = 1", b"Matrix = 0"), "Invalid or undefined sample matrix"),
     ],

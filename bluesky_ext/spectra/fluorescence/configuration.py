@@ -7,6 +7,9 @@ import io
 import math
 from typing import Any
 
+#: What a configuration may ask for, which may have come from a network.
+MOST_CHANNELS, MOST_ORDERS = 2**20, 50
+
 
 def parsed(cfg: bytes) -> dict[str, Any]:
     """The sections of a configuration as PyMca reads them, a dict each.
@@ -55,6 +58,15 @@ def _check(sections: dict[str, Any]) -> None:
     if first is None or last is None or not 0 <= first < last:
         limits = f"xmin = {sections['fit'].get('xmin')} and xmax = {sections['fit'].get('xmax')}"
         raise ValueError(f"[fit] of the .cfg has {limits}: give the channels that are fitted")
+    if last >= MOST_CHANNELS:
+        raise ValueError(f"[fit] of the .cfg has xmax = {last:g}: no spectrum has more than {MOST_CHANNELS} channels")
+    if (
+        sections["fit"].get("continuum")
+        and not 0 <= (_number(sections["fit"].get("linpolorder", 0)) or 0) <= MOST_ORDERS
+    ):
+        raise ValueError(f"[fit] of the .cfg has linpolorder = {sections['fit']['linpolorder']}: at most {MOST_ORDERS}")
+    if sections["concentrations"].get("usexrfmc"):  # who sends a configuration does not start programs here
+        raise ValueError("[concentrations] of the .cfg has usexrfmc = 1: no program is run for it, set it to 0")
     if not sections["peaks"]:
         raise ValueError("[peaks] of the .cfg is empty: give elements, as in Fe = K")
     for element in sections["peaks"]:

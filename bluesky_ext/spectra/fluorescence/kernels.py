@@ -27,10 +27,8 @@ def snip(values: np.ndarray, width: int) -> None:
     """Take the peaks away from a spectrum, in place: what is left is its background (SNIP, as ``snip1d`` of PyMca)."""
     n = len(values)
     here, there = values, values.copy()
-    for reach in range(width, 0, -1):
+    for reach in range(min(width, (n - 1) // 2), 0, -1):
         count = n - 2 * reach
-        if count <= 0:
-            continue
         # Beyond these both are as they were at the beginning.
         _clip(here[:count], here[reach : reach + count], here[2 * reach :], there[reach : reach + count])
         here, there = there, here
