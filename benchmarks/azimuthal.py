@@ -109,9 +109,9 @@ def azimuthal_setup():
     """Print how long it takes to make an integrator."""
     times = []
     for number in range(3):
-        began = time.perf_counter()
+        began = time.thread_time()
         integrator(POWDER.poni, AzimuthalSettings(N_BINS + 1 + number))
-        times.append(time.perf_counter() - began)
+        times.append(time.thread_time() - began)
     print(f"an integrator is made in {min(times):.2f} s")
 
 
