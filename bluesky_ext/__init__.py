@@ -7,9 +7,13 @@ from bluesky_ext._version import __version__
 
 if TYPE_CHECKING:
     from bluesky_ext.callbacks import (
+        AzimuthalIntegrator,
         CrystalMap,
         CrystalMapper,
         DataFrameDumper,
+        Diffractograms,
+        FluorescenceFit,
+        FluorescenceMap,
         ImageProcessor,
         MaskApplier,
         PeakTracker,
@@ -33,6 +37,10 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "TrackLinker",
     "CrystalMap",
     "CrystalMapper",
+    "AzimuthalIntegrator",
+    "Diffractograms",
+    "FluorescenceFit",
+    "FluorescenceMap",
     "LiveAnalysis",
     # what shows them
     "LiveMap",
@@ -66,8 +74,9 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "bluesky_ext.callbacks": (
-            *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
-            *("MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
+            *("AzimuthalIntegrator", "CrystalMap", "CrystalMapper", "DataFrameDumper", "Diffractograms"),
+            *("FluorescenceFit", "FluorescenceMap", "ImageProcessor", "MaskApplier"),
+            *("PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.live": ("LiveAnalysis",),

@@ -15,12 +15,16 @@ import pytest
 from bluesky import RunEngine
 
 from bluesky_ext import images, peaks
+from bluesky_ext.spectra import azimuthal
+from bluesky_ext.spectra.fluorescence import kernels as fluorescence
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Have the kernels compiled, which on a new machine takes longer than a test may."""
     images.warm_up()
     peaks.warm_up(mask=True)
+    azimuthal.warm_up()
+    fluorescence.warm_up()
 
 
 @pytest.fixture

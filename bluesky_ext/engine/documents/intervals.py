@@ -53,6 +53,11 @@ class Intervals:
             return None
         return self._spans[at].rank, number + self._spans[at].offset
 
+    def following(self, number: int) -> int:
+        """How many consecutive integers, with consecutive frames, are here from this one on, itself among them."""
+        at = bisect_right(self._spans, number, key=_BY_START) - 1
+        return 0 if at < 0 else max(0, self._spans[at].stop - number)
+
     def note(self, number: int) -> bool:
         """Add one integer, without a frame; False if it was here already. It runs for every event."""
         if number == self.high + 1 and self._spans:  # nearly always

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 HELD, HELD_BYTES = 1000, 64 * 1024
 #: And so many of those with the arrays that earlier stages were given, of which there is one for each of these.
 INPUTS_HELD = 64
+#: Where a stop document has the numbers of events that are not there.
+MISSING = ("lost_counts", "failed_counts")
 
 
 class Progress(NamedTuple):
@@ -193,8 +195,9 @@ class StageRun(OpenRun):
 
     def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}
-        if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
-            self.begin()  # streams were lost, of which nobody knows what they had
+        told = {name for key in ("num_events", *MISSING) for name in mapping_of(stop, key, int)}
+        if self.refusal is None and self.derived is None and told - described:
+            self.begin()  # streams were lost, or failed upstream: nobody knows what they had
         if self.derived is None:
             if self.refusal is None:
                 self.stage.stats.not_concerned += 1
