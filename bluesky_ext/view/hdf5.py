@@ -160,7 +160,10 @@ def routes(snapshots: Snapshots) -> APIRouter:
 
 
 def domain(snapshots: Snapshots, getobjs: str) -> Response:
-    """What is at ``/``: the root group of the present snapshot, and all of it in one answer if that is asked for."""
+    """What is at ``/``: the root group of the present snapshot, and all of it in one answer if that is asked for.
+
+    Functions are called when they are read. Where there are some, only who asks for what is ``known`` gets the others.
+    """
     snapshot = snapshots.newest(opened=True)
     content = _dated(snapshot.origin) | {
         "root": snapshot.root.id,
@@ -170,11 +173,11 @@ def domain(snapshots: Snapshots, getobjs: str) -> Response:
         "limits": _LIMITS,
         "compressors": [],
     }
-    nodes = snapshot.nodes.values()
-    # Functions are called when they are read. h5pyd before 1.0 wants all objects or none.
-    if _is_set(getobjs) and all(node.is_known for node in nodes if isinstance(node, Dataset)):
+    known = [node for node in snapshot.nodes.values() if not isinstance(node, Dataset) or node.is_known]
+    # h5pyd before 1.0 wants all objects or none.
+    if getobjs == "known" or (_is_set(getobjs) and len(known) == len(snapshot.nodes)):
         same = _dated(snapshot.origin)
-        content["domain_objs"] = {node.id: same | _described(node, True, True) for node in nodes}
+        content["domain_objs"] = {node.id: same | _described(node, True, True) for node in known}
     return told(content)
 
 
