@@ -7,6 +7,7 @@ import pytest
 from ophyd.sim import det
 
 from bluesky_ext import LiveAnalysis
+from bluesky_ext.engine.documents.live_runs import live_streams
 from bluesky_ext.live import BinaryParameter, BoolParameter, FloatParameter, IntParameter, StrParameter
 
 pytestmark = pytest.mark.browser
@@ -94,8 +95,7 @@ def test_changes_from_elsewhere_take_the_token(served, browser):
 
 
 def test_a_detector_of_a_live_run_is_switched_off(served, shows, browser, monkeypatch):
-    live = pytest.importorskip("bluesky_ext.engine.documents.live_runs").live_streams
-    monkeypatch.setattr(live, "_is_on", {})
+    monkeypatch.setattr(live_streams, "_is_on", {})
     stage = shows(lambda n: {"n": n}, purpose="live")
     stage.feed(1)
     page = browser(served(stage).url)
@@ -103,4 +103,4 @@ def test_a_detector_of_a_live_run_is_switched_off(served, shows, browser, monkey
     page.expect(switch).to_be_checked()
     switch.click()
     page.expect(switch).not_to_be_checked()
-    assert not live.is_on("primary")
+    assert not live_streams.is_on("primary")
