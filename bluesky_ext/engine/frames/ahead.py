@@ -29,10 +29,10 @@ class Ahead:
         self._blocks: OrderedDict[Hashable, tuple[int, np.ndarray]] = OrderedDict()
 
     def get(self, key: Hashable, index: int) -> np.ndarray | None:
-        """The frames of an event, if they were read."""
+        """The frames of an event, if they were read: a copy, which is its owner's, and keeps no others in memory."""
         with self._lock:
             first, events = self._blocks.get(key, (0, ()))
-            return events[index - first] if first <= index < first + len(events) else None
+            return events[index - first].copy() if first <= index < first + len(events) else None
 
     def put(self, key: Hashable, first: int, events: np.ndarray) -> None:
         """Keep the frames of some events, (n, ...), the first of which has this index."""

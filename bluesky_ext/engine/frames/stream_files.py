@@ -80,9 +80,10 @@ class StreamReference(FrameReference):
             raise OSError("the frames before it were not there, and the file has not changed since")
         if mimetype == HDF5:
             events = read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable, self.n_told)
-            if len(events) > 1:
-                AHEAD.put(key, self.index + 1, events[1:])
-            return events[0]
+            if len(events) == 1:
+                return events[0]
+            AHEAD.put(key, self.index + 1, events[1:])
+            return events[0].copy()
         load, files, shape = _LOADERS.get(mimetype), self._files(), self._shape()
         if load is None:
             raise ValueError(
