@@ -2,6 +2,7 @@
 
 from bluesky_ext.peaks.buffers import release_buffers
 from bluesky_ext.peaks.crystal_map import crystal_maps
+from bluesky_ext.peaks.grains import grains
 from bluesky_ext.peaks.linker import warm_up_linking
 from bluesky_ext.peaks.live_maps import BrightTracks, LiveMaps, warm_up_live_maps
 from bluesky_ext.peaks.locate import locate, peak_columns
@@ -16,6 +17,7 @@ __all__ = [
     "LocateParameters",
     "StreamLinker",
     "crystal_maps",
+    "grains",
     "link",
     "locate",
     "mean_in_windows",
