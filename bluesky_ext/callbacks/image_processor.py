@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from bluesky_ext.images import (
     Gaps,
     apply_mask,
     check_mask,
+    is_image_file,
     mean_frame,
     read_image,
     reduce_measured,
@@ -92,7 +92,7 @@ class ImageProcessor(MaskedMap):
     data_key : str
         The key of the image.
     subtrahend : 2-d array, path or str, optional
-        What is taken away: an image; the path of one (``.npy``, ``.tif``, ``.tiff``), read now; or the name of a
+        What is taken away: an image; the path of one, read now (see `bluesky_ext.images.read_image`); or the name of a
         stream, such as ``"dark"``: then it is the mean image of that stream's latest event in the same run, and the
         derived event says in ``<data_key>_dark`` which one that was. Events of that stream are averaged only.
     mask : array, str, tuple or list of these, optional
@@ -128,8 +128,8 @@ class ImageProcessor(MaskedMap):
         self.data_key = data_key
         self._dark_stream: str | None = None
         background: np.ndarray | None = None
-        if isinstance(subtrahend, PathLike) or (isinstance(subtrahend, str) and Path(subtrahend).suffix):
-            background = read_image(Path(subtrahend))
+        if isinstance(subtrahend, PathLike) or (isinstance(subtrahend, str) and is_image_file(subtrahend)):
+            background = read_image(subtrahend)
         elif isinstance(subtrahend, str):
             self._dark_stream = subtrahend
         elif subtrahend is not None:
@@ -160,7 +160,7 @@ class ImageProcessor(MaskedMap):
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
         """The stage that a record is of, which has an image by its sha256, and never as the path of a file."""
         subtrahend = record["parameters"].get("subtrahend")
-        if isinstance(subtrahend, str) and Path(subtrahend).suffix:
+        if isinstance(subtrahend, str) and is_image_file(subtrahend):
             raise ValueError(f"the record has the file {subtrahend!r} as subtrahend: it was not written by that stage")
         return super().again(record, materials, **options)
 
