@@ -43,7 +43,7 @@ class RunSaver:
     uid : str
         Of the run.
     saver : Saver
-        Its ``catalog`` and ``backup`` are written to; its ``backups`` and ``down`` are told how that ends.
+        Its ``destination`` and ``backup`` are written to; its ``backups`` and ``down`` are told how that ends.
     timeout : float
         The longest that a call waits for the catalogue, in s.
     backed_up : bool
@@ -58,7 +58,7 @@ class RunSaver:
         # A name of its own: a backup that is left of this run may be what is saved again.
         self._path = saver.backup / f"{file_name(uid)}-{secrets.token_hex(4)}{SUFFIX}"
         backup = self._path if backed_up else None
-        writer = RunWriter(saver.catalog, replace_incomplete=saver.replace_incomplete, backup=backup)
+        writer = RunWriter(saver.destination, backup=backup)
         self._follower = Follower(self._path, writer, self._began, self._ended, _INTERVAL)
         self._journal: Journal | None = None
         self._written: Lock | None = None
@@ -161,7 +161,7 @@ class RunSaver:
     def _began(self) -> None:
         """Ask a catalogue that failed before if it is there now, for a short time: or each run would wait for it."""
         if self._saver.down:
-            probe(self._saver.catalog, _PROBE)
+            probe(self._saver.destination.catalog, _PROBE)
 
     def _ended(self, error: Exception | None) -> None:
         if error is None:

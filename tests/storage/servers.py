@@ -29,10 +29,11 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        self.data = directory / "data"
+        self.data, self.images = directory / "data", directory / "images"
         directory.mkdir(exist_ok=True)
         arguments = ["serve", "catalog", directory / "catalog.db", "--init"]
         arguments += ["--write", self.data, "--write", f"sqlite:///{directory / 'tables.db'}"]
+        arguments += ["--read", directory / "images"]
         arguments += ["--api-key", KEY, "--port", port]
         log = directory / "log"
         self.process = PROCESSES.Process(target=logged, args=(log, tiled, list(map(str, arguments))))
