@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,8 @@ from bluesky_ext.storage.log import CONTAINER
 from bluesky_ext.storage.requests import directory_of
 
 __all__ = ["Destination", "created"]
+
+_LEAST_FREE = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,14 @@ class Destination:
         """The directory for files of images, if there is one."""
         beside = directory_of(self.catalog)
         return self.images if self.images is not None or beside is None else beside / IMAGES
+
+    def check_disk(self) -> None:
+        """Raise OSError if the disk of the catalogue is full; of one that is on a server, nobody here knows."""
+        directory = directory_of(self.catalog)
+        for path in (directory, self.directory):
+            if path is not None and shutil.disk_usage(path).free < _LEAST_FREE:
+                # Tiled itself would try for 25 s, and then say that its server is broken.
+                raise OSError(errno.ENOSPC, "the disk of the catalogue is full", str(path))
 
     @cached_property
     def logs(self) -> Any:

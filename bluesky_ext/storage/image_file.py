@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,13 +128,16 @@ class FileRows:
             return
         rows = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
         first = self.count - len(rows)
-        self._dataset.resize(self.count, 0)
-        if self._direct:
-            origin = (0,) * len(self.shape)
-            for number, row in enumerate(np.ascontiguousarray(rows), start=first):
-                self._dataset.id.write_direct_chunk((number, *origin), row)
-        else:
-            self._dataset[first:] = rows
+        try:
+            self._dataset.resize(self.count, 0)
+            if self._direct:
+                origin = (0,) * len(self.shape)
+                for number, row in enumerate(np.ascontiguousarray(rows), start=first):
+                    self._dataset.id.write_direct_chunk((number, *origin), row)
+            else:
+                self._dataset[first:] = rows
+        except OSError as error:  # of HDF5, which says it in several lines
+            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(self._file.path)) from error
         self._pending.clear()
         self._written = self.count
 

@@ -18,6 +18,7 @@ from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, O
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import pack_record
 from bluesky_ext.storage.as_text import with_text
+from bluesky_ext.storage.backups import backups_in, state_directory
 from bluesky_ext.storage.catalog import expanded, open_catalog
 from bluesky_ext.storage.destination import Destination
 from bluesky_ext.storage.run_saver import RunSaver
@@ -47,9 +48,9 @@ class Saver:
     all documents since the start, and stays. `bluesky_ext.Recording` and ``bluesky-ext replay`` read it. If instead
     the backup cannot be written, that is logged as one error, and each document waits until it is in the catalogue. If
     both fail, or the catalogue does not answer within `timeout`, the rest of the run is saved nowhere: that is one more
-    error, and it is counted (see ``on_error``). A process that is killed leaves its backup files. After a
-    failure, the next runs wait no more than two seconds each for a catalogue that is still gone. No run waits for
-    another one.
+    error, and it is counted (see ``on_error``). The error says which disk is full, if one is. A process that is killed
+    leaves its backup files: the next saver tells of them, and ``bluesky-ext recover`` saves them. After a failure, the
+    next runs wait no more than two seconds each for a catalogue, until one was saved. No run waits for another one.
 
     Runs may be interleaved. One without a stop is marked as incomplete by `close`. Documents of no open run are kept
     in the backup directory, as by `bluesky_ext.Recorder`.
@@ -116,11 +117,11 @@ class Saver:
         self.catalog = open_catalog(catalog)
         directory = None if images is None else expanded(images)
         self.destination = Destination(self.catalog, directory, compression, replace_incomplete)
-        self.backup = _state_directory() if backup is None else expanded(backup)
+        self.backup = state_directory() if backup is None else expanded(backup)
         self.backups: list[Path] = []
         self.lost = 0
         self.down = False
-        """Whether the catalogue failed when a run was last saved: the next one asks at first if it is there."""
+        """Whether the catalogue failed when a run was last saved: the next one waits for two seconds at most."""
         self._timeout, self._on_error = timeout, check_on_error(on_error)
         self._runs: OpenRuns[_Run] = OpenRuns(
             self._close, name="the saver", log=logger, max_open_runs=max_open_runs, stale_after=stale_after
@@ -129,7 +130,12 @@ class Saver:
         self._ending: list[RunSaver] = []
         self._orphans: Recorder | None = None
         self._process = os.getpid()
-        self._made_backup_directory()
+        if self._made_backup_directory() and (left := backups_in(self.backup)):
+            logger.warning(
+                "%d runs that earlier processes could not save: bring them into the catalogue with "
+                "`bluesky-ext recover --catalog CATALOG --backup %s`",
+                *(len(left), self.backup),
+            )
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Save a document; what is none is logged and counted, as one that could be saved nowhere."""
@@ -158,6 +164,9 @@ class Saver:
                 "%s of run %s has what no recording can hold, and is kept with text or lists for it: %s",
                 *(name, runs[0].uid if runs else "?", ", ".join(f"{key} ({changed[key]})" for key in sorted(new))),
             )
+        if name == "descriptor":
+            for run in runs:
+                run.check_room(document)
         saved = [run(name, document, record) for run in runs] or [self._keep_orphan(name, document)]
         if name == "stop":
             for run in runs:
@@ -188,7 +197,7 @@ class Saver:
     def _open(self, start: Mapping[str, Any], backed_up: bool) -> None:
         if self._runs.get(start["uid"]) is not None:
             raise ValueError(f"run {start['uid']} was started twice: its uid must be its own")
-        self._runs.open(_Run(start, RunSaver(start["uid"], self, self._timeout, backed_up=backed_up)))
+        self._runs.open(_Run(start, RunSaver(start, self, self._timeout, backed_up=backed_up)))
 
     def _close(self, run: _Run, reason: str) -> None:
         """End a run without a stop, and leave it to its thread: others wait for the lock."""
@@ -240,11 +249,6 @@ class Saver:
 
 save = Saver
 """``save(catalog)`` makes the `Saver` of a catalogue."""
-
-
-def _state_directory() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "bluesky-ext" / "backup"
 
 
 def _packed(name: str, document: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Buffer], dict[str, str]]:

@@ -109,6 +109,7 @@ class RunWriter:
         """Write what is waiting: the log last, so that it never tells of rows that are not there."""
         from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
 
+        self._destination.check_disk()
         for name, stream in self._streams.items():
             if stream.node is None:
                 specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
@@ -145,6 +146,7 @@ class RunWriter:
     def _start(self, start: Mapping[str, Any]) -> None:
         from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
 
+        self._destination.check_disk()
         key, specs = key_of(start["uid"]), [Spec("BlueskyRun", version="3.0")]
         token = secrets.token_hex(8)
         metadata = {"start": as_json(start), TOKEN: token, WRITER: self._writer}
