@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,10 +41,12 @@ class ImageFile:
     def __init__(self, path: Path, compression: str | None = None) -> None:
         self.path = path
         self._compression = compression
-        self._file: h5py.File | None = None
+        self._file: Any = None
 
     def rows(self, dataset: str, row: NDArray[Any], key: str, metadata: Mapping[str, Any] | None = None) -> FileRows:
         """Return a new array of the file, of rows as this one, that catalogues have by a key, with metadata."""
+        import h5py  # when the first run comes: whoever only imports this does not need it
+
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = h5py.File(self.path, "x", libver="earliest", locking=False)
@@ -81,7 +82,7 @@ class FileRows:
     It is described to the catalogue as the images in a detector's own file are.
     """
 
-    def __init__(self, file: ImageFile, dataset: h5py.Dataset, key: str, metadata: Mapping[str, Any] | None) -> None:
+    def __init__(self, file: ImageFile, dataset: Any, key: str, metadata: Mapping[str, Any] | None) -> None:
         self.shape, self.dtype = dataset.shape[1:], dataset.dtype
         self._size = max(1, self.dtype.itemsize * math.prod(self.shape))
         self.count = 0
@@ -92,7 +93,7 @@ class FileRows:
         self._node: Any = None
         self._number: int | None = None
         # A row that is a chunk is written as it is: that takes two thirds of the time.
-        self._direct = dataset.chunks[:1] == (1,) and dataset.compression is None  # pyright: ignore
+        self._direct = dataset.chunks[:1] == (1,) and dataset.compression is None
 
     def takes(self, array: NDArray[Any]) -> bool:
         """Whether an array is as the rows are."""

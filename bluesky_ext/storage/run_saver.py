@@ -29,7 +29,7 @@ __all__ = ["RunSaver"]
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 0.5  # s
-_PATIENCE = 2.0  # s, with a catalogue that failed before
+_PATIENCE, _PROBE = 2.0, 1.0  # s, with a catalogue that failed before
 _MOST_KNOWN = 100
 _NOWHERE = "what comes of it is saved nowhere"
 
@@ -177,7 +177,7 @@ class RunSaver:
     def _began(self) -> None:
         """Ask a catalogue that failed before if it is there now, for a short time: or each run would wait for it."""
         if self._saver.down:
-            probe(self._saver.destination.catalog, _PATIENCE)
+            probe(self._saver.destination.catalog, _PROBE)
 
     def _ended(self, error: Exception | None) -> None:
         if error is None:
