@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from runs import Docs, assert_same, feed, images, run_of, saved, uid_of
+from servers import KEY, Server
 
 from bluesky_ext import Recording
 from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
@@ -113,3 +114,26 @@ def test_images_of_a_full_disk(small_disk, tmp_path, caplog) -> None:
         assert len(there) > 0
         assert there[0].tobytes() == stack(docs)[0].tobytes()
     close_catalog(catalog)
+
+
+@pytest.mark.timeout(150)
+def test_an_embedded_catalogue_can_be_served(tmp_path, docs, monkeypatch) -> None:
+    """By the recipe of docs/storage.md."""
+    directory = tmp_path / "runs"
+    catalog = open_catalog(directory)
+    saved(catalog, docs, tmp_path / "backup")
+    close_catalog(catalog)
+    text = (Path(__file__).parents[2] / "docs" / "storage.md").read_text()
+    config = tmp_path / "config.yml"
+    config.write_text(text.partition("```yaml\n")[2].partition("```")[0].replace("/data/runs", str(directory)))
+    monkeypatch.setenv("TILED_SINGLE_USER_API_KEY", KEY)
+    server = Server(directory, config)
+    client = server.client()
+    run = client[uid_of(docs)]
+    assert_same(docs, list(documents(run)))
+    assert run["primary/camera"][:].compute().tobytes() == stack(docs).tobytes()
+    assert "stream_resource" in [name for name, _ in run.documents()]
+    more = run_of([{"camera": images("u2", n, (64, 64))} for n in range(2)])
+    assert_same(more, list(documents(saved(client, more, tmp_path / "backup"))))
+    close_catalog(client)
+    server.stop()
