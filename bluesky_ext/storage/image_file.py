@@ -59,6 +59,7 @@ class ImageFile:
             dtype=row.dtype,
             compression=self._compression,
         )
+        self._file.flush()  # what was never flushed cannot be opened
         return FileRows(self, made, key, metadata)
 
     def flush(self) -> None:
