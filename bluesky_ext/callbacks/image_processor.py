@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.callbacks.stored import StoredRun
-from bluesky_ext.engine import Map, Stage, image_of
+from bluesky_ext.engine import Map, Stage, image_blocks
 from bluesky_ext.images import (
     Gaps,
     apply_mask,
@@ -20,8 +20,9 @@ from bluesky_ext.images import (
     is_image_file,
     mean_frame,
     read_image,
-    reduce_measured,
+    reduce_blocks,
     warm_up,
+    warm_up_blocks,
     warm_up_masking,
 )
 from bluesky_ext.masks.selection import SelectedMasks, UsedMasks
@@ -57,6 +58,8 @@ class _State:
 class _Process:
     """The kernel: the mean of an event's frames, less the background, clipped at zero, zero where there is none."""
 
+    takes_blocks: ClassVar[bool] = True
+
     data_key: str
     background: np.ndarray | None
     gaps: Gaps
@@ -71,12 +74,11 @@ class _Process:
         dark_of: tuple[int, str] | None = None,
         mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        frames = image_of(data, self.data_key)
+        blocks = image_blocks(data, self.data_key)
         mask = self.mask if mask is None else mask
+        image, n_gaps = reduce_blocks(blocks, self.background if dark is None else dark, self.gaps)
         if mask is not None:
-            check_mask(mask, frames.shape[-2:])
-        image, n_gaps = reduce_measured(frames, self.background if dark is None else dark, self.gaps)
-        if mask is not None:
+            check_mask(mask, image.shape)
             apply_mask(image, mask, out=image)
         changes: dict[str, Any] = {self.data_key: image}
         if self.gaps:
@@ -164,6 +166,7 @@ class ImageProcessor(MaskedMap):
         parameters |= {"dark_age": dark_age, "gaps": gaps}
         self.n_gaps = f"{data_key}_n_gaps"
         warm_up()
+        warm_up_blocks()
         if given is not None:
             parameters["mask"] = given.parameters
             warm_up_masking(("float64",))
@@ -233,7 +236,7 @@ class ImageProcessor(MaskedMap):
 
     def _dark(self, event: Mapping[str, Any], run: str) -> _Dark:
         """The dark in an event, which is that of later runs too."""
-        image, _ = reduce_measured(image_of(event["data"], self.data_key), None, self._gaps)
+        image, _ = reduce_blocks(image_blocks(event["data"], self.data_key), None, self._gaps)
         dark = _Dark(event["time"], event["seq_num"], image, run)
         if self._dark_age is not None and (self._latest_dark is None or dark.time >= self._latest_dark.time):
             self._latest_dark = dark

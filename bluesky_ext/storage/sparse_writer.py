@@ -31,6 +31,8 @@ class _Frame(NamedTuple):
 
     offset: int
     nnz: int
+    dtype: np.dtype
+    """Of the places."""
 
 
 class _Stream:
@@ -54,8 +56,8 @@ class _Stream:
                 f"event {seq_num} has an image of shape {extent}, dtype {value.dtype}, and those before it have "
                 f"{self.shape}, {self.dtype}: they cannot be one array"
             )
-        self._frames[seq_num] = _Frame(self._file.seek(0, 2), len(index))
-        self._file.write(np.ascontiguousarray(index, np.uint32).tobytes())
+        self._frames[seq_num] = _Frame(self._file.seek(0, 2), len(index), index.dtype)
+        self._file.write(np.ascontiguousarray(index).tobytes())
         self._file.write(np.ascontiguousarray(value).tobytes())
 
     def __len__(self) -> int:
@@ -65,7 +67,7 @@ class _Stream:
         """Index and value of each image, in order."""
         for _, frame in sorted(self._frames.items()):
             self._file.seek(frame.offset)
-            index = np.frombuffer(self._file.read(4 * frame.nnz), np.uint32)
+            index = np.frombuffer(self._file.read(frame.dtype.itemsize * frame.nnz), frame.dtype)
             yield index, np.frombuffer(self._file.read(self.dtype.itemsize * frame.nnz), self.dtype)
 
     def seq_nums(self) -> list[list[int]]:

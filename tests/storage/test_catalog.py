@@ -54,7 +54,7 @@ def test_a_catalogue_is_for_its_owner_alone(tmp_path, mask) -> None:
     client.write_array(np.arange(3), key="array")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
     close_catalog(client)
-    assert modes.pop("catalog") == modes.pop("data") == 0o700
+    assert modes.pop("catalog") == modes.pop("data") == modes.pop("images") == 0o700
     assert {"catalog.db", "tables.db"} <= {*modes}
     assert {*modes.values()} == {0o600}
 

@@ -23,9 +23,13 @@ _numbers = count()
 
 
 def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple = ()) -> Any:
-    """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here."""
+    """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here.
+
+    A kernel with ``takes_blocks`` reads by itself, by `image_blocks`, what is in a file and more than a block.
+    """
+    by_blocks = all(getattr(part, "takes_blocks", False) for part in _parts(kernel))
     for key, value in data.items():
-        if hasattr(value, "read"):
+        if hasattr(value, "read") and not (by_blocks and hasattr(value, "parts") and len(value.parts()) > 1):
             data = {**data, key: value.read()}
     return kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
 

@@ -46,7 +46,7 @@ def read_header(header: bytes) -> tuple[int, int]:
     return length, crc
 
 
-def read_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
+def read_payload(payload: Buffer) -> tuple[str, dict[str, Any]]:
     """Return name and document, whose arrays are windows on the payload; ValueError if it is not that of a record."""
     head, arrays = split(payload)
     name = bytes(next(arrays, b"")).decode()
