@@ -33,7 +33,7 @@ class ImageFile:
     Parameters
     ----------
     path : path
-        The file; its directory is made if it is not there.
+        The file, in a directory that is there.
     compression : str, optional
         What h5py knows: "lzf", "gzip".
     """
@@ -48,7 +48,6 @@ class ImageFile:
         import h5py  # when the first run comes: whoever only imports this does not need it
 
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = h5py.File(self.path, "x", libver="earliest", locking=False)
         size = max(1, row.nbytes)
         made = self._file.create_dataset(

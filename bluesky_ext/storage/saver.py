@@ -117,6 +117,8 @@ class Saver:
             raise ValueError(f"compression {compression!r}: choose 'lzf', 'gzip' or None")
         self.catalog = open_catalog(catalog)
         directory = None if images is None else expanded(images)
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
         self.destination = Destination(self.catalog, directory, compression, replace_incomplete)
         self.backup = state_directory() if backup is None else expanded(backup)
         self.backups: list[Path] = []
