@@ -103,6 +103,31 @@ def test_an_integrator_behind_a_dark_in_one_task_and_a_stack_that_is_full(beamli
     assert caplog.text.count("is full (max_bytes=480): diffractograms from event 5 on are left out of it") == 1
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("keys", [(KEY, f"saxs_{KEY}"), (f"saxs_{KEY}", KEY)])
+def test_each_of_two_integrators_has_its_own_axis_though_a_key_ends_with_the_other(keys, together):
+    docs = raw_run(dark=False)
+    for name, doc in docs:
+        if name == "descriptor":
+            doc["data_keys"][f"saxs_{KEY}"] = doc["data_keys"][KEY]
+            doc["object_keys"]["det"].append(f"saxs_{KEY}")
+        elif name == "event":
+            for part in ("data", "timestamps"):
+                doc[part][f"saxs_{KEY}"] = doc[part][KEY]
+    ai = {key: AzimuthalIntegrator(key, PONI, number) for number, key in enumerate(keys, 30)}
+    first, last = ai.values()
+    if together:
+        first = last = compose(first, last)
+    else:
+        first.subscribe(last)
+    dgs = [Diffractograms(key) for key in keys]
+    for dg in dgs:
+        last.subscribe(dg)
+    feed(first, docs)
+    for key, dg in zip(keys, dgs, strict=True):
+        np.testing.assert_array_equal(dg.publish().tree["data"]["radial_axis"], ai[key].integrator.radial)
+
+
 def test_what_the_stack_is_not_told_is_said(caplog):
     dg = Diffractograms(KEY)
     docs = list(run_through(AzimuthalIntegrator(KEY, PONI, 30), raw_run()))

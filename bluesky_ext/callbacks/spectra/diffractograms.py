@@ -178,17 +178,26 @@ class Diffractograms(PointMap):
 
     def _about(self, descriptor: Mapping[str, Any]) -> dict[str, Any]:
         """What the configuration of a descriptor says of the integration."""
+        integrated = [key.removesuffix("_intensity") for key in descriptor["data_keys"] if key.endswith("_intensity")]
+        found = []
         for said in descriptor.get("configuration", {}).values():
             data = said.get("data", {})
             for key in data:
-                # Of maps that are composed, each key has the name of its map before it.
-                if f"_{key}".endswith(f"_{self.data_key}_radial"):
+                # Of maps that are composed, each key has the name of its map before it. The longest key of an image
+                # is the one that it is of: the axis of "saxs_eiger" is none of "eiger".
+                of = [one for one in integrated if f"_{key}".endswith(f"_{one}_radial")]
+                if of and max(of, key=len) == self.data_key:
                     prefix = key.removesuffix("radial")
                     of_stage = prefix.removesuffix(f"{self.data_key}_")
                     masks = {one: data[at] for one in MASKS if (at := f"{of_stage}{one}") in data}
-                    return masks | {one.removeprefix(prefix): data[one] for one in data if one.startswith(prefix)}
+                    found.append(
+                        masks | {one.removeprefix(prefix): data[one] for one in data if one.startswith(prefix)}
+                    )
+        if len(found) == 1:
+            return found[0]
         raise ValueError(
-            f"the events have no radial axis of {self.data_key!r}: subscribe to an AzimuthalIntegrator of that key"
+            f"the events have {len(found) or 'no'} radial {'axes' if found else 'axis'} of {self.data_key!r}: "
+            "subscribe to an AzimuthalIntegrator of that key"
         )
 
     def _ranges(self, about: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
