@@ -80,7 +80,8 @@ class AzimuthalIntegrator(MaskedMap):
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
     gaps : "auto", True or False
-        Which pixels are no measurement: see `bluesky_ext.images.Gaps`.
+        Which pixels are no measurement: see `bluesky_ext.spectra.azimuthal.Integrator.integrate`. Dead pixels at the
+        maximum of uint16, here and there, need True.
     shape : (int, int), optional
         Rows and columns of the images, for a .poni that does not say it.
     **options
@@ -95,6 +96,7 @@ class AzimuthalIntegrator(MaskedMap):
     """
 
     libraries = ("numpy", "numba", "pyFAI")
+    other_gaps = "; or below 0 in signed integers, or at the value of dead pixels that pyFAI knows of the detector"
     #: Diffractograms of sectors have two dimensions, as images do.
     hashes_images = True
 
