@@ -170,7 +170,11 @@ def test_regions_that_make_no_sense_are_refused(rois, message):
 
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [(0, "the monitor is 0.0: intensities can't be divided by it"), ("many", "the monitor 'counts' is no number")],
+    [
+        (0, "the monitor 'counts' is 0: intensities can't be divided by it"),
+        ("many", "the monitor 'counts' is 'many': intensities"),
+        ([1.0, 2.0], "the monitor 'counts' is [1.0, 2.0]: intensities can't be divided by it"),
+    ],
 )
 def test_a_monitor_that_is_none_costs_its_event(counts, message, caplog):
     docs = raw_run(dark=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -49,10 +50,15 @@ class _Integrate:
     def _monitor(self, data: Mapping[str, Any]) -> float:
         if self.monitor is None:
             return 1.0
+        reading = data[self.monitor]
         try:
-            return float(data[self.monitor])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the reading of the monitor {self.monitor!r} is no number: {error}") from error
+            value = float(reading)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not 0 < value < math.inf:
+            said = reading.tolist() if isinstance(reading, np.ndarray) else reading
+            raise ValueError(f"the monitor {self.monitor!r} is {said!r:.80}: intensities can't be divided by it")
+        return value
 
 
 class AzimuthalIntegrator(MaskedMap):
