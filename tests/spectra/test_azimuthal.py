@@ -264,6 +264,17 @@ def test_the_rings_of_a_powder_are_where_they_are():
         Regions(one.radial, [(900, 1000)])
 
 
+def test_a_region_without_a_peak_has_no_position_if_there_are_errors():
+    regions = Regions(np.arange(40.0), [(0, 40)])
+    counts = np.random.default_rng(2).poisson(100, (2000, 40)).astype(float)
+    assert np.isfinite(regions.measure(counts)[1]).mean() > 0.99
+    assert np.isfinite(regions.measure(counts, np.sqrt(counts))[1]).mean() < 0.005
+    counts[:, 20:23] += 2000
+    brightness, positions = regions.measure(counts, np.sqrt(counts))
+    np.testing.assert_array_equal((brightness, positions), regions.measure(counts))
+    assert abs(positions.mean() - 21) < 0.1
+
+
 def test_what_was_read_of_a_stack_stays_as_it_is():
     stack = Stack((1, 4), max_bytes=16 * 200)
     for frame in range(1, 100):

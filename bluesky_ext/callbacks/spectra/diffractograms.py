@@ -49,8 +49,9 @@ class Diffractograms(PointMap):
     Give it the events of an `AzimuthalIntegrator`. It publishes the stack as NXazint1d, or NXazint2d with sectors: the
     NXdata ``data`` with ``I`` (and ``I_errors``) in the order of the frames over ``radial_axis``. For each region it
     maps how bright it is (``intensity``, the mean over the region) and where its peak lies (``position``, the centre
-    of mass above a straight line between the ends of the region), as `bluesky_ext.callbacks.spectra.point_map.PointMap`
-    has them. At the stop it emits the maps, an event a region, and where the motors were.
+    of mass above a straight line between the ends of the region; NaN where that is noise by the errors, if there are
+    any), as `bluesky_ext.callbacks.spectra.point_map.PointMap` has them. At the stop it emits the maps, an event a
+    region, and where the motors were.
 
     Parameters
     ----------
@@ -62,8 +63,9 @@ class Diffractograms(PointMap):
     motors, positions, shape, extents, snaking
         As for `CrystalMap`.
     max_bytes : int
-        What the stack of a run may take in memory; 1 GiB unless given. Diffractograms that come when it is full are
-        left out of the stack, which is told in the log and in the tree; the maps have all points.
+        What the stack of a run may take in memory, twice that when it is copied; 1 GiB unless given. Diffractograms
+        that come when it is full are left out of the stack, which is told in the log and in the tree; the maps have all
+        points.
     stream_name : str
         The stream whose events are the points.
     **options
@@ -142,8 +144,9 @@ class Diffractograms(PointMap):
 
     def numbers_of(self, state: Any, data: Mapping[str, Any]) -> np.ndarray:
         """How bright each region is, and where its peak is."""
-        intensity = np.asarray(data[f"{self.data_key}_intensity"])
-        return np.concatenate([some.ravel() for some in state.regions.measure(np.atleast_2d(intensity))])
+        keys = ("intensity", "sigma")[: 1 + ("error_model" in state.about)]
+        arrays = [np.atleast_2d(data[f"{self.data_key}_{key}"]) for key in keys]
+        return np.concatenate([some.ravel() for some in state.regions.measure(*arrays)])
 
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool:
         """Take the diffractogram of a point."""

@@ -182,8 +182,8 @@ class Integrator:
         if not sums.any():
             radii = ai.center_array(self.shape, unit=settings.unit, scale=True)
             raise ValueError(
-                f"radial_range={settings.radial_range}, sectors={settings.sectors}: no pixel is there; the detector has "
-                f"pixels from {radii.min():.4g} to {radii.max():.4g} {settings.unit}"
+                f"radial_range={settings.radial_range}, sectors={settings.sectors}: no pixel is there; the detector "
+                f"has pixels from {radii.min():.4g} to {radii.max():.4g} {settings.unit}"
             )
         for (first, last), its_sum in zip(() if self.sectors is None else self.sectors, sums, strict=False):
             if not its_sum and not isinstance(settings.sectors, int):
