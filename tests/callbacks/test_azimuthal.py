@@ -1,7 +1,9 @@
 """From a scan to diffractograms and maps of strain, while it runs and in a file; and what bad input costs."""
 
 import logging
+import pickle
 import shutil
+import weakref
 
 import h5py
 import numpy as np
@@ -17,6 +19,7 @@ from silx.io import nxdata
 from bluesky_ext import AzimuthalIntegrator, Diffractograms, ImageProcessor, compose
 from bluesky_ext.live import ProcessedFiles
 from bluesky_ext.sim import powder_beamline
+from bluesky_ext.spectra.azimuthal import integrator
 
 IMAGE = "dexela_image"
 
@@ -182,6 +185,16 @@ def test_a_monitor_that_is_none_costs_its_event(counts, message, caplog):
     sink = run_through(AzimuthalIntegrator(KEY, PONI, 30, monitor="counts"), docs)
     assert sink.stop["failed"] == {"primary": [3]}
     assert message in caplog.text
+
+
+def test_kernels_in_a_worker_hold_their_integrators_however_many():
+    kernels = [pickle.loads(pickle.dumps(AzimuthalIntegrator(KEY, PONI, n).kernel)) for n in range(30, 38)]
+    image = {KEY: np.ones(SHAPE, np.uint16)}
+    for kernel in kernels:
+        kernel(image, 1)
+    held = [weakref.ref(integrator(kernel.poni, kernel.settings)) for kernel in kernels]
+    assert all(one() is not None for one in held)
+    assert len(pickle.dumps(kernels[0])) < 2000
 
 
 def test_images_of_another_shape_cost_their_events(caplog):

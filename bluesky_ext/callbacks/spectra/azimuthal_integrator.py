@@ -7,7 +7,8 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.images import Gaps, check_mask
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
-from bluesky_ext.spectra.azimuthal import AzimuthalSettings, integrator, poni_bytes, warm_up
+from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, integrator, poni_bytes, warm_up
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class _Integrate:
         if self.monitor is not None and self.monitor not in data:  # a dark of maps that are composed
             return {}
         frames = image_of(data, self.data_key)
-        one = integrator(self.poni, self.settings, self.shape).integrate(
+        one = self._integrator.integrate(
             frames, self.mask if mask is None else mask, monitor=self._monitor(data), gaps=self.gaps
         )
         changes: dict[str, Any] = {self.data_key: None, f"{self.data_key}_intensity": one.intensity}
@@ -46,6 +47,14 @@ class _Integrate:
         if self.gaps:
             changes[f"{self.data_key}_n_gaps"] = one.n_gaps
         return changes
+
+    @cached_property
+    def _integrator(self) -> Integrator:
+        """It is held as long as the kernel is: several kernels in a worker would have it made anew for every event."""
+        return integrator(self.poni, self.settings, self.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _monitor(self, data: Mapping[str, Any]) -> float:
         if self.monitor is None:
