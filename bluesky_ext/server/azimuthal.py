@@ -41,6 +41,9 @@ class Azimuthal(Pipeline):
         description="Masks of the catalog, combined: uids, or [detector, name] or [detector, name, version].",
         examples=[[["eiger4m", "beamstop"]]],
     )
+    gaps: Literal["auto"] | bool = Field(
+        "auto", description="Whether pixels at the maximum of their dtype, or below 0, are gaps: auto, true or false."
+    )
     shape: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="Rows and columns of the images, if the .poni doesn't say it.", examples=[[2048, 2048]]
     )
@@ -70,6 +73,7 @@ class Azimuthal(Pipeline):
             monitor=self.monitor,
             mask=[tuple(mask) if isinstance(mask, list) else mask for mask in self.masks] or None,
             registry=site.catalog,
+            gaps=self.gaps,
             shape=self.shape,
             executor=site.executor,
         )

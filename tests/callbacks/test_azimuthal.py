@@ -1,7 +1,9 @@
 """From a scan to diffractograms and maps of strain, while it runs and in a file; and what bad input costs."""
 
 import logging
+import pickle
 import shutil
+import weakref
 
 import h5py
 import numpy as np
@@ -17,6 +19,7 @@ from silx.io import nxdata
 from bluesky_ext import AzimuthalIntegrator, Diffractograms, ImageProcessor, compose
 from bluesky_ext.live import ProcessedFiles
 from bluesky_ext.sim import powder_beamline
+from bluesky_ext.spectra.azimuthal import integrator
 
 IMAGE = "dexela_image"
 
@@ -103,6 +106,31 @@ def test_an_integrator_behind_a_dark_in_one_task_and_a_stack_that_is_full(beamli
     assert caplog.text.count("is full (max_bytes=480): diffractograms from event 5 on are left out of it") == 1
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("keys", [(KEY, f"saxs_{KEY}"), (f"saxs_{KEY}", KEY)])
+def test_each_of_two_integrators_has_its_own_axis_though_a_key_ends_with_the_other(keys, together):
+    docs = raw_run(dark=False)
+    for name, doc in docs:
+        if name == "descriptor":
+            doc["data_keys"][f"saxs_{KEY}"] = doc["data_keys"][KEY]
+            doc["object_keys"]["det"].append(f"saxs_{KEY}")
+        elif name == "event":
+            for part in ("data", "timestamps"):
+                doc[part][f"saxs_{KEY}"] = doc[part][KEY]
+    ai = {key: AzimuthalIntegrator(key, PONI, number) for number, key in enumerate(keys, 30)}
+    first, last = ai.values()
+    if together:
+        first = last = compose(first, last)
+    else:
+        first.subscribe(last)
+    dgs = [Diffractograms(key) for key in keys]
+    for dg in dgs:
+        last.subscribe(dg)
+    feed(first, docs)
+    for key, dg in zip(keys, dgs, strict=True):
+        np.testing.assert_array_equal(dg.publish().tree["data"]["radial_axis"], ai[key].integrator.radial)
+
+
 def test_what_the_stack_is_not_told_is_said(caplog):
     dg = Diffractograms(KEY)
     docs = list(run_through(AzimuthalIntegrator(KEY, PONI, 30), raw_run()))
@@ -145,7 +173,11 @@ def test_regions_that_make_no_sense_are_refused(rois, message):
 
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [(0, "the monitor is 0.0: intensities can't be divided by it"), ("many", "the monitor 'counts' is no number")],
+    [
+        (0, "the monitor 'counts' is 0: intensities can't be divided by it"),
+        ("many", "the monitor 'counts' is 'many': intensities"),
+        ([1.0, 2.0], "the monitor 'counts' is [1.0, 2.0]: intensities can't be divided by it"),
+    ],
 )
 def test_a_monitor_that_is_none_costs_its_event(counts, message, caplog):
     docs = raw_run(dark=False)
@@ -153,6 +185,16 @@ def test_a_monitor_that_is_none_costs_its_event(counts, message, caplog):
     sink = run_through(AzimuthalIntegrator(KEY, PONI, 30, monitor="counts"), docs)
     assert sink.stop["failed"] == {"primary": [3]}
     assert message in caplog.text
+
+
+def test_kernels_in_a_worker_hold_their_integrators_however_many():
+    kernels = [pickle.loads(pickle.dumps(AzimuthalIntegrator(KEY, PONI, n).kernel)) for n in range(30, 38)]
+    image = {KEY: np.ones(SHAPE, np.uint16)}
+    for kernel in kernels:
+        kernel(image, 1)
+    held = [weakref.ref(integrator(kernel.poni, kernel.settings)) for kernel in kernels]
+    assert all(one() is not None for one in held)
+    assert len(pickle.dumps(kernels[0])) < 2000
 
 
 def test_images_of_another_shape_cost_their_events(caplog):

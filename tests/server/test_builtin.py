@@ -147,9 +147,8 @@ def test_azimuthal_integration_makes_runs_and_files(settings, tmp_path):
     docs = documents_of(grid_scan([b.detector], b.y, -1, 1, 2, b.x, -1, 1, 3))
     (tmp_path / "detector.poni").write_bytes(b.powder.poni)
     config = settings(data_key="dexela_image", poni=tmp_path / "detector.poni", directory=tmp_path / "files")
-    config.write_text(
-        f"{config.read_text()}\nn_bins = 50\nsectors = [[-45, 45]]\n[rois]\n111 = [18, 22]\n".replace("'", '"')
-    )
+    more = "n_bins = 50\ngaps = true\nsectors = [[-45, 45]]\n[rois]\n111 = [18, 22]\n"
+    config.write_text(f"{config.read_text()}\n{more}".replace("'", '"'))
     made: list[list[str]] = []
     for executor in (None, "threads:2"):
         got: list = []
@@ -157,6 +156,7 @@ def test_azimuthal_integration_makes_runs_and_files(settings, tmp_path):
             site = Site(pool, sinks=(got,))
             replay(docs, configured("bluesky_ext.server.azimuthal:Azimuthal", config).build(site), progress=False)
         assert [stage.name for stage in site.stages] == ["AzimuthalIntegrator", "Diffractograms"]
+        assert site.stages[0].parameters["gaps"] is True
         made.append(sorted(doc["sha256"] for name, doc in got if name == "stop"))
     assert len(made[0]) == 2
     assert made[0] == made[1]

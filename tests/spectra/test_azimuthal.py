@@ -137,6 +137,17 @@ def test_the_values_by_which_a_detector_marks_dead_pixels_count_and_its_own_mask
     np.testing.assert_array_equal(unsigned.intensity, made.intensity)
 
 
+def test_counts_below_0_are_no_measurement():
+    image = IMAGE.astype(np.int32)
+    image[MASK] -= 1000
+    one = Integrator(PONI, AzimuthalSettings(N_BINS))
+    made = one.integrate(image)
+    np.testing.assert_array_equal(made.intensity, one.integrate(IMAGE, ~MASK).intensity)
+    assert made.n_gaps == np.count_nonzero(MASK)
+    assert np.nanmin(one.integrate(image, gaps=False).intensity) < 0
+    assert one.integrate(np.where(MASK, -1.0, IMAGE)).n_gaps == 0  # a background may have been taken away
+
+
 def test_several_frames_make_the_mean_with_the_error_of_that():
     one = Integrator(PONI, AzimuthalSettings(N_BINS, error_model="poisson"))
     frames = np.stack([IMAGE, IMAGE[::-1], IMAGE + 3])
@@ -203,9 +214,32 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         AzimuthalSettings(**{"n_bins": N_BINS, **settings})
 
 
-def test_a_sector_that_pyfai_has_not_in_one_piece_is_refused():
+@pytest.mark.parametrize("sector", [(-20, 200), (90, 400)])
+def test_a_sector_that_pyfai_has_not_in_one_piece_is_refused(sector):
     with pytest.raises(ValueError, match="goes across 0 and 180"):
-        Integrator(PONI, AzimuthalSettings(N_BINS, sectors=[(-20, 200)]))
+        Integrator(PONI, AzimuthalSettings(N_BINS, sectors=[sector]))
+
+
+def test_a_sector_of_360_degrees_is_the_whole_ring_wherever_it_begins():
+    made = Integrator(PONI, AzimuthalSettings(N_BINS, sectors=[(-90, 270), (90, 450)])).integrate(IMAGE)
+    np.testing.assert_array_equal(made.intensity, [Integrator(PONI, AzimuthalSettings(N_BINS)).integrate(IMAGE)[0]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "message"),
+    [
+        (
+            {"radial_range": (500, 600)},
+            None,
+            r"radial_range=\(500.0, 600.0\), .* has pixels from 0.0\d+ to 14.\d+ 2th_deg",
+        ),
+        ({"radial_range": (13, 14), "sectors": [(-180, 180), (10, 11)]}, None, "the sector from 10 to 11 degrees"),
+        ({}, (10, 10), r"shape=\(10, 10\), and the .poni is of a detector of 120 x 140 pixels: leave it out"),
+    ],
+)
+def test_bins_without_any_pixel_and_another_shape_are_refused(settings, shape, message):
+    with pytest.raises(ValueError, match=message):
+        Integrator(PONI, AzimuthalSettings(N_BINS, "2th_deg", **settings), shape)
 
 
 def test_what_is_no_image_of_the_detector_is_refused():
@@ -228,6 +262,17 @@ def test_the_rings_of_a_powder_are_where_they_are():
     np.testing.assert_allclose(positions[:, 0], rings, rtol=1e-4)
     with pytest.raises(ValueError, match="the region from 900 to 1000 has no bins"):
         Regions(one.radial, [(900, 1000)])
+
+
+def test_a_region_without_a_peak_has_no_position_if_there_are_errors():
+    regions = Regions(np.arange(40.0), [(0, 40)])
+    counts = np.random.default_rng(2).poisson(100, (2000, 40)).astype(float)
+    assert np.isfinite(regions.measure(counts)[1]).mean() > 0.99
+    assert np.isfinite(regions.measure(counts, np.sqrt(counts))[1]).mean() < 0.005
+    counts[:, 20:23] += 2000
+    brightness, positions = regions.measure(counts, np.sqrt(counts))
+    np.testing.assert_array_equal((brightness, positions), regions.measure(counts))
+    assert abs(positions.mean() - 21) < 0.1
 
 
 def test_what_was_read_of_a_stack_stays_as_it_is():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +19,7 @@ from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.images import Gaps, check_mask
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
-from bluesky_ext.spectra.azimuthal import AzimuthalSettings, integrator, poni_bytes, warm_up
+from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, integrator, poni_bytes, warm_up
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class _Integrate:
         if self.monitor is not None and self.monitor not in data:  # a dark of maps that are composed
             return {}
         frames = image_of(data, self.data_key)
-        one = integrator(self.poni, self.settings, self.shape).integrate(
+        one = self._integrator.integrate(
             frames, self.mask if mask is None else mask, monitor=self._monitor(data), gaps=self.gaps
         )
         changes: dict[str, Any] = {self.data_key: None, f"{self.data_key}_intensity": one.intensity}
@@ -46,13 +48,26 @@ class _Integrate:
             changes[f"{self.data_key}_n_gaps"] = one.n_gaps
         return changes
 
+    @cached_property
+    def _integrator(self) -> Integrator:
+        """It is held as long as the kernel is: several kernels in a worker would have it made anew for every event."""
+        return integrator(self.poni, self.settings, self.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def _monitor(self, data: Mapping[str, Any]) -> float:
         if self.monitor is None:
             return 1.0
+        reading = data[self.monitor]
         try:
-            return float(data[self.monitor])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the reading of the monitor {self.monitor!r} is no number: {error}") from error
+            value = float(reading)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not 0 < value < math.inf:
+            said = reading.tolist() if isinstance(reading, np.ndarray) else reading
+            raise ValueError(f"the monitor {self.monitor!r} is {said!r:.80}: intensities can't be divided by it")
+        return value
 
 
 class AzimuthalIntegrator(MaskedMap):
@@ -80,7 +95,8 @@ class AzimuthalIntegrator(MaskedMap):
     registry : MaskClient, or what `bluesky_ext.storage.open_catalog` takes; optional
         Where masks are looked up, once at the start of each run.
     gaps : "auto", True or False
-        Which pixels are no measurement: see `bluesky_ext.images.Gaps`.
+        Which pixels are no measurement: see `bluesky_ext.spectra.azimuthal.Integrator.integrate`. Dead pixels at the
+        maximum of uint16, here and there, need True.
     shape : (int, int), optional
         Rows and columns of the images, for a .poni that does not say it.
     **options
@@ -95,6 +111,7 @@ class AzimuthalIntegrator(MaskedMap):
     """
 
     libraries = ("numpy", "numba", "pyFAI")
+    other_gaps = "; or below 0 in signed integers, or at the value of dead pixels that pyFAI knows of the detector"
     #: Diffractograms of sectors have two dimensions, as images do.
     hashes_images = True
 

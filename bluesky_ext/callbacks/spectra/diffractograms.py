@@ -49,8 +49,9 @@ class Diffractograms(PointMap):
     Give it the events of an `AzimuthalIntegrator`. It publishes the stack as NXazint1d, or NXazint2d with sectors: the
     NXdata ``data`` with ``I`` (and ``I_errors``) in the order of the frames over ``radial_axis``. For each region it
     maps how bright it is (``intensity``, the mean over the region) and where its peak lies (``position``, the centre
-    of mass above a straight line between the ends of the region), as `bluesky_ext.callbacks.spectra.point_map.PointMap`
-    has them. At the stop it emits the maps, an event a region, and where the motors were.
+    of mass above a straight line between the ends of the region; NaN where that is noise by the errors, if there are
+    any), as `bluesky_ext.callbacks.spectra.point_map.PointMap` has them. At the stop it emits the maps, an event a
+    region, and where the motors were.
 
     Parameters
     ----------
@@ -62,8 +63,9 @@ class Diffractograms(PointMap):
     motors, positions, shape, extents, snaking
         As for `CrystalMap`.
     max_bytes : int
-        What the stack of a run may take in memory; 1 GiB unless given. Diffractograms that come when it is full are
-        left out of the stack, which is told in the log and in the tree; the maps have all points.
+        What the stack of a run may take in memory, twice that when it is copied; 1 GiB unless given. Diffractograms
+        that come when it is full are left out of the stack, which is told in the log and in the tree; the maps have all
+        points.
     stream_name : str
         The stream whose events are the points.
     **options
@@ -142,8 +144,9 @@ class Diffractograms(PointMap):
 
     def numbers_of(self, state: Any, data: Mapping[str, Any]) -> np.ndarray:
         """How bright each region is, and where its peak is."""
-        intensity = np.asarray(data[f"{self.data_key}_intensity"])
-        return np.concatenate([some.ravel() for some in state.regions.measure(np.atleast_2d(intensity))])
+        keys = ("intensity", "sigma")[: 1 + ("error_model" in state.about)]
+        arrays = [np.atleast_2d(data[f"{self.data_key}_{key}"]) for key in keys]
+        return np.concatenate([some.ravel() for some in state.regions.measure(*arrays)])
 
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> bool:
         """Take the diffractogram of a point."""
@@ -178,17 +181,26 @@ class Diffractograms(PointMap):
 
     def _about(self, descriptor: Mapping[str, Any]) -> dict[str, Any]:
         """What the configuration of a descriptor says of the integration."""
+        integrated = [key.removesuffix("_intensity") for key in descriptor["data_keys"] if key.endswith("_intensity")]
+        found = []
         for said in descriptor.get("configuration", {}).values():
             data = said.get("data", {})
             for key in data:
-                # Of maps that are composed, each key has the name of its map before it.
-                if f"_{key}".endswith(f"_{self.data_key}_radial"):
+                # Of maps that are composed, each key has the name of its map before it. The longest key of an image
+                # is the one that it is of: the axis of "saxs_eiger" is none of "eiger".
+                of = [one for one in integrated if f"_{key}".endswith(f"_{one}_radial")]
+                if of and max(of, key=len) == self.data_key:
                     prefix = key.removesuffix("radial")
                     of_stage = prefix.removesuffix(f"{self.data_key}_")
                     masks = {one: data[at] for one in MASKS if (at := f"{of_stage}{one}") in data}
-                    return masks | {one.removeprefix(prefix): data[one] for one in data if one.startswith(prefix)}
+                    found.append(
+                        masks | {one.removeprefix(prefix): data[one] for one in data if one.startswith(prefix)}
+                    )
+        if len(found) == 1:
+            return found[0]
         raise ValueError(
-            f"the events have no radial axis of {self.data_key!r}: subscribe to an AzimuthalIntegrator of that key"
+            f"the events have {len(found) or 'no'} radial {'axes' if found else 'axis'} of {self.data_key!r}: "
+            "subscribe to an AzimuthalIntegrator of that key"
         )
 
     def _ranges(self, about: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

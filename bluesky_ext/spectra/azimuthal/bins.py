@@ -74,11 +74,16 @@ def bins_of(ai: Any, settings: AzimuthalSettings, shape: tuple[int, int]) -> Bin
     return Bins(matrix, np.asarray(centres) * unit.scale, edges * unit.scale)
 
 
-def _azimuths(ai: Any, sector: tuple[float, float]) -> tuple[float, float]:
-    """A sector in radians, from -180 degrees on; or from 0 on if it goes beyond 180, which pyFAI is told."""
+def _azimuths(ai: Any, sector: tuple[float, float]) -> tuple[float, float] | None:
+    """A sector in radians, from -180 degrees on; or from 0 on if it goes beyond 180, which pyFAI is told.
+
+    None is the whole ring, from anywhere else on.
+    """
     first = (sector[0] + 180.0) % 360.0 - 180.0
     last = first + sector[1] - sector[0]
-    if first < 0 and last > 180.0:
+    if (first < 0 and last > 180.0) or last > 360.0:
+        if last - first == 360.0:
+            return None
         raise ValueError(
             f"the sector from {sector[0]:g} to {sector[1]:g} degrees goes across 0 and 180: give it as two"
         )

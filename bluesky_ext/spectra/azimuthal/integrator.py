@@ -84,7 +84,12 @@ class Integrator:
         ai: Any = read_poni(poni)
         if settings.unit.startswith("q") and ai.wavelength is None:
             raise ValueError(f"the .poni has no line 'Wavelength', which unit={settings.unit!r} needs: give '2th_deg'")
-        shape = ai.detector.shape or shape
+        own_shape = ai.detector.shape
+        if own_shape and shape and tuple(own_shape) != tuple(shape):
+            raise ValueError(
+                f"shape={shape}, and the .poni is of a detector of {own_shape[0]} x {own_shape[1]} pixels: leave it out"
+            )
+        shape = own_shape or shape
         if shape is None:
             raise ValueError("the .poni doesn't say how many pixels its detector has: give shape=(rows, columns)")
         if not 0 < math.prod(shape) <= MOST_PIXELS:
@@ -106,6 +111,7 @@ class Integrator:
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, _Used] = OrderedDict()
         self._all = self._weigh(pixels)
+        self._check_bins(ai)
 
     def norm(self, mask: np.ndarray | None = None) -> np.ndarray:
         """The sums of the weights of the pixels in each bin, shaped as an intensity, float64; 0 where there is none."""
@@ -126,8 +132,8 @@ class Integrator:
             What the intensities are divided by.
         gaps : "auto" or bool
             Which pixels are no measurement, see `bluesky_ext.images.Gaps`, beside those that have the value by which
-            pyFAI knows such pixels of this detector. They are not used in the frame that they are in. With False none
-            is.
+            pyFAI knows such pixels of this detector, and those below 0 in images of signed integers, as counts are
+            not. They are not used in the frame that they are in. With False none is.
 
         Raises
         ------
@@ -170,6 +176,21 @@ class Integrator:
             sigma = self._shaped((np.sqrt(variance) / weights / monitor).astype(np.float32))
         return Diffractogram(self._shaped((means / monitor).astype(np.float32)), sigma, int(n_gaps))
 
+    def _check_bins(self, ai: Any) -> None:
+        """Refuse bins, and sectors that were named, without any pixel."""
+        settings, sums = self.settings, self._all.weights.reshape(-1, self.settings.n_bins).sum(axis=1)
+        if not sums.any():
+            radii = ai.center_array(self.shape, unit=settings.unit, scale=True)
+            raise ValueError(
+                f"radial_range={settings.radial_range}, sectors={settings.sectors}: no pixel is there; the detector "
+                f"has pixels from {radii.min():.4g} to {radii.max():.4g} {settings.unit}"
+            )
+        for (first, last), its_sum in zip(() if self.sectors is None else self.sectors, sums, strict=False):
+            if not its_sum and not isinstance(settings.sectors, int):
+                raise ValueError(
+                    f"the sector from {first:g} to {last:g} degrees has no pixel of the detector: leave it out"
+                )
+
     def _shaped(self, sums: np.ndarray) -> np.ndarray:
         return sums if self.sectors is None else sums.reshape(len(self.sectors), -1)
 
@@ -196,6 +217,7 @@ class Integrator:
     def _measured(self, frame: np.ndarray, gaps: Gaps) -> np.ndarray | None:
         """Where a frame was measured, (n_pixels,) bool; None if that is everywhere."""
         found = measured(frame, gaps)
+        marks = [frame < 0] if gaps and frame.dtype.kind == "i" else []
         dummy, span = self._detector.dummy, self._detector.delta_dummy or 0.0
         if gaps and dummy is not None:
             if frame.dtype.kind == "u":  # where -1 is the largest number
@@ -203,7 +225,8 @@ class Integrator:
             low, high = dummy - span, dummy + span
             if frame.dtype.kind in "iu":
                 low, high = math.ceil(low), math.floor(high)
-            marked = (frame >= low) & (frame <= high)
+            marks.append((frame >= low) & (frame <= high))
+        for marked in marks:
             if marked.any():
                 found = ~marked if found is None else found & ~marked
         return None if found is None else found.reshape(-1)
