@@ -100,7 +100,7 @@ class FluorescenceReducer:
             "data_keys": {**self._descriptor.get("data_keys", {}), **made},
             "object_keys": {**self._descriptor.get("object_keys", {}), _OBJECT: list(made)},
             "configuration": {
-                _OBJECT: {"data": {**self._told, "lines": list(self._lines)}, "timestamps": {}, "data_keys": {}}
+                _OBJECT: {"data": {**self._told, f"{key}_lines": list(self._lines)}, "timestamps": {}, "data_keys": {}}
             },
         }
         self._maps("descriptor", descriptor)

@@ -100,6 +100,28 @@ def test_elements_are_chosen_and_a_monitor_divides(beam, scan):
     np.testing.assert_allclose(half.sum() / whole.sum(), 0.5, rtol=0.05)
 
 
+def test_two_fits_in_a_chain_have_lines_and_channels_of_their_own(beam):
+    other = beam.sample.cfg.replace(b"Ca = K\nFe = K", b"Mn = K\nNi = K").replace(b"gain = 0.01\n", b"gain = 0.011\n")
+    first, second = FluorescenceFit(KEY, beam.sample.cfg), FluorescenceFit("second", other)
+    maps = FluorescenceMap(KEY), FluorescenceMap("second")
+    first.subscribe(second)
+    for one in maps:
+        second.subscribe(one)
+    docs = []
+    for name, doc in documents_of(count([beam.detector], 2)):
+        if name == "descriptor":
+            doc = {**doc, "data_keys": {**doc["data_keys"], "second": doc["data_keys"][KEY]}}
+        elif name == "event":
+            doc = {**doc, "data": {**doc["data"], "second": doc["data"][KEY]}}
+            doc["timestamps"] = {**doc["timestamps"], "second": 1.0}
+        docs.append((name, doc))
+    feed(first, docs)
+    for one, stage, gain in zip(maps, (first, second), (0.01, 0.011), strict=True):
+        tree = one.publish().tree
+        assert tuple(tree["map"]["parameters"])[1:] == stage.lines
+        np.testing.assert_allclose(np.diff(tree["spectrum"]["energy"]), gain)
+
+
 def test_the_tree_is_what_users_of_the_nanomax_pipeline_read(beam, scan, tmp_path):
     fit, maps = FluorescenceFit(KEY, beam.sample.cfg), FluorescenceMap(KEY, beam.sample.cfg)
     fit.subscribe(maps)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.engine import Map, Stage, as_image
+from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.spectra.fluorescence import Combined, FluorescenceModel, combine, fluorescence_model
 
@@ -127,7 +128,8 @@ class FluorescenceFit(Map):
     event has then ``<data_key>``, the spectrum that is the sum of them; ``<data_key>_areas``, ``_uncertainties`` and
     ``_massfractions``, a number for each line; ``_chi2`` of the fit, and ``_n_bad``: how many channels that should have
     been fitted are no measurement (not finite, or as large as a counter can get). The names of the lines are `lines`,
-    and in the configuration of the descriptor, with the energy of channels. See `bluesky_ext.spectra.fluorescence`.
+    and in the configuration of the descriptor as ``<data_key>_lines``, with the energy of channel 0 and of a channel,
+    ``<data_key>_zero`` and ``<data_key>_gain``. See `bluesky_ext.spectra.fluorescence`.
 
     Parameters
     ----------
@@ -212,20 +214,17 @@ class FluorescenceFit(Map):
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Say what the lines are, and the energy of channels."""
-        told = {"lines": list(self.lines), "zero": self._model.zero, "gain": self._model.gain}
-        now, source = time.time(), f"bluesky_ext:{self.name}"
-        kinds = {"lines": ("array", [len(self.lines)]), "zero": ("number", []), "gain": ("number", [])}
-        descriptor.setdefault("configuration", {})[self.name] = {
-            "data": told,
-            "timestamps": dict.fromkeys(told, now),
+        about = {"lines": list(self.lines), "zero": self._model.zero, "gain": self._model.gain}
+        said = {f"{self.data_keys[0]}_{name}": value for name, value in about.items()}
+        source, kev = f"bluesky_ext:{self.name}", {"units": "keV"}
+        configuration = descriptor.setdefault("configuration", {})
+        before = configuration.get(self.name, {})  # of a stage that has the same name
+        configuration[self.name] = {
+            "data": {**before.get("data", {}), **said},
+            "timestamps": {**before.get("timestamps", {}), **dict.fromkeys(said, time.time())},
             "data_keys": {
-                name: {
-                    "source": source,
-                    "dtype": dtype,
-                    "shape": shape,
-                    **({} if name == "lines" else {"units": "keV"}),
-                }
-                for name, (dtype, shape) in kinds.items()
+                **before.get("data_keys", {}),
+                **{k: described(v, source, None if isinstance(v, list) else kev) for k, v in said.items()},
             },
         }
 

@@ -194,10 +194,11 @@ class FluorescenceMap(PointMap):
             )
 
     def _configuration(self, descriptor: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the fit has said of its lines: in the configuration of the object that has the areas."""
-        for name, keys in descriptor.get("object_keys", {}).items():
-            if self._areas in keys:
-                return descriptor.get("configuration", {}).get(name, {}).get("data", {})
+        """What the fit of these spectra has said of its lines and channels."""
+        names = {f"{self.data_key}_{name}": name for name in ("lines", "zero", "gain")}
+        for said in descriptor.get("configuration", {}).values():
+            if names.keys() & said.get("data", {}).keys():
+                return {name: said["data"][key] for key, name in names.items() if key in said["data"]}
         return {}
 
 
