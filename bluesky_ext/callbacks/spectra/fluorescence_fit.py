@@ -232,7 +232,8 @@ class FluorescenceFit(Map):
         """Say how many channels were left out because they are no measurement."""
         run.complaints(
             f"{self.name} bad channels",
-            "%s leaves out %d channels of %r in event %d of run %s, which are no measurement: not finite, or saturated",
+            "%s leaves out %d channels of %r in event %d of run %s, which are no measurement: not finite, "
+            "below 0, or saturated. A line that has most of its peak there is NaN",
             *(self.name, told[self.n_bad], self.data_keys[0], event["seq_num"], run),
         )
 
