@@ -161,6 +161,27 @@ def test_points_on_no_grid_are_mapped_too(beam):
     assert without_motors["map"]["parameters"]["Fe K"]["x"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("option", "dead"), [("live_time", 0.0), ("dead_time", 100.0), ("correction", np.nan)])
+def test_an_element_that_is_left_out_may_be_dead(beam, option, dead):
+    spectra = np.ones((4, 1200), np.uint32)
+    spectra[2] = 0
+    fit = FluorescenceFit(KEY, beam.sample.cfg, elements=(0, 1, 3), **{option: "reading"})
+    made = fit.kernel({KEY: spectra, "reading": [1.0, 1.0, dead, 1.0]}, 1)
+    assert made[KEY].sum() > 3500
+
+
+@pytest.mark.parametrize("sums", ["before", "after"])
+def test_frames_of_an_event_are_added_element_by_element(beam, sums):
+    spectra = np.random.default_rng(0).poisson(beam.sample.expected(0.0, 0.0), (5, 4, 1200)).astype(np.uint32)
+    live = np.random.default_rng(1).uniform(0.5, 1.0, (5, 4))
+    fit = FluorescenceFit(KEY, beam.sample.cfg, sums=sums, elements=(0, 1, 3), live_time="live")
+    frames = fit.kernel({KEY: spectra, "live": live}, 1)
+    added = fit.kernel({KEY: spectra.sum(axis=0, dtype=np.uint32), "live": live.sum(axis=0)}, 1)
+    assert frames.keys() == added.keys()
+    for name, value in added.items():
+        np.testing.assert_allclose(frames[name], value, rtol=1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "said"),
     [
@@ -173,6 +194,7 @@ def test_points_on_no_grid_are_mapped_too(beam):
         ),
         ({"xspress3_live_time": np.zeros(4)}, {"live_time": "xspress3_live_time"}, "a live time is above 0"),
         ({"xspress3_live_time": np.ones(3)}, {"live_time": "xspress3_live_time"}, "3 values for 4 elements"),
+        ({"xspress3_live_time": "x"}, {"live_time": "xspress3_live_time"}, "xspress3_live_time is no number: 'x'"),
         ({}, {"elements": (0, 7)}, "4 elements and none of number 7"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, str) else "",
@@ -219,6 +241,7 @@ def test_channels_that_are_no_measurement_are_counted(beam, scan, caplog):
         ({"cfg": "nowhere.cfg"}, "cfg='nowhere.cfg' can't be read"),
         ({"sums": "never"}, "sums='never'"),
         ({"elements": ()}, r"elements=\(\)"),
+        ({"elements": (0, 0)}, "each once"),
         ({"live_time": "a", "dead_time": "b"}, "give one of them"),
         ({"monitor_reference": 0}, "monitor_reference=0"),
     ],
