@@ -100,6 +100,15 @@ def test_elements_are_chosen_and_a_monitor_divides(beam, scan):
     np.testing.assert_allclose(half.sum() / whole.sum(), 0.5, rtol=0.05)
 
 
+def test_what_the_configuration_asks_for_in_vain_is_said(beam, caplog):
+    cfg = beam.sample.cfg.replace(b"fitweight = 0", b"fitweight = 1").replace(b"useautotime = 0", b"useautotime = 1")
+    FluorescenceFit(KEY, cfg, live_time="seconds")
+    FluorescenceFit(KEY, cfg)
+    FluorescenceFit(KEY, beam.sample.cfg)
+    said = [one.getMessage().split(" in ")[1] for one in caplog.records]
+    assert said == ["fitweight = 1", "fitweight = 1, useautotime = 1"]
+
+
 def test_two_fits_in_a_chain_have_lines_and_channels_of_their_own(beam):
     other = beam.sample.cfg.replace(b"Ca = K\nFe = K", b"Mn = K\nNi = K").replace(b"gain = 0.01\n", b"gain = 0.011\n")
     first, second = FluorescenceFit(KEY, beam.sample.cfg), FluorescenceFit("second", other)

@@ -15,7 +15,7 @@ from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.engine import Map, Stage, as_image
 from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.engine.stages.run import StageRun
-from bluesky_ext.spectra.fluorescence import Combined, FluorescenceModel, combine, fluorescence_model
+from bluesky_ext.spectra.fluorescence import Combined, FluorescenceModel, combine, fluorescence_model, parsed, unused
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,8 @@ class FluorescenceFit(Map):
             data_keys=(data_key, *normalisation.keys),
             **options,
         )
+        if left_out := unused(parsed(content), has_live_time=live_time is not None):
+            self._log.warning("%s does not do what the .cfg says in %s", self.name, ", ".join(left_out))
 
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
