@@ -10,6 +10,7 @@ from cases import Collector, feed
 from bluesky_ext import FluorescenceFit, FluorescenceMap
 from bluesky_ext.live import ProcessedFiles
 from bluesky_ext.sim.fluorescence import fluorescence_beamline
+from bluesky_ext.spectra.fluorescence import fluorescence_model
 
 KEY = "xspress3_spectra"
 
@@ -107,6 +108,30 @@ def test_what_the_configuration_asks_for_in_vain_is_said(beam, caplog):
     FluorescenceFit(KEY, beam.sample.cfg)
     said = [one.getMessage().split(" in ")[1] for one in caplog.records]
     assert said == ["fitweight = 1", "fitweight = 1, useautotime = 1"]
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_the_curve_of_a_point_is_its_fit(beam, refit):
+    cfg = beam.sample.cfg.replace(b"Zn = K", b"Zn = K\nMn = K\nNi = K").replace(b"stripflag = 1", b"stripflag = 0")
+    fit, maps = FluorescenceFit(KEY, cfg, refit=refit), FluorescenceMap(KEY, cfg)
+    fit.subscribe(maps)
+    docs = documents_of(count([beam.detector], 2))
+    for name, doc in docs:
+        if name == "event":
+            doc["data"][KEY] = np.array(doc["data"][KEY], float)
+            doc["data"][KEY][:, 640] = np.nan
+    feed(fit, docs)
+    tree, model = maps.publish().tree, fluorescence_model(cfg, refit=refit)
+    areas = np.array([tree["map"]["parameters"][line]["values"][1] for line in fit.lines])
+    curve = maps.curve(2)
+    np.testing.assert_allclose(curve.fit - curve.background, areas @ model.shapes, atol=1e-9)
+    assert np.flatnonzero(np.isnan(curve.spectrum)).tolist() == [640 - model.first]
+    assert np.isfinite(tree["spectrum"]["counts"]).all()
+
+
+def test_a_reading_that_is_in_no_stream_is_a_warning(beam, scan, caplog):
+    feed(FluorescenceFit(KEY, beam.sample.cfg, live_time="xspress3_livetime"), scan)
+    assert [one.levelname for one in caplog.records if "no stream has" in one.getMessage()] == ["WARNING"]
 
 
 def test_two_fits_in_a_chain_have_lines_and_channels_of_their_own(beam):

@@ -121,7 +121,8 @@ class _Fit:
             deviations = np.sqrt(np.sum([one.uncertainties**2 for one in fits], axis=0))
             chi2 = float(np.mean([one.chi2 for one in fits]))
         areas = areas * scale
-        made = {key: whole.spectrum, f"{key}_areas": areas, f"{key}_uncertainties": deviations * scale}
+        spectrum = whole.spectrum if whole.bad is None else np.where(whole.bad, np.nan, whole.spectrum)
+        made = {key: spectrum, f"{key}_areas": areas, f"{key}_uncertainties": deviations * scale}
         if self.concentrations:
             made[f"{key}_massfractions"] = model.mass_fractions(areas)
         return {**made, f"{key}_chi2": chi2, f"{key}_n_bad": self._n_bad(parts)}
@@ -142,11 +143,12 @@ class FluorescenceFit(Map):
     Each spectrum is fitted by itself: SNIP takes its background away, and the areas are the exact least squares
     solution without negative ones. Of a spectrum, or one for each element of a detector, (n_elements, n_channels), or
     several frames of these, which are added, (n_frames, n_elements, n_channels), the event has then ``<data_key>``, the
-    spectrum that is the sum of them; ``<data_key>_areas``, ``_uncertainties`` and ``_massfractions``, a number for each
-    line; ``_chi2`` of the fit, and ``_n_bad``: how many channels that should have been fitted are no measurement (not
-    finite, below 0, or as large as a counter can get). The names of the lines are `lines`, and in the configuration of
-    the descriptor as ``<data_key>_lines``, with the energy of channel 0 and of a channel, ``<data_key>_zero`` and
-    ``<data_key>_gain``. See `bluesky_ext.spectra.fluorescence`.
+    spectrum that is the sum of them, NaN where a channel is no measurement; ``<data_key>_areas``, ``_uncertainties``
+    and ``_massfractions``, a number for each line; ``_chi2`` of the fit, and ``_n_bad``: how many channels that should
+    have been fitted are no measurement (not finite, below 0, or as large as a counter can get). The names of the lines
+    are `lines`, and in the configuration of the descriptor as ``<data_key>_lines``, with the energy of channel 0 and of
+    a channel, ``<data_key>_zero`` and ``<data_key>_gain``, and ``<data_key>_refit``. See
+    `bluesky_ext.spectra.fluorescence`.
 
     Parameters
     ----------
@@ -234,6 +236,7 @@ class FluorescenceFit(Map):
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Say what the lines are, and the energy of channels."""
         about = {"lines": list(self.lines), "zero": self._model.zero, "gain": self._model.gain}
+        about["refit"] = self._model.is_nonnegative
         said = {f"{self.data_keys[0]}_{name}": value for name, value in about.items()}
         source, kev = f"bluesky_ext:{self.name}", {"units": "keV"}
         configuration = descriptor.setdefault("configuration", {})
@@ -243,7 +246,7 @@ class FluorescenceFit(Map):
             "timestamps": {**before.get("timestamps", {}), **dict.fromkeys(said, time.time())},
             "data_keys": {
                 **before.get("data_keys", {}),
-                **{k: described(v, source, None if isinstance(v, list) else kev) for k, v in said.items()},
+                **{k: described(v, source, kev if isinstance(v, float) else None) for k, v in said.items()},
             },
         }
 

@@ -139,16 +139,18 @@ class FluorescenceModel:
         return Fit(areas, deviations / scale, misfit / max(n_used - len(found), 1))
 
     def curve(self, spectrum: np.ndarray) -> Curve:
-        """A spectrum beside its fit."""
-        values, _, _ = self._region(spectrum, None)
+        """A spectrum beside its fit; channels that are NaN in it play no part, nor do lines that they cover."""
+        bad = ~np.isfinite(spectrum)
+        values, _, without = self._region(spectrum, bad)
         areas = np.zeros(len(self._scale))
-        areas[self.n_continuum :] = self.fit(spectrum).areas
+        areas[self.n_continuum :] = np.nan_to_num(self.fit(spectrum, bad=bad).areas)
         under = background(values, self.n_smooth, self.width, self.anchors) if self.strips else np.zeros(len(values))
         if self.n_continuum:
             rest = values - under - areas @ self.shapes
             areas[: self.n_continuum] = np.linalg.lstsq(self.shapes[: self.n_continuum].T, rest)[0]
             under = under + areas[: self.n_continuum] @ self.shapes[: self.n_continuum]
         energy = self.energy(self.n_channels)[self.first :]
+        values = values if without is None else np.where(without, np.nan, values)
         return Curve(energy, values, under, under + areas[self.n_continuum :] @ self.shapes[self.n_continuum :])
 
     def mass_fractions(self, areas: np.ndarray) -> np.ndarray:
