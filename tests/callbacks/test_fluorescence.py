@@ -10,6 +10,7 @@ from cases import Collector, feed
 from bluesky_ext import FluorescenceFit, FluorescenceMap
 from bluesky_ext.live import ProcessedFiles
 from bluesky_ext.sim.fluorescence import fluorescence_beamline
+from bluesky_ext.spectra.fluorescence import fluorescence_model
 
 KEY = "xspress3_spectra"
 
@@ -100,6 +101,61 @@ def test_elements_are_chosen_and_a_monitor_divides(beam, scan):
     np.testing.assert_allclose(half.sum() / whole.sum(), 0.5, rtol=0.05)
 
 
+def test_what_the_configuration_asks_for_in_vain_is_said(beam, caplog):
+    cfg = beam.sample.cfg.replace(b"fitweight = 0", b"fitweight = 1").replace(b"useautotime = 0", b"useautotime = 1")
+    FluorescenceFit(KEY, cfg, live_time="seconds")
+    FluorescenceFit(KEY, cfg)
+    FluorescenceFit(KEY, beam.sample.cfg)
+    said = [one.getMessage().split(" in ")[1] for one in caplog.records]
+    assert said == ["fitweight = 1", "fitweight = 1, useautotime = 1"]
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_the_curve_of_a_point_is_its_fit(beam, refit):
+    cfg = beam.sample.cfg.replace(b"Zn = K", b"Zn = K\nMn = K\nNi = K").replace(b"stripflag = 1", b"stripflag = 0")
+    fit, maps = FluorescenceFit(KEY, cfg, refit=refit), FluorescenceMap(KEY, cfg)
+    fit.subscribe(maps)
+    docs = documents_of(count([beam.detector], 2))
+    for name, doc in docs:
+        if name == "event":
+            doc["data"][KEY] = np.array(doc["data"][KEY], float)
+            doc["data"][KEY][:, 640] = np.nan
+    feed(fit, docs)
+    tree, model = maps.publish().tree, fluorescence_model(cfg, refit=refit)
+    areas = np.array([tree["map"]["parameters"][line]["values"][1] for line in fit.lines])
+    curve = maps.curve(2)
+    np.testing.assert_allclose(curve.fit - curve.background, areas @ model.shapes, atol=1e-9)
+    assert np.flatnonzero(np.isnan(curve.spectrum)).tolist() == [640 - model.first]
+    assert np.isfinite(tree["spectrum"]["counts"]).all()
+
+
+def test_a_reading_that_is_in_no_stream_is_a_warning(beam, scan, caplog):
+    feed(FluorescenceFit(KEY, beam.sample.cfg, live_time="xspress3_livetime"), scan)
+    assert [one.levelname for one in caplog.records if "no stream has" in one.getMessage()] == ["WARNING"]
+
+
+def test_two_fits_in_a_chain_have_lines_and_channels_of_their_own(beam):
+    other = beam.sample.cfg.replace(b"Ca = K\nFe = K", b"Mn = K\nNi = K").replace(b"gain = 0.01\n", b"gain = 0.011\n")
+    first, second = FluorescenceFit(KEY, beam.sample.cfg), FluorescenceFit("second", other)
+    maps = FluorescenceMap(KEY), FluorescenceMap("second")
+    first.subscribe(second)
+    for one in maps:
+        second.subscribe(one)
+    docs = []
+    for name, doc in documents_of(count([beam.detector], 2)):
+        if name == "descriptor":
+            doc = {**doc, "data_keys": {**doc["data_keys"], "second": doc["data_keys"][KEY]}}
+        elif name == "event":
+            doc = {**doc, "data": {**doc["data"], "second": doc["data"][KEY]}}
+            doc["timestamps"] = {**doc["timestamps"], "second": 1.0}
+        docs.append((name, doc))
+    feed(first, docs)
+    for one, stage, gain in zip(maps, (first, second), (0.01, 0.011), strict=True):
+        tree = one.publish().tree
+        assert tuple(tree["map"]["parameters"])[1:] == stage.lines
+        np.testing.assert_allclose(np.diff(tree["spectrum"]["energy"]), gain)
+
+
 def test_the_tree_is_what_users_of_the_nanomax_pipeline_read(beam, scan, tmp_path):
     fit, maps = FluorescenceFit(KEY, beam.sample.cfg), FluorescenceMap(KEY, beam.sample.cfg)
     fit.subscribe(maps)
@@ -139,6 +195,27 @@ def test_points_on_no_grid_are_mapped_too(beam):
     assert without_motors["map"]["parameters"]["Fe K"]["x"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("option", "dead"), [("live_time", 0.0), ("dead_time", 100.0), ("correction", np.nan)])
+def test_an_element_that_is_left_out_may_be_dead(beam, option, dead):
+    spectra = np.ones((4, 1200), np.uint32)
+    spectra[2] = 0
+    fit = FluorescenceFit(KEY, beam.sample.cfg, elements=(0, 1, 3), **{option: "reading"})
+    made = fit.kernel({KEY: spectra, "reading": [1.0, 1.0, dead, 1.0]}, 1)
+    assert made[KEY].sum() > 3500
+
+
+@pytest.mark.parametrize("sums", ["before", "after"])
+def test_frames_of_an_event_are_added_element_by_element(beam, sums):
+    spectra = np.random.default_rng(0).poisson(beam.sample.expected(0.0, 0.0), (5, 4, 1200)).astype(np.uint32)
+    live = np.random.default_rng(1).uniform(0.5, 1.0, (5, 4))
+    fit = FluorescenceFit(KEY, beam.sample.cfg, sums=sums, elements=(0, 1, 3), live_time="live")
+    frames = fit.kernel({KEY: spectra, "live": live}, 1)
+    added = fit.kernel({KEY: spectra.sum(axis=0, dtype=np.uint32), "live": live.sum(axis=0)}, 1)
+    assert frames.keys() == added.keys()
+    for name, value in added.items():
+        np.testing.assert_allclose(frames[name], value, rtol=1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "said"),
     [
@@ -151,6 +228,7 @@ def test_points_on_no_grid_are_mapped_too(beam):
         ),
         ({"xspress3_live_time": np.zeros(4)}, {"live_time": "xspress3_live_time"}, "a live time is above 0"),
         ({"xspress3_live_time": np.ones(3)}, {"live_time": "xspress3_live_time"}, "3 values for 4 elements"),
+        ({"xspress3_live_time": "x"}, {"live_time": "xspress3_live_time"}, "xspress3_live_time is no number: 'x'"),
         ({}, {"elements": (0, 7)}, "4 elements and none of number 7"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, str) else "",
@@ -197,6 +275,7 @@ def test_channels_that_are_no_measurement_are_counted(beam, scan, caplog):
         ({"cfg": "nowhere.cfg"}, "cfg='nowhere.cfg' can't be read"),
         ({"sums": "never"}, "sums='never'"),
         ({"elements": ()}, r"elements=\(\)"),
+        ({"elements": (0, 0)}, "each once"),
         ({"live_time": "a", "dead_time": "b"}, "give one of them"),
         ({"monitor_reference": 0}, "monitor_reference=0"),
     ],

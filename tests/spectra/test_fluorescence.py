@@ -168,6 +168,44 @@ def test_channels_that_are_no_measurement_play_no_part(steel):
         model.fit(*combine(np.full((1, 2000), np.nan)))
 
 
+@pytest.mark.parametrize("n_bad", [20, 100, 200])
+def test_a_line_whose_peak_is_not_measured_has_no_area(n_bad):
+    sample = FluorescenceSample(seed=1)
+    model, spectrum = sample.model, sample.expected(0.0, 0.0)
+    at = model.lines.index("Fe K")
+    peak = model.first + int(np.argmax(model.shapes[at]))
+    broken = spectrum.copy()
+    broken[peak - n_bad // 2 : peak + n_bad // 2] = np.nan
+    whole, fit = model.fit(spectrum), model.fit(*combine(broken[np.newaxis]))
+    assert np.isnan([fit.areas[at], fit.uncertainties[at], model.mass_fractions(fit.areas)[at]]).all()
+    measured = np.isfinite(fit.areas)
+    assert measured[model.lines.index("Zn K")]
+    assert np.abs(fit.areas - whole.areas)[measured].max() < 2 * whole.uncertainties[measured].max()
+    assert np.isfinite(fit.chi2)
+
+
+def test_chi2_is_about_1_for_noise_alone_whatever_a_count_weighs_and_however_many_are_bad():
+    sample = FluorescenceSample(elements={"Ca": 0.02, "Fe": 0.01}, n_channels=1200, continuum=0.0)
+    model = fluorescence_model(
+        sample.cfg.replace(b"stripflag = 1", b"stripflag = 0").replace(b"continuum = 0", b"continuum = 1")
+    )
+    expected = np.full(1200, 100.0)
+    expected[model.first : model.n_channels] += np.array([1e4, 1e4]) @ model.shapes[1:]
+    flat = np.random.default_rng(0).poisson(expected).astype(float)[np.newaxis]
+    chi2 = model.fit(*combine(flat)).chi2
+    assert chi2 == pytest.approx(1, abs=0.1)
+    for weight in (10.0, 0.01):
+        assert model.fit(*combine(flat, np.array([weight]))).chi2 == pytest.approx(chi2)
+    flat[0, int(np.argmax(expected)) + np.arange(3)] = np.nan
+    assert model.fit(*combine(flat)).chi2 == pytest.approx(chi2, rel=0.05)
+
+
+def test_counts_below_0_are_no_measurement():
+    total = combine(np.array([[1, -1, 3], [1, 2, np.iinfo(np.int32).max]], np.int32))
+    assert total.bad is not None
+    assert total.bad.tolist() == [False, True, True]
+
+
 def test_the_sum_of_spectra_has_the_last_word_on_each():
     total = SpectrumSum(3, room=0)
     for frame in range(1, 40):
@@ -201,6 +239,12 @@ CFG = FluorescenceSample().cfg
         (CFG.replace(b"xmin = 150", b"xmin = 1120"), "no peak of it lies in the channels that are fitted"),
         (CFG.replace(b"xmax = 1150", b"xmax = 1e12"), "no spectrum has more than 1048576 channels"),
         (CFG.replace(b"usexrfmc = 0", b"usexrfmc = 1"), "no program is run for it"),
+        (CFG.replace(b"time = 1.0", b"time = 0"), "time = 0: give a time above 0"),
+        (CFG.replace(b"flux = 1e9", b"flux = 0"), "flux = 0[.0]*: give one above 0"),
+        (CFG.replace(b"snipwidth = 40", b"snipwidth = -4"), "snipwidth = -4: at least 1 channel"),
+        (CFG.replace(b"\nnoise = 0.08", b""), "noise = None: give a number"),
+        (CFG.replace(b"Fe = K", b"Fe ="), "no lines of Fe"),
+        (CFG.replace(b"usematrix = 0", b"usematrix = 1"), "usematrix = 1 and reference = Auto: name an element"),
         (CFG.replace(b"[peaks]", b"[lines]"), r"has no section \[peaks\]"),
         (CFG.replace(b"Matrix = 1", b"Matrix = 0"), "Invalid or undefined sample matrix"),
     ],

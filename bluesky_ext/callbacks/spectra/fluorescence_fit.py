@@ -13,8 +13,9 @@ import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.engine import Map, Stage, as_image
+from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.engine.stages.run import StageRun
-from bluesky_ext.spectra.fluorescence import Combined, FluorescenceModel, combine, fluorescence_model
+from bluesky_ext.spectra.fluorescence import Combined, FluorescenceModel, combine, fluorescence_model, parsed, unused
 
 
 @dataclass(frozen=True)
@@ -32,45 +33,55 @@ class Normalisation:
         """The readings that are needed."""
         return [key for key in (self.live_time, self.dead_time, self.correction, self.monitor) if key is not None]
 
-    def weights(self, data: Mapping[str, Any], seconds: float, n_elements: int) -> np.ndarray | None:
-        """What the counts of each element are multiplied by, (n_elements,) float64; None for 1."""
-        weights = None
+    def weights(
+        self, data: Mapping[str, Any], seconds: float, n_frames: int, n_elements: int, at: Sequence[int]
+    ) -> Any:
+        """What the counts of some elements in each frame are multiplied by, (n_frames, n) float64; None for 1."""
+        weights, shape = None, (n_frames, n_elements)
         if self.live_time is not None:
-            weights = seconds / _positive(data, self.live_time, "a live time", n_elements)
+            live = _positive(self.live_time, _readings(data, self.live_time, shape)[:, at], "a live time")
+            weights = seconds / live.sum(axis=0)
         if self.dead_time is not None:
-            dead = _readings(data, self.dead_time, n_elements)
+            dead = _readings(data, self.dead_time, shape)[:, at]
             if not (dead < 100).all() or not (dead >= 0).all():
                 raise ValueError(f"{self.dead_time} is {_said(dead)}: a dead time is at least 0 % and less than 100 %")
             weights = 1 / (1 - dead / 100)
         if self.correction is not None:
-            weights = _positive(data, self.correction, "a correction of the dead time", n_elements)
-        return weights
+            given = _readings(data, self.correction, shape)[:, at]
+            weights = _positive(self.correction, given, "a correction of the dead time")
+        return None if weights is None else np.broadcast_to(weights, (n_frames, len(at)))
 
     def scale(self, data: Mapping[str, Any]) -> float:
         """What all counts are multiplied by."""
         if self.monitor is None:
             return 1.0
-        return self.monitor_reference / float(_positive(data, self.monitor, "a monitor", 1)[0])
+        return self.monitor_reference / float(_positive(self.monitor, _readings(data, self.monitor), "a monitor")[0, 0])
 
 
-def _readings(data: Mapping[str, Any], key: str, n_elements: int) -> np.ndarray:
+def _readings(data: Mapping[str, Any], key: str, shape: tuple[int, int] = (1, 1)) -> np.ndarray:
+    """A reading of each element, (1, n_elements) float64, or of each in each frame, (n_frames, n_elements)."""
     if key not in data:
         raise ValueError(f"the event has no {key}, which is needed to normalise its spectra")
-    values = np.ravel(np.asarray(data[key], float))
+    try:
+        values = np.ravel(np.asarray(data[key], float))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key} is no number: {str(data[key])[:60]!r}") from error
+    n_frames, n_elements = shape
+    if values.size == n_frames * n_elements:
+        return values.reshape(shape)
     if values.size not in (1, n_elements):
         raise ValueError(f"{key} has {values.size} values for {n_elements} elements: give one, or one for each")
-    return np.broadcast_to(values, n_elements)
+    return np.broadcast_to(values, (1, n_elements))
 
 
-def _positive(data: Mapping[str, Any], key: str, what: str, n_elements: int) -> np.ndarray:
-    values = _readings(data, key, n_elements)
+def _positive(key: str, values: np.ndarray, what: str) -> np.ndarray:
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"{key} is {_said(values)}: {what} is above 0")
     return values
 
 
 def _said(values: np.ndarray) -> str:
-    return ", ".join(f"{value:g}" for value in dict.fromkeys(values.tolist()))
+    return ", ".join(f"{value:g}" for value in dict.fromkeys(values.ravel().tolist()))
 
 
 @dataclass(frozen=True)
@@ -89,19 +100,20 @@ class _Fit:
         spectra = as_image(data[key])
         if not spectra.ndim or not spectra.size or spectra.dtype.kind not in "biuf":
             raise ValueError(f"{key} is no spectrum: it has shape {spectra.shape} and dtype {spectra.dtype}")
-        spectra = spectra.reshape(-1, spectra.shape[-1])
-        weights = self.normalisation.weights(data, model.time, len(spectra))
-        if self.elements is not None:
-            if max(self.elements) >= len(spectra):
-                raise ValueError(f"{key} has {len(spectra)} elements and none of number {max(self.elements)}")
-            at = list(self.elements)
-            spectra, weights = spectra[at], None if weights is None else weights[at]
+        n_elements = spectra.shape[-2] if spectra.ndim > 1 else 1
+        spectra = spectra.reshape(-1, n_elements, spectra.shape[-1])
+        at = list(range(n_elements) if self.elements is None else self.elements)
+        if max(at) >= n_elements:
+            raise ValueError(f"{key} has {n_elements} elements and none of number {max(at)}")
+        weights = self.normalisation.weights(data, model.time, len(spectra), n_elements, at)
         scale = self.normalisation.scale(data)
-        whole = combine(spectra, weights)
+        if self.elements is not None:
+            spectra = spectra[:, at]
+        whole = _combined(spectra, weights)
         parts = [whole]
-        if self.sums == "after" and len(spectra) > 1:
-            each = np.ones(len(spectra)) if weights is None else weights
-            parts = [combine(spectra[at : at + 1], each[at : at + 1]) for at in range(len(spectra))]
+        if self.sums == "after" and len(at) > 1:
+            each = np.ones(spectra.shape[:2]) if weights is None else weights
+            parts = [_combined(spectra[:, [one]], each[:, [one]]) for one in range(len(at))]
         fits = [model.fit(*part) for part in parts]
         areas, deviations, chi2 = fits[0]
         if len(fits) > 1:
@@ -109,7 +121,8 @@ class _Fit:
             deviations = np.sqrt(np.sum([one.uncertainties**2 for one in fits], axis=0))
             chi2 = float(np.mean([one.chi2 for one in fits]))
         areas = areas * scale
-        made = {key: whole.spectrum, f"{key}_areas": areas, f"{key}_uncertainties": deviations * scale}
+        spectrum = whole.spectrum if whole.bad is None else np.where(whole.bad, np.nan, whole.spectrum)
+        made = {key: spectrum, f"{key}_areas": areas, f"{key}_uncertainties": deviations * scale}
         if self.concentrations:
             made[f"{key}_massfractions"] = model.mass_fractions(areas)
         return {**made, f"{key}_chi2": chi2, f"{key}_n_bad": self._n_bad(parts)}
@@ -119,15 +132,23 @@ class _Fit:
         return sum(int(np.count_nonzero(part.bad[fitted])) for part in parts if part.bad is not None)
 
 
+def _combined(spectra: np.ndarray, weights: np.ndarray | None) -> Combined:
+    """The sum of spectra, (n_frames, n_elements, n_channels), by their weights, (n_frames, n_elements)."""
+    return combine(spectra.reshape(-1, spectra.shape[-1]), None if weights is None else weights.ravel())
+
+
 class FluorescenceFit(Map):
     """Events with the areas of fluorescence lines in their spectra, by the linear model of a .cfg of PyMca.
 
     Each spectrum is fitted by itself: SNIP takes its background away, and the areas are the exact least squares
-    solution without negative ones. Of a spectrum, or one for each element of a detector, (n_elements, n_channels), the
-    event has then ``<data_key>``, the spectrum that is the sum of them; ``<data_key>_areas``, ``_uncertainties`` and
-    ``_massfractions``, a number for each line; ``_chi2`` of the fit, and ``_n_bad``: how many channels that should have
-    been fitted are no measurement (not finite, or as large as a counter can get). The names of the lines are `lines`,
-    and in the configuration of the descriptor, with the energy of channels. See `bluesky_ext.spectra.fluorescence`.
+    solution without negative ones. Of a spectrum, or one for each element of a detector, (n_elements, n_channels), or
+    several frames of these, which are added, (n_frames, n_elements, n_channels), the event has then ``<data_key>``, the
+    spectrum that is the sum of them, NaN where a channel is no measurement; ``<data_key>_areas``, ``_uncertainties``
+    and ``_massfractions``, a number for each line; ``_chi2`` of the fit, and ``_n_bad``: how many channels that should
+    have been fitted are no measurement (not finite, below 0, or as large as a counter can get). The names of the lines
+    are `lines`, and in the configuration of the descriptor as ``<data_key>_lines``, with the energy of channel 0 and of
+    a channel, ``<data_key>_zero`` and ``<data_key>_gain``, and ``<data_key>_refit``. See
+    `bluesky_ext.spectra.fluorescence`.
 
     Parameters
     ----------
@@ -181,8 +202,8 @@ class FluorescenceFit(Map):
             raise ValueError("live_time, dead_time and correction say the same in three ways: give one of them")
         if not (isinstance(monitor_reference, int | float) and 0 < monitor_reference < float("inf")):
             raise ValueError(f"monitor_reference={monitor_reference!r}: give a number above 0")
-        if elements is not None and (not len(elements) or min(elements) < 0):
-            raise ValueError(f"elements={elements!r}: give the numbers of elements, from 0")
+        if elements is not None and (not len(elements) or min(elements) < 0 or len(set(elements)) < len(elements)):
+            raise ValueError(f"elements={elements!r}: give the numbers of elements, from 0, each once")
         if not isinstance(refit, bool):
             raise TypeError(f"refit={refit!r}: give True or False; spectra.fluorescence.fit_spectra has PyMca's refit")
         content = cfg_bytes(cfg)
@@ -203,6 +224,8 @@ class FluorescenceFit(Map):
             data_keys=(data_key, *normalisation.keys),
             **options,
         )
+        if left_out := unused(parsed(content), has_live_time=live_time is not None):
+            self._log.warning("%s does not do what the .cfg says in %s", self.name, ", ".join(left_out))
 
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
@@ -212,20 +235,18 @@ class FluorescenceFit(Map):
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Say what the lines are, and the energy of channels."""
-        told = {"lines": list(self.lines), "zero": self._model.zero, "gain": self._model.gain}
-        now, source = time.time(), f"bluesky_ext:{self.name}"
-        kinds = {"lines": ("array", [len(self.lines)]), "zero": ("number", []), "gain": ("number", [])}
-        descriptor.setdefault("configuration", {})[self.name] = {
-            "data": told,
-            "timestamps": dict.fromkeys(told, now),
+        about = {"lines": list(self.lines), "zero": self._model.zero, "gain": self._model.gain}
+        about["refit"] = self._model.is_nonnegative
+        said = {f"{self.data_keys[0]}_{name}": value for name, value in about.items()}
+        source, kev = f"bluesky_ext:{self.name}", {"units": "keV"}
+        configuration = descriptor.setdefault("configuration", {})
+        before = configuration.get(self.name, {})  # of a stage that has the same name
+        configuration[self.name] = {
+            "data": {**before.get("data", {}), **said},
+            "timestamps": {**before.get("timestamps", {}), **dict.fromkeys(said, time.time())},
             "data_keys": {
-                name: {
-                    "source": source,
-                    "dtype": dtype,
-                    "shape": shape,
-                    **({} if name == "lines" else {"units": "keV"}),
-                }
-                for name, (dtype, shape) in kinds.items()
+                **before.get("data_keys", {}),
+                **{k: described(v, source, kev if isinstance(v, float) else None) for k, v in said.items()},
             },
         }
 
@@ -233,7 +254,8 @@ class FluorescenceFit(Map):
         """Say how many channels were left out because they are no measurement."""
         run.complaints(
             f"{self.name} bad channels",
-            "%s leaves out %d channels of %r in event %d of run %s, which are no measurement: not finite, or saturated",
+            "%s leaves out %d channels of %r in event %d of run %s, which are no measurement: not finite, "
+            "below 0, or saturated. A line that has most of its peak there is NaN",
             *(self.name, told[self.n_bad], self.data_keys[0], event["seq_num"], run),
         )
 

@@ -27,6 +27,7 @@ class _Elements(Points):
 
     zero: float = 0.0
     gain: float = 1.0
+    refit: bool = True
     spectra: SpectrumSum | None = None
 
 
@@ -79,7 +80,9 @@ class FluorescenceMap(PointMap):
         if not isinstance(keep_bytes, int) or keep_bytes < 0:
             raise ValueError(f"keep_bytes={keep_bytes!r}: give a number of bytes, 0 for none")
         content = None if cfg is None else cfg_bytes(cfg)
-        self._model = None if content is None else fluorescence_model(content, concentrations=False)
+        if content is not None:
+            fluorescence_model(content, concentrations=False)  # which is kept, or refused here
+        self._cfg = content
         self.data_key, self._keep_bytes = data_key, keep_bytes
         self._areas, self._uncertainties = f"{data_key}_areas", f"{data_key}_uncertainties"
         scan = Scan(motors, positions, shape, extents, snaking)
@@ -124,6 +127,7 @@ class FluorescenceMap(PointMap):
         if stream.name == self._stream_name:
             said = self._configuration(stream.descriptor)
             run.state.zero, run.state.gain = float(said.get("zero", 0.0)), float(said.get("gain", 1.0))
+            run.state.refit = bool(said.get("refit", True))
 
     def numbers_of(self, state: _Elements, data: Mapping[str, Any]) -> np.ndarray:
         """The mass fractions, areas and uncertainties of an event."""
@@ -157,14 +161,14 @@ class FluorescenceMap(PointMap):
         LookupError
             If the stage was given no ``cfg``, or the spectrum is not kept.
         """
-        if self._model is None:
+        if self._cfg is None:
             raise LookupError(f"{self.name} was given no cfg, by which spectra are fitted: give cfg=")
         with self._open_runs.lock:
             state = self.latest if uid is None else self._run(uid).state
             if state is None or state.spectra is None:
                 raise LookupError(f"{self.name} has no spectrum yet")
             spectrum = state.spectra[state.spectra.latest if seq_num is None else seq_num]
-        return self._model.curve(spectrum)
+        return fluorescence_model(self._cfg, refit=state.refit, concentrations=False).curve(spectrum)
 
     def more(self, state: _Elements) -> dict[str, Any]:
         """The sum of the spectra, and with the ``cfg`` its fit and that of the latest one."""
@@ -174,9 +178,12 @@ class FluorescenceMap(PointMap):
         energy = state.zero + state.gain * np.arange(len(spectra.total))
         about = {"energy": energy, "energy_attrs": {"units": "keV"}, "n_spectra": len(spectra)}
         groups = {"spectrum": nxdata("counts", ["energy"], {**about, "counts": spectra.total.copy()})}
-        if self._model is not None and len(spectra.total) >= self._model.n_channels:
-            groups["spectrum_fit"] = _plot(self._model.curve(spectra.total))
-            groups["latest_fit"] = _plot(self._model.curve(spectra[spectra.latest]), seq_num=spectra.latest)
+        if self._cfg is None:
+            return groups
+        model = fluorescence_model(self._cfg, refit=state.refit, concentrations=False)
+        if len(spectra.total) >= model.n_channels:
+            groups["spectrum_fit"] = _plot(model.curve(spectra.total))
+            groups["latest_fit"] = _plot(model.curve(spectra[spectra.latest]), seq_num=spectra.latest)
         return groups
 
     def finish(self, state: _Elements, derived: DerivedRun, start: Mapping[str, Any]) -> None:
@@ -194,10 +201,11 @@ class FluorescenceMap(PointMap):
             )
 
     def _configuration(self, descriptor: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the fit has said of its lines: in the configuration of the object that has the areas."""
-        for name, keys in descriptor.get("object_keys", {}).items():
-            if self._areas in keys:
-                return descriptor.get("configuration", {}).get(name, {}).get("data", {})
+        """What the fit of these spectra has said of its lines and channels."""
+        names = {f"{self.data_key}_{name}": name for name in ("lines", "zero", "gain", "refit")}
+        for said in descriptor.get("configuration", {}).values():
+            if names.keys() & said.get("data", {}).keys():
+                return {name: said["data"][key] for key, name in names.items() if key in said["data"]}
         return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,7 +206,10 @@ class StageRun(OpenRun):
                     return
                 streams = {one.name: sorted(map(str, one.descriptor["data_keys"])) for one in self.streams.values()}
                 about = self.stage.name, " and ".join(self.stage.data_keys), self, streams
-                self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
+                # The first key is there, and another one that was named is in no stream with it: it may be mistyped.
+                is_close = any(self.stage.data_keys[0] in keys for keys in streams.values())
+                level = logging.WARNING if is_close else logging.INFO
+                self.complaints.log.log(level, "%s: no stream has %s in run %s, which has %s", *about)
             return
         problem = ""
         try:

@@ -4,6 +4,7 @@ Arrays in, arrays out. PyMca (the extra ``xrf``) makes the model, which is all t
 """
 
 from bluesky_ext.spectra.fluorescence.batch import Fits, fit_spectra
+from bluesky_ext.spectra.fluorescence.configuration import parsed, unused
 from bluesky_ext.spectra.fluorescence.elements import Combined, combine
 from bluesky_ext.spectra.fluorescence.model import Curve, Fit, FluorescenceModel, fluorescence_model
 from bluesky_ext.spectra.fluorescence.spectrum_sum import SpectrumSum
@@ -18,4 +19,6 @@ __all__ = [
     "combine",
     "fit_spectra",
     "fluorescence_model",
+    "parsed",
+    "unused",
 ]

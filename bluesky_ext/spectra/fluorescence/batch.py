@@ -58,7 +58,7 @@ def _by_pymca(spectra: np.ndarray, cfg: bytes) -> Fits:
             y=np.asarray(spectra, float), weight=0, refit=True, concentrations=True, save=False
         )
     names = [str(name) for name in found.labels("parameters")]
-    lines = fluorescence_model(cfg).lines
+    lines = fluorescence_model(cfg, concentrations=False).lines
     at = [names.index(line) for line in lines]
     fractions = np.full((len(spectra), len(lines)), np.nan)
     for name, values in zip(found.labels("massfractions"), found["massfractions"], strict=True):

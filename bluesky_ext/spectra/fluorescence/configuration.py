@@ -65,6 +65,16 @@ def _check(sections: dict[str, Any]) -> None:
         and not 0 <= (_number(sections["fit"].get("linpolorder", 0)) or 0) <= MOST_ORDERS
     ):
         raise ValueError(f"[fit] of the .cfg has linpolorder = {sections['fit']['linpolorder']}: at most {MOST_ORDERS}")
+    for section, name, least in (("fit", "stripflag", 0), ("detector", "noise", 0), ("detector", "fano", 0)):
+        value = _number(sections[section].get(name))
+        if value is None or value < least:
+            raise ValueError(f"[{section}] of the .cfg has {name} = {sections[section].get(name)}: give a number")
+    width = _number(sections["fit"].get("snipwidth"))
+    if sections["fit"]["stripflag"] and (width is None or width < 1):
+        raise ValueError(f"[fit] of the .cfg has snipwidth = {sections['fit'].get('snipwidth')}: at least 1 channel")
+    seconds = sections["concentrations"].get("time", 1.0)
+    if (_number(seconds) or 0) <= 0:
+        raise ValueError(f"[concentrations] of the .cfg has time = {seconds}: give a time above 0, in s")
     if sections["concentrations"].get("usexrfmc"):  # who sends a configuration does not start programs here
         raise ValueError("[concentrations] of the .cfg has usexrfmc = 1: no program is run for it, set it to 0")
     if not sections["peaks"]:
@@ -72,6 +82,16 @@ def _check(sections: dict[str, Any]) -> None:
     for element in sections["peaks"]:
         if Elements.getz(element) is None:
             raise ValueError(f"[peaks] of the .cfg has {element!r}, which is no element that PyMca knows")
+        if not sections["peaks"][element]:
+            raise ValueError(f"[peaks] of the .cfg has no lines of {element}: give some, as in {element} = K")
+
+
+def unused(sections: dict[str, Any], *, has_live_time: bool) -> list[str]:
+    """What a configuration asks for and a fit here does not do, as ``name = value``."""
+    asked = {name: sections["fit"].get(name) for name in ("fitweight", "sumflag", "strategyflag")}
+    if not has_live_time:
+        asked["useautotime"] = sections["concentrations"].get("useautotime")
+    return [f"{name} = {value}" for name, value in asked.items() if value]
 
 
 def _number(value: Any) -> float | None:

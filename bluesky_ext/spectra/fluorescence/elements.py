@@ -26,8 +26,8 @@ class Combined(NamedTuple):
 def combine(spectra: np.ndarray, weights: np.ndarray | None = None) -> Combined:
     """The sum of spectra, (n_elements, n_channels) of numbers, each with its weight, (n_elements,), if these are given.
 
-    No measurement are channels that are not finite, and those at the largest value that integers of up to 32 bits can
-    have: there a counter is full.
+    No measurement are channels that are not finite, and of integers those below 0, and those at the largest value that
+    up to 32 bits can have: there a counter is full. In floats a full counter is not known as one.
 
     Examples
     --------
@@ -42,7 +42,9 @@ def combine(spectra: np.ndarray, weights: np.ndarray | None = None) -> Combined:
         spectrum, variance = each.sum(axis=0), (weights[:, np.newaxis] * each).sum(axis=0)
     if spectra.dtype.kind in "iu":
         full = np.iinfo(spectra.dtype).max
-        bad = (spectra == full).any(axis=0) if full < 2**32 and spectra.size and spectra.max() == full else None
+        is_full = full < 2**32 and spectra.size > 0 and spectra.max() == full
+        is_below = spectra.dtype.kind == "i" and spectra.size > 0 and spectra.min() < 0
+        bad = ((spectra == full) & is_full | (spectra < 0)).any(axis=0) if is_full or is_below else None
     else:
         good = np.isfinite(spectrum)
         bad = None if good.all() else ~good

@@ -103,8 +103,11 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @kernel(fastmath=("reassoc", "contract"))
-def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray) -> float:
-    """The sum of what the rows leave over of a vector, squared, over the variances, which are at least 1."""
+def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray, least: float) -> float:
+    """The sum of what the rows leave over of a vector, squared, over the variances, which are at least so much.
+
+    Where the variance is NaN there is no measurement, and nothing is added.
+    """
     rest = values.copy()
     used = np.flatnonzero(found)
     n = len(used) - len(used) % 4
@@ -119,7 +122,8 @@ def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: 
             rest[i] -= a * one[i]
     total = 0.0
     for i in range(len(rest)):
-        total += rest[i] * rest[i] / max(variance[i], 1.0)
+        if not np.isnan(variance[i]):
+            total += rest[i] * rest[i] / max(variance[i], least)
     return total
 
 
@@ -253,7 +257,7 @@ def fit_lines(
     Parameters
     ----------
     values, variance : (n_channels,) float64
-        The counts, and their variance.
+        The counts, and their variance; NaN where a channel is no measurement.
     shapes, gram, inverse, covariance : (n, n_channels), (n, n), (n, n_channels), (n, n) float64
         The shapes, their products with each other, and the inverse of each of the two.
     spread : (n - n_free, n_channels) float32
@@ -270,8 +274,12 @@ def fit_lines(
         found = nonnegative(gram, target, products(covariance, target), n_free)
     else:
         found = products(inverse, net)
-    known = np.maximum(variance, 0.0).astype(np.float32)
-    return found, np.sqrt(_variances(spread, known)), misfit(shapes, found, net, variance)
+    known = np.where(variance > 0.0, variance, 0.0).astype(np.float32)
+    total = np.nansum(variance)
+    counted = np.sum(np.where(np.isnan(variance), 0.0, values))
+    of_a_count = (total / counted) ** 2 if total > 0.0 and counted > 0.0 else 1.0
+    left = misfit(shapes, found, net, variance, of_a_count)
+    return found, np.sqrt(_variances(spread, known)), left
 
 
 @kernel(fastmath=("reassoc", "contract"))

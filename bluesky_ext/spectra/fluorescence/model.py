@@ -12,6 +12,8 @@ import numpy as np
 from bluesky_ext.spectra.fluorescence.kernels import background, fit_lines, warm_up
 from bluesky_ext.spectra.fluorescence.theory import THEORIES, Fractions, fractions_of, theory_of
 
+#: Of the squared norm of a shape: a line of which less than that is measured has no area.
+MEASURED = 0.5
 #: What the kernel takes of shapes: see `kernels.fit_lines`.
 Matrices: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -22,12 +24,13 @@ class Fit(NamedTuple):
     Attributes
     ----------
     areas : (n_lines,) float64
-        The counts of each line.
+        The counts of each line; NaN, and so is the uncertainty, where most of its peak is no measurement.
     uncertainties : (n_lines,) float64
         Their standard deviations, by counting statistics alone: those of the fit in which areas may be negative, so
         that a line that is not there has one too. They are never less than those of the areas that are given.
     chi2 : float
-        The mean of the squared residuals, each over the variance of its channel, for a degree of freedom.
+        The mean of the squared residuals, each over the variance of its channel, which is at least that of a count,
+        for a degree of freedom.
     """
 
     areas: np.ndarray
@@ -121,28 +124,33 @@ class FluorescenceModel:
         """
         values, n_used, without = self._region(spectrum, bad)
         counts = values if variance is None or variance is spectrum else self._region(variance, bad)[0]
-        matrices = self._matrices
+        matrices, scale = self._matrices, self._scale[self.n_continuum :]
         if without is not None:
-            matrices = _matrices(np.where(without, 0.0, matrices[0]), self.n_continuum)
+            shapes = np.where(without, 0.0, matrices[0])
+            matrices = _matrices(shapes, self.n_continuum)
+            counts = np.where(without, np.nan, counts)
+            left, whole = ((one[self.n_continuum :] ** 2).sum(axis=1) for one in (shapes, self._matrices[0]))
+            scale = np.where(left < MEASURED * whole, np.nan, scale)
         found, deviations, misfit = fit_lines(
             *(values, counts, *matrices, self.n_continuum, self.is_nonnegative),
             *(self.strips, self.n_smooth, self.width, self.anchors),
         )
-        scale = self._scale[self.n_continuum :]
         areas = found[self.n_continuum :] / scale
         return Fit(areas, deviations / scale, misfit / max(n_used - len(found), 1))
 
     def curve(self, spectrum: np.ndarray) -> Curve:
-        """A spectrum beside its fit."""
-        values, _, _ = self._region(spectrum, None)
+        """A spectrum beside its fit; channels that are NaN in it play no part, nor do lines that they cover."""
+        bad = ~np.isfinite(spectrum)
+        values, _, without = self._region(spectrum, bad)
         areas = np.zeros(len(self._scale))
-        areas[self.n_continuum :] = self.fit(spectrum).areas
+        areas[self.n_continuum :] = np.nan_to_num(self.fit(spectrum, bad=bad).areas)
         under = background(values, self.n_smooth, self.width, self.anchors) if self.strips else np.zeros(len(values))
         if self.n_continuum:
             rest = values - under - areas @ self.shapes
             areas[: self.n_continuum] = np.linalg.lstsq(self.shapes[: self.n_continuum].T, rest)[0]
             under = under + areas[: self.n_continuum] @ self.shapes[: self.n_continuum]
         energy = self.energy(self.n_channels)[self.first :]
+        values = values if without is None else np.where(without, np.nan, values)
         return Curve(energy, values, under, under + areas[self.n_continuum :] @ self.shapes[self.n_continuum :])
 
     def mass_fractions(self, areas: np.ndarray) -> np.ndarray:

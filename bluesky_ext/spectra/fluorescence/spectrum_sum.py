@@ -14,6 +14,8 @@ LATEST = 16
 class SpectrumSum:
     """The sum of spectra of one length, each of which may come again and is replaced then.
 
+    What is NaN in a spectrum adds nothing to the sum.
+
     The spectra that come first are kept as float32, in which counts up to 16 million are exact, as long as there is
     room for them; and some of the latest.
 
@@ -49,11 +51,11 @@ class SpectrumSum:
             raise ValueError(f"a spectrum has shape {spectrum.shape}, and those before it {self.total.shape}")
         if frame in self._frames:
             try:
-                self.total -= self[frame]
+                self.total -= np.nan_to_num(self[frame])
             except LookupError:
                 self.twice.add(frame)
         self._frames.add(frame)
-        self.total += spectrum
+        self.total += np.nan_to_num(spectrum)
         self._latest.pop(frame, None)
         self._latest[frame] = spectrum
         if len(self._latest) > LATEST:

@@ -107,6 +107,15 @@ def fractions_of(cfg: bytes) -> Fractions:
     theory = theory_of(cfg)
     configuration, lines = copy.deepcopy(theory.configuration), theory.names[theory.n_continuum :]
     areas = {line: {"fitarea": 1.0, "sigmaarea": 1.0} for line in lines}
+    said = configuration["concentrations"]
+    reference, flux = str(said.get("reference", "Auto")), said.get("flux")
+    if said.get("usematrix") and reference.upper() == "AUTO":  # PyMca's choice depends on the areas of each spectrum
+        raise ValueError(
+            f"[concentrations] of the .cfg has usematrix = 1 and reference = {reference}: name an element, or give "
+            "concentrations=False"
+        )
+    if not said.get("usematrix") and not (isinstance(flux, int | float) and 0 < flux < np.inf):
+        raise ValueError(f"[concentrations] of the .cfg has flux = {flux}: give one above 0, or concentrations=False")
     n_energies = np.count_nonzero(np.ravel(configuration["fit"].get("energyflag", 1)))
     with _asking_pymca(), _without_caches() if n_energies == 1 else contextlib.nullcontext():
         tool = ConcentrationsTool()
