@@ -245,6 +245,12 @@ CFG = FluorescenceSample().cfg
         (CFG.replace(b"\nnoise = 0.08", b""), "noise = None: give a number"),
         (CFG.replace(b"Fe = K", b"Fe ="), "no lines of Fe"),
         (CFG.replace(b"usematrix = 0", b"usematrix = 1"), "usematrix = 1 and reference = Auto: name an element"),
+        (
+            CFG.replace(b"xmin = 150", b"xmin = 1149"),
+            "xmin = 1149 and xmax = 1150: give the channels that are fitted, 10",
+        ),
+        (CFG.replace(b"Si1O2, 2.2", b"Foo, 2.2"), "the .cfg: it has no 'Foo'"),
+        (CFG.replace(b"Dry air", b"100% air"), r"\[materials.Air\] of the .cfg has a Comment that can't be read: '%'"),
         (CFG.replace(b"[peaks]", b"[lines]"), r"has no section \[peaks\]"),
         (CFG.replace(b"Matrix = 1", b"Matrix = 0"), "Invalid or undefined sample matrix"),
     ],

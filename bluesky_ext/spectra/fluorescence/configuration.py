@@ -9,6 +9,8 @@ from typing import Any
 
 #: What a configuration may ask for, which may have come from a network.
 MOST_CHANNELS, MOST_ORDERS = 2**20, 50
+#: PyMca makes nothing of two or three.
+FEWEST_CHANNELS = 10
 
 
 def parsed(cfg: bytes) -> dict[str, Any]:
@@ -34,6 +36,9 @@ def parsed(cfg: bytes) -> dict[str, Any]:
         number = errors[0][0] if errors else getattr(error, "lineno", 1)
         line = text.splitlines()[number - 1].strip()
         raise ValueError(f"the .cfg can't be read, line {number}: {line[:60]!r}") from error
+    except configparser.InterpolationError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"[{error.section}] of the .cfg has a {error.option} that can't be read: {said}") from error
     except configparser.Error as error:
         number = getattr(error, "lineno", None)
         where = "" if number is None else f", line {number}"
@@ -55,9 +60,11 @@ def _check(sections: dict[str, Any]) -> None:
                 f"[detector] of the .cfg has {name} = {sections['detector'].get(name)}: give {what}, in keV"
             )
     first, last = (_number(sections["fit"].get(name)) for name in ("xmin", "xmax"))
-    if first is None or last is None or not 0 <= first < last:
+    if first is None or last is None or not 0 <= first <= last - FEWEST_CHANNELS + 1:
         limits = f"xmin = {sections['fit'].get('xmin')} and xmax = {sections['fit'].get('xmax')}"
-        raise ValueError(f"[fit] of the .cfg has {limits}: give the channels that are fitted")
+        raise ValueError(
+            f"[fit] of the .cfg has {limits}: give the channels that are fitted, {FEWEST_CHANNELS} or more"
+        )
     if last >= MOST_CHANNELS:
         raise ValueError(f"[fit] of the .cfg has xmax = {last:g}: no spectrum has more than {MOST_CHANNELS} channels")
     if (

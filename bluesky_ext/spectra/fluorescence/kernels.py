@@ -104,10 +104,7 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @kernel(fastmath=("reassoc", "contract"))
 def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray, least: float) -> float:
-    """The sum of what the rows leave over of a vector, squared, over the variances, which are at least so much.
-
-    Where the variance is NaN there is no measurement, and nothing is added.
-    """
+    """The sum of squares of what rows leave over of a vector, over variances of at least so much, NaN left out."""
     rest = values.copy()
     used = np.flatnonzero(found)
     n = len(used) - len(used) % 4
@@ -277,9 +274,8 @@ def fit_lines(
     known = np.where(variance > 0.0, variance, 0.0).astype(np.float32)
     total = np.nansum(variance)
     counted = np.sum(np.where(np.isnan(variance), 0.0, values))
-    of_a_count = (total / counted) ** 2 if total > 0.0 and counted > 0.0 else 1.0
-    left = misfit(shapes, found, net, variance, of_a_count)
-    return found, np.sqrt(_variances(spread, known)), left
+    least = (total / counted) ** 2 if total > 0.0 and counted > 0.0 else 1.0
+    return found, np.sqrt(_variances(spread, known)), misfit(shapes, found, net, variance, least)
 
 
 @kernel(fastmath=("reassoc", "contract"))

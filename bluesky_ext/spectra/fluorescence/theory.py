@@ -140,6 +140,8 @@ def _asking_pymca() -> Iterator[None]:
             yield
         except Exception as error:  # of any kind: PyMca checks little
             said = " ".join(str(error).split())
+            if isinstance(error, KeyError):
+                raise ValueError(f"PyMca makes no model of the .cfg: it has no {said}") from error
             raise ValueError(f"PyMca makes no model of the .cfg: {type(error).__name__}: {said}") from error
 
 
