@@ -104,7 +104,7 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @kernel(fastmath=("reassoc", "contract"))
 def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray, least: float) -> float:
-    """The sum of squares of what rows leave over of a vector, over variances of at least so much, NaN left out."""
+    """The sum of squares of what rows leave over of a vector, over variances of at least so much."""
     rest = values.copy()
     used = np.flatnonzero(found)
     n = len(used) - len(used) % 4
@@ -119,8 +119,7 @@ def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: 
             rest[i] -= a * one[i]
     total = 0.0
     for i in range(len(rest)):
-        if not np.isnan(variance[i]):
-            total += rest[i] * rest[i] / max(variance[i], least)
+        total += rest[i] * rest[i] / max(variance[i], least)
     return total
 
 
@@ -254,7 +253,7 @@ def fit_lines(
     Parameters
     ----------
     values, variance : (n_channels,) float64
-        The counts, and their variance; NaN where a channel is no measurement.
+        The counts, and their variance; infinite where a channel is no measurement.
     shapes, gram, inverse, covariance : (n, n_channels), (n, n), (n, n_channels), (n, n) float64
         The shapes, their products with each other, and the inverse of each of the two.
     spread : (n - n_free, n_channels) float32
@@ -271,9 +270,9 @@ def fit_lines(
         found = nonnegative(gram, target, products(covariance, target), n_free)
     else:
         found = products(inverse, net)
-    known = np.where(variance > 0.0, variance, 0.0).astype(np.float32)
-    total = np.nansum(variance)
-    counted = np.sum(np.where(np.isnan(variance), 0.0, values))
+    is_known = variance < np.inf
+    total, counted = np.where(is_known, variance, 0.0).sum(), np.where(is_known, values, 0.0).sum()
+    known = np.where(is_known & (variance > 0.0), variance, 0.0).astype(np.float32)
     least = (total / counted) ** 2 if total > 0.0 and counted > 0.0 else 1.0
     return found, np.sqrt(_variances(spread, known)), misfit(shapes, found, net, variance, least)
 

@@ -128,7 +128,7 @@ class FluorescenceModel:
         if without is not None:
             shapes = np.where(without, 0.0, matrices[0])
             matrices = _matrices(shapes, self.n_continuum)
-            counts = np.where(without, np.nan, counts)
+            counts = np.where(without, np.inf, counts)
             left, whole = ((one[self.n_continuum :] ** 2).sum(axis=1) for one in (shapes, self._matrices[0]))
             scale = np.where(left < MEASURED * whole, np.nan, scale)
         found, deviations, misfit = fit_lines(
