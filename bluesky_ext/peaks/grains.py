@@ -66,9 +66,8 @@ def grains(
     >>> found = grains(maps)
     >>> found["grain_of"].values
     array([0, 1, 1, 0])
-    >>> found["maps"].values
-    array([[10.,  4.,  0.,  0.],
-           [ 0.,  0.,  6.,  6.]])
+    >>> found["maps"].values.tolist()
+    [[10.0, 4.0, 0.0, 0.0], [0.0, 0.0, 6.0, 6.0]]
     """
     if "maps" not in dataset or dataset["maps"].dims[:1] != (REFLECTION,):
         raise ValueError(f"the dataset has no maps of reflections, only {list(dataset)}: give that of a CrystalMap")

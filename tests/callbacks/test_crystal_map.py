@@ -179,7 +179,7 @@ def test_a_scan_without_images_leaves_what_there_is(run_engine, caplog):
     for name, doc in raw_run():
         pt(name, doc)
     before, tracks, latest, number = cm.dataset, cm.tracks, cm.latest, len(caplog.records)
-    run_engine(bp.scan([det], motor, 0, 1, 3), pt)  # to align something
+    run_engine(bp.scan([det], motor, 1, 0, 3), pt)  # to align something; it ends where the motor was
     xr.testing.assert_identical(cm.dataset, before)
     assert cm.tracks.equals(tracks)
     assert cm.latest is latest

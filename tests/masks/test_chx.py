@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from servers import KEY
+from tiled.profiles import load_profiles
 from tiled.queries import Key
 from writers import content
 
@@ -131,6 +132,7 @@ def test_their_way_to_a_container_below_a_profile(everywhere, tmp_path, monkeypa
         (tmp_path / "profiles.yml").write_text(f"nsls2:\n  uri: {root.context.api_uri}\n")
         path = [*root.path_parts, "chx", "sandbox"]
     monkeypatch.setattr("tiled.profiles.paths", [tmp_path])
+    load_profiles.cache_clear()
     with MaskClient.from_profile("nsls2", *path, api_key=KEY, username=None) as client:
         assert client.get_mask_uid("det", "m") == uid
     with pytest.raises(LookupError, match="profile 'nsls2' has no container 'cxh/sandbox': give the keys to it"):
