@@ -27,7 +27,7 @@ from bluesky_ext.spectra.fluorescence.kernels import background
 from bluesky_ext.spectra.fluorescence.theory import linear
 
 #: Where the measured spectra and their configurations are, with how many times faster than PyMca each is to be.
-DATA = Path(os.environ.get("NANOMAX_DATA", "../shared/data/nanomax"))
+DATA = Path(os.environ.get("NANOMAX_DATA", "nanomax"))
 CONFIGURATIONS = {"fit_config_scan_000027_0.1_second_some_elements_removed.cfg": 4.0, "0001_setup_000060.cfg": 12.0}
 SPECTRUM, SETUP, SNAPSHOT, RATE = 95e-6, 2.0, 20e-3, 5000
 KEY = "mca"
