@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -141,8 +142,12 @@ class Follower:
             size = self._more(offset, self._due if self._writer.changed else None)
             while offset < size:
                 header = file.read(HEADER_SIZE)
-                length, _ = read_header(header)
-                yield read_payload(self._payload(file, length))
+                length, crc = read_header(header)
+                payload = self._payload(file, length)
+                if zlib.crc32(payload) != crc:
+                    raise OSError(f"{self.path} is damaged at byte {offset}: the disk did not give what was written")
+                yield read_payload(payload)
+                del payload  # so that its memory can be used again
                 offset += HEADER_SIZE + length
                 self._flush_when_due()
             if size < 0:

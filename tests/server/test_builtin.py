@@ -64,7 +64,7 @@ def test_fluorescence_makes_runs_and_processed_files(settings, tmp_path):
     got: list = []
     site = Site(sinks=(got,))
     # By its place: what is installed may be another version.
-    replay(docs, configured("bluesky_ext.server.spectra:Fluorescence", config).build(site), progress=False)
+    replay(docs, configured("bluesky_ext.server.fluorescence:Fluorescence", config).build(site), progress=False)
     stages = [doc["analysis_stage"] for name, doc in got if name == "start"]
     assert sorted(stages) == ["FluorescenceFit", "FluorescenceMap"]
     (path,) = (tmp_path / "maps").iterdir()

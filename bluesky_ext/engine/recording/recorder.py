@@ -113,8 +113,9 @@ class Recorder:
             name = plain_name(name)
             if name not in PARENT:
                 raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
-            if self._live.has(name, document):
-                return
+            with self._runs.lock:
+                if self._live.has(name, document):
+                    return
             record = pack_record(name, document)
             with self._runs.lock:
                 self._write(name, document, record)

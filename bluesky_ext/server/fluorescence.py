@@ -1,4 +1,4 @@
-"""The pipelines for spectra."""
+"""The pipeline from fluorescence spectra to element maps."""
 
 from __future__ import annotations
 
