@@ -17,6 +17,7 @@ NAMES = (
     "peaks",
     "maps",
     "pictures",
+    "spectra",
     "masks",
     "storage",
     "nxstxm",

@@ -12,7 +12,7 @@ import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 from bluesky import RunEngine
 
-from bluesky_ext import CrystalMap, LiveCrystalMap, PeakTracker
+from bluesky_ext import CrystalMap, LiveMap, PeakTracker
 from bluesky_ext.sim import beamline
 
 #: Seconds that a point takes beside its work, so that there are about 50 of them in a second; the points of a scan.
@@ -45,7 +45,7 @@ def scan(with_picture):
     pt, cm = PeakTracker("dexela_image", 11, minmass=700), CrystalMap(search_range=3, memory=1000)
     pt.subscribe(cm)
     RE.subscribe(pt)
-    live = LiveCrystalMap(cm, pt) if with_picture else contextlib.nullcontext()
+    live = LiveMap(cm, pt) if with_picture else contextlib.nullcontext()
     began = time.perf_counter()
     RE(bp.grid_scan([b.detector], b.y, -1, 1, SIDE, b.x, -1, 1, SIDE, per_step=point))
     took = time.perf_counter() - began

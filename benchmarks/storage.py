@@ -1,4 +1,4 @@
-"""Saving and replaying runs with images, against `TiledWriter` and Tiled's ``run.documents()``."""
+"""Saving and replaying runs with images, against `TiledWriter`, Tiled's ``run.documents()`` and plain h5py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import event_model
+import h5py
 import numpy as np
 from bluesky_tiled_plugins import TiledWriter
 
@@ -16,6 +17,7 @@ from benchmarks.runner import HEADER
 from bluesky_ext.storage import close_catalog, documents, open_catalog, save
 
 N_EVENTS = 500
+N_TILED = 100  # of TiledWriter, which takes about 20 ms for each
 N_JSON = 25  # of Tiled's documents(), which takes about 0.2 s for each: its time is scaled up
 SHAPE = (1024, 1024)
 MOST_DELAY = 2.0  # s
@@ -50,6 +52,46 @@ def timed(call: Callable[[], object]) -> tuple[float, object]:
     began = time.process_time()
     result = call()
     return time.process_time() - began, result
+
+
+def write_plainly(path: Path, frames: list[np.ndarray]) -> None:
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", (0, *SHAPE), "u2", maxshape=(None, *SHAPE), chunks=(1, *SHAPE))
+        for n in range(N_EVENTS):
+            images.resize(n + 1, 0)
+            images[n] = frames[n % len(frames)]
+
+
+def read_plainly(path: Path) -> None:
+    with h5py.File(path) as file:
+        for n in range(0, N_EVENTS, 32):
+            file["images"][n : n + 32]  # pyright: ignore
+
+
+def held_up(sink: Callable, frames: list[np.ndarray]) -> float:
+    """The CPU time, in s, that the events of a run take of the thread that gives them to a sink."""
+    took = [0.0]
+
+    def given(name: str, document: dict) -> None:
+        began = time.thread_time()
+        sink(name, document)
+        if name == "event":
+            took[0] += time.thread_time() - began
+
+    feed(given, frames, N_TILED)
+    return took[0]
+
+
+def copied(frames: list[np.ndarray]) -> float:
+    """The CPU time of as many copies, which a queue would have to keep."""
+    began = time.thread_time()
+    kept = [frames[n % len(frames)].copy() for n in range(N_TILED)]
+    return (time.thread_time() - began) * N_TILED / len(kept)
+
+
+def small(sink: Callable) -> float:
+    """The CPU time of a run of five scalar events, in s: the least of several."""
+    return min(timed(lambda: feed(sink, [np.zeros(())] * 5, 5))[0] for _ in range(9))
 
 
 def delays(catalog, sink, frames: list[np.ndarray]) -> tuple[float, float]:
@@ -98,9 +140,16 @@ def main() -> bool:
             writer = TiledWriter(catalog, max_array_size=0)
             for each in (sink, writer):  # imports, first tables
                 feed(each, frames, 2)
-            theirs, _ = timed(lambda: feed(writer, frames, N_EVENTS))
+            theirs, _ = timed(lambda: feed(writer, frames, N_TILED))
             ours, uid = timed(lambda: feed(sink, frames, N_EVENTS))
-            good = _show(f"save {N_EVENTS} images of 2 MiB", ours, theirs, 1.0)
+            plain = Path(directory) / "plain.h5"
+            plainly, _ = timed(lambda: write_plainly(plain, frames))
+            good = _show(f"save {N_EVENTS} images of 2 MiB", ours, theirs * N_EVENTS / N_TILED, 8.0)
+            good &= _show("the same by plain h5py, once", ours, plainly, 0.4)
+            good &= _show(
+                "the caller's thread, and copies of the images", held_up(sink, frames), copied(frames), 1 / 1.2
+            )
+            good &= _show("a run of five numbers, and 100 ms", small(sink), 0.1, 1.0)
 
             run = catalog[uid]
             _, same = timed(lambda: _is_same(run, frames))
@@ -108,6 +157,8 @@ def main() -> bool:
             good &= bool(same)
 
             ours, _ = timed(lambda: sum(1 for _ in documents(run)))
+            plainly, _ = timed(lambda: read_plainly(plain))
+            good &= _show("read them back, and by plain h5py", ours, plainly, 0.7)
             short = catalog[feed(writer, frames, N_JSON)]
             theirs, _ = timed(lambda: sum(1 for _ in short.documents()))
             good &= _show(f"replay {N_EVENTS} images of 2 MiB", ours, theirs * N_EVENTS / N_JSON, 5.0)

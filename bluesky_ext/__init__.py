@@ -7,11 +7,14 @@ from bluesky_ext._version import __version__
 
 if TYPE_CHECKING:
     from bluesky_ext.callbacks import (
+        AzimuthalIntegrator,
         CrystalMap,
         CrystalMapper,
         DataFrameDumper,
+        Diffractograms,
+        FluorescenceFit,
+        FluorescenceMap,
         ImageProcessor,
-        LiveCrystalMap,
         MaskApplier,
         PeakTracker,
         Sparsifier,
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from bluesky_ext.server import redo, replay, serve
     from bluesky_ext.storage import as_sink, as_source, open_catalog, save
     from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background
-    from bluesky_ext.view import LiveServer
+    from bluesky_ext.view import LiveMap, LiveServer
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # stages
@@ -34,9 +37,13 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "TrackLinker",
     "CrystalMap",
     "CrystalMapper",
+    "AzimuthalIntegrator",
+    "Diffractograms",
+    "FluorescenceFit",
+    "FluorescenceMap",
     "LiveAnalysis",
     # what shows them
-    "LiveCrystalMap",
+    "LiveMap",
     "LiveServer",
     # putting them together
     "Lanes",
@@ -67,8 +74,9 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "bluesky_ext.callbacks": (
-            *("CrystalMap", "CrystalMapper", "DataFrameDumper", "ImageProcessor"),
-            *("LiveCrystalMap", "MaskApplier", "PeakTracker", "Sparsifier", "TrackLinker"),
+            *("AzimuthalIntegrator", "CrystalMap", "CrystalMapper", "DataFrameDumper", "Diffractograms"),
+            *("FluorescenceFit", "FluorescenceMap", "ImageProcessor", "MaskApplier"),
+            *("PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
         "bluesky_ext.live": ("LiveAnalysis",),
@@ -76,6 +84,6 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.server": ("redo", "replay", "serve"),
         "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),
         "bluesky_ext.transport": ("Proxy", "Publisher", "RemoteDispatcher", "background"),
-        "bluesky_ext.view": ("LiveServer",),
+        "bluesky_ext.view": ("LiveMap", "LiveServer"),
     },
 )

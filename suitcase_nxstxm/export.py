@@ -138,6 +138,13 @@ class Serializer(event_model.DocumentRouter):
         self._options = Options(**options)
         self._scan: Scan | None = None
         self._run: str | None = None
+        self._is_live = False
+
+    def __call__(self, name: Any, doc: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take a document; nothing is written of a live run (``purpose="live"``), which is for alignment."""
+        if name == "start":
+            self._is_live = doc.get("purpose") == "live"
+        return (name, doc) if self._is_live else super().__call__(name, doc, *args, **kwargs)
 
     @property
     def artifacts(self) -> dict[str, list[Any]]:

@@ -33,8 +33,9 @@ class NXstxmWriter:
     other scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins
     once more, by `finish`, or, with a warning, when too many others wait for their runs.
 
-    A run that can't be exported (no primary stream, metadata that can't be read, images that the documents only refer
-    to) is an error; ``bluesky-ext export nxstxm`` fills such images in afterwards. That the name of a file is taken is
+    Live runs (``purpose="live"``, for alignment) are left out. Every other run is to be a scan that can be exported:
+    one that isn't (no primary stream, metadata that can't be read, images that the documents only refer to) is an
+    error; ``bluesky-ext export nxstxm`` fills such images in afterwards. That the name of a file is taken is
     said at the start of its scan, before anything is measured.
 
     Parameters
@@ -90,7 +91,8 @@ class NXstxmWriter:
             if not isinstance(uid, str):
                 raise MetadataError(f"a document {name!r} has {key} {uid!r:.60}: it is the uid of a run or of a stream")
             if name == "start":
-                self._start(doc)
+                if doc.get("purpose") != "live":  # for alignment: of which nothing is kept
+                    self._start(doc)
             elif uid in self._of:  # else of a run that failed, or that began before this callback was there
                 self._take(self._of[uid], name, doc)
         except Exception:

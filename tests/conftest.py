@@ -15,12 +15,29 @@ import pytest
 from bluesky import RunEngine
 
 from bluesky_ext import images, peaks
+from bluesky_ext.spectra import azimuthal
+from bluesky_ext.spectra.fluorescence import kernels as fluorescence
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options for who looks at what the tests of the live server show."""
+    parser.addoption("--long", action="store_true", help="keep the server of each test of it running until Ctrl-C")
+    parser.addoption("--pictures", metavar="FOLDER", help="where pictures of the pages go when a test ends")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let tests whose servers are looked at last."""
+    if config.getoption("--long"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Have the kernels compiled, which on a new machine takes longer than a test may."""
     images.warm_up()
     peaks.warm_up(mask=True)
+    azimuthal.warm_up()
+    fluorescence.warm_up()
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, RESERVED, maps_d
 class _Given:
     """Tracks that are known already: each frame's peaks with their particles."""
 
+    crowd = 0  # none compete
+
     def __init__(self) -> None:
         self._frames: dict[int, pd.DataFrame] = {}
         self._changed: set[int] = set()

@@ -13,11 +13,20 @@ import pandas as pd
 from trackpy.linking import SubnetOversizeException
 
 from bluesky_ext.engine import Reduce, frames_of
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.peaks import StreamLinker
+
+#: Where more peaks than this compete for those of the next frame, they are easily mixed up, and the log says so.
+CROWD = 10
 
 
 class Tracks(Protocol):
     """What keeps the peaks of each frame with the tracks that they are in."""
+
+    @property
+    def crowd(self) -> int:
+        """How many peaks competed for those of the next frame at most, so far."""
+        ...
 
     def add(self, frame_number: int, peaks: pd.DataFrame) -> Any:
         """Take a frame, for the first time or again."""
@@ -59,6 +68,7 @@ class Linking:
     valid: dict[int, range] = field(default_factory=dict)
     linked: set[int] = field(default_factory=set)  # of those in ``rows``
     frames: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
+    is_crowded: bool = False  # which was said
 
     def add_rows(self, frame: int, chunk: _Chunk) -> None:
         """Take rows of a frame."""
@@ -164,6 +174,7 @@ class TrackReduce(Reduce):
             about = event["data"]
             with self.naming_the_range():
                 state.confirm(about["frame"], range(about["first_row"], about["first_row"] + about["n_rows"]))
+            self._say_if_crowded(state, about["frame"])
         elif stream == self._stream_name:
             columns = {name: [value] for name, value in event["data"].items()}
             self.reduce_page(state, stream, {"seq_num": [event["seq_num"]], "data": columns})
@@ -177,7 +188,19 @@ class TrackReduce(Reduce):
         for frame, chunk in _chunks(page, self._t_column):
             with self.naming_the_range():
                 state.add_rows(frame, chunk)
+            self._say_if_crowded(state, frame)
         return True
+
+    def _say_if_crowded(self, state: Linking, frame: int) -> None:
+        if state.linker.crowd <= CROWD or state.is_crowded:
+            return
+        state.is_crowded = True
+        self._log.warning(
+            "%s: run %s: %d peaks before frame %d are within search_range=%r of the same ones in it, and may be mixed "
+            "up: give a smaller one, or a larger separation to the PeakTracker (see bluesky-ext tune)",
+            *(self.name, printable(state.start.get("original_run_uid", state.start.get("uid", "")))),
+            *(state.linker.crowd, frame, self._link["search_range"]),
+        )
 
     @contextmanager
     def naming_the_range(self) -> Iterator[None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
-from bluesky_ext.engine import Map, Rows, Stage, image_of
-from bluesky_ext.images import Gaps, check_mask, mean_frame, measured
+from bluesky_ext.engine import Map, Rows, Stage, image_blocks
+from bluesky_ext.images import Gaps, check_mask, mean_blocks, measured, warm_up_blocks
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -22,6 +22,8 @@ from bluesky_ext.peaks import LocateParameters, locate, peak_columns, warm_up
 class _Locate:
     """The kernel: the peaks of an event's image, none of them where it is masked or was not measured."""
 
+    takes_blocks: ClassVar[bool] = True
+
     data_key: str
     diameter: int | tuple[int, int]
     keywords: dict[str, Any]
@@ -29,9 +31,7 @@ class _Locate:
     mask: np.ndarray | None = None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> Rows:
-        image = image_of(data, self.data_key)
-        if image.ndim != 2:
-            image = mean_frame(image, gaps=self.gaps)
+        image = mean_blocks(image_blocks(data, self.data_key), self.gaps)
         mask = self.mask if mask is None else mask
         if mask is not None:
             check_mask(mask, image.shape)
@@ -106,6 +106,7 @@ class PeakTracker(MaskedMap):
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else SelectedMasks(mask, registry)
         warm_up_images()
+        warm_up_blocks()
         warm_up(diameter=diameter, mask=given is not None or bool(gaps))
         of_mask = {} if given is None else {"mask": given.parameters}
         super().__init__(

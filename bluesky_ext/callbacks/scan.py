@@ -156,6 +156,22 @@ class ScanPoints:
             self._layout = self._lay_out(frames)
         return self._layout
 
+    def positions(self) -> dict[str, np.ndarray]:
+        """Where each motor was at the frames of the layout, (n,) float64 by motor, the slowest first.
+
+        Without readings that is where the points were planned, and of scattered ones nothing.
+        """
+        layout = self.layout()
+        if self._keys and self._rows:
+            numbers = np.fromiter(self._rows, np.int64, len(self._rows))
+            order = np.argsort(numbers, kind="stable")
+            kept = order if len(order) == len(layout.frames) else order[np.isin(numbers[order], layout.frames)]
+            return dict(zip(self._keys, self._table[kept].T[: len(self._keys)], strict=True))
+        if not layout.is_grid:
+            return {}
+        cells = dict(zip(layout.dims, np.unravel_index(layout.cells, layout.shape), strict=True))
+        return {name: positions[cells[dim]] for name, (dim, positions) in layout.coords.items()}
+
     def _lay_out(self, frames: np.ndarray | None) -> Layout:
         planned = self._planned
         n = max(len(self._rows), 0 if frames is None else len(frames))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bluesky_ext.engine import image_of
-from bluesky_ext.images import sparsify, warm_up_sparse
+from bluesky_ext.engine import image_blocks
+from bluesky_ext.images import sparsify_blocks, warm_up_sparse
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 
@@ -21,29 +21,32 @@ DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
 class _Sparsify:
     """The kernel: the pixels of an event's image that are neither masked nor zero."""
 
+    takes_blocks: ClassVar[bool] = True
+
     data_key: str
     mask: np.ndarray | None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
-        image = image_of(data, self.data_key)
-        index, value = sparsify(image, self.mask if mask is None else mask)
+        blocks = image_blocks(data, self.data_key)
+        index, value, shape = sparsify_blocks(blocks, self.mask if mask is None else mask)
         return {
             self.data_key: None,
             f"{self.data_key}_index": index,
             f"{self.data_key}_value": value,
             f"{self.data_key}_nnz": len(index),
-            f"{self.data_key}_shape": np.array(image.shape),
+            f"{self.data_key}_shape": np.array(shape),
         }
 
 
 class Sparsifier(MaskedMap):
     """Events with the pixels of their image that are neither masked nor zero, in place of the image.
 
-    ``<data_key>_index`` (uint32) are their numbers in the flattened image, all its frames included,
-    ``<data_key>_value`` their values in the image's dtype, ``<data_key>_nnz`` how many there are, and
-    ``<data_key>_shape`` the image's shape. `bluesky_ext.images.densify` makes an image of them again, for integers the
-    very same; `bluesky_ext.storage.SparseWriter` stores a run of them as one sparse array. The derived run's
-    configuration has the uids and the sha256 of the masks.
+    ``<data_key>_index`` (uint32, or uint64 where there are more than 2**32 pixels) are their numbers in the flattened
+    image, all its frames included, ``<data_key>_value`` their values in the dtype of the image, ``<data_key>_nnz`` how
+    many there are, and ``<data_key>_shape`` the shape of the image. `bluesky_ext.images.densify` makes an image of them
+    again, for integers the very same; `bluesky_ext.storage.SparseWriter` stores a run of them as one sparse array. Of
+    an image in an HDF5 file, some frames are in memory at a time. The derived run's configuration has the uids and the
+    sha256 of the masks.
 
     Parameters
     ----------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.cli import stxm_demo
+from bluesky_ext.cli import connection, live, stxm_demo
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ def add_to(commands: Any) -> None:
             tracks as a table (tracks.csv), the peaks of all images on one (peaks.png), and the documents of the
             analysis (recordings). The grains that were found are compared with those in the sample. Or scan a
             simulated sample in an STXM across an absorption edge, and write an NXstxm file while the scan runs; the map
-            of the particles in it is compared with those in the sample.""",
+            of the particles in it is compared with those in the sample. The analysis of the crystal can be watched in a
+            browser: the address is printed, and stays until Ctrl-C, unless there is no terminal.""",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("what", nargs="?", choices=("crystal", "stxm"), default="crystal", help="what to scan")
@@ -36,6 +38,7 @@ def add_to(commands: Any) -> None:
         "--size", type=_size, default=512, metavar="PIXELS", help="height and width of the detector of the crystal"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed is another sample")
+    parser.add_argument("--no-serve", action="store_true", help="show nothing in a browser, and end with the scan")
     parser.set_defaults(run=run)
 
 
@@ -86,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
     exposure = {"time_per_point": 0.2, "time_per_frame": 0.1}
     shutter = {"shutter": b.shutter, "shutter_open": "open", "shutter_close": "closed"}
     RE = RunEngine(call_returns_result=False)
+    server = None if options.no_serve else _server(options, cm, tl, pt, ip)
     recorder = Recorder(options.directory / "recordings", on_error="raise")
     with tqdm(total=ny * nx, unit="point", desc="scan") as bar, recorder:
         for stage in (pt, tl, cm):
@@ -103,7 +107,24 @@ def run(options: argparse.Namespace) -> int:
     pictures = _draw(options.directory, brightest.image, cm.dataset)
     for path in (table, options.directory / f"{uids[0]}.nc", *pictures, *recorder.artifacts):
         print(path)
+    if server is not None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            live.keep(options)
+        server.close()
     return 0 if all(found) else 1
+
+
+def _server(options: argparse.Namespace, *stages: Any) -> Any:
+    """A live server of stages, whose address is printed; None if what it takes is not installed."""
+    from bluesky_ext import LiveServer
+
+    try:
+        server = LiveServer(*stages)
+    except ImportError as error:
+        connection.say(options, str(error))
+        return None
+    print(f"watch it at {server.url}", flush=True)
+    return server
 
 
 def _grains_found(crystal: Any, dataset: Any) -> list[bool]:

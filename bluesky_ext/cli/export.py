@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bluesky_ext.cli import site
+from bluesky_ext.cli import export_crystal_maps, site
 from bluesky_ext.cli.sources import runs_of
 from bluesky_ext.cli.usage import Defaults
 
@@ -62,6 +62,7 @@ def add_to(commands: Any) -> None:
         "--scan-type", default=argparse.SUPPRESS, metavar="TYPE", help="type of the scans that do not say it themselves"
     )
     nxstxm.set_defaults(run=run_nxstxm)
+    export_crystal_maps.add_to(formats)
 
 
 def run_nxstxm(options: argparse.Namespace) -> int:

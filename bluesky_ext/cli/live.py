@@ -55,7 +55,6 @@ def served(options: argparse.Namespace, *shown: Any) -> Iterator[None]:
     if not any(isinstance(one, Stage) for one in shown):
         raise UsageError("there is no stage to show: leave --live out")
     from bluesky_ext import LiveServer
-    from bluesky_ext.transport.signals import interruptible
 
     try:
         token = os.environ.get("BLUESKY_EXT_TOKEN") or None
@@ -66,7 +65,14 @@ def served(options: argparse.Namespace, *shown: Any) -> Iterator[None]:
         connection.say(options, f"shown at {server.url}")
         yield
         if keeps:
-            connection.say(options, "Ctrl-C ends it")
-            over = threading.Event()
-            with interruptible(over.set):
-                over.wait()
+            keep(options)
+
+
+def keep(options: argparse.Namespace) -> None:
+    """Wait until Ctrl-C."""
+    from bluesky_ext.transport.signals import interruptible
+
+    connection.say(options, "Ctrl-C ends it")
+    over = threading.Event()
+    with interruptible(over.set):
+        over.wait()

@@ -63,7 +63,7 @@ def add_to(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="as JSON, with uid, sha256 and what else is known")
 
     registering = action("register", register, "register a mask, and print its uid")
-    registering.add_argument("file", type=Path, help="a .npy, .tif or .tiff file: a bool array, False is masked")
+    registering.add_argument("file", type=Path, help="a .npy, .tif, .edf or HDF5 file: a bool array, False is masked")
     registering.add_argument("--detector", required=True, help="the detector that it is for")
     registering.add_argument("--name", required=True, help="any text")
     registering.add_argument("--version", type=_version, default=0, help="a number from 0, or 'next' (default: 0)")

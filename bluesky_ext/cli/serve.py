@@ -30,7 +30,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "pipeline",
         metavar="PIPELINE",
-        help="crystal-mapping, masks, nxstxm, one of another package, or module:factory (bluesky_ext:ImageProcessor)",
+        help="azimuthal, crystal-mapping, fluorescence, masks, nxstxm, one of another package, or module:factory "
+        "(bluesky_ext:ImageProcessor)",
     )
     site.add_to(parser, "where the runs that the pipeline makes are saved, and where masks are")
     parser.add_argument(

@@ -136,9 +136,8 @@ def reduce_stack(
     return n_nan
 
 
-def _reduced(
-    frames: npt.ArrayLike, background: np.ndarray | None, lowest: float, out: np.ndarray | None, gaps: Gaps
-) -> tuple[np.ndarray, int]:
+def stack_of(frames: npt.ArrayLike) -> np.ndarray:
+    """The frames along one axis, (k, ny, nx)."""
     stack = np.asarray(frames)
     if stack.ndim < 2:
         raise ValueError(f"frames of shape {stack.shape} have {stack.ndim} dimensions: an image has at least two")
@@ -149,12 +148,23 @@ def _reduced(
             f"frames of shape {stack.shape} look like a colour image: set the detector to grey values (mono), or give "
             "frames of shape (n, ny, nx)"
         )
-    shape = stack.shape[-2:]
-    stack = stack.reshape(-1, *shape) if stack.size else stack
     if stack.size == 0:
         raise ValueError(f"frames of shape {stack.shape} have no pixels: there is nothing to average")
+    return stack.reshape(-1, *stack.shape[-2:])
+
+
+def check_background(background: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    """Refuse a background of another shape than the frames."""
     if background is not None and background.shape != shape:
         raise ValueError(f"the background has shape {background.shape}, the frames {shape}: they must be equal")
+
+
+def _reduced(
+    frames: npt.ArrayLike, background: np.ndarray | None, lowest: float, out: np.ndarray | None, gaps: Gaps
+) -> tuple[np.ndarray, int]:
+    stack = stack_of(frames)
+    shape = stack.shape[-2:]
+    check_background(background, shape)
     if out is None:
         out = np.empty(shape)
     elif out.shape != shape or out.dtype != np.float64 or not out.flags.c_contiguous:

@@ -13,6 +13,7 @@ from bluesky_ext.live.parameters import (
     Parameters,
     StrParameter,
 )
+from bluesky_ext.live.processed.crystal_maps import crystal_map_tables, export_crystal_maps
 from bluesky_ext.live.processed.processed_file import ProcessedFile
 from bluesky_ext.live.processed.processed_files import ProcessedFiles
 from bluesky_ext.live.processed.tree_file import save_tree
@@ -45,4 +46,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "ProcessedFile",
     "ProcessedFiles",
     "save_tree",
+    # crystal maps for other programs
+    "export_crystal_maps",
+    "crystal_map_tables",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.documents.derived_run import DerivedRun
+from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.documents.provenance import Provenance
 from bluesky_ext.engine.stages.reduce import Published
@@ -15,6 +16,7 @@ from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.live.errors import UserError, said_of
 from bluesky_ext.live.events import Event, events_of
 from bluesky_ext.live.join import Join
+from bluesky_ext.live.latest_run import LatestRun
 from bluesky_ext.live.outcome import Outcome, Outcomes
 from bluesky_ext.live.pair import Pair
 from bluesky_ext.live.pair_run import PairRun
@@ -76,6 +78,7 @@ class LiveAnalysis(Reduce):
     """
 
     takes_all_frames = True
+    follows_live = True
     libraries = ("numpy",)
 
     def __init__(
@@ -136,7 +139,7 @@ class LiveAnalysis(Reduce):
 
     @property
     def lag(self) -> float:
-        """For how long the oldest result waits for a reducer, in s."""
+        """For how long the oldest event is at a worker, or its result waits for a reducer, in s."""
         return max((run.state.lag for run in self._open_runs if run.state is not None), default=0.0)
 
     @property
@@ -144,6 +147,12 @@ class LiveAnalysis(Reduce):
         """How busy the workers are in the run that started last, by name; see `bluesky_ext.live.load.Load`."""
         run = self._latest
         return {} if run is None or run.state is None else run.state.load.told()
+
+    @property
+    def last_events(self) -> dict[str, Any]:
+        """The last events of each worker in the run that started last; see `bluesky_ext.live.last_events`."""
+        run = self._latest
+        return {} if run is None or run.state is None else run.state.last_events.told()
 
     def done(self, run: StageRun) -> dict[str, int]:
         """How many events of each stream the reducer has the results of, those that are under way apart."""
@@ -219,9 +228,17 @@ class LiveAnalysis(Reduce):
     def begin(self, start: Mapping[str, Any]) -> PairRun:
         """The worker and the reducer of a run."""
         self._outcomes.forget(start)
+        if is_live(start):  # whose streams have numbers of their own
+            return self.pair.open(start, LatestRun)
         run = self.pair.open(start)
         run.join = Join(() if self._join is True else self._join) if self._join else None
         return run
+
+    def begin_run(self, run: StageRun) -> None:
+        """Make the worker and the reducer of a run, which is the latest one now."""
+        super().begin_run(run)
+        if isinstance(run.state, LatestRun):
+            run.state.overtaken = run.overtaken
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Tell the workers."""

@@ -24,14 +24,13 @@ def unpickled_of(done: Done) -> Done:
 
 def spans_of(events: Sequence[Event]) -> Spans:
     """Which events these are, without what they hold."""
-    if not events:
-        return ()
-    first, last = events[0], events[-1]
-    if first is last and first.is_single:
-        return ((first.stream, first.event_number, first.event_number + 1),)
-    one_after_another = last.event_number - first.event_number + 1 == len(events)
-    if one_after_another and first.is_single and last.is_single and len({event.stream for event in events}) == 1:
-        return [(first.stream, first.event_number, last.event_number + 1)]
+    if len(events) == 1 and events[0].is_single:
+        return ((events[0].stream, events[0].event_number, events[0].event_number + 1),)
+    numbers = [event.event_number for event in events if event.is_single]
+    if len(numbers) == len(events) > 0 and len({event.stream for event in events}) == 1:
+        first, stop = numbers[0], numbers[0] + len(numbers)
+        if numbers == list(range(first, stop)):  # nearly always
+            return [(events[0].stream, first, stop)]
     return [(stream, event.event_number, event.event_number + 1) for event in events for stream in event.streams]
 
 

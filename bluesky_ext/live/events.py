@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias
 
@@ -45,6 +46,11 @@ class Filled(Mapping[str, Any]):
                 value.flags.writeable = False
             self._data[key] = value
         return value
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The data as far as it was read."""
+        return self._data
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._data)
@@ -211,18 +217,22 @@ class State:
 
 def events_of(stream: str, page: Mapping[str, Any]) -> list[Event]:
     """The events of an event_page."""
-    data, timestamps, uid, numbers = page["data"], page["timestamps"], page["descriptor"], page["seq_num"]
-    keys, stamped = tuple(data), tuple(timestamps)
-    rows = zip(*data.values(), strict=True) if keys else ((),) * len(numbers)
-    times = zip(*timestamps.values(), strict=True) if stamped else ((),) * len(numbers)
-    return [
-        Event(number, stream, dict(zip(keys, row)), dict(zip(stamped, stamps)), uid)  # noqa: B905 - as long as the keys
-        for number, row, stamps in zip(numbers, rows, times, strict=True)
-    ]
+    numbers, uid = page["seq_num"], page["descriptor"]
+    data, timestamps = (_rows(page[part], len(numbers)) for part in ("data", "timestamps"))
+    rows = zip(numbers, data, timestamps, strict=True)
+    return [Event(number, stream, row, stamps, uid) for number, row, stamps in rows]
+
+
+def _rows(columns: Mapping[str, Sequence[Any]], count: int) -> Iterator[dict[str, Any]]:
+    rows = zip(*columns.values(), strict=True) if columns else repeat((), count)
+    return map(dict, map(zip, repeat(tuple(columns)), rows))
 
 
 class Forms:
     """In which form the classes of a user are given things; another library's classes want its own."""
+
+    #: The result of an event, called as that.
+    result: Callable[..., Any] = Result
 
     def described(self, user: type) -> list[Parameter]:
         """The parameters that a class describes."""
@@ -241,10 +251,6 @@ class Forms:
     def event(self, event: Event) -> Any:
         """An event."""
         return event
-
-    def result(self, number: int, stream: str, payload: Any, worker: str, parameters_hash: str) -> Any:
-        """The result of an event."""
-        return Result(number, stream, payload, worker, parameters_hash)
 
     def parameters(self, parameters: Parameters) -> Any:
         """The parameters."""

@@ -33,16 +33,11 @@ def hook(owner: Any, name: str, *arguments: str) -> Callable[..., Any] | None:
     if not callable(method):
         raise TypeError(f"{type(owner).__name__}.{name} is a {type(method).__name__}: make it a method")
     positions, keywords = _taken(method, arguments)
-    if not keywords and positions == list(range(len(arguments))):
+    passed = [*(arguments[number] for number in positions), *(f"{key}={key}" for key in keywords)]
+    if passed == list(arguments):
         return method
-    if not keywords:
-        return lambda *values: method(*[values[number] for number in positions])
-    if positions == [0] and list(keywords.values()) == list(range(1, len(arguments))):  # as users of dranspose write it
-        names = tuple(keywords)
-        return lambda first, *rest: method(first, **dict(zip(names, rest, strict=True)))
-    return lambda *values: method(
-        *[values[number] for number in positions], **{key: values[number] for key, number in keywords.items()}
-    )
+    # Written out, as that call is made for each event; in it are none but our own names.
+    return eval(f"lambda {', '.join(arguments)}: method({', '.join(passed)})", {"method": method})
 
 
 def _taken(method: Callable[..., Any], arguments: Sequence[str]) -> tuple[list[int], dict[str, int]]:

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 from bluesky_ext._version import __version__
 from bluesky_ext.engine.documents.provenance import revision, version_of
 from bluesky_ext.engine.executors import Lanes, open_tasks
-from bluesky_ext.engine.executors.in_flight import AsTheyCome, InFlight, InlineTasks
+from bluesky_ext.engine.executors.in_flight import InFlight, InlineTasks
 from bluesky_ext.engine.executors.pool import Pool
 from bluesky_ext.live.classes import class_of
-from bluesky_ext.live.events import Forms
+from bluesky_ext.live.events import Event, Forms
 from bluesky_ext.live.kernel import WorkerKernel
 from bluesky_ext.live.pair_run import AHEAD, PairRun
 from bluesky_ext.live.parameters import Parameters
@@ -91,9 +91,9 @@ class Pair:
         if said := self.parameters.unknown(values):
             log.warning("%s: %s", self.worker.__name__, said)
 
-    def open(self, start: Mapping[str, Any]) -> PairRun:
+    def open(self, start: Mapping[str, Any], kind: type[PairRun] = PairRun) -> PairRun:
         """Begin a run."""
-        run = PairRun(self, start)
+        run = kind(self, start)
         self._open.add(run)
         return run
 
@@ -102,11 +102,7 @@ class Pair:
         kernel = self._kernel.with_parameters(self.parameters)
         if self._pool is None:
             return InlineTasks(kernel)
-        kind = InFlight if self.ordered else AsTheyCome
-        tasks = open_tasks(self._pool, kernel)
-        return kind(
-            tasks, AHEAD * self.lanes, lambda tag: f"event {tag[0].event_number}" if tag else "the end of a run"
-        )
+        return InFlight(open_tasks(self._pool, kernel), AHEAD * self.lanes, _name_of, ordered=self.ordered)
 
     @property
     def lanes(self) -> int:
@@ -132,6 +128,10 @@ class Pair:
             self._pool.close()
             if self._owns:
                 self._executor.close()
+
+
+def _name_of(events: Sequence[Event]) -> str:
+    return f"event {events[0].event_number}" if events else "the end of a run"
 
 
 def versions_of(user: type) -> dict[str, str]:

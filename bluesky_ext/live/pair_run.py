@@ -17,6 +17,7 @@ from bluesky_ext.live.errors import UserError
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.join import Join
 from bluesky_ext.live.kernel import Done
+from bluesky_ext.live.last_events import LastEvents
 from bluesky_ext.live.load import Load
 from bluesky_ext.live.parameters import Parameters
 from bluesky_ext.live.reduction import Reduction, Spans
@@ -49,6 +50,8 @@ class PairRun:
         The events that wait for other streams.
     load : Load
         How busy the workers are.
+    last_events : LastEvents
+        What they were given last.
     handled : dict of Intervals
         The numbers of the events that are done with, by stream: the reducer has their results, or they failed.
     """
@@ -59,6 +62,7 @@ class PairRun:
         self.handled: defaultdict[str, Intervals] = defaultdict(Intervals)
         self.join: Join | None = None
         self.load = Load()
+        self.last_events = LastEvents()
         self.news = pair.news
         self.is_over = False
         #: When it was given something last, on the monotonic clock.
@@ -101,8 +105,8 @@ class PairRun:
 
     @property
     def lag(self) -> float:
-        """For how long the oldest result waits for the reducer, in s."""
-        return self._reduction.lag
+        """For how long the oldest event is at a worker, or its result waits for the reducer, in s."""
+        return max(self._tasks.lag, self._reduction.lag)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Tell every worker of a descriptor."""
@@ -130,15 +134,14 @@ class PairRun:
         with self._lock:
             if self._parameters is not None:
                 self._tell_parameters()
-            now = self.touched = time.monotonic()
-            if now >= self._tick_at:
-                events[0].tick = True
-                self._tick_at = math.inf  # until it is told when
+            self.touched = time.monotonic()
             if self._come_again(events):
                 self._forget(events)
             if self._is_inline:
-                for finished in self._tasks.put(events, {}, events[0].event_number, (events,)):
-                    self._take(*finished)
+                for batch in self._batches(events):
+                    self._tick(batch)
+                    for finished in self._tasks.put(batch, {}, batch[0].event_number, (batch,)):
+                        self._take(*finished)
                 return
             if to == "all":
                 self._send_all()
@@ -229,6 +232,9 @@ class PairRun:
 
     def _batches(self, events: Sequence[Event]) -> Iterable[Sequence[Event]]:
         """Events in batches to be sent."""
+        if len(events) == 1:
+            yield events[:]  # its size does not matter
+            return
         at = 0
         while at < len(events):
             count = min(self._most, max(BATCH_BYTES // max(size_of(events[at : at + 1]), 1), 1))
@@ -245,7 +251,14 @@ class PairRun:
             self._send(batch, lane)
             is_much = False
 
+    def _tick(self, events: Sequence[Event]) -> None:
+        """Have the first of these events be a tick, if it is time for one."""
+        if time.monotonic() >= self._tick_at:
+            events[0].tick = True
+            self._tick_at = math.inf  # until it is told when
+
     def _send(self, events: Sequence[Event], lane: int | None) -> None:
+        self._tick(events)
         sent, large = list(events), {}
         if len(sent) == 1 and not sent[0].is_captured:  # its arrays may go through shared memory
             alone, large = sent[0].without_arrays()
@@ -265,6 +278,7 @@ class PairRun:
         if done.is_pickled:  # by a process of ours
             done = unpickled_of(done)
         self.load.note(done.worker, len(events), done.busy)
+        self.last_events.note(done.worker, events, done.failures)
         if events:
             self._most = max(1, min(BATCH, int(BATCH_TIME * len(events) / max(done.busy, 1e-6))))
         if done.failures:

@@ -55,3 +55,8 @@ def checked_version(version: Any) -> int:
     if not 0 <= number < 2**53:  # beyond which JSON is not exact everywhere
         raise ValueError(f"version {version!r} is no version: give a whole number from 0")
     return number
+
+
+def known_version(version: Any) -> int | str:
+    """The version of a mask that is there: a number, or the text that another writer gave it."""
+    return version if isinstance(version, str) and version else checked_version(version)

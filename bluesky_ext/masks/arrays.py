@@ -19,7 +19,7 @@ EIGER_4M = (2167, 2070)
 
 
 def load_array_from_file(filename: str | os.PathLike[str]) -> np.ndarray:
-    """The array in a ``.npy``, ``.tif`` or ``.tiff`` file: a mask, or a list of pixels for `list_to_mask`.
+    """The array in a file of `bluesky_ext.images.read_image`: a mask, or a list of pixels for `list_to_mask`.
 
     Objects in a file are refused, since loading them may run code.
     """

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bluesky_ext.masks.arguments import check_name, checked_metadata, checked_version
+from bluesky_ext.masks.arguments import check_name, checked_metadata, checked_version, known_version
 from bluesky_ext.masks.arrays import as_mask, mask_sha256
 from bluesky_ext.masks.claims import Draft, claims_of, discard_abandoned, show
 from bluesky_ext.masks.detectors import DETECTOR_SHAPES, DetectorShapes
@@ -75,11 +75,28 @@ class MaskClient:
         return cls(open_catalog(where, api_key=api_key), **options)
 
     @classmethod
-    def from_profile(cls, name: str, *, api_key: str | None = None, **options: Any) -> MaskClient:
-        """The registry on the server of a profile of Tiled."""
+    def from_profile(
+        cls, name: str, *path: str, api_key: str | None = None, username: None = None, **options: Any
+    ) -> MaskClient:
+        """The registry on the server of a profile of Tiled, in the container with this path: "chx", "sandbox".
+
+        As in transcripts of the CHX beamline, ``username=None`` may be given: Tiled knows who has logged in.
+
+        Raises
+        ------
+        LookupError
+            If there is no such profile, or nothing at the path.
+        """
         if not name or os.sep in name or name.startswith((".", "~")):
             raise ValueError(f"{name!r} is no name of a profile: use MaskClient.embedded for a directory")
-        return cls.open(name, api_key=api_key, **options)
+        if username is not None:
+            raise ValueError(f"username={username!r}: log in by `tiled login --profile {name}`, and leave it out")
+        client = open_catalog(name, api_key=api_key)
+        try:
+            return cls(client["/".join(path)] if path else client, **options)
+        except KeyError as error:
+            close_catalog(client)
+            raise LookupError(f"profile {name!r} has no container {'/'.join(path)!r}: give the keys to it") from error
 
     @classmethod
     def from_uri(cls, uri: str, *, api_key: str | None = None, **options: Any) -> MaskClient:
@@ -196,7 +213,7 @@ class MaskClient:
             f"{versions(self._root, detector, name)}: give another version, or version='next'"
         )
 
-    def delete_mask(self, detector: str, name: str, version: int) -> None:
+    def delete_mask(self, detector: str, name: str, version: int | str) -> None:
         """Delete a mask and its content; its detector, name and version may then be used again, by another uid.
 
         Raises
@@ -204,7 +221,7 @@ class MaskClient:
         MaskNotFound
             If there is none.
         """
-        number = checked_version(version)
+        number = known_version(version)
         with in_a_line(f"deleting mask {name!r} of detector {detector!r}"):
             deleted = 0
             for entry in list(by_name(self._root, detector, name, number)):
@@ -219,8 +236,10 @@ class MaskClient:
 
     # Reading
 
-    def get_mask(self, detector: str, name: str, version: int | None = None) -> tuple[str, Any]:
+    def get_mask(self, detector: str, name: str, version: int | str | None = None) -> tuple[str, Any]:
         """Uid and content of a mask, a dask array of bool, of the highest version unless one is given.
+
+        A version that is a text, as other writers have them, is had by that.
 
         The content is read, and checked against its sha256, when it is computed.
 
@@ -236,7 +255,7 @@ class MaskClient:
         """The content of the mask with this uid, a dask array of bool."""
         return self.entry_by_uid(uid).lazy()
 
-    def get_mask_uid(self, detector: str, name: str, version: int | None = None) -> str:
+    def get_mask_uid(self, detector: str, name: str, version: int | str | None = None) -> str:
         """The uid of a mask, of the highest version unless one is given."""
         return self.entry(detector, name, version).uid
 
@@ -259,9 +278,9 @@ class MaskClient:
         with in_a_line("searching for masks"):
             return {entry.uid: plain(entry.metadata) for entry in find(self._root, **metadata)}
 
-    def entry(self, detector: str, name: str, version: int | None = None) -> Entry:
+    def entry(self, detector: str, name: str, version: int | str | None = None) -> Entry:
         """The mask of this detector and name, of the highest version unless one is given; its content is not read."""
-        number = None if version is None else checked_version(version)
+        number = None if version is None else known_version(version)
         with in_a_line(f"looking for mask {name!r} of detector {detector!r}"):
             return latest(self._root, detector, name, number)
 

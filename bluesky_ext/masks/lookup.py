@@ -33,7 +33,7 @@ def listed(root: Any) -> list[Triple]:
         return sorted(masks, key=_sort_key)
 
 
-def by_name(root: Any, detector: str, name: str, version: int | None = None) -> Iterable[Entry]:
+def by_name(root: Any, detector: str, name: str, version: int | str | None = None) -> Iterable[Entry]:
     """The masks of this detector and name, of all versions unless one is given."""
     equal: dict[str, Any] = {"name": name} if version is None else {"name": name, "version": version}
     if detector != ANY:  # which those have that name none
@@ -41,7 +41,7 @@ def by_name(root: Any, detector: str, name: str, version: int | None = None) -> 
     return (entry for entry in find(root, **equal) if entry.detector == detector)
 
 
-def latest(root: Any, detector: str, name: str, version: int | None = None) -> Entry:
+def latest(root: Any, detector: str, name: str, version: int | str | None = None) -> Entry:
     """The mask of this detector and name, of the highest version unless one is given.
 
     Raises
@@ -115,7 +115,7 @@ def versions(root: Any, detector: str, name: str) -> str:
     return f"there {'is version' if len(there) == 1 else 'are versions'} {', '.join(map(str, there))}"
 
 
-def not_found(root: Any, detector: str, name: str, version: int | None) -> MaskNotFound:
+def not_found(root: Any, detector: str, name: str, version: int | str | None) -> MaskNotFound:
     """The error that says which masks there are instead."""
     masks = listed(root)
     of_name = [str(v) for d, n, v in masks if (d, n) == (detector, name)]

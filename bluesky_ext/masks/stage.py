@@ -42,6 +42,8 @@ class MaskedMap(Map):
     keeps_image = False
     #: By which name the kernel tells how many pixels are no measurement.
     n_gaps = "n_gaps"
+    #: What else the kernel takes for no measurement, for the log.
+    other_gaps = ""
 
     def __init__(self, kernel: Kernel, *, given: SelectedMasks | None, gaps: Gaps = False, **options: Any) -> None:
         self._given = given
@@ -94,7 +96,7 @@ class MaskedMap(Map):
             run.complaints(
                 f"{self.name} gaps",
                 "%s leaves out %d pixels of %r in event %d of run %s, which are no measurement: %s",
-                *(self.name, count, self.data_keys[0], event["seq_num"], run, RULES[self._gaps]),
+                *(self.name, count, self.data_keys[0], event["seq_num"], run, RULES[self._gaps] + self.other_gaps),
             )
 
     def _configure(self, descriptor: dict[str, Any], used: UsedMasks) -> None:

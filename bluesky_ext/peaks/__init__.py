@@ -2,10 +2,12 @@
 
 from bluesky_ext.peaks.buffers import release_buffers
 from bluesky_ext.peaks.crystal_map import crystal_maps
+from bluesky_ext.peaks.grains import grains
 from bluesky_ext.peaks.linker import warm_up_linking
 from bluesky_ext.peaks.live_maps import BrightTracks, LiveMaps, warm_up_live_maps
 from bluesky_ext.peaks.locate import locate, peak_columns
 from bluesky_ext.peaks.parameters import LocateParameters
+from bluesky_ext.peaks.suggest import Suggestion, suggest
 from bluesky_ext.peaks.tracks import StreamLinker, link
 from bluesky_ext.peaks.warmup import warm_up
 from bluesky_ext.peaks.windows import mean_in_windows, place_windows, warm_up_windows, window_maps, windows_around
@@ -15,13 +17,16 @@ __all__ = [
     "LiveMaps",
     "LocateParameters",
     "StreamLinker",
+    "Suggestion",
     "crystal_maps",
+    "grains",
     "link",
     "locate",
     "mean_in_windows",
     "peak_columns",
     "place_windows",
     "release_buffers",
+    "suggest",
     "warm_up",
     "warm_up_linking",
     "warm_up_live_maps",

@@ -13,6 +13,7 @@ from trackpy.linking import Linker, SubnetOversizeException
 from trackpy.linking.subnet import HashKDTree
 
 from bluesky_ext._kernel import as_input, kernel
+from bluesky_ext.peaks.assignment import EXHAUSTIVE, assign
 
 
 class LinkerState(NamedTuple):
@@ -63,9 +64,10 @@ class _Point:
 class FrameLinker:
     """The rules by which peaks are linked: those of `trackpy.linking.Linker`.
 
-    Peaks that have one candidate, and are its only one, are linked here, all at once. Where several peaks
-    compete, trackpy's solvers decide. trackpy's own linker makes an object of every peak, and counts tracks in a class
-    attribute that each new linker sets to zero, so that two linkers at work at the same time mix up their tracks.
+    Peaks that have one candidate, and are its only one, are linked here, all at once. Where several peaks compete,
+    `assign` decides, or a solver of the user's own. trackpy's own linker makes an object of every peak, and counts
+    tracks in a class attribute that each new linker sets to zero, so that two linkers at work at the same time mix up
+    their tracks.
 
     Parameters
     ----------
@@ -81,9 +83,13 @@ class FrameLinker:
     def __init__(self, search_range: float | Sequence[float], ndim: int, **keywords: Any) -> None:
         self._search_range = search_range
         self._ndim = ndim
-        self._rules: Any = Linker(search_range, **keywords)
+        if keywords.get("link_strategy") in EXHAUSTIVE:
+            keywords["link_strategy"] = assign
         # A solver of the user's own is asked about every peak; trackpy's link single pairs without ado.
-        self._own_solver = callable(keywords.get("link_strategy"))
+        self._own_solver = callable(keywords["link_strategy"]) and keywords["link_strategy"] is not assign
+        self._rules: Any = Linker(search_range, **keywords)
+        #: How many known peaks competed for new ones at most, so far, in one place.
+        self.crowd = 0
 
     def start(self) -> LinkerState:
         """State before the first frame."""
@@ -194,6 +200,7 @@ class FrameLinker:
             sources[known].forward_cands.append((destinations[new], distance))
         for point in sources.values():
             point.forward_cands.sort(key=_by_distance)
+        self.crowd = max(self.crowd, len(sources))
         pairs = self._rules.subnet_linker(set(sources.values()), set(destinations.values()), self._rules.search_range)
         return [(a.row, b.row) for a, b in zip(*pairs, strict=True) if a is not None and b is not None]
 
@@ -236,7 +243,5 @@ def _subnets(known: np.ndarray, new: np.ndarray, n_known: int) -> tuple[np.ndarr
 
 @functools.cache
 def warm_up_linking() -> None:
-    """Compile what trackpy's solver needs: half a second, once in a process."""
-    linker = FrameLinker(2.0, 1, link_strategy="numba")  # of the strategies the only one that is compiled
-    line = np.arange(4.0)[:, np.newaxis]
-    linker.link(linker.link(linker.start(), line, 0), line, 1)
+    """Compile what linking needs, or load it from the cache on disk."""
+    _subnets(np.zeros(2, np.int64), np.arange(2), 1)

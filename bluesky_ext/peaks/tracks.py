@@ -195,6 +195,11 @@ class StreamLinker:
         return self._frames[frame_number].particles.copy()
 
     @property
+    def crowd(self) -> int:
+        """How many peaks competed for those of the next frame at most, so far: of a good search range it is a few."""
+        return 0 if self._linker is None else self._linker.crowd
+
+    @property
     def frames(self) -> list[int]:
         """Numbers of the frames added so far, in order."""
         return list(self._numbers)

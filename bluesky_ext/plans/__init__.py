@@ -9,9 +9,10 @@ They need bluesky alone, and take any devices that speak its protocols. The plan
 
 from __future__ import annotations
 
-from bluesky_ext.plans.dark import dark_plan
+from bluesky_ext.plans.dark import dark_plan, dark_run, dark_wrapper
 from bluesky_ext.plans.exposure import Exposure, configure_area_det
 from bluesky_ext.plans.fly import fly_scan_nd
+from bluesky_ext.plans.live_view import live_view
 from bluesky_ext.plans.loop import loop_forever
 from bluesky_ext.plans.outcome import wait_for_outcome
 from bluesky_ext.plans.step import grid_scan_nd
@@ -20,6 +21,10 @@ __all__ = [  # noqa: RUF022
     # whole runs
     "grid_scan_nd",
     "fly_scan_nd",
+    "live_view",
+    "dark_run",
+    # around a plan
+    "dark_wrapper",
     # parts of a plan
     "configure_area_det",
     "Exposure",

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,9 @@ MISSING = "0.8"
 # Inches: between panels; around them, where the numbers and names of the axes are; the colour bar, and its numbers.
 GAP, LEFT, RIGHT, BOTTOM, TOP = 0.12, 0.85, 0.15, 0.6, 0.1
 BAR, BAR_NUMBERS = 0.16, 0.85
+
+# The sizes that figures were given last.
+_sizes: WeakKeyDictionary[Any, tuple[float, float]] = WeakKeyDictionary()
 
 # Whose windows pyplot opens. Other backends draw in files, or in the page of a notebook.
 TOOLKITS = ("qt", "tk", "gtk3", "gtk4", "wx", "macosx")
@@ -203,7 +207,9 @@ def _cleared(figure: Figure, width: float, height: float) -> Figure:
     """The figure with nothing in it and of a size in inches, and no layout engine, whatever rcParams say."""
     figure.clear()
     figure.set_layout_engine("none")
-    figure.set_size_inches(width, height)
+    if _sizes.get(figure) != (width, height):  # else somebody may have made the window another one since
+        figure.set_size_inches(width, height)
+        _sizes[figure] = width, height
     return figure
 
 

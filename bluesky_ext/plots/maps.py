@@ -1,4 +1,4 @@
-"""The picture of crystal maps: one panel a reflection, the brightest first."""
+"""The picture of crystal maps: one panel a reflection or a grain, the brightest first."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def plot_crystal_maps(
         Crystal maps, such as `bluesky_ext.CrystalMap` and `bluesky_ext.CrystalMapper` have them: ``maps``, with the
         reflections along its first dimension, and then the motors, or one dimension of points, along which the
         motors are coordinates; and, if they are known, along the reflections ``total``, the brightness, and
-        ``y`` and ``x``, the position of the peak in pixels. Points that were not measured are NaN.
+        ``y`` and ``x``, the position of the peak in pixels. Points that were not measured are NaN. Or those of
+        `bluesky_ext.peaks.grains`, with the grains along the first dimension.
     n : int, optional
         How many maps at most; None for all.
     ncols : int, optional
@@ -139,13 +140,16 @@ def brightest(dataset: xr.Dataset, maps: str, n: int | None) -> xr.Dataset:
 
 
 def titles(dataset: xr.Dataset, maps: str) -> list[str]:
-    """The number of each reflection, and the position of its peak if that is known."""
+    """The number of each reflection or grain, and below it where its peak is or how many reflections it has."""
     dim = dataset[maps].dims[0]
-    numbers = dataset[dim].to_numpy()  # from 0, if it is no coordinate
-    if not {"y", "x"} <= set(dataset.data_vars):
-        return [f"reflection {number}" for number in numbers]
-    positions = zip(numbers, dataset["y"].to_numpy(), dataset["x"].to_numpy(), strict=True)
-    return [f"reflection {number}\ny {y:.0f}, x {x:.0f} px" for number, y, x in positions]
+    names = [f"{dim} {number}" for number in dataset[dim].to_numpy()]  # from 0, if it is no coordinate
+    about = {name for name, one in dataset.items() if one.dims == (dim,)}
+    if {"y", "x"} <= about:
+        positions = zip(names, dataset["y"].to_numpy(), dataset["x"].to_numpy(), strict=True)
+        return [f"{name}\ny {y:.0f}, x {x:.0f} px" for name, y, x in positions]
+    if "n_reflections" in about:
+        return [f"{name}\n{n} reflections" for name, n in zip(names, dataset["n_reflections"].to_numpy(), strict=True)]
+    return names
 
 
 def set_few_ticks(panel: Axes, font: str) -> None:

@@ -76,6 +76,16 @@ class Layout:
         placed[self.cells] = values
         return placed.reshape(*self.shape, *values.shape[1:])
 
+    def placed_columns(self, columns: np.ndarray) -> np.ndarray:
+        """Columns of the frames, (n_columns, n), in their cells: (n_columns, *shape) float64, else as `placed`."""
+        if not columns.shape[1]:
+            return np.full((len(columns), *self.shape), np.nan)
+        frame_of = np.full(self.n_cells, -1)
+        frame_of[self.cells] = np.arange(len(self.cells))
+        placed = np.take(columns, frame_of, axis=1, mode="wrap")  # four times as fast as to assign to cells
+        placed[:, frame_of < 0] = np.nan
+        return placed.reshape(len(columns), *self.shape)
+
     def coordinates(self) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
         """The coordinates as xarray takes them: dim, positions and attributes by name."""
         units = {name: {"units": unit} for name, unit in self.units.items()}

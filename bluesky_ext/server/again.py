@@ -83,7 +83,9 @@ def redo(
     made: list[Pair] = []
     with ExitStack() as stack:
         stored = Stored(original, stack)
-        materials = Materials(derived.arrays, registry, known, stored, changes)
+        materials = Materials(
+            derived.arrays, registry, known, stored, changes, runs=lambda uid: find_original(source, [uid])[0]
+        )
         stages = [materials.stage(one, executor) for one in chain]
         there = [one["stage"] for one in _all(chain)]
         if unknown := (changes or {}).keys() - set(there):

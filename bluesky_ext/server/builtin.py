@@ -25,6 +25,11 @@ class CrystalMapping(Pipeline):
         description="What is taken away from each image: the latest event of a stream of the run, or an image's path.",
         examples=["dark"],
     )
+    dark_age: PositiveFloat | None = Field(
+        None,
+        description="How many seconds old a dark of another run may be for a run that has none in that stream.",
+        examples=[3600.0],
+    )
     diameter: PositiveInt = Field(11, description="The extent of a peak in pixels, an odd number.")
     search_range: PositiveFloat = Field(5.0, description="How far a peak may move between two frames, in pixels.")
     memory: int = Field(0, ge=0, description="For how many frames a peak may be gone and still be the same.")
@@ -54,9 +59,10 @@ class CrystalMapping(Pipeline):
         from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker, compose
 
         link: dict[str, Any] = {"search_range": self.search_range, "memory": self.memory}
+        darks = None if self.dark_age is None else site.catalog
         # One task for both: no image comes back from a worker.
         peaks = compose(
-            ImageProcessor(self.data_key, self.subtrahend, gaps=self.gaps),
+            ImageProcessor(self.data_key, self.subtrahend, gaps=self.gaps, dark_age=self.dark_age, db=darks),
             PeakTracker(self.data_key, self.diameter, gaps=self.gaps, **self.locate),
             executor=site.executor,
         )

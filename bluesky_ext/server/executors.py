@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from bluesky_ext import _deadline
 from bluesky_ext.engine import Lanes
-from bluesky_ext.engine.executors.worker_process import live_with_parent
+from bluesky_ext.engine.executors.worker_process import process_pool
 
 E = TypeVar("E", bound=Executor)
 
@@ -41,7 +41,7 @@ def executor_of(text: str | None) -> Iterator[Executor | Callable[[], Executor] 
         if kind == "threads":
             yield _kept(stack, ThreadPoolExecutor(int(where), initializer=_note_thread))
         elif kind == "processes":
-            yield lambda: _kept(stack, _processes(int(where)))
+            yield lambda: _kept(stack, process_pool(int(where)))
         else:
             # pure=False: the same event twice is worked on twice, as everywhere.
             yield stack.enter_context(_cluster(where)).get_executor(pure=False)
@@ -71,11 +71,6 @@ def lanes_of(text: str | None, workers: int) -> Iterator[Lanes | None]:
                 lanes.close()
             raise
         lanes.close()
-
-
-def _processes(workers: int) -> ProcessPoolExecutor:
-    # A server has threads of its own: a process forked from them could wait for a lock that nobody frees.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=live_with_parent)
 
 
 def still_at_work(seconds: float) -> list[threading.Thread | BaseProcess]:

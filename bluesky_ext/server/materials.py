@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class Materials:
         The runs that a stage may read once more, by uid.
     changes : dict of dicts, optional
         Other parameters than those of the record, by the name of the stage.
+    runs : callable, optional
+        What returns another run by its uid, such as the one that has the dark.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Materials:
         known: Collection[Any] = (),
         stored: Any = None,
         changes: Mapping[str, Mapping[str, Any]] | None = None,
+        runs: Callable[[str], Any] | None = None,
     ) -> None:
         self.stored = stored
+        self._runs = runs
         self._arrays = {array_sha256(array): array for array in arrays}
         self._registry = registry
         self._known = {path_of(thing): thing for thing in known}
@@ -72,6 +77,13 @@ class Materials:
             return made.again(record, self, **options)
         except TypeError as error:
             raise ValueError(f"{name} can't be made with the parameters of its record: {error}") from error
+
+    def run(self, uid: str) -> Any:
+        """Another run, which has a dark that this one was given."""
+        if self._runs is not None:
+            with suppress(LookupError):
+                return self._runs(uid)
+        raise LookupError(f"the dark is of run {uid}, which is not in the source: give what has both runs")
 
     def values(self, recorded: Any) -> Any:
         """What a parameter was, from what a record has of it."""

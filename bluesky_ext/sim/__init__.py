@@ -1,4 +1,4 @@
-"""Simulated beamlines of ophyd devices: a polycrystalline sample in an X-ray beam, and an STXM.
+"""Simulated beamlines of ophyd devices: a polycrystalline sample or a powder in an X-ray beam, and an STXM.
 
 For tests, demonstrations and documentation, and for trying an analysis before the beamtime: everything comes
 from a seed, and the truth is known.
@@ -12,7 +12,7 @@ from a seed, and the truth is known.
 
 from __future__ import annotations
 
-from bluesky_ext.sim.beamline import Beamline, beamline
+from bluesky_ext.sim.beamline import Beamline, PowderBeamline, beamline, powder_beamline
 from bluesky_ext.sim.ccd import CCD
 from bluesky_ext.sim.counter import LineCounter, PointCounter, RingCurrent
 from bluesky_ext.sim.crystal import Crystal
@@ -20,6 +20,7 @@ from bluesky_ext.sim.detector import Cam, CrystalDetector, Stats
 from bluesky_ext.sim.grain import Grain
 from bluesky_ext.sim.microscope import Conditions, Microscope, Polarization
 from bluesky_ext.sim.motor import SimMotor
+from bluesky_ext.sim.powder import Powder
 from bluesky_ext.sim.ring import Ring
 from bluesky_ext.sim.setting import Setting
 from bluesky_ext.sim.shutter import Shutter
@@ -33,6 +34,7 @@ __all__ = [  # noqa: RUF022
     # the physics, without devices
     "Crystal",
     "Grain",
+    "Powder",
     "Microscope",
     "Conditions",
     "Polarization",
@@ -58,6 +60,8 @@ __all__ = [  # noqa: RUF022
     # all of them together
     "Beamline",
     "beamline",
+    "PowderBeamline",
+    "powder_beamline",
     "STXM",
     "stxm",
 ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any
 
 from bluesky_ext.sim.crystal import Crystal
-from bluesky_ext.sim.detector import CrystalDetector
+from bluesky_ext.sim.detector import CrystalDetector, Sample
 from bluesky_ext.sim.imagefile import Spec
 from bluesky_ext.sim.motor import SimMotor
+from bluesky_ext.sim.powder import Powder
 from bluesky_ext.sim.shutter import Shutter
 
-__all__ = ["Beamline", "beamline"]
+__all__ = ["Beamline", "PowderBeamline", "beamline", "powder_beamline"]
 
 # How far the motors go beyond the borders of the sample, in mm: a fly scan needs room to accelerate.
 TRAVEL = 10.0
@@ -93,22 +94,71 @@ def beamline(
     >>> uids = RE(grid_scan([b.detector], b.y, -0.5, 0.5, 2, b.x, -0.5, 0.5, 2))
     """
     sample = Crystal(seed, shape, **crystal)
-    y, x = (
-        SimMotor(name=motor, value=(low + high) / 2, limits=(low - TRAVEL, high + TRAVEL), real_time=real_time)
-        # Not "y" and "x": tables of peaks have columns of these names.
-        for motor, (low, high) in zip(("sample_y", "sample_x"), sample.extents, strict=True)
-    )
-    shutter = Shutter(name="shutter")
-    detector = CrystalDetector(
+    devices = _devices(
+        sample,
+        sample.extents,
         name=name,
-        crystal=sample,
-        y=y,
-        x=x,
-        shutter=shutter,
         directory=directory,
         spec=spec,
         frames_per_point=frames_per_point,
         acquire_time=acquire_time,
         real_time=real_time,
     )
-    return Beamline(crystal=sample, detector=detector, shutter=shutter, y=y, x=x)
+    return Beamline(crystal=sample, **devices)
+
+
+@dataclass(frozen=True)
+class PowderBeamline:
+    """The devices of a beamline, and the powder in it.
+
+    Parameters
+    ----------
+    powder : Powder
+        The sample, with the truth about it, and the .poni of the detector.
+    detector, shutter, y, x
+        As those of a `Beamline`.
+    """
+
+    powder: Powder
+    detector: CrystalDetector
+    shutter: Shutter
+    y: SimMotor
+    x: SimMotor
+
+
+def powder_beamline(
+    seed: int = 0, shape: tuple[int, int] = (512, 512), *, name: str = "dexela", **options: Any
+) -> PowderBeamline:
+    """A new beamline with a powder in it, ready for the RunEngine.
+
+    Parameters
+    ----------
+    seed, shape, name
+        As for `beamline`.
+    **options
+        Parameters of the `Powder`: d_spacings, hill, gradient, ...; and of the `CrystalDetector`: directory, spec, ...
+
+    Examples
+    --------
+    >>> b = powder_beamline(shape=(64, 64), hill=0)
+    >>> b.detector.image.name
+    'dexela_image'
+    """
+    known = {field.name for field in fields(Powder)}
+    powder = Powder(seed, shape, **{key: value for key, value in options.items() if key in known})
+    others = {key: value for key, value in options.items() if key not in known}
+    return PowderBeamline(powder=powder, **_devices(powder, ((-1.0, 1.0), (-1.0, 1.0)), name=name, **others))
+
+
+def _devices(
+    sample: Sample, extents: tuple[tuple[float, float], ...], *, name: str, real_time: bool = False, **detector: Any
+) -> dict[str, Any]:
+    """The devices around a sample that goes so far, ((y0, y1), (x0, x1)), in mm."""
+    y, x = (
+        SimMotor(name=motor, value=(low + high) / 2, limits=(low - TRAVEL, high + TRAVEL), real_time=real_time)
+        # Not "y" and "x": tables of peaks have columns of these names.
+        for motor, (low, high) in zip(("sample_y", "sample_x"), extents, strict=True)
+    )
+    shutter = Shutter(name="shutter")
+    seen = CrystalDetector(name=name, crystal=sample, y=y, x=x, shutter=shutter, real_time=real_time, **detector)
+    return {"detector": seen, "shutter": shutter, "y": y, "x": x}

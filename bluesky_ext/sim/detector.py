@@ -16,13 +16,27 @@ from ophyd import Component, Device
 from ophyd.signal import UNSET_VALUE, InternalSignal
 from ophyd.status import DeviceStatus
 
-from bluesky_ext.sim.crystal import Crystal
 from bluesky_ext.sim.imagefile import SPECS, ImageFile, Spec
 from bluesky_ext.sim.setting import Setting
 
-__all__ = ["CrystalDetector", "HasOpening", "HasPosition"]
+__all__ = ["CrystalDetector", "HasOpening", "HasPosition", "Sample"]
 
 DTYPE = np.dtype(np.uint16)
+
+
+class Sample(Protocol):
+    """What is in the beam, as far as the detector is concerned: a `Crystal`, a `Powder`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of its frames."""
+        ...
+
+    def frame(
+        self, y: float, x: float, exposure: int = 0, *, acquire_time: float = 0.1, shutter_open: bool = True
+    ) -> NDArray[np.uint16]:
+        """One frame at a sample position in mm."""
+        ...
 
 
 class HasPosition(Protocol):
@@ -85,7 +99,7 @@ class Stats(Device):
 
 
 class CrystalDetector(Device):
-    """An area detector that images a `Crystal` at the positions of two motors, through a shutter.
+    """An area detector that images a `Crystal`, or another sample, at the positions of two motors, through a shutter.
 
     Each trigger takes ``images_per_set`` frames, of ``cam.acquire_time`` seconds each, at the positions that
     the motors have at that moment. Readings are ``{name}_image``, shape (images_per_set, ny, nx), uint16, and
@@ -104,8 +118,8 @@ class CrystalDetector(Device):
     ----------
     name : str
         Name of the detector.
-    crystal : Crystal
-        The sample.
+    crystal : Crystal, or another Sample
+        What is in the beam.
     y, x : HasPosition
         The motors that move the sample, in mm.
     shutter : HasOpening, optional
@@ -135,7 +149,7 @@ class CrystalDetector(Device):
         prefix: str = "",
         *,
         name: str,
-        crystal: Crystal,
+        crystal: Sample,
         y: HasPosition,
         x: HasPosition,
         shutter: HasOpening | None = None,

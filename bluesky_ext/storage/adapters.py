@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from bluesky_ext.engine.documents.live_documents import LiveDocuments
 from bluesky_ext.engine.documents.open_runs import plain_name
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
@@ -79,7 +80,7 @@ def as_sink(sink: object) -> Sink:
 
         - a list, to which the pairs are appended;
         - a path of a directory, in which each run is recorded: the sink is a `Recorder`;
-        - a Broker of databroker, by its ``insert``;
+        - a Broker of databroker, by its ``insert``, for all but live runs (``purpose="live"``);
         - the client of a Tiled container, in which each run is saved whole: the sink is a `Saver`;
         - a function or a stage.
 
@@ -95,7 +96,8 @@ def as_sink(sink: object) -> Sink:
     # These are looked for before functions: a Broker and the client of a run can be called too, to search.
     if is_broker(sink):
         broker: Any = sink
-        return _named_plainly(broker.insert)
+        live = LiveDocuments()
+        return _named_plainly(broker.insert, lambda name, document: not live.has(name, document))
     if not is_run(sink) and not hasattr(sink, "documents"):
         if is_container(sink):
             return save(sink)
@@ -122,9 +124,10 @@ class _Source:
                     raise TypeError(f"the source gave {_type(item)}, not a pair of (name, document)")
 
 
-def _named_plainly(function: Callable[[str, Any], object]) -> Sink:
+def _named_plainly(function: Callable[[str, Any], object], wants: Callable[[str, Any], bool] | None = None) -> Sink:
     def named(name: str, document: dict[str, Any]) -> object:
-        return function(plain_name(name), document)
+        name = plain_name(name)
+        return function(name, document) if wants is None or wants(name, document) else None
 
     named.__wrapped__ = function  # pyright: ignore[reportFunctionMemberAccess] - as functools.wraps does
     return named

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bluesky_ext.engine.codec.depth import MAX_DEPTH
 from bluesky_ext.engine.codec.documents import encode
-from bluesky_ext.engine.codec.framing import MAX_DEPTH
 
 __all__ = ["with_text"]
 

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _DATABASE = "catalog.db"
 _TABLES = "tables.db"
 _DATA = "data"
+IMAGES = "images"
+"""The directory beside an embedded catalogue with the files of the images of its runs."""
 _PATIENCE = 30.0  # s, for requests under way when it is closed
 
 
@@ -179,11 +181,11 @@ def _of_directory(directory: Path, structure_clients: str, readable: Sequence[st
         tree = from_uri(
             f"sqlite:///{database}",
             writable_storage=[directory / _DATA, f"sqlite:///{tables}"],
-            readable_storage=[Path(path).expanduser().absolute() for path in readable],
+            readable_storage=[directory / IMAGES, *(Path(path).expanduser().absolute() for path in readable)],
         )
         # Errors of the server come as responses, so that the client tries again when the database was locked.
         context = Context.from_app(build_app(tree), raise_server_exceptions=False)
-        context.http_client.send = PendingRequests(context.http_client)
+        context.http_client.send = PendingRequests(context.http_client, directory)
         return from_context(context, structure_clients)
 
 
@@ -191,7 +193,8 @@ def _prepare(directory: Path) -> tuple[Path, Path]:
     """Make what is not there yet, and return the paths of the two databases."""
     database, tables = directory / _DATABASE, directory / _TABLES
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (directory / _DATA).mkdir(exist_ok=True, mode=0o700)
+    for name in (_DATA, IMAGES):
+        (directory / name).mkdir(exist_ok=True, mode=0o700)
     if not database.exists():
         # In a thread of its own: asyncio.run is refused where a loop runs already, as in Jupyter.
         failures: list[BaseException] = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-__all__ = ["find_derived", "find_run"]
+__all__ = ["find_derived", "find_run", "runs_between"]
 
 
 def find_run(catalog: Any, name: str | int) -> Any:
@@ -71,6 +71,16 @@ def find_derived(catalog: Any, name: str | int) -> list[Any]:
     uid = _uid(find_run(catalog, name))
     found = catalog.search(Eq("start.original_run_uid", uid)).values()
     return sorted(found, key=lambda run: run.metadata["start"]["time"])
+
+
+def runs_between(catalog: Any, first: float, last: float) -> Iterator[Any]:
+    """Yield the clients of the scans that started between two times, in seconds since the epoch, the latest first."""
+    for run in _latest_first(catalog):
+        time = run.metadata["start"]["time"]
+        if time < first:
+            return
+        if time <= last:
+            yield run
 
 
 def _latest_first(catalog: Any) -> Iterator[Any]:

@@ -18,7 +18,8 @@ import numpy as np
 
 from bluesky_ext.engine.codec.framing import DecodeError
 from bluesky_ext.engine.recording.records import HEADER_SIZE, pack_record, read_header, read_payload
-from bluesky_ext.storage.rows import Rows, fetch
+from bluesky_ext.storage.image_file import FileRows, ImageFile
+from bluesky_ext.storage.rows import Rows, fetch, length
 
 __all__ = ["CONTAINER", "TOKEN", "Entry", "Log", "Place", "read_log"]
 
@@ -58,10 +59,14 @@ class Entry(NamedTuple):
 class Log:
     """The log of a run while it is written: `append` entries, then `flush`."""
 
-    def __init__(self, container: Any, key: str, token: str) -> None:
-        # Who made the run owns its key: a log that is there is of a run that was deleted.
-        metadata = {TOKEN: token}
-        self._rows = Rows(container, key, np.zeros((), np.uint8), length=_CHUNK, replace=True, metadata=metadata)
+    def __init__(self, container: Any, key: str, token: str, file: ImageFile | None) -> None:
+        byte, metadata = np.zeros((), np.uint8), {TOKEN: token}
+        self._container = container
+        self._rows: Rows | FileRows
+        if file is None:
+            self._rows = Rows(key, byte, length=_CHUNK, metadata=metadata)
+        else:
+            self._rows = file.rows(CONTAINER, byte, key, metadata)
 
     def append(self, entry: Entry) -> int:
         """Keep an entry to be written by the next `flush`; return its size in bytes."""
@@ -69,9 +74,9 @@ class Log:
         self._rows.append(np.frombuffer(record, np.uint8))
         return len(record)
 
-    def flush(self) -> None:
-        """Write what was appended."""
-        self._rows.flush()
+    def flush(self, *, whole: bool = False) -> None:
+        """Write what was appended; of one that lies in a file, the catalogue is told when it is there, and whole."""
+        self._rows.flush(self._container, tell=whole)
 
 
 def read_log(node: Any) -> Iterator[Entry]:
@@ -80,10 +85,10 @@ def read_log(node: Any) -> Iterator[Entry]:
     Raises ValueError if it is damaged in the middle.
     """
     window = _Window(node)
-    while (length := _length(window.take(HEADER_SIZE))) is not None:
-        payload = window.take(length[0])
-        if payload is None or zlib.crc32(payload) != length[1]:
-            if payload is not None and _length(window.take(HEADER_SIZE)) is not None:
+    while (header := _header(window.take(HEADER_SIZE))) is not None:
+        payload = window.take(header[0])
+        if payload is None or zlib.crc32(payload) != header[1]:
+            if payload is not None and _header(window.take(HEADER_SIZE)) is not None:
                 raise ValueError(f"the log of run {node.item['id']} is damaged before byte {window.offset}")
             logger.warning("the log of run %s ends within a document", node.item["id"])
             return
@@ -96,24 +101,24 @@ class _Window:
 
     def __init__(self, node: Any) -> None:
         self.offset = 0
-        self._node = node
+        self._node, self._length = node, length(node)
         self._block = b""
         self._from = 0
 
     def take(self, count: int) -> bytes | None:
         """Return the next bytes, or None if there are not so many."""
         stop = self.offset + count
-        if stop > self._node.shape[0]:
+        if stop > self._length:
             return None
         if stop > self._from + len(self._block):
-            until = min(self._node.shape[0], self.offset + max(_BLOCK, count))
+            until = min(self._length, self.offset + max(_BLOCK, count))
             self._block, self._from = fetch(self._node, self.offset, until).tobytes(), self.offset
         taken = self._block[self.offset - self._from : stop - self._from]
         self.offset = stop
         return taken
 
 
-def _length(header: bytes | None) -> tuple[int, int] | None:
+def _header(header: bytes | None) -> tuple[int, int] | None:
     """Length and CRC-32 of the payload; None at the end, which may be zeros: the array can be longer than the log."""
     if header is None:
         return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
-__all__ = ["PendingRequests"]
+__all__ = ["PendingRequests", "directory_of"]
 
 
 class PendingRequests:
@@ -18,9 +19,12 @@ class PendingRequests:
     ----------
     client : httpx.Client
         The client.
+    directory : path
+        Of the catalogue.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, directory: Path) -> None:
+        self.directory = directory
         self._client = client
         self._changed = threading.Condition()
         self._under_way = 0
@@ -44,3 +48,9 @@ class PendingRequests:
         with self._changed:
             self._shut = True
             return self._changed.wait_for(lambda: not self._under_way, timeout)
+
+
+def directory_of(client: Any) -> Path | None:
+    """The directory of an embedded catalogue, of which this is a client; None for those of servers."""
+    send = client.context.http_client.send
+    return send.directory if isinstance(send, PendingRequests) else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
+import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,6 +18,7 @@ from bluesky_ext.engine.recording.records import MAGIC, SUFFIX
 from bluesky_ext.storage.catalog import probe
 from bluesky_ext.storage.follower import Follower
 from bluesky_ext.storage.lock import Lock
+from bluesky_ext.storage.room import expected_bytes, room_of
 from bluesky_ext.storage.writer import RunExistsError, RunWriter
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ __all__ = ["RunSaver"]
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 0.5  # s
-_PROBE = 2.0  # s
+_PATIENCE, _PROBE = 2.0, 1.0  # s, with a catalogue that failed before
 _MOST_KNOWN = 100
 _NOWHERE = "what comes of it is saved nowhere"
 
@@ -40,30 +43,31 @@ class RunSaver:
 
     Parameters
     ----------
-    uid : str
-        Of the run.
+    start : dict
+        The start of the run.
     saver : Saver
-        Its ``catalog`` and ``backup`` are written to; its ``backups`` and ``down`` are told how that ends.
+        Its ``destination`` and ``backup`` are written to; its ``backups`` and ``down`` are told how that ends.
     timeout : float
-        The longest that a call waits for the catalogue, in s.
+        The longest that a call waits for the catalogue, in s; if that failed before, two seconds at most.
     backed_up : bool
         Whether there is a directory for the backup file.
     """
 
-    def __init__(self, uid: str, saver: Saver, timeout: float, *, backed_up: bool) -> None:
-        self.uid = uid
+    def __init__(self, start: Mapping[str, Any], saver: Saver, timeout: float, *, backed_up: bool) -> None:
+        self.uid: str = start["uid"]
         self.lost = 0
         """How many documents are saved nowhere."""
-        self._saver, self._timeout = saver, timeout
+        self._saver, self._start = saver, start
+        self._timeout = min(timeout, _PATIENCE) if saver.down else timeout
         # A name of its own: a backup that is left of this run may be what is saved again.
-        self._path = saver.backup / f"{file_name(uid)}-{secrets.token_hex(4)}{SUFFIX}"
+        self._path = saver.backup / f"{file_name(self.uid)}-{secrets.token_hex(4)}{SUFFIX}"
         backup = self._path if backed_up else None
-        writer = RunWriter(saver.catalog, replace_incomplete=saver.replace_incomplete, backup=backup)
+        writer = RunWriter(saver.destination, backup=backup)
         self._follower = Follower(self._path, writer, self._began, self._ended, _INTERVAL)
         self._journal: Journal | None = None
         self._written: Lock | None = None
         self._alone = not backed_up
-        self._late = self._finished = self._over = self._settled = self._reported = False
+        self._late = self._finished = self._over = self._kept = self._reported = False
         self._error: Exception | None = None
         self._ending = threading.RLock()
         self._order = threading.Lock()
@@ -108,8 +112,20 @@ class RunSaver:
             self._finished = True
             self._settle()
 
+    def check_room(self, descriptor: Mapping[str, Any]) -> None:
+        """Warn if the images that a stream will have, as far as that is known, need more room than there is."""
+        needed = expected_bytes(self._start, descriptor)
+        for path, what in room_of(self._saver.backup, self._saver.destination.directory):
+            free = shutil.disk_usage(path).free
+            if needed * len(what) > free:
+                logger.warning(
+                    "run %s is about to take %.1f GB of the disk of the %s, and %s has %.1f GB left",
+                    *(self.uid, needed * len(what) / 1e9, " and the ".join(what), path, free / 1e9),
+                )
+
     def wait(self, timeout: float) -> None:
-        """Wait until all of a run that is finished is in the catalogue; after so many seconds its backup stays."""
+        """Wait until all of a run that is finished is in the catalogue, so many seconds at most."""
+        timeout = min(timeout, self._timeout)
         if not self._follower.wait(0 if self._late else timeout):
             self._late = self._saver.down = True
             self._report(f"is not whole in the catalogue after {timeout:g} s")
@@ -119,25 +135,25 @@ class RunSaver:
     @property
     def over(self) -> bool:
         """Whether nothing of it is on its way any more."""
-        return self._settled
+        return self._over
 
     def _settle(self) -> None:
-        """Delete the backup, if all of it is in the catalogue; if it is not, or is late, the backup stays."""
-        if self._settled or not self._finished or not (self._over or self._late):
+        """Delete the backup when all of it is in the catalogue; of a run that is not, or not in time, it stays."""
+        if self._journal is None or not self._finished:
             return
-        self._settled = True
-        if self._journal is None:
-            return
-        if self._over and self._error is None and not self._late:
+        if self._over and self._error is None:
             self._journal.close()
-            self._path.unlink()
-            return
-        self._keep()
-        try:
-            with closing(self._journal) as journal:
-                journal.sync()
-        except OSError as error:
-            logger.error("the backup of run %s would not survive a loss of power (%s)", self.uid, error)
+            self._path.unlink(missing_ok=True)
+            if self._path in self._saver.backups:
+                self._saver.backups.remove(self._path)
+        elif (self._over or self._late) and not self._kept:
+            self._kept = True
+            self._keep()
+            try:
+                with closing(self._journal) as journal:
+                    journal.sync()
+            except OSError as error:
+                logger.error("the backup of run %s would not survive a loss of power (%s)", self.uid, error)
 
     def _back_up(self, record: list[Buffer]) -> None:
         if self._journal is None:
@@ -161,7 +177,7 @@ class RunSaver:
     def _began(self) -> None:
         """Ask a catalogue that failed before if it is there now, for a short time: or each run would wait for it."""
         if self._saver.down:
-            probe(self._saver.catalog, _PROBE)
+            probe(self._saver.destination.catalog, _PROBE)
 
     def _ended(self, error: Exception | None) -> None:
         if error is None:
@@ -186,8 +202,9 @@ class RunSaver:
             log("run %s %s, and has no backup: %s", self.uid, what, _NOWHERE)
             return
         log(
-            "run %s %s: all of its documents are in %s, bring them there with `bluesky-ext replay %s --into CATALOG`",
-            *(self.uid, what, self._path, self._path),
+            "run %s %s: all of its documents are in %s, bring them there with `bluesky-ext recover --catalog CATALOG "
+            "--backup %s`",
+            *(self.uid, what, self._path, self._saver.backup),
         )
 
     def _keep(self) -> None:
@@ -197,4 +214,6 @@ class RunSaver:
 
 def _said(error: Exception) -> str:
     """What the error says, in a line; Tiled's and httpx's have several."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"its disk is full: {error.filename}"
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -8,65 +8,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from event_model import DocumentNames
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
+from bluesky_ext.engine.documents.live_documents import LiveDocuments
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.records import pack_record
 from bluesky_ext.storage.as_text import with_text
+from bluesky_ext.storage.backups import backups_in, state_directory
 from bluesky_ext.storage.catalog import expanded, open_catalog
+from bluesky_ext.storage.destination import Destination
 from bluesky_ext.storage.run_saver import RunSaver
 from bluesky_ext.storage.stored import is_run
 
 __all__ = ["Saver", "save"]
 
 logger = logging.getLogger(__name__)
-
-
-def save(
-    catalog: object,
-    *,
-    backup: str | os.PathLike[str] | None = None,
-    replace_incomplete: bool = False,
-    timeout: float = 60.0,
-    max_open_runs: int = MAX_OPEN_RUNS,
-    stale_after: float = DAY,
-    on_error: OnError = "log",
-) -> Saver:
-    """Return a sink that saves every run, raw or derived, whole in a catalogue of Tiled: see `Saver`.
-
-    Parameters
-    ----------
-    catalog : client, path or str
-        What `bluesky_ext.storage.open_catalog` takes.
-    backup : path, optional
-        The directory of the backup files; one below ``$XDG_STATE_HOME`` or ``~/.local/state`` by default. It should be
-        on a local disk, and on another one than the catalogue, which may be full.
-    replace_incomplete : bool
-        If there is a run of the same uid without a stop in the catalogue, as a failure leaves it, replace it. One that
-        a process of this machine is writing with a backup is not replaced; of others, that cannot be known.
-    timeout : float
-        The longest that a call waits for the catalogue, in s: at the stop of a run until all of it is there, and with
-        each document that has no backup.
-    max_open_runs, stale_after
-        How many runs may be open, and for how many seconds one may be silent: after that it is ended as incomplete;
-        see `bluesky_ext.engine.documents.open_runs.OpenRuns`.
-    on_error : {"log", "raise"}
-        Whether a document that can be saved nowhere is logged and counted, so that the scan goes on, or raises OSError.
-    """
-    return Saver(
-        catalog,
-        backup=backup,
-        replace_incomplete=replace_incomplete,
-        timeout=timeout,
-        max_open_runs=max_open_runs,
-        stale_after=stale_after,
-        on_error=on_error,
-    )
 
 
 @dataclass(eq=False)
@@ -88,12 +49,36 @@ class Saver:
     all documents since the start, and stays. `bluesky_ext.Recording` and ``bluesky-ext replay`` read it. If instead
     the backup cannot be written, that is logged as one error, and each document waits until it is in the catalogue. If
     both fail, or the catalogue does not answer within `timeout`, the rest of the run is saved nowhere: that is one more
-    error, and it is counted (see `save` for ``on_error``). A process that is killed leaves its backup files. After a
-    failure, the next runs wait no more than two seconds each for a catalogue that is still gone. No run waits for
-    another one.
+    error, and it is counted (see ``on_error``). The error says which disk is full, if one is. A process that is killed
+    leaves its backup files: the next saver tells of them, and ``bluesky-ext recover`` saves them. After a failure, the
+    next runs wait no more than two seconds each for a catalogue, until one was saved. No run waits for another one.
 
-    Runs may be interleaved. One without a stop is marked as incomplete by `close`. Documents of no open run are kept
-    in the backup directory, as by `bluesky_ext.Recorder`.
+    Runs may be interleaved. Live ones (``purpose="live"``) are not saved. One without a stop is marked as incomplete by
+    `close`. Documents of no open run are kept in the backup directory, as by `bluesky_ext.Recorder`.
+
+    Parameters
+    ----------
+    catalog : client, path or str
+        What `bluesky_ext.storage.open_catalog` takes.
+    backup : path, optional
+        The directory of the backup files; one below ``$XDG_STATE_HOME`` or ``~/.local/state`` by default. It should be
+        on a local disk, and on another one than the catalogue, which may be full.
+    images : path, optional
+        For a server that reads files of this machine: the directory for those of images, which must be in its readable
+        storage. Other servers are sent the images; an embedded catalogue has them in its directory.
+    compression : str, optional
+        Of these files, as h5py calls it: "lzf", "gzip". By default there is none.
+    replace_incomplete : bool
+        If there is a run of the same uid without a stop in the catalogue, as a failure leaves it, replace it. One that
+        a process of this machine is writing with a backup is not replaced; of others, that cannot be known.
+    timeout : float
+        The longest that a call waits for the catalogue, in s: at the stop of a run until all of it is there, and with
+        each document that has no backup.
+    max_open_runs, stale_after
+        How many runs may be open, and for how many seconds one may be silent: after that it is ended as incomplete;
+        see `bluesky_ext.engine.documents.open_runs.OpenRuns`.
+    on_error : {"log", "raise"}
+        Whether a document that can be saved nowhere is logged and counted, so that the scan goes on, or raises OSError.
 
     Attributes
     ----------
@@ -101,8 +86,8 @@ class Saver:
         The catalogue.
     backup : pathlib.Path
         The directory of the backup files.
-    replace_incomplete : bool
-        Whether a run of the same uid without a stop is replaced.
+    destination : Destination
+        The catalogue, and where files of images go.
     backups : list of pathlib.Path
         Those that are there to stay: of the runs that are not whole in the catalogue.
     lost : int
@@ -116,6 +101,8 @@ class Saver:
         catalog: object,
         *,
         backup: str | os.PathLike[str] | None = None,
+        images: str | os.PathLike[str] | None = None,
+        compression: Literal["lzf", "gzip"] | None = None,
         replace_incomplete: bool = False,
         timeout: float = 60.0,
         max_open_runs: int = MAX_OPEN_RUNS,
@@ -126,22 +113,33 @@ class Saver:
             raise ValueError(f"timeout {timeout!r} s: give a time of 0 or more")
         if is_run(catalog):
             raise TypeError(f"{type(catalog).__qualname__} is one run: give the catalogue that it is in")
+        if compression not in (None, "lzf", "gzip"):
+            raise ValueError(f"compression {compression!r}: choose 'lzf', 'gzip' or None")
         self.catalog = open_catalog(catalog)
-        self.backup = _state_directory() if backup is None else expanded(backup)
+        directory = None if images is None else expanded(images)
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+        self.destination = Destination(self.catalog, directory, compression, replace_incomplete)
+        self.backup = state_directory() if backup is None else expanded(backup)
         self.backups: list[Path] = []
         self.lost = 0
-        self.replace_incomplete = replace_incomplete
         self.down = False
-        """Whether the catalogue failed when a run was last saved: the next one asks at first if it is there."""
+        """Whether the catalogue failed when a run was last saved: the next one waits for two seconds at most."""
         self._timeout, self._on_error = timeout, check_on_error(on_error)
         self._runs: OpenRuns[_Run] = OpenRuns(
             self._close, name="the saver", log=logger, max_open_runs=max_open_runs, stale_after=stale_after
         )
         self.stats = self._runs.stats
         self._ending: list[RunSaver] = []
+        self._live = LiveDocuments()
         self._orphans: Recorder | None = None
         self._process = os.getpid()
-        self._made_backup_directory()
+        if self._made_backup_directory() and (left := backups_in(self.backup)):
+            logger.warning(
+                "%d runs that earlier processes could not save: bring them into the catalogue with "
+                "`bluesky-ext recover --catalog CATALOG --backup %s`",
+                *(len(left), self.backup),
+            )
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
         """Save a document; what is none is logged and counted, as one that could be saved nowhere."""
@@ -155,6 +153,8 @@ class Saver:
         name = plain_name(name)
         if name not in PARENT:
             raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
+        if self._live.has(name, document):
+            return
         self._check_process()
         document, record, changed = _packed(name, document)
         backed_up = name == "start" and self._made_backup_directory(document["uid"])
@@ -170,6 +170,9 @@ class Saver:
                 "%s of run %s has what no recording can hold, and is kept with text or lists for it: %s",
                 *(name, runs[0].uid if runs else "?", ", ".join(f"{key} ({changed[key]})" for key in sorted(new))),
             )
+        if name == "descriptor":
+            for run in runs:
+                run.check_room(document)
         saved = [run(name, document, record) for run in runs] or [self._keep_orphan(name, document)]
         if name == "stop":
             for run in runs:
@@ -200,7 +203,7 @@ class Saver:
     def _open(self, start: Mapping[str, Any], backed_up: bool) -> None:
         if self._runs.get(start["uid"]) is not None:
             raise ValueError(f"run {start['uid']} was started twice: its uid must be its own")
-        self._runs.open(_Run(start, RunSaver(start["uid"], self, self._timeout, backed_up=backed_up)))
+        self._runs.open(_Run(start, RunSaver(start, self, self._timeout, backed_up=backed_up)))
 
     def _close(self, run: _Run, reason: str) -> None:
         """End a run without a stop, and leave it to its thread: others wait for the lock."""
@@ -250,9 +253,8 @@ class Saver:
             )
 
 
-def _state_directory() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "bluesky-ext" / "backup"
+save = Saver
+"""``save(catalog)`` makes the `Saver` of a catalogue."""
 
 
 def _packed(name: str, document: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Buffer], dict[str, str]]:

@@ -1,9 +1,10 @@
-"""Runs of sparse images in Tiled: one sparse array for a run, a block for each event."""
+"""Runs of sparse images in Tiled: one sparse array for a run, a block for each frame."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ def write_sparse(
     key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Write images as one sparse array with a block for each, and return its client in Tiled.
+    """Write images as one sparse array with a block for each frame, and return its client in Tiled.
 
     Tiled must know the number of blocks beforehand. While they are written the metadata ``spec`` of the array is
     ``"sparse_run_draft"``, and ``"sparse_run"`` when all of them are; if one cannot be written, the array is deleted.
@@ -65,7 +66,7 @@ def write_sparse(
         raise ValueError("a run without a single image cannot be a sparse array")
     structure = COOStructure(
         shape=(n_frames, *shape),
-        chunks=((1,) * n_frames, *((length,) for length in shape)),
+        chunks=_chunks(n_frames, shape),
         data_type=BuiltinDtype.from_numpy_dtype(np.dtype(dtype)),
         coord_data_type=BuiltinDtype.from_numpy_dtype(np.dtype(np.uint32)),
     )
@@ -78,9 +79,13 @@ def write_sparse(
         for written, (index, value) in enumerate(itertools.islice(frames, n_frames + 1), start=1):
             if written > n_frames:
                 break
-            coords = np.unravel_index(index, shape)
-            within = [np.zeros(len(index), np.uint32), *(axis.astype(np.uint32) for axis in coords)]
-            node.write_block(within, value, (written - 1, *(0 for _ in shape)))
+            size = math.prod(shape[-2:])
+            for number, leading in enumerate(np.ndindex(*shape[:-2])):
+                first, last = np.searchsorted(index, (number * size, (number + 1) * size))
+                coords = np.unravel_index(index[first:last] - index.dtype.type(number * size), shape[-2:])
+                zeros = np.zeros(last - first, np.uint32)
+                within = [zeros] * (len(shape) - 1) + [axis.astype(np.uint32) for axis in coords]
+                node.write_block(within, value[first:last], (written - 1, *leading, 0, 0))
         if written != n_frames:
             raise ValueError(f"{n_frames} images were announced, and {'more' if written > n_frames else written} came")
         node.update_metadata({SPEC: WHOLE}, drop_revision=True)
@@ -94,7 +99,7 @@ def write_sparse(
 
 
 def read_sparse(node: Any) -> Any:
-    """The images of a sparse array, dense: a dask array (n_frames, *shape) of the values' dtype, a chunk an image.
+    """The images of a sparse array, dense: a dask array (n_frames, *shape) of the values' dtype, a chunk a frame.
 
     Each is read, and made dense by `bluesky_ext.images.densify`, when it is computed.
 
@@ -106,29 +111,29 @@ def read_sparse(node: Any) -> Any:
     Raises
     ------
     ValueError
-        If it is still being written, or its blocks are not an image each.
+        If it is still being written, or its blocks are not a frame each.
     """
-    import dask  # pyright: ignore[reportMissingImports]
     import dask.array  # pyright: ignore[reportMissingImports]
 
     if node.metadata.get(SPEC) == DRAFT:
         raise ValueError(f"the sparse array {node.uri} is not complete: it is being written, or its writer died")
     structure = node.structure()
     n_frames, *shape = structure.shape
-    if tuple(structure.chunks) != ((1,) * n_frames, *((length,) for length in shape)):
-        raise ValueError(f"the sparse array {node.uri} has chunks {structure.chunks}, and not one for each image")
+    if tuple(structure.chunks) != _chunks(n_frames, shape):
+        raise ValueError(f"the sparse array {node.uri} has chunks {structure.chunks}, and not one for each frame")
     dtype = structure.data_type.to_numpy_dtype()
-    read = dask.delayed(_read_frame, pure=False, traverse=False)  # pyright: ignore[reportPrivateImportUsage]
-    frames = [
-        dask.array.from_delayed(read(node, number), (1, *shape), dtype)  # pyright: ignore
-        for number in range(n_frames)
-    ]
-    return dask.array.concatenate(frames)  # pyright: ignore[reportPrivateImportUsage]
+    return dask.array.map_blocks(  # pyright: ignore[reportPrivateImportUsage]
+        _read_frame, node=node, chunks=structure.chunks, dtype=dtype, meta=np.empty((0,) * len(structure.shape), dtype)
+    )
 
 
-def _read_frame(node: Any, number: int) -> np.ndarray:
-    """One image, with an axis of length 1 in front; a module's own function, so that dask can send it to processes."""
-    block = node.read_block((number, *(0 for _ in node.shape[1:])))
-    shape = tuple(node.shape[1:])
-    index = np.ravel_multi_index(tuple(block.coords[1:]), shape)
-    return densify(index, block.data, shape)[np.newaxis]
+def _chunks(n_frames: int, shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    return ((1,) * n_frames, *((1,) * length for length in shape[:-2]), *((length,) for length in shape[-2:]))
+
+
+def _read_frame(node: Any, block_id: tuple[int, ...]) -> np.ndarray:
+    """One frame, with axes of length 1 in front; a module's own function, so that dask can send it to processes."""
+    block = node.read_block(block_id)
+    shape = tuple(node.shape[-2:])
+    index = np.ravel_multi_index(tuple(block.coords[-2:]), shape)
+    return densify(index, block.data, shape)[(np.newaxis,) * (len(block_id) - 2)]

@@ -13,6 +13,7 @@ import numpy as np
 from event_model import unpack_event_page
 
 from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.live_documents import LiveDocuments
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, OpenRun, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.storage.metadata import as_json
@@ -30,6 +31,8 @@ class _Frame(NamedTuple):
 
     offset: int
     nnz: int
+    dtype: np.dtype
+    """Of the places."""
 
 
 class _Stream:
@@ -53,8 +56,8 @@ class _Stream:
                 f"event {seq_num} has an image of shape {extent}, dtype {value.dtype}, and those before it have "
                 f"{self.shape}, {self.dtype}: they cannot be one array"
             )
-        self._frames[seq_num] = _Frame(self._file.seek(0, 2), len(index))
-        self._file.write(np.ascontiguousarray(index, np.uint32).tobytes())
+        self._frames[seq_num] = _Frame(self._file.seek(0, 2), len(index), index.dtype)
+        self._file.write(np.ascontiguousarray(index).tobytes())
         self._file.write(np.ascontiguousarray(value).tobytes())
 
     def __len__(self) -> int:
@@ -64,7 +67,7 @@ class _Stream:
         """Index and value of each image, in order."""
         for _, frame in sorted(self._frames.items()):
             self._file.seek(frame.offset)
-            index = np.frombuffer(self._file.read(4 * frame.nnz), np.uint32)
+            index = np.frombuffer(self._file.read(frame.dtype.itemsize * frame.nnz), frame.dtype)
             yield index, np.frombuffer(self._file.read(self.dtype.itemsize * frame.nnz), self.dtype)
 
     def seq_nums(self) -> list[list[int]]:
@@ -118,10 +121,13 @@ class SparseWriter:
         )
         self.stats = self._runs.stats
         self._ended: list[_Run] = []
+        self._live = LiveDocuments()
         self.artifacts: list[Any] = []
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Take a document."""
+        """Take a document; those of live runs are left out."""
+        if self._live.has(name, doc):
+            return
         with self._runs.lock:
             if name == "start":
                 if self._runs.get(doc["uid"]) is None:

@@ -82,7 +82,7 @@ def array_of(run: Any, stream: str, key: str) -> Any:
     """Return the client of an array of a run, whatever clients it is opened with."""
     from tiled.client import from_context  # pyright: ignore[reportMissingImports]
 
-    return from_context(run.context, "numpy", [*run.path_parts, stream, key])
+    return from_context(run.context, "numpy", [*run.path_parts, stream, key], include_data_sources=True)
 
 
 def _log_of(run: Any) -> Any:
@@ -91,7 +91,7 @@ def _log_of(run: Any) -> Any:
 
     *above, key = run.path_parts
     try:
-        log = from_context(run.context, "numpy", [*above, CONTAINER, key])
+        log = from_context(run.context, "numpy", [*above, CONTAINER, key], include_data_sources=True)
     except ClientError as error:
         if error.response.status_code != 404:
             raise

@@ -36,14 +36,11 @@ class Table:
 
     Parameters
     ----------
-    stream : client
-        The container of the stream.
     data_keys : dict
         Those of the stream's first descriptor.
     """
 
-    def __init__(self, stream: Any, data_keys: Mapping[str, Any]) -> None:
-        self._stream = stream
+    def __init__(self, data_keys: Mapping[str, Any]) -> None:
         self._dtypes: dict[str, np.dtype | None] = {"seq_num": np.dtype("i8"), "time": np.dtype("f8")}
         for key, described in data_keys.items():
             stamp = f"ts_{key}"
@@ -62,7 +59,7 @@ class Table:
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Keep rows, as dicts; what they have beside the columns is left out."""
         if self._dtypes:
-            self._rows.extend(rows)
+            self._rows.extend({name: row.get(name) for name in self._dtypes} for row in rows)
 
     def flush(self) -> None:
         """Put what was appended into the temporary file."""
@@ -72,8 +69,7 @@ class Table:
             return
         try:
             columns = {
-                text(name): _column([row.get(name) for row in self._rows], dtype)
-                for name, dtype in self._dtypes.items()
+                text(name): _column([row[name] for row in self._rows], dtype) for name, dtype in self._dtypes.items()
             }
             table = pa.table(columns)
             if self._stored is None:
@@ -91,8 +87,8 @@ class Table:
             self._count += len(self._rows)
         self._rows.clear()
 
-    def write(self) -> None:
-        """Write the table, if there is a row."""
+    def write(self, stream: Any) -> None:
+        """Write the table, if there is a row, into the container of its stream."""
         from tiled.structures.core import StructureFamily  # pyright: ignore[reportMissingImports]
         from tiled.structures.data_source import DataSource  # pyright: ignore[reportMissingImports]
         from tiled.structures.table import TableStructure  # pyright: ignore[reportMissingImports]
@@ -103,7 +99,7 @@ class Table:
         self._stored.close()
         structure = TableStructure.from_schema(self._schema, -(-self._count // _ROWS))
         source = DataSource(structure=structure, structure_family=StructureFamily.table)
-        node = self._stream.new(StructureFamily.table, [source], key=TABLE)
+        node = stream.new(StructureFamily.table, [source], key=TABLE)
         for number, part in enumerate(_parts(self._file)):
             node.write_partition(number, part)
 

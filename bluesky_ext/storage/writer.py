@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bluesky_ext.storage.destination import Destination, created
+from bluesky_ext.storage.image_file import FileRows, ImageFile
 from bluesky_ext.storage.lock import is_locked
 from bluesky_ext.storage.log import CONTAINER, TOKEN, Entry, Log, Place
 from bluesky_ext.storage.metadata import as_json
@@ -39,30 +41,18 @@ def key_of(uid: str) -> str:
     return uid if is_key(uid) and uid != CONTAINER else str(uuid.uuid5(_NAMESPACE, uid))
 
 
-def _created(parent: Any, key: str, **options: Any) -> Any:
-    """Return a new container, or None if there is something of this key already."""
-    from tiled.client.utils import ClientError  # pyright: ignore[reportMissingImports]
-
-    try:
-        return parent.create_container(key, **options)
-    except ClientError as error:
-        if error.response.status_code != 409:
-            raise
-        return None
-
-
 @dataclass(eq=False)
 class _Stream:
-    node: Any
-    """The client of its container; None if its name is none for Tiled: it is in the log alone."""
-    table: Table | None
-    arrays: dict[str, Rows] = field(default_factory=dict)
-    configuration: Any = None
+    metadata: dict[str, Any]
+    """Of its first descriptor, and of those after it that have another configuration than the one before."""
+    table: Table
+    configuration: Any
     """That of the latest descriptor."""
-    updates: list[dict[str, Any]] = field(default_factory=list)
-    """The descriptors after the first that have another configuration than the one before."""
-    written: int = 0
-    """How many of these are in the catalogue."""
+    arrays: dict[str, Rows | FileRows] = field(default_factory=dict)
+    node: Any = None
+    """The client of its container, made by the first flush."""
+    told: bool = False
+    """Whether the metadata are in the catalogue as they are now."""
 
 
 class RunWriter:
@@ -74,27 +64,26 @@ class RunWriter:
 
     Parameters
     ----------
-    catalog : client
-        The container of runs.
-    replace_incomplete : bool
-        If there is a run of this uid without a stop, replace it, unless a process of this host is writing it.
+    destination : Destination
+        Where it goes.
     backup : pathlib.Path, optional
         The backup file of the run, which is locked while the run is written (see `bluesky_ext.storage.lock`).
     """
 
-    def __init__(self, catalog: Any, *, replace_incomplete: bool = False, backup: Path | None = None) -> None:
-        self._catalog = catalog
+    def __init__(self, destination: Destination, *, backup: Path | None = None) -> None:
+        self._destination = destination
         self._writer = {"host": socket.gethostname(), "backup": None if backup is None else str(backup)}
-        self._replace_incomplete = replace_incomplete
         self._node: Any = None
+        self._file: ImageFile | None = None
         self._log: Log | None = None
         self._streams: dict[str, _Stream] = {}
         self._descriptors: dict[str, str] = {}
-        self.pending = 0
-        """Bytes that were given and are not written yet."""
+        self._pending = 0  # bytes to be sent
+        self.changed = False
+        """Whether something was given since the last flush."""
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
-        """Take a document; it is written by the next `flush`, at the latest when 32 MiB are waiting."""
+        """Take a document; it is in the catalogue with the next `flush`, at the latest when 32 MiB are to be sent."""
         match name:
             case "start":
                 self._start(document)
@@ -108,26 +97,32 @@ class RunWriter:
                 entry = self._event_page(document)
         if self._log is None:
             raise ValueError(f"a run that begins with a document called {name!r}, not with its start")
-        self.pending += self._log.append(entry)
-        if self.pending >= _MOST_PENDING:
+        self._pending += self._log.append(entry)
+        self.changed = True
+        if self._pending >= _MOST_PENDING:
             self.flush()
         if name == "stop":
             self._finish()
             self._node.update_metadata({"stop": as_json(document)}, drop_revision=True)
 
-    def flush(self) -> None:
+    def flush(self, *, whole: bool = False) -> None:
         """Write what is waiting: the log last, so that it never tells of rows that are not there."""
-        for stream in self._streams.values():
-            if len(stream.updates) > stream.written:
-                stream.node.update_metadata({"_config_updates": stream.updates}, drop_revision=True)
-                stream.written = len(stream.updates)
+        from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
+
+        self._destination.check_disk()
+        for name, stream in self._streams.items():
+            if stream.node is None:
+                specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
+                stream.node = self._node.create_container(name, metadata=stream.metadata, specs=specs).base
+            elif not stream.told:
+                stream.node.update_metadata(stream.metadata, drop_revision=True)
+            stream.told = True
             for rows in stream.arrays.values():
-                rows.flush()
-            if stream.table is not None:
-                stream.table.flush()
+                rows.flush(stream.node)
+            stream.table.flush()
         if self._log is not None:
-            self._log.flush()
-        self.pending = 0
+            self._log.flush(whole=whole)
+        self._pending, self.changed = 0, False
 
     def close(self, reason: str) -> None:
         """End a run that has no stop: write what is waiting, and mark the run as incomplete."""
@@ -138,37 +133,40 @@ class RunWriter:
     def discard(self) -> None:
         """Give up what is waiting; nothing can be written after this."""
         for stream in self._streams.values():
-            if stream.table is not None:
-                stream.table.close()
+            stream.table.close()
+        if self._file is not None:
+            self._file.close()
 
     def _finish(self) -> None:
-        self.flush()
+        self.flush(whole=True)
         for stream in self._streams.values():
-            if stream.table is not None:
-                stream.table.write()
-                stream.table.close()
+            stream.table.write(stream.node)
+        self.discard()
 
     def _start(self, start: Mapping[str, Any]) -> None:
         from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
 
+        self._destination.check_disk()
         key, specs = key_of(start["uid"]), [Spec("BlueskyRun", version="3.0")]
         token = secrets.token_hex(8)
         metadata = {"start": as_json(start), TOKEN: token, WRITER: self._writer}
         # First of all: who asks for the last of a catalogue's values wants a run.
-        logs = self._logs()
+        logs, catalog, directory = self._destination.logs, self._destination.catalog, self._destination.directory
         # Of those who try at once, the server lets one make it, and refuses the others.
-        node = _created(self._catalog, key, metadata=metadata, specs=specs)
+        node = created(catalog, key, metadata=metadata, specs=specs)
         if node is None:
             self._remove(key, start["uid"])
-            node = self._catalog.create_container(key, metadata=metadata, specs=specs)
+            node = catalog.create_container(key, metadata=metadata, specs=specs)
         self._node = node.base
-        self._log = Log(logs, key, token)
+        if directory is not None:
+            self._file = ImageFile(directory / f"{key}-{token}.h5", self._destination.compression)
+        self._log = Log(logs, key, token, self._file)
 
     def _remove(self, key: str, uid: str) -> None:
-        run = self._catalog[key]
+        run = self._destination.catalog[key]
         if run.metadata.get("stop"):
             raise RunExistsError(f"run {uid} is in this catalogue already")
-        if not self._replace_incomplete:
+        if not self._destination.replace_incomplete:
             raise RunExistsError(
                 f"run {uid} is in this catalogue already, without a stop; "
                 "if nothing writes to it any more, save(catalog, replace_incomplete=True) replaces it"
@@ -177,41 +175,33 @@ class RunWriter:
         if writer.get("host") == socket.gethostname() and writer.get("backup") and is_locked(writer["backup"]):
             raise RunExistsError(f"run {uid} is being written to this catalogue, with the backup {writer['backup']}")
         run.delete(recursive=True, external_only=False)
-
-    def _logs(self) -> Any:
-        if CONTAINER in self._catalog:
-            return self._catalog[CONTAINER]
-        return _created(self._catalog, CONTAINER) or self._catalog[CONTAINER]
+        if self._destination.directory is not None:
+            (self._destination.directory / f"{key}-{run.metadata[TOKEN]}.h5").unlink(missing_ok=True)
 
     def _descriptor(self, descriptor: Mapping[str, Any]) -> None:
-        from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
-
         name = descriptor.get("name", "primary")
         self._descriptors[descriptor["uid"]] = name
+        if not is_key(name):
+            return  # it is in the log alone
+        configuration = as_json(descriptor.get("configuration"))
         stream = self._streams.get(name)
         if stream is None:
-            node = table = None
-            if is_key(name):
-                metadata = {k: v for k, v in descriptor.items() if k not in ("name", "object_keys", "run_start")}
-                specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-                node = self._node.create_container(name, metadata=as_json(metadata), specs=specs).base
-                table = Table(node, descriptor.get("data_keys", {}))
-            self._streams[name] = _Stream(node, table, configuration=as_json(descriptor.get("configuration")))
-        elif stream.node is not None:
+            metadata = as_json({k: v for k, v in descriptor.items() if k not in ("name", "object_keys", "run_start")})
+            self._streams[name] = _Stream(metadata, Table(descriptor.get("data_keys", {})), configuration)
+        elif configuration != stream.configuration:
             # Data of changing shapes have a descriptor for each: all of these are in the log.
             update = as_json({key: descriptor[key] for key in ("uid", "time", "configuration") if key in descriptor})
-            if update.get("configuration") != stream.configuration:
-                stream.configuration = update.get("configuration")
-                stream.updates.append(update)
+            stream.configuration, stream.told = configuration, False
+            stream.metadata.setdefault("_config_updates", []).append(update)
 
     def _event(self, event: Mapping[str, Any]) -> Entry:
         name, stream = self._stream_of(event)
         data, places = dict(event["data"]), []
         for key, value in data.items():
-            rows = self._rows(stream, key, value)
+            rows = self._rows(stream, name, key, value)
             if rows is not None:
                 places.append(Place(key, "event", name, self._put(rows, value[np.newaxis]), 1))
-        if stream is not None and stream.table is not None:
+        if stream is not None:
             stream.table.append([_row(event, data, event.get("timestamps", {}))])
         return Entry("event", {**event, "data": data | dict.fromkeys(place.key for place in places)}, places)
 
@@ -222,14 +212,14 @@ class RunWriter:
         for key, values in data.items():
             if count == 0 or len(values) != count:
                 continue
-            rows = self._rows(stream, key, values[0])
+            rows = self._rows(stream, name, key, values[0])
             if rows is None:
                 continue
             if isinstance(values, np.ndarray):
                 places.append(Place(key, "array", name, self._put(rows, values), count))
             elif all(is_storable(value) and rows.takes(value) for value in values):
                 places.append(Place(key, "list", name, self._put(rows, np.stack(values)), count))
-        if stream is not None and stream.table is not None:
+        if stream is not None:
             stamps = page.get("timestamps", {})
             stream.table.append(
                 _row(
@@ -245,19 +235,27 @@ class RunWriter:
         name = self._descriptors.get(event["descriptor"], "")
         return name, self._streams.get(name)
 
-    def _rows(self, stream: _Stream | None, key: str, value: object) -> Rows | None:
+    def _rows(self, stream: _Stream | None, stream_name: str, key: str, value: object) -> Rows | FileRows | None:
         """The array that takes the value; None if it is one for the log."""
-        if stream is None or stream.node is None or not isinstance(value, np.ndarray) or not is_storable(value):
+        if stream is None or not isinstance(value, np.ndarray) or not is_storable(value):
             return None
         rows = stream.arrays.get(key)
         if rows is None:
-            if value.nbytes < _LEAST_BYTES or not is_key(key) or key == TABLE or (stream.table and key in stream.table):
+            if value.nbytes < _LEAST_BYTES or not is_key(key) or key == TABLE or key in stream.table:
                 return None
-            rows = stream.arrays[key] = Rows(stream.node, key, value)
+            if self._file is None:
+                rows = Rows(key, value)
+            else:
+                rows = self._file.rows(f"streams/{stream_name}/{key}", value, key)
+                described = {"external": "STREAM:", "dtype_numpy": value.dtype.str, "shape": [*value.shape]}
+                stream.metadata.get("data_keys", {}).get(key, {}).update(described)
+                stream.told = False
+            stream.arrays[key] = rows
         return rows if rows.takes(value) else None
 
-    def _put(self, rows: Rows, values: NDArray[Any]) -> int:
-        self.pending += values.nbytes
+    def _put(self, rows: Rows | FileRows, values: NDArray[Any]) -> int:
+        if isinstance(rows, Rows):
+            self._pending += values.nbytes
         return rows.append(values)
 
 

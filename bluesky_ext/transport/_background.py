@@ -18,6 +18,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
 from bluesky_ext.engine.documents.open_runs import plain_name
+from bluesky_ext.transport.overtaking import Overtaking
 from bluesky_ext.transport.queue import DocumentQueue, Policy
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ _OBJECT = 32  # bytes of a number in a list, about
 
 @dataclass
 class Done:
-    """What became of the documents that came to a callback in the background; they only grow."""
+    """What became of the documents that came to a callback in the background; they only grow.
+
+    Those ``overtaken`` are events of live runs (for alignment) behind which a later one was there already.
+    """
 
     kind: ClassVar[str] = "background"
 
@@ -39,6 +43,7 @@ class Done:
     done: int = 0
     failed: int = 0
     dropped: int = 0
+    overtaken: int = 0
 
 
 class background:  # noqa: N801 - to its users, what makes a callback of another one
@@ -105,6 +110,7 @@ class background:  # noqa: N801 - to its users, what makes a callback of another
         self._queue: DocumentQueue[tuple[Context, str, dict[str, Any]]] = DocumentQueue(
             max_documents, max_bytes, policy
         )
+        self._overtaking = Overtaking(self._call, self._queue.__len__)
         self._thread = threading.Thread(target=self._work, name=f"background {self.name}", daemon=True)
         self._thread.start()
         _living.add(self)
@@ -158,19 +164,24 @@ class background:  # noqa: N801 - to its users, what makes a callback of another
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             context, name, doc = item
-            try:
-                context.run(self._callback, name, doc)
-            except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
-                self.stats.failed += 1
-                self.failure = self.failure or error
-                self._complaints(
-                    f"{name} {type(error).__name__}",
-                    "background %s failed on a document %r: %s: %s",
-                    *(self.name, name, type(error).__name__, error),
-                    exc_info=error,
-                )
-            else:
-                self.stats.done += 1
+            self._overtaking(name, doc, context)
+            self._overtaking.settle()
+            self.stats.overtaken = self._overtaking.count
+
+    def _call(self, name: str, doc: dict[str, Any], context: Context) -> None:
+        try:
+            context.run(self._callback, name, doc)
+        except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
+            self.stats.failed += 1
+            self.failure = self.failure or error
+            self._complaints(
+                f"{name} {type(error).__name__}",
+                "background %s failed on a document %r: %s: %s",
+                *(self.name, name, type(error).__name__, error),
+                exc_info=error,
+            )
+        else:
+            self.stats.done += 1
 
     def _raise_on_request(self) -> None:
         if self.raises and self.failure is not None and not self._raised:

@@ -22,11 +22,12 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.limits import Limits, Refused
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.frames.gate import Gate
+from bluesky_ext.engine.frames.allowed import check_allowed
 from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
+from bluesky_ext.transport.overtaking import Overtaking
 from bluesky_ext.transport.queue import DocumentQueue, Policy
 from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
@@ -86,8 +87,6 @@ class RemoteDispatcher:
     stale_after, max_open_runs : float and int
         A run is given up after so many seconds without a document, and the one that was silent longest when more runs
         than this are open.
-    warn_after : float
-        After so many seconds it says that nobody answers.
     name : str, optional
         What the proxy calls it in its log; the name of the program unless given.
 
@@ -130,7 +129,6 @@ class RemoteDispatcher:
         close_incomplete: bool = True,
         stale_after: float = DAY,
         max_open_runs: int = MAX_OPEN_RUNS,
-        warn_after: float = 5.0,
         name: str | None = None,
     ) -> None:
         self.address = connect_address(address, port)
@@ -144,21 +142,22 @@ class RemoteDispatcher:
         self._deserializer = codec_of(deserializer, loads, pickle.loads, self.address)
         self._loads = partial(loads, max_plain=limits.plain, max_objects=limits.objects)
         self._readable = Readable.below(readable_roots)
-        self._gate = Gate(limits, self._readable)
+        self._limits = limits
         passed = None if store is None else lambda uid: filter(self._passes, as_source(store(uid)))
         self._complaints = Complaints(log)
         self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
+        self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
+        self._overtaking = Overtaking(self._subscribers.emit, self._queue.__len__)
         self._runs = ReceivedRuns(
-            *(repr(self), self._subscribers.emit, self.stats),
+            *(repr(self), self._overtaking, self.stats),
             *(passed, store_patience, close_incomplete, stale_after, max_open_runs),
         )
         self._started = False
         self._give_up = float("inf")
-        self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
         socket = Socket(zmq.SUB, curve_config, high_water, max_bytes=max_bytes)
         label = f"{name or Path(sys.argv[0]).name or 'python'}, process {os.getpid()} on {platform.node()}"
         socket.zmq.subscribe(LISTENER + label.encode())
-        self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats, warn_after)
+        self._receiver = Receiver(socket, self.address, prefix, self._queue, self.stats)
         self.listening = self._receiver.listening
 
     @property
@@ -233,12 +232,13 @@ class RemoteDispatcher:
                 return
             if message is not None:
                 self._process(*message)
+                self._overtaking.settle()
             self._runs.look_around()
 
     def _passes(self, pair: tuple[str, Mapping[str, Any]]) -> bool:
         """Whether the callbacks may get a document; one that is refused is counted and reported."""
         try:
-            self._gate.check(*pair)
+            check_allowed(*pair, self._limits, self._readable)
         except Refused as error:
             self.stats.refused += 1
             self._complaints(
@@ -261,7 +261,7 @@ class RemoteDispatcher:
                 self._runs.take(name, doc)
                 self.stats.received += 1
             else:
-                self._runs.note_refused(name, doc)
+                self._runs.tally.note(name, doc)
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
             self.stats.malformed += name != TALLY
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has

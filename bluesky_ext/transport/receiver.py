@@ -13,7 +13,7 @@ import zmq
 from event_model import DocumentNames
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.open_runs import Stats
+from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
 from bluesky_ext.transport.tally import LONGEST
@@ -25,6 +25,7 @@ _NAMES = {name.name.encode(): name.name for name in DocumentNames}
 TALLY = "tally"
 
 _SETTLE = 1.0  # s, in which a proxy of ours answers
+WARN_AFTER = 5.0  # s, in which nobody answers
 _NEVER = float("inf")
 
 
@@ -70,7 +71,6 @@ class Receiver(threading.Thread):
     prefix: bytes
     queue: DocumentQueue[Message]
     stats: Received
-    warn_after: float
 
     def __post_init__(self) -> None:
         super().__init__(name=f"receiver of {self.address}", daemon=True)
@@ -90,7 +90,7 @@ class Receiver(threading.Thread):
     def run(self) -> None:
         """Take messages until it is stopped."""
         try:
-            self._nobody_at = time.monotonic() + self.warn_after
+            self._nobody_at = time.monotonic() + WARN_AFTER
             self.socket.open(self.address)
             while not self._stopping:
                 wait_for(self.socket)
@@ -157,7 +157,7 @@ class Receiver(threading.Thread):
                 self.socket.zmq.subscribe(self._question)
             elif event == zmq.Event.DISCONNECTED and self._nobody_at == _NEVER:
                 log.warning("%s went away: until it is back, documents are lost", self.address)
-                self._nobody_at = time.monotonic() + self.warn_after
+                self._nobody_at = time.monotonic() + WARN_AFTER
                 self._question, self._answer_by = b"", _NEVER
                 self.listening.clear()
         if self.socket.refused is not None:

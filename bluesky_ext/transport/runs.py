@@ -65,7 +65,8 @@ class ReceivedRuns:
         self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options, stale_after=float("inf"))
         self._closed: dict[str, ReceivedRun] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
-        self._tally = Tally()
+        #: What came, also of documents that nobody gets.
+        self.tally = Tally()
         #: By the name of a publisher, and the number of a run of its.
         self._publishers: dict[bytes, dict[int, _Missed]] = {}
         self._look_at = 0.0
@@ -77,13 +78,9 @@ class ReceivedRuns:
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
-        self._tally.note(name, doc)
+        self.tally.note(name, doc)
         if name not in PARENT or self._follow(name, doc):
             self.emit(name, doc)
-
-    def note_refused(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Count a document that nobody gets: it came all the same."""
-        self._tally.note(name, doc)
 
     def compare(self, message: bytes, listener: str) -> None:
         """Compare what a publisher had of its latest runs with what came, and say at once what never will.
@@ -101,7 +98,7 @@ class ReceivedRuns:
             state = after[number] = before.get(number) or _Missed()
             if state.is_over:
                 continue
-            came = self._tally.of(uid)
+            came = self.tally.of(uid)
             if came is None:
                 is_due = number > joined and not state.has_come  # else it is one that was forgotten since
             else:
@@ -191,7 +188,7 @@ class ReceivedRuns:
         """Count an event that came, and say at once when some before it did not."""
         expected, run = stream.received.high + 1, stream.run
         self.stats.repeated += not stream.received.note(seq_num)
-        if seq_num > expected and not run.held:
+        if seq_num > expected and not run.held and not run.is_live:
             run.lost_so_far += seq_num - expected
             self.stats.lost += seq_num - expected
             self._runs.complaints(
@@ -202,6 +199,7 @@ class ReceivedRuns:
 
     def _count_lost(self, run: ReceivedRun, stop: Mapping[str, Any]) -> None:
         """Count the events of a run that is over, or is given up, and that never came."""
+        self.stats.skipped += sum(run.skipped().values())
         counts = run.lost(stop).counts
         self.stats.lost += sum(counts.values()) - run.lost_so_far
         run.lost_so_far = sum(counts.values())

@@ -1,5 +1,6 @@
-"""The live server: HDF5 over HTTP, status and parameters, and a page, beside an analysis."""
+"""What an analysis makes, seen while it runs: HDF5 over HTTP, status and parameters, a page; and pictures."""
 
+from bluesky_ext.view.live_map import LiveMap
 from bluesky_ext.view.server import LiveServer
 
-__all__ = ["LiveServer"]
+__all__ = ["LiveMap", "LiveServer"]

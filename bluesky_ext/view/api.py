@@ -7,16 +7,18 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from bluesky_ext.engine import Stage, metrics
+from bluesky_ext.engine.documents.live_runs import live_streams
+from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.picture import NoPicture, Pictures
-from bluesky_ext.view.requests import refusals
+from bluesky_ext.view.requests import body_of, json_of, refusals
 from bluesky_ext.view.shown import Shown
 from bluesky_ext.view.snapshots import Snapshots
-from bluesky_ext.view.status import Status
+from bluesky_ext.view.status import LONGEST, Status
 
 #: Seconds between two looks whether something has changed, and of silence after which a line is sent all the same.
 INTERVAL, SILENCE = 0.5, 15.0
@@ -49,6 +51,29 @@ def routes(
     async def get_load() -> dict[str, Any]:
         """How busy the workers of live analyses are, over 1 s, 10 s and the scan: share of the time, and events/s."""
         return status.load()
+
+    @router.get("/api/v1/events", tags=["status"])
+    def get_events() -> dict[str, Any]:
+        """The last events of each worker, to look for a mistake: what they had, and why they failed."""
+        return status.last_events()
+
+    @router.get("/api/v1/live", tags=["live"])
+    async def get_live() -> list[dict[str, Any]]:
+        """The streams of live runs (for alignment), each of a detector: whether they are on, and what was skipped."""
+        return status.live()
+
+    @router.put("/api/v1/live/{stream:path}", tags=["live"], responses=refusals(400, 403, 404, 413, 415, 422))
+    async def switch(request: Request, stream: str) -> dict[str, Any]:
+        """Switch a stream of live runs on or off: true or false. A plan `live_view` in this process follows."""
+        _, body = await body_of(request, "application/json")
+        is_on = json_of(body)
+        if not isinstance(is_on, bool):
+            raise HTTPException(422, "give true or false")
+        try:
+            live_streams.switch(stream, is_on)
+        except LookupError as error:
+            raise HTTPException(404, str(error.args[0])) from None
+        return next(one for one in status.live() if one["stream"] == printable(stream, LONGEST))
 
     @router.get("/api/v1/deployedVersions", tags=["status"])
     async def get_versions() -> dict[str, Any]:
@@ -101,7 +126,7 @@ async def _changes(status: Status, lines: LogLines, closing: asyncio.Event) -> A
     said, number, silent = "", 0, 0.0
     while not closing.is_set():
         now = status.whole()
-        content = json.dumps({**now, "progress": {**now["progress"], "age": None}})
+        content = json.dumps(_lasting(now))
         if content != said:
             said, silent = content, 0.0
             yield f"event: status\ndata: {json.dumps(now)}\n\n"
@@ -118,6 +143,13 @@ async def _changes(status: Status, lines: LogLines, closing: asyncio.Event) -> A
             continue
 
 
+def _lasting(status: dict[str, Any]) -> dict[str, Any]:
+    """The status without what is another at every moment."""
+    moving = {"age": None, "lag": None}
+    stages = [{**stage, **moving} for stage in status["stages"]]
+    return {**status, "progress": {**status["progress"], "age": None, "lagSeconds": None}, "stages": stages}
+
+
 def _depth(stage: Stage) -> int:
     """How many stages are before it, in the runs that it has open."""
     return max((len(one.start.get("analysis", {}).get("upstream", ())) for one in stage.progress()), default=0)
@@ -130,6 +162,8 @@ def _gauges(status: Status, snapshots: Snapshots) -> str:
         "completed_events": progress["completedEvents"],
         "total_events": progress["totalEvents"],
         "lag_events": progress["lag"],
+        "lag_seconds": progress["lagSeconds"],
+        "skipped_events": progress["skipped"],
         "rate_events_per_second": progress["rate"],
         "age_seconds": progress["age"],
         "snapshot_bytes": snapshots.n_bytes,

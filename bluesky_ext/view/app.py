@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import Collection, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from bluesky_ext._version import __version__
@@ -21,6 +22,9 @@ from bluesky_ext.view.requests import Guard
 from bluesky_ext.view.shown import Shown
 from bluesky_ext.view.snapshots import Snapshots
 from bluesky_ext.view.status import Status
+
+#: The page, where the packages that it is made of could be had when this one was built, and the one that needs none.
+BUILT, PLAIN = Path(__file__).with_name("page"), Path(__file__).with_name("plain")
 
 
 def application(
@@ -46,24 +50,18 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
     )
-    pages = files("bluesky_ext.view")
+    app.mount("/page", StaticFiles(directory=BUILT, check_dir=False))
+    app.mount("/plain", StaticFiles(directory=PLAIN))
     opening = asyncio.Lock()
 
     @app.get("/", tags=["data"], response_class=Response)
     async def root(request: Request, getobjs: str = "") -> Response:
         """The page, for a browser; for others the root of HDF5 over HTTP, as it is now."""
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(pages.joinpath("page.html").read_text(encoding="utf-8"))
+            built, plain = BUILT / "page.html", PLAIN / "plain.html"
+            return HTMLResponse((built if built.is_file() else plain).read_text(encoding="utf-8"))
         async with opening:  # one after another, so that a stage that is busy holds up no other requests
             return await run_in_threadpool(hdf5.domain, snapshots, getobjs)
-
-    @app.get("/page.js", include_in_schema=False)
-    def script() -> Response:
-        return Response(pages.joinpath("page.js").read_bytes(), media_type="text/javascript")
-
-    @app.get("/page.css", include_in_schema=False)
-    def style() -> Response:
-        return Response(pages.joinpath("page.css").read_bytes(), media_type="text/css")
 
     @app.get("/api", include_in_schema=False)
     def description() -> HTMLResponse:
@@ -84,6 +82,7 @@ def _table(openapi: dict[str, Any]) -> str:
         for method, said in methods.items()
     ]
     return (
-        '<!doctype html><meta charset="utf-8"><title>bluesky-ext: API</title><link rel="stylesheet" href="/page.css">'
+        '<!doctype html><meta charset="utf-8"><title>bluesky-ext: API</title>'
+        '<link rel="stylesheet" href="/plain/plain.css">'
         f'<h1>API</h1><p><a href="/api/openapi.json">OpenAPI</a></p><table>{"".join(rows)}</table>'
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from bluesky_ext.view.requests import body_of, refusals
+from bluesky_ext.view.requests import body_of, json_of, refusals
 from bluesky_ext.view.selection import TooLarge, fields_of, selected, selected_points
 from bluesky_ext.view.snapshot import Dataset, Group, Node, Origin
 from bluesky_ext.view.snapshots import Gone, Snapshots
@@ -144,10 +143,7 @@ def routes(snapshots: Snapshots) -> APIRouter:
             if len(body) % 8:
                 raise HTTPException(400, f"{len(body)} bytes are no 64-bit integers")
             return await run_in_threadpool(value, request, node, None, None, np.frombuffer(body, "<u8"))
-        try:
-            said = json.loads(body)
-        except (ValueError, RecursionError):
-            raise HTTPException(400, "the body is no JSON") from None
+        said = json_of(body)
         if not isinstance(said, dict):
             raise HTTPException(400, 'give an object, as {"select": "[0:2]"}')
         points = None
@@ -164,7 +160,10 @@ def routes(snapshots: Snapshots) -> APIRouter:
 
 
 def domain(snapshots: Snapshots, getobjs: str) -> Response:
-    """What is at ``/``: the root group of the present snapshot, and all of it in one answer if that is asked for."""
+    """What is at ``/``: the root group of the present snapshot, and all of it in one answer if that is asked for.
+
+    Functions are called when they are read. Where there are some, only who asks for what is ``known`` gets the others.
+    """
     snapshot = snapshots.newest(opened=True)
     content = _dated(snapshot.origin) | {
         "root": snapshot.root.id,
@@ -174,11 +173,11 @@ def domain(snapshots: Snapshots, getobjs: str) -> Response:
         "limits": _LIMITS,
         "compressors": [],
     }
-    nodes = snapshot.nodes.values()
-    # Functions are called when they are read. h5pyd before 1.0 wants all objects or none.
-    if _is_set(getobjs) and all(node.is_known for node in nodes if isinstance(node, Dataset)):
+    known = [node for node in snapshot.nodes.values() if not isinstance(node, Dataset) or node.is_known]
+    # h5pyd before 1.0 wants all objects or none.
+    if getobjs == "known" or (_is_set(getobjs) and len(known) == len(snapshot.nodes)):
         same = _dated(snapshot.origin)
-        content["domain_objs"] = {node.id: same | _described(node, True, True) for node in nodes}
+        content["domain_objs"] = {node.id: same | _described(node, True, True) for node in known}
     return told(content)
 
 

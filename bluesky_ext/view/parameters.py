@@ -12,7 +12,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from bluesky_ext.live import LiveAnalysis
-from bluesky_ext.view.requests import body_of, refusals
+from bluesky_ext.view.requests import body_of, json_of, refusals
+from bluesky_ext.view.values import text_of
 
 _BINARY, _TEXT, _JSON = "application/octet-stream", "text/plain", "application/json"
 
@@ -30,7 +31,7 @@ class _Owner(NamedTuple):
         if isinstance(value, bytes):
             about |= {"value": None, "size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
         else:
-            about["value"] = value if isinstance(value, str | int | float | bool | None) else str(value)
+            about["value"] = value if isinstance(value, int | float | bool | None) else text_of(str(value))
         described = self.stage.settings.described.get(name)
         for key in ("kind", "default", "description", "unit"):
             said = getattr(described, key, None)
@@ -76,13 +77,15 @@ def routes(names: Sequence[str], stages: Sequence[Any]) -> APIRouter:
         value: Any = body
         try:
             if kind == _JSON:
-                value = json.loads(body)
+                value = json_of(body)
             elif kind == _TEXT:
                 value = body.decode()
-        except (ValueError, RecursionError):
-            raise HTTPException(400, f"the body is no {'JSON' if kind == _JSON else 'text in UTF-8'}") from None
+        except UnicodeDecodeError:
+            raise HTTPException(400, "the body is no text in UTF-8") from None
         if isinstance(value, list | dict):
             raise HTTPException(422, "a parameter is a number, a text, true or false: no list and no object")
+        if isinstance(value, str) and text_of(value) != value:
+            raise HTTPException(422, "the text has a half of a character, which UTF-8 can't hold")
         try:
             await run_in_threadpool(owner.stage.set_parameters, {name: value})
         except (ValueError, TypeError) as error:

@@ -7,13 +7,16 @@ import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from bluesky_ext.view.snapshot import Dataset, Group, Snapshot
 from bluesky_ext.view.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: How many times as long as drawing takes nothing is drawn, for so many seconds at most; how many pictures are kept.
 REST, LONGEST, KEPT = 9.0, 3.0, 16
@@ -77,6 +80,14 @@ def png_of(snapshot: Snapshot, dataset: Dataset) -> bytes:
     except ImportError as error:
         raise NoPicture("to draw pictures, install the extra: pip install 'bluesky-ext[plot]'") from error
 
+    figure, png = Figure(), io.BytesIO()
+    draw(snapshot, dataset, figure)
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def draw(snapshot: Snapshot, dataset: Dataset, figure: Figure) -> None:
+    """Draw a dataset into a figure, with nothing else in it."""
     from bluesky_ext.plots import plot_real_aspect
 
     labelled = _labelled(snapshot, dataset)
@@ -88,12 +99,9 @@ def png_of(snapshot: Snapshot, dataset: Dataset) -> bytes:
         {name: slice(None, None, -(-labelled.sizes[name] // PIXELS)) for name in labelled.dims[-2:]}
     )
     try:
-        figure = plot_real_aspect(labelled, figure=Figure())
+        plot_real_aspect(labelled, figure=figure)
     except ValueError:  # its coordinates make no axes
-        figure = plot_real_aspect(labelled.drop_vars(list(labelled.coords)), figure=Figure())
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+        plot_real_aspect(labelled.drop_vars(list(labelled.coords)), figure=figure)
 
 
 def _labelled(snapshot: Snapshot, dataset: Dataset) -> xr.DataArray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,6 +54,14 @@ async def body_of(request: Request, *kinds: str) -> tuple[str, bytes]:
     return kind, body
 
 
+def json_of(body: bytes) -> Any:
+    """What a body says in JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is no JSON") from None
+
+
 class Guard:
     """Lets through what its owner wants: requests to this server by one of its names, from no page of another site.
 
@@ -88,7 +99,8 @@ class Guard:
         if code:
             await PlainTextResponse(f"{reason}\n", code)(scope, receive, answer)
         else:
-            await self._app(scope, _Bounded(receive), answer)
+            with suppress(ClientDisconnect):  # before its body was whole
+                await self._app(scope, _Bounded(receive), answer)
 
     def _refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         host = headers.get("host", "")

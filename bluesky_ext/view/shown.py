@@ -1,4 +1,4 @@
-"""What stages show: the trees that reduces publish, and of maps the latest image that they took and made."""
+"""What stages show: the trees that reduces publish, and of maps the latest image that they took and what they made."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class _ReduceView:
 
 
 class _MapView:
-    """The latest image that a map took, and the image or the rows that it made of it."""
+    """The latest image that a map took, and the image, the arrays or the rows that it made of it."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -92,10 +92,20 @@ class _MapView:
             groups["taken"] = _image(event["data"], key)
         if isinstance(result, Rows):
             groups["rows"] = {"_attrs": {"NX_class": "NXcollection"}, **result.columns}
-        elif np.ndim(result.get(key)) > 1:
-            groups["made"] = _image(result, key)
+        elif made := _made(result, key):
+            groups["made"] = made
         default = "made" if "made" in groups else "taken"
         return {"_attrs": {"NX_class": "NXentry", "default": default}, "seq_num": event["seq_num"], **groups}
+
+
+def _made(result: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What a map made of an event, as NXdata: its image is plotted, or else the first of its arrays of numbers."""
+    names = {name: "image" if name == key and np.ndim(value) > 1 else str(name) for name, value in result.items()}
+    made = {names[name]: value for name, value in result.items() if value is not None}
+    arrays = [name for name, value in made.items() if isinstance(value, np.ndarray) and value.dtype.kind in "biuf"]
+    plotted = "image" if "image" in made else next((name for name in arrays if made[name].ndim), "")
+    about = {"NX_class": "NXdata", "signal": plotted} if plotted else {"NX_class": "NXcollection"}
+    return {"_attrs": about, **made} if made else {}
 
 
 def _image(data: Mapping[str, Any], key: str) -> dict[str, Any]:

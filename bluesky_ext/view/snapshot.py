@@ -13,7 +13,7 @@ import numpy as np
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.live.processed.values import split_attributes
-from bluesky_ext.view.values import as_hdf5
+from bluesky_ext.view.values import as_hdf5, text_of
 
 #: No tree of somebody's is deeper, unless it has itself in it.
 DEEPEST = 32
@@ -47,7 +47,7 @@ class Node:
         self.origin = origin
         self.path = path
         self.id = origin.id_of(self.collection, path)
-        self.attributes = {str(name): as_hdf5(value) for name, value in attributes.items()}
+        self.attributes = {text_of(str(name)): as_hdf5(value) for name, value in attributes.items()}
 
 
 class Group(Node):
@@ -134,7 +134,7 @@ class Snapshot:
         self.paths[path] = group = Group(self.origin, path, {**attributes, **own})
         for name, value in values.items():
             told = of_values.get(name, {})
-            link = str(name).replace("/", "\N{DIVISION SLASH}")  # a slash parts the names of a path
+            link = text_of(str(name)).replace("/", "\N{DIVISION SLASH}")  # a slash parts the names of a path
             while not link or link in group.children:
                 link += "_"
             inside = f"{path.rstrip('/')}/{link}"

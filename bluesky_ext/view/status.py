@@ -15,6 +15,7 @@ from typing import Any
 from bluesky_ext._version import __version__
 from bluesky_ext.engine import Map, Stage, frames_of
 from bluesky_ext.engine.documents.digest import path_of
+from bluesky_ext.engine.documents.live_runs import is_live, live_streams
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import revision
 from bluesky_ext.engine.stages.run import Progress
@@ -60,10 +61,11 @@ class Status:
         scan, of_scan = _latest_scan(said)
         start = next((one.start for one in of_scan if one is not None), {})
         ended = [one.exit_status for one in of_scan if one is not None]
-        about = {key: _told(start.get(key)) for key in ("scan_id", "plan_name")}
+        about = {key: _told(start.get(key)) for key in ("scan_id", "plan_name", "purpose")}
         return {
             "state": self.state,
             "run": {"uid": scan, **about, "exit_status": None if None in ended else next(iter(ended), None)},
+            "live": self.live(said),
             "progress": self.progress(scan, of_scan),
             "stages": [
                 {
@@ -71,16 +73,23 @@ class Status:
                     "kind": "map" if isinstance(stage, Map) else "reduce",
                     "class": stage.path,
                     **_work_of(stage),
+                    "lag": round(stage.lag, 3),
+                    "age": _age(runs[-1].touched if runs else None),
                     "open_runs": len(stage.open_runs),
                     "streams": {} if one is None else _streams_of(one),
                     "counts": asdict(stage.stats),
                 }
-                for name, stage, one in zip(self._names, self._stages, of_scan, strict=True)
+                for name, stage, one, runs in zip(self._names, self._stages, of_scan, said, strict=True)
             ],
             "sources": [{"name": getattr(one, "name", str(one)), "counts": asdict(one.stats)} for one in self._others],
             "deployedVersions": self.versions,
-            "errors": self._lines.after(0, logging.WARNING)[-ERRORS:],
+            "errors": self._errors(),
         }
+
+    def _errors(self) -> list[dict[str, Any]]:
+        """The last warnings and errors; what the server says of odd requests is none."""
+        lines = self._lines.after(0, logging.WARNING)
+        return [line for line in lines if not line["logger"].startswith("uvicorn")][-ERRORS:]
 
     def progress(self, scan: str | None = None, of_scan: Sequence[Progress | None] | None = None) -> dict[str, Any]:
         """How far the analysis is with the scan that was heard of last."""
@@ -93,15 +102,30 @@ class Status:
         taken = max((_frames(one.received) for one in first), default=0)
         failed = sum(sum(one.failed.values()) for _, one in pairs)
         touched = max((one.touched for _, one in pairs), default=None)
+        is_alignment = any(is_live(one.start) for _, one in pairs)  # nothing piles up then
         return {
             "completedEvents": completed,
             "totalEvents": next(filter(None, (_total(one.start) for one in first)), None),
             "lost": max((sum(one.lost.values()) for one in first), default=0),
             "failed": failed,
             "rate": self._rate(scan or "", completed),
-            "lag": max(0, taken - completed),
-            "age": None if touched is None else round(time.monotonic() - touched, 3),
+            "skipped": max((sum(one.skipped.values()) for _, one in pairs), default=0),
+            "lag": 0 if is_alignment else max(0, taken - completed),
+            "lagSeconds": round(max((stage.lag for stage in self._stages), default=0.0), 3),
+            "age": _age(touched),
         }
+
+    def live(self, said: Sequence[Sequence[Progress]] | None = None) -> list[dict[str, Any]]:
+        """The streams of live runs: which are on, and what was looked at in the latest of these runs."""
+        if said is None:
+            said = [list(stage.progress()) for stage in self._stages]
+        runs = [one for some in said for one in some if is_live(one.start)]
+        return [{"stream": printable(name, LONGEST), **_of_live(name, runs)} for name in live_streams]
+
+    def last_events(self) -> dict[str, Any]:
+        """The last events of each worker of live analyses, by stage and worker."""
+        pairs = zip(self._names, self._stages, strict=True)
+        return {name: stage.last_events for name, stage in pairs if isinstance(stage, LiveAnalysis)}
 
     def load(self) -> dict[str, Any]:
         """How busy the workers of live analyses are, by stage and worker."""
@@ -123,11 +147,11 @@ class Status:
 
 
 def _work_of(stage: Stage) -> dict[str, Any]:
-    """Where a stage works; of a live analysis its classes too, and for how long results wait for the reducer."""
+    """Where a stage works; of a live analysis its classes too."""
     if isinstance(stage, LiveAnalysis):
         pair = stage.pair
         classes = {"worker": path_of(pair.worker), "reducer": path_of(pair.reducer)}
-        return {**classes, "workers": pair.lanes, "reducer_lag": round(stage.lag, 3)}
+        return {**classes, "workers": pair.lanes}
     executor = getattr(stage, "executor", None)
     return {"executor": None if executor is None else repr(executor)}
 
@@ -152,11 +176,26 @@ def _told(value: Any) -> str | int | None:
 
 def _streams_of(one: Progress) -> dict[str, Any]:
     names = {*one.received, *one.failed, *one.lost}
-    kinds = {"received": one.received, "failed": one.failed, "lost": one.lost}
+    kinds = {"received": one.received, "failed": one.failed, "lost": one.lost, "skipped": one.skipped}
     return {
         printable(name, LONGEST): {kind: counts.get(name, 0) for kind, counts in kinds.items()}
         for name in sorted(names, key=str)[:STREAMS]
     }
+
+
+def _of_live(stream: str, runs: Sequence[Progress]) -> dict[str, Any]:
+    """Whether a stream is on, and what became of its events: in the stage that has skipped most of them."""
+    last = max((one.touched for one in runs), default=0.0)
+    here = [one for one in runs if stream in one.received and (one.exit_status is None or one.touched == last)]
+    counts = max(((one.skipped.get(stream, 0), one.received[stream]) for one in here), default=(0, 0))
+    is_running = any(one.exit_status is None for one in here)
+    is_on = live_streams.is_on(stream)
+    return {"on": is_on, "running": is_running, "received": counts[1], "skipped": counts[0]}
+
+
+def _age(touched: float | None) -> float | None:
+    """The seconds since something came, on the monotonic clock."""
+    return None if touched is None else round(time.monotonic() - touched, 3)
 
 
 def _frames(counts: Mapping[str, int]) -> int:

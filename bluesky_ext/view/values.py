@@ -31,7 +31,7 @@ def as_hdf5(value: Any) -> np.ndarray | None:
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
-        return _texts(np.array(_text(value), object))
+        return _texts(np.array(text_of(value), object))
     kind = array.dtype.kind
     if array.dtype.names:
         return _without_objects(array)
@@ -115,16 +115,17 @@ def blocks(array: np.ndarray) -> Iterator[bytes | memoryview]:
             yield from blocks(np.ascontiguousarray(array[first : first + rows]))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as a text that UTF-8 can hold: a lone half of a character is none."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     text = value if isinstance(value, str) else printable(value)
-    return text.encode("utf-8", "replace").decode()  # a lone half of a character is none
+    return text.encode("utf-8", "replace").decode()
 
 
 def _texts(array: np.ndarray) -> np.ndarray:
     made = np.empty(array.shape, object)
-    made.ravel()[:] = [_text(one) for one in array.ravel().tolist()]
+    made.ravel()[:] = [text_of(one) for one in array.ravel().tolist()]
     return made
 
 
@@ -136,7 +137,7 @@ def _without_objects(array: np.ndarray) -> np.ndarray:
         if column.dtype.names:
             column = _without_objects(column)
         elif column.dtype.kind in "OU":
-            texts = [_text(one).encode() for one in column.ravel().tolist()]
+            texts = [text_of(one).encode() for one in column.ravel().tolist()]
             column = np.array(texts, "S").reshape(column.shape)
         elif column.dtype.kind in "mM":
             column = column.astype(np.int64)
@@ -156,4 +157,4 @@ def _plain(value: Any) -> Any:
         return [value.real, value.imag]
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
-    return _text(value) if isinstance(value, bytes) else value
+    return text_of(value) if isinstance(value, bytes) else value

@@ -5,6 +5,8 @@ import bluesky.plans as bp
 from bluesky import RunEngine
 from bluesky.callbacks.best_effort import BestEffortCallback
 
+from bluesky_ext.plans import live_view
+
 RE = RunEngine({})
 
 # In a terminal: a table for every scan, and plots where there is a screen.

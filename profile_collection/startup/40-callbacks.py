@@ -5,7 +5,7 @@ A scan is safe from it: what goes wrong is logged and counted (`pt.stats`), and 
 
 from event_model import RunRouter
 
-from bluesky_ext import CrystalMap, ImageProcessor, LiveCrystalMap, PeakTracker
+from bluesky_ext import CrystalMap, ImageProcessor, LiveMap, LiveServer, PeakTracker
 from bluesky_ext.plots import Show, plot_real_aspect, reshape
 from suitcase.nxstxm import NXstxmWriter
 
@@ -18,7 +18,10 @@ pt.subscribe(cm)
 RE.subscribe(ip)
 
 # A window with the latest image and the maps, where there is a screen.
-live = LiveCrystalMap(cm, pt)
+live = LiveMap(cm, pt)
+
+# In a browser, with h5pyd or silx, from this machine: the maps, the latest image, progress and losses.
+server = LiveServer(cm, pt)
 
 # Beside the scans are kept their peaks and maps, but not their images a second time.
 pt.subscribe(saver)

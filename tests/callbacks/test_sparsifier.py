@@ -121,14 +121,14 @@ def test_one_descriptor_stands_for_events_of_any_number_of_pixels():
     assert descriptor["data_keys"][f"{KEY}_shape"]["shape"] == [3]
 
 
-def test_a_run_is_stored_as_one_sparse_array_with_a_block_for_each_event(container):
+def test_a_run_is_stored_as_one_sparse_array_with_a_block_for_each_frame(container):
     stage = Sparsifier(KEY, MASK)
     with SparseWriter(container) as writer:
         stage.subscribe(writer)
         docs = run_through(stage, raw_run(image=scattered, dark=False))
     (node,) = writer.artifacts
     expected = np.stack([np.where(MASK, scattered(number), 0) for number in range(1, 7)])
-    assert node.structure().chunks == ((1,) * 6, (2,), (64,), (64,))
+    assert node.structure().chunks == ((1,) * 6, (1, 1), (64,), (64,))
     read = container[node.path_parts[-1]]
     lazy = read_sparse(read)
     assert (lazy.dtype, lazy.chunks[0]) == (np.uint16, (1,) * 6)

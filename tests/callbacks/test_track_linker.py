@@ -275,6 +275,17 @@ def test_one_that_is_to_raise_stops_the_scan_through_those_that_are_not(between,
     assert "Traceback" not in caplog.text
 
 
+def test_a_search_range_above_the_separation_is_said_when_it_happens(caplog):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.uniform(0, 30, (75, 2)), columns=["y", "x"])
+    *docs, stop = peak_run(table.assign(mass=1.0, frame=np.repeat([1, 2, 3], 25)), 3)
+    linker = TrackLinker(search_range=14)
+    feed(linker, docs)
+    assert caplog.text.count("are within search_range=14 of the same ones in it, and may be mixed up: give a sma") == 1
+    linker(*stop)
+    assert len(linker.tracks) == 75
+
+
 class Passing(Map):
     """A map that changes nothing."""
 

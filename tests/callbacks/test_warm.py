@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,8 @@ import sys
 import numpy as np
 from event_model import compose_run
 from numba.core.dispatcher import Dispatcher
-from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext import AzimuthalIntegrator, CrystalMap, ImageProcessor, PeakTracker, TrackLinker
+from bluesky_ext.sim import Powder
 
 def signatures():
     return {
@@ -48,9 +50,27 @@ for name in sorted(signatures() - before):
 DTYPES = "float64 float32 uint8 uint16 uint32 uint64 int8 int16 int32 int64 >u2 >f4"
 
 
-@pytest.mark.parametrize("stage", ["ImageProcessor('image')", "PeakTracker('image', 9)"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "ImageProcessor('image')",
+        "PeakTracker('image', 9)",
+        "AzimuthalIntegrator('image', Powder(shape=(64, 64)).poni, 30, error_model='poisson')",
+    ],
+)
 def test_the_first_event_finds_its_kernels(stage):
     script = [sys.executable, "-c", SCRIPT, stage, DTYPES]
     done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+FLUORESCENCE = """__import__("bluesky_ext").FluorescenceFit("image", __import__("cases").CFG)"""
+
+
+def test_the_first_spectrum_finds_its_kernels():
+    script = [sys.executable, "-c", SCRIPT, FLUORESCENCE, DTYPES]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=280, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

@@ -1,5 +1,11 @@
+import json
+import os
+import pty
+import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +21,7 @@ from bluesky_ext.sim import beamline
 def test_the_demo_finds_the_grains_and_writes_what_it_says(tmp_path, capsys):
     assert main(["demo", "--directory", str(tmp_path / "out"), "--points", "9x7", "--seed", "3"]) == 0
     said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("watch it at http://127.0.0.1:")
     assert "grains with a map of each of their spots: 8 of 8" in said
     paths = [Path(line) for line in said if line.startswith(str(tmp_path))]
     assert all(path.stat().st_size > 0 for path in paths)
@@ -30,6 +37,24 @@ def test_the_demo_finds_the_grains_and_writes_what_it_says(tmp_path, capsys):
         assert dict(maps["maps"].sizes) == {"reflection": 48, "sample_y": 9, "sample_x": 7}
     stages = [Recording(path).start["analysis_stage"] for path in paths if path.suffix == ".bsrec"]
     assert sorted(stages) == ["CrystalMap", "PeakTracker", "TrackLinker"]
+
+
+def test_in_a_terminal_it_is_shown_until_ctrl_c(tmp_path):
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "bluesky_ext", "demo", "--points", "3x3", "--size", "128", "-d", str(tmp_path)]
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=subprocess.PIPE, text=True)
+    os.close(its)
+    with process.stderr as lines:
+        for line in lines:
+            if "Ctrl-C ends it" in line:
+                break
+        said = os.read(ours, 10_000).decode()
+        url = re.search(r"watch it at (\S+)", said)[1]
+        with urllib.request.urlopen(f"{url}api/v1/status") as answer:
+            assert json.load(answer)["progress"]["completedEvents"] == 9
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 1)  # as few points find few grains
+    os.close(ours)
 
 
 def test_it_is_a_command():

@@ -200,7 +200,7 @@ def test_the_script_of_the_documentation(proxy, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["serve", "crystal-maping"], "no pipeline 'crystal-maping': there are crystal-mapping, "),
+        (["serve", "crystal-maping"], "no pipeline 'crystal-maping': there are azimuthal, crystal-mapping, "),
         (["serve", "crystal-mapping"], "data_key is missing: The key of the image"),
         (["serve", "crystal-mapping", "--config", "bad.toml"], "bad.toml is no TOML: .*line 2"),
         (["serve", "masks", "--config", "masks.toml"], "masks.toml: .*give --catalog"),

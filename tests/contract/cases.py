@@ -16,9 +16,22 @@ import event_model
 import numpy as np
 from runs import Docs, feed
 
-from bluesky_ext import CrystalMap, CrystalMapper, ImageProcessor, LiveAnalysis, PeakTracker, TrackLinker
+from bluesky_ext import (
+    AzimuthalIntegrator,
+    CrystalMap,
+    CrystalMapper,
+    Diffractograms,
+    FluorescenceFit,
+    FluorescenceMap,
+    ImageProcessor,
+    LiveAnalysis,
+    PeakTracker,
+    TrackLinker,
+)
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.engine import Map, Stage, compose
+from bluesky_ext.sim import Powder
+from bluesky_ext.sim.fluorescence import FluorescenceSample
 
 KEY = "det_image"
 SHAPE = (64, 64)
@@ -182,10 +195,13 @@ class Case:
 
     @property
     def has_images(self) -> bool:
-        return self.keeps_seq_num and self.name != "Sparsifier"
+        return self.keeps_seq_num and not self.name.startswith(("Azimuthal", "Fluorescence", "Sparsifier"))
 
 
 LOCATE = {"diameter": 7, "minmass": 200}
+
+#: The geometry of the detector.
+PONI = Powder(shape=SHAPE).poni
 
 #: A gap between two modules of the detector, away from the spots.
 MASK = np.ones(SHAPE, bool)
@@ -233,6 +249,11 @@ class Means:
         self.publish["means"][result.event_number - 1] = result.payload
 
 
+#: A .cfg for which the rows of an image are the spectra of elements, of 64 channels up to 6.4 keV.
+CFG = FluorescenceSample(elements={"Ca": 0.02, "Ti": 0.01}).cfg
+for old, new in ((b"gain = 0.01", b"gain = 0.1"), (b"xmin = 150", b"xmin = 15"), (b"xmax = 1150", b"xmax = 60")):
+    CFG = CFG.replace(old, new)
+
 #: What a redo must be given, since it imports nobody's code.
 KNOWN = (Mean, Means)
 
@@ -269,6 +290,24 @@ CASES = [
         "CrystalMapper",
         lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
         stored=True,
+    ),
+    Case("AzimuthalIntegrator", lambda **kw: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson", **kw)),
+    Case(
+        "AzimuthalIntegrator-mask",
+        lambda **kw: AzimuthalIntegrator(
+            *(KEY, PONI, 20, "2th_deg"), sectors=3, mask=("det", "gap"), registry=REGISTRY, **kw
+        ),
+    ),
+    Case(
+        "Diffractograms",
+        lambda **kw: Diffractograms(KEY, {"inner": (10, 20), "outer": (20, 40)}, **kw),
+        upstream=(lambda: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson"),),
+    ),
+    Case("FluorescenceFit", lambda **kw: FluorescenceFit(KEY, CFG, **kw)),
+    Case(
+        "FluorescenceMap",
+        lambda **kw: FluorescenceMap(KEY, CFG, **kw),
+        upstream=(lambda: FluorescenceFit(KEY, CFG, concentrations=False),),
     ),
     Case("LiveAnalysis", lambda **kw: LiveAnalysis(Mean, Means, data_keys=(KEY,), **kw)),
 ]

@@ -19,18 +19,22 @@ import h5py
 import matplotlib
 import numpy as np
 import pytest
-from cases import Collector, Docs, Mean, Means, collect, content, feed, same
+from cases import CFG, Collector, Docs, Mean, Means, collect, content, feed, same
 from event_model import DocumentNames, schema_validators
 from hostile import HANDLERS, KEY, SHAPE, Plan, documents_of, plans, raw_run, stxm_run, write_frames
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from bluesky_ext import (
+    AzimuthalIntegrator,
     CrystalMap,
     CrystalMapper,
+    Diffractograms,
+    FluorescenceFit,
+    FluorescenceMap,
     ImageProcessor,
     LiveAnalysis,
-    LiveCrystalMap,
+    LiveMap,
     PeakTracker,
     Recorder,
     Recording,
@@ -39,6 +43,7 @@ from bluesky_ext import (
 from bluesky_ext.callbacks import MaskApplier, Sparsifier
 from bluesky_ext.engine import Stage, compose
 from bluesky_ext.server.filling import Filling
+from bluesky_ext.sim import Powder
 from bluesky_ext.storage import SparseWriter, documents, save
 from bluesky_ext.transport import RemoteDispatcher, dumps
 from suitcase_nxstxm import NXstxmWriter
@@ -238,6 +243,12 @@ FORMS = ("events", "pages", "lists", "resource", "stream")
 MORE: dict[str, Any] = {"handlers": HANDLERS, "patience": 0.0}
 
 
+#: The geometry of the images.
+PONI = Powder(shape=SHAPE).poni
+#: A .cfg for spectra of 12 channels.
+SHORT = CFG.replace(b"gain = 0.1", b"gain = 0.5").replace(b"xmin = 15", b"xmin = 2").replace(b"xmax = 60", b"xmax = 11")
+
+
 def chains_of_images() -> list[Chain]:
     peaks = PeakTracker(KEY, **LOCATE, **MORE)
     return [
@@ -247,6 +258,8 @@ def chains_of_images() -> list[Chain]:
         Chain(peaks, (TrackLinker(search_range=3), CrystalMap(search_range=3))),
         Chain(compose(ImageProcessor(KEY, "primary"), PeakTracker(KEY, **LOCATE), **MORE)),
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, **MORE)),
+        Chain(AzimuthalIntegrator(KEY, PONI, 8, sectors=2, **MORE), (Diffractograms(KEY),)),
+        Chain(FluorescenceFit(KEY, SHORT, **MORE), (FluorescenceMap(KEY, SHORT),)),
         Chain(LiveAnalysis(Mean, Means, data_keys=(KEY,), **MORE)),
     ]
 
@@ -344,7 +357,7 @@ def test_maps_in_files(place: Path, listener: Listener) -> None:
         Chain(peaks, (maps,)),
         Chain(CrystalMapper(KEY, 5, windows={"y": [5], "x": [5], "dy": 3, "dx": 3}, directory=place, **MORE)),
     ]
-    live = LiveCrystalMap(maps, peaks, directory=place)
+    live = LiveMap(maps, peaks, directory=place)
     attack_stages(chains, runs, 0.006, place, listener)
     assert live.figure is not None
     live.close()

@@ -372,13 +372,6 @@ def test_an_array_follows_up_to_15_nils() -> None:
             loads(frame[:at] + b"\xc0" * n_nils + frame[at:])
 
 
-def test_the_length_of_a_frame_can_be_limited() -> None:
-    frame = dumps({"uid": "abc"})
-    assert loads(frame, max_bytes=len(frame)) == {"uid": "abc"}
-    with pytest.raises(DecodeError, match=f"a frame of {len(frame)} bytes: no more than {len(frame) - 1} are allowed"):
-        loads(frame, max_bytes=len(frame) - 1)
-
-
 @pytest.mark.parametrize("item", [b"\x80", b"\x90", b"\xd4\x03\x90", b"\xd4\x04\x01"])
 def test_a_document_of_very_many_objects_is_refused(item: bytes) -> None:
     frame = b"\xdd" + struct.pack(">I", MAX_OBJECTS) + item * MAX_OBJECTS  # the list itself is one more

@@ -20,6 +20,10 @@ def test_values_are_known_by_what_they_are_not_by_how_they_came():
         canonical(object())
 
 
+def test_a_text_that_is_no_unicode_is_known_too():
+    assert canonical("\udc80") != canonical("\udc81")
+
+
 def test_an_array_is_known_by_dtype_shape_and_content():
     array = np.arange(6, dtype="<u2").reshape(2, 3)
     by_hand = hashlib.sha256(msgpack.packb(["<u2", [2, 3]]) + array.tobytes()).hexdigest()

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -116,6 +117,25 @@ def hdf5(tmp_path: Path) -> Path:
 def test_hdf5_index_counts_events(hdf5: Path, shape: tuple, parameters: dict, expected: np.ndarray) -> None:
     array = stream_frame(hdf5, 1, shape, **parameters).read()
     np.testing.assert_array_equal(array, expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters"),
+    [((3, 4, 5), {}), ((4, 5), {}), ((), {"dataset": "/entry/sum"}), ((3, 4, 2), {"slice": "(:, :, 1:3)"})],
+)
+def test_small_events_are_read_with_those_before_them_if_documents_have_told_of_them(
+    hdf5: Path, shape: tuple, parameters: dict
+) -> None:
+    frames = [stream_frame(hdf5, index, shape, **parameters) for index in range(4)]
+    expected = [frame.read() for frame in frames]
+    told = [replace(frame, run="ahead", n_told=3 - at) for at, frame in enumerate(frames[:3])]
+    np.testing.assert_array_equal(told[0].read(), expected[0], strict=True)
+    hdf5.unlink()
+    for at in (2, 1):
+        np.testing.assert_array_equal(told[at].read(), expected[at], strict=True)
+    for untold in (replace(frames[3], run="ahead"), replace(told[1], run="another"), told[0]):
+        with pytest.raises(FrameNotAvailable):
+            untold.read(patience=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 4, 5), (2, 4, 5)])

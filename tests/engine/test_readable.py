@@ -16,7 +16,7 @@ from runs import feed, run_of, streamed_run
 
 from bluesky_ext import ImageProcessor
 from bluesky_ext.engine.documents.limits import Limits, Refused
-from bluesky_ext.engine.frames.gate import Gate
+from bluesky_ext.engine.frames.allowed import check_allowed
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable, Unreadable, reading
 from bluesky_ext.sim import beamline
@@ -180,7 +180,7 @@ def test_the_files_of_a_handler_are_known_before_it_reads_them(places):
 
 
 def test_what_beamlines_send_passes(documents_of, blob, tmp_path):
-    gate = Gate(Limits(), Readable.below([tmp_path]))
+    limits, readable = Limits(), Readable.below([tmp_path])
     b = beamline(seed=1, shape=(64, 64), n_grains=2)
     old = [
         run_of_old("AD_TIFF", tmp_path, template="%s%s_%6.6d.tiff", filename="scan.v2", frame_per_point=100),
@@ -193,13 +193,13 @@ def test_what_beamlines_send_passes(documents_of, blob, tmp_path):
     new = [documents_of(count([blob], 2)), documents_of(count([b.detector], 2)), [("stream_resource", files)]]
     for docs in (*old, *new):
         for name, doc in docs:
-            gate.check(name, doc)
+            check_allowed(name, doc, limits, readable)
 
 
 def test_a_limit_is_a_setting_and_its_error_says_so(documents_of):
     docs = documents_of(count([beamline(seed=1, shape=(64, 64)).detector], 1))
     with pytest.raises(Refused, match=r"--limit keys=N, or limits=Limits\(keys=N\)"):
-        Gate(Limits(keys=1), Readable()).check(*docs[1])
+        check_allowed(*docs[1], Limits(keys=1), Readable())
     with pytest.raises(ValueError, match="limit keys=0: give a whole number above 0"):
         Limits(keys=0)
 

@@ -170,6 +170,14 @@ class Ticking:
         return tick
 
 
+def test_a_page_that_repeats_an_event_and_lacks_another_is_counted_as_it_is():
+    docs = run_of([1.0, 2.0, 3.0, 4.0], page=4)
+    docs[2][1]["seq_num"] = [1, 2, 2, 4]
+    analysis = LiveAnalysis(Plain, Collect)
+    feed(analysis, docs)
+    assert analysis.progress()[0].done == {"primary": 3}
+
+
 def test_the_events_of_a_page_tick_as_single_ones_do():
     analysis = LiveAnalysis(Ticking, Collect)
     feed(analysis, run_of([0.0] * 10, page=5))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from servers import KEY
+from tiled.profiles import load_profiles
 from tiled.queries import Key
 from writers import content
 
@@ -105,3 +107,35 @@ def test_masks_of_ours_in_a_container_below_are_listed_too(masks):
     assert masks.get_mask_uid("det", "inner") == uid
     with pytest.raises(MaskExists):
         masks.register_mask("det", "inner", content(4))
+
+
+def test_their_versions_that_are_text_are_had_and_deleted(masks):
+    root = masks._root  # noqa: SLF001
+    uid = written(root, "det", "m", "final", content(1))
+    ours = masks.register_mask("det", "m", content(2))
+    found, mask = masks.get_mask("det", "m", "final")
+    assert found == uid
+    np.testing.assert_array_equal(mask.compute(), content(1))
+    masks.delete_mask("det", "m", "final")
+    assert masks.list_masks() == [("det", "m", 0)]
+    with pytest.raises(MaskNotFound, match="has version final: there are 0"):
+        masks.get_mask("det", "m", "final")
+    assert masks.get_mask_uid("det", "m") == ours
+
+
+@pytest.mark.parametrize("everywhere", ["served"], indirect=True)
+def test_their_way_to_a_container_below_a_profile(everywhere, tmp_path, monkeypatch):
+    with everywhere.open() as masks:
+        root = masks._root  # noqa: SLF001
+        inner = root.create_container("chx").create_container("sandbox")
+        uid = written(inner, "det", "m", 0, content(1))
+        (tmp_path / "profiles.yml").write_text(f"nsls2:\n  uri: {root.context.api_uri}\n")
+        path = [*root.path_parts, "chx", "sandbox"]
+    monkeypatch.setattr("tiled.profiles.paths", [tmp_path])
+    load_profiles.cache_clear()
+    with MaskClient.from_profile("nsls2", *path, api_key=KEY, username=None) as client:
+        assert client.get_mask_uid("det", "m") == uid
+    with pytest.raises(LookupError, match="profile 'nsls2' has no container 'cxh/sandbox': give the keys to it"):
+        MaskClient.from_profile("nsls2", "cxh", "sandbox", api_key=KEY)
+    with pytest.raises(ValueError, match="username='me': log in by `tiled login --profile nsls2`"):
+        MaskClient.from_profile("nsls2", username="me")

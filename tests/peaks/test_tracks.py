@@ -103,6 +103,23 @@ def test_column_names_of_the_users_own():
     np.testing.assert_array_equal(linker.tracks["particle"], got["particle"])
 
 
+def test_a_crowd_is_linked_so_that_its_peaks_move_the_least():
+    """A search range above the separation of the peaks, for which trackpy's solvers take minutes."""
+    before, after = np.random.default_rng(0).uniform(0, 30, (2, 29, 2))
+    linker = StreamLinker(14.0)
+    linker.add(1, before)
+    of = linker.add(2, after)
+    assert linker.crowd == 29
+    moved = np.sum((before[:, np.newaxis] - after) ** 2, axis=2)
+    linked = np.flatnonzero(of < len(before))
+    assert len(linked) > 20
+    for new in linked:
+        for other in linked:  # no two links are better the other way round
+            a, b = of[new], of[other]
+            swapped = np.array([moved[a, other], moved[b, new]])
+            assert (swapped > 14**2).any() or moved[a, new] + moved[b, other] <= swapped.sum() + 1e-9
+
+
 def test_unsorted_frames_and_float_frame_numbers_as_trackpy():
     frames, search_range, keywords = random_scan(1)
     table = as_table(frames).sample(frac=1, random_state=0).astype({"frame": float})

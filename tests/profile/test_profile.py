@@ -19,6 +19,8 @@ from bluesky_ext.plans.stxm import ScanType
 PROFILE = Path(__file__).parents[2] / "profile_collection"
 
 SCAN = """
+from urllib.request import urlopen
+
 assert PROFILE_READY
 bec.disable_plots()
 (uid,) = RE(grid_scan_nd([dexela], sample_y, -1, 1, 4, sample_x, -1, 1, 5, time_per_point=0.2, time_per_frame=0.1,
@@ -26,6 +28,7 @@ bec.disable_plots()
 maps = cm.dataset
 print("maps", dict(maps.sizes), "peaks", len(cm.tracks), "failed", pt.stats.failed, "shutter", shutter.get())
 print("total", *reshape(find_run(catalog, uid), "dexela_stats_total").values.ravel())
+print("served", urlopen(server.url + "api/v1/progress").read().decode())
 print("again", *[redo(run, catalog).agrees for run in find_derived(catalog, uid)])
 """
 
@@ -77,6 +80,7 @@ def test_scans_in_the_profile_have_their_maps_and_files_and_are_kept(profile):
     assert "failed 0" in line
     assert "closed" in line
     assert int(line.split("'reflection': ")[1].split(",")[0]) > 10
+    assert '"completedEvents":20,' in answer.stdout
     assert "again True True\n" in answer.stdout
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("uids")]
     first, _ = line.split()[1:]  # a run for each energy

@@ -15,7 +15,8 @@ from bluesky_ext.plans.stxm import Endstation, sample_image
 from bluesky_ext.server import Site
 from bluesky_ext.server.executors import executor_of
 from bluesky_ext.server.registry import configured
-from bluesky_ext.sim import beamline, stxm
+from bluesky_ext.sim import beamline, powder_beamline, stxm
+from bluesky_ext.sim.fluorescence import fluorescence_beamline
 
 
 def documents_of(plan) -> list:
@@ -52,6 +53,24 @@ def test_crystal_mapping_makes_runs_and_maps(settings, tmp_path):
     assert made[0] == made[1]
     with xr.open_dataset(tmp_path / "maps" / f"{docs[0][1]['uid']}.nc", engine="h5netcdf") as dataset:
         assert dataset.sizes["sample_y"] == dataset.sizes["sample_x"] == 3
+
+
+def test_fluorescence_makes_runs_and_processed_files(settings, tmp_path):
+    b = fluorescence_beamline(seed=1, n_channels=1200)
+    docs = documents_of(grid_scan([b.detector], b.y, -0.1, 0.1, 2, b.x, -0.1, 0.1, 3))
+    (tmp_path / "film.cfg").write_bytes(b.sample.cfg)
+    given = {"data_key": "xspress3_spectra", "live_time": "xspress3_live_time", "cfg": tmp_path / "film.cfg"}
+    config = settings(**given, directory=tmp_path / "maps")
+    got: list = []
+    site = Site(sinks=(got,))
+    # By its place: what is installed may be another version.
+    replay(docs, configured("bluesky_ext.server.fluorescence:Fluorescence", config).build(site), progress=False)
+    stages = [doc["analysis_stage"] for name, doc in got if name == "start"]
+    assert sorted(stages) == ["FluorescenceFit", "FluorescenceMap"]
+    (path,) = (tmp_path / "maps").iterdir()
+    with h5py.File(path) as file:
+        assert file["entry/grid/massfractions/Fe K/values"].shape == (2, 3)
+        assert file["entry/process/parameters/data_key"].asstr()[()] == "xspress3_spectra"
 
 
 def test_an_nxstxm_file_that_was_cut_off_is_made_whole_by_a_replay(settings, tmp_path, caplog):
@@ -121,3 +140,26 @@ def test_masks_of_a_catalog(tmp_path):
         close_catalog(catalog)
     (masked,) = [doc["data"]["image"] for name, doc in got if name == "event"]
     np.testing.assert_array_equal(masked, [[1, 0, 3], [4, 5, 6]])
+
+
+def test_azimuthal_integration_makes_runs_and_files(settings, tmp_path):
+    b = powder_beamline(shape=(64, 64))
+    docs = documents_of(grid_scan([b.detector], b.y, -1, 1, 2, b.x, -1, 1, 3))
+    (tmp_path / "detector.poni").write_bytes(b.powder.poni)
+    config = settings(data_key="dexela_image", poni=tmp_path / "detector.poni", directory=tmp_path / "files")
+    more = "n_bins = 50\ngaps = true\nsectors = [[-45, 45]]\n[rois]\n111 = [18, 22]\n"
+    config.write_text(f"{config.read_text()}\n{more}".replace("'", '"'))
+    made: list[list[str]] = []
+    for executor in (None, "threads:2"):
+        got: list = []
+        with executor_of(executor) as pool:
+            site = Site(pool, sinks=(got,))
+            replay(docs, configured("bluesky_ext.server.azimuthal:Azimuthal", config).build(site), progress=False)
+        assert [stage.name for stage in site.stages] == ["AzimuthalIntegrator", "Diffractograms"]
+        assert site.stages[0].parameters["gaps"] is True
+        made.append(sorted(doc["sha256"] for name, doc in got if name == "stop"))
+    assert len(made[0]) == 2
+    assert made[0] == made[1]
+    with h5py.File(tmp_path / "files" / f"{docs[0][1]['uid']}_processed.h5") as file:
+        assert file["entry/data/I"].shape == (6, 1, 50)
+        assert file["entry/grid/position/111_0/values"].shape == (2, 3)

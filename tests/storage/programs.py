@@ -49,22 +49,6 @@ def open_as_nobody(directory: Path) -> None:
         sys.stdout.write(f"refused with {type(error).__name__}: {error}\n")
 
 
-def save_to_a_full_disk(catalog: Path, backup: Path) -> None:
-    docs = run_of([{"camera": images("u2", n, (512, 512))} for n in range(6)])
-    logging.basicConfig(stream=sys.stdout, level=logging.ERROR, force=True)
-    client = open_catalog(catalog)
-    sink = save(client, backup=backup)
-    feed(sink, docs[:3])
-    limit()
-    feed(sink, docs[3:])
-    sink.close()
-    limit(resource.RLIM_INFINITY)
-    assert_same(docs, list(documents(client[uid_of(docs)])))
-    assert sink.backups == []
-    assert not list(backup.iterdir())
-    close_catalog(client)
-
-
 def save_and_be_killed(catalog: Path, backup: Path) -> None:
     sink = save(open_catalog(catalog), backup=backup)
     feed(sink, run_of([{"camera": images("u2", n, (64, 64))} for n in range(3)])[:-1])

@@ -22,18 +22,21 @@ PROCESSES.set_forkserver_preload(["bluesky_ext.masks.client", "tiled.commandline
 
 
 class Server:
-    """`tiled serve catalog`, in a process of its own."""
+    """A server of Tiled, in a process of its own: of the catalogue in a directory, or as a configuration says."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config: Path | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        self.data = directory / "data"
+        self.data, self.images = directory / "data", directory / "images"
         directory.mkdir(exist_ok=True)
-        arguments = ["serve", "catalog", directory / "catalog.db", "--init"]
-        arguments += ["--write", self.data, "--write", f"sqlite:///{directory / 'tables.db'}"]
-        arguments += ["--api-key", KEY, "--port", port]
+        arguments = ["serve", "config", config, "--port", port]
+        if config is None:
+            arguments = ["serve", "catalog", directory / "catalog.db", "--init"]
+            arguments += ["--write", self.data, "--write", f"sqlite:///{directory / 'tables.db'}"]
+            arguments += ["--read", directory / "images"]
+            arguments += ["--api-key", KEY, "--port", port]
         log = directory / "log"
         self.process = PROCESSES.Process(target=logged, args=(log, tiled, list(map(str, arguments))))
         self.process.start()

@@ -15,6 +15,7 @@ from bluesky_tiled_plugins import TiledWriter
 from programs import open_as_nobody, open_at_once
 from runs import feed, streamed_run, uid_of
 from servers import KEY, PROCESSES, run
+from tiled.profiles import load_profiles
 
 from bluesky_ext.storage import close_catalog, open_catalog
 
@@ -54,7 +55,7 @@ def test_a_catalogue_is_for_its_owner_alone(tmp_path, mask) -> None:
     client.write_array(np.arange(3), key="array")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
     close_catalog(client)
-    assert modes.pop("catalog") == modes.pop("data") == 0o700
+    assert modes.pop("catalog") == modes.pop("data") == modes.pop("images") == 0o700
     assert {"catalog.db", "tables.db"} <= {*modes}
     assert {*modes.values()} == {0o600}
 
@@ -95,6 +96,7 @@ def test_a_wrong_key_is_refused_in_a_line(served) -> None:
 def test_a_profile(served, tmp_path, monkeypatch) -> None:
     (tmp_path / "profiles.yml").write_text(f"beamline:\n  uri: {served.context.api_uri}\n")
     monkeypatch.setattr("tiled.profiles.paths", [tmp_path])
+    load_profiles.cache_clear()
     client = open_catalog("beamline", api_key=KEY)
     assert client.uri == served.uri
     close_catalog(client)

@@ -82,19 +82,19 @@ def test_images_that_change_their_shape(embedded, tmp_path) -> None:
         assert np.array_equal(frame, back)
 
 
-def test_images_are_read_in_blocks_when_they_are_computed(embedded, tmp_path) -> None:
+def test_images_are_read_in_blocks_when_they_are_computed(served, tmp_path) -> None:
     frames = [images("u2", n, (1500, 1500)) for n in range(6)]
-    column = stream_of(embedded, [{"camera": frame} for frame in frames], tmp_path)["camera"]
+    column = stream_of(served, [{"camera": frame} for frame in frames], tmp_path)["camera"]
     # 4.5 MB an image, so 3 in 16 MiB.
     assert column.data.chunks[0] == (3, 3)
     requests: list[str] = []
-    embedded.context.http_client.event_hooks["request"].append(lambda request: requests.append(request.url.path))
+    served.context.http_client.event_hooks["request"].append(lambda request: requests.append(request.url.path))
     try:
         assert np.array_equal(column[4].values, frames[4])
         assert len(requests) == 1
         assert np.array_equal(column.mean("seq_num").values, np.mean(frames, 0))
     finally:
-        embedded.context.http_client.event_hooks["request"].clear()
+        served.context.http_client.event_hooks["request"].clear()
 
 
 def test_data_keys_that_are_called_as_the_coordinates(embedded, tmp_path) -> None:
@@ -230,7 +230,7 @@ def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     build = app.build_app
     limits = {"response_bytesize_limit": 100_000}
     monkeypatch.setattr(app, "build_app", lambda tree: build(tree, server_settings=limits))
-    for name in ("BLOCK_BYTES", "_CHUNK_BYTES"):
+    for name in ("BLOCK_BYTES", "CHUNK_BYTES"):
         monkeypatch.setattr(f"bluesky_ext.storage.rows.{name}", 60_000)
     settings = get_settings()  # one for all apps of the process: those made later have the limit of this one
     limit = settings.response_bytesize_limit

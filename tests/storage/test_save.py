@@ -15,7 +15,11 @@ from ophyd.sim import SynSignal, hw
 from runs import Docs, assert_same, feed, images, referring_run, run_of, saved, uid_of
 
 from bluesky_ext import Recording
+from bluesky_ext.engine.recording.records import MAGIC, pack_record
 from bluesky_ext.storage import close_catalog, documents, open_catalog, read, save
+from bluesky_ext.storage.destination import Destination
+from bluesky_ext.storage.follower import Follower
+from bluesky_ext.storage.writer import RunWriter
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16", "?"])
@@ -363,3 +367,15 @@ def test_a_directory_is_opened(tmp_path) -> None:
         feed(sink, docs)
     with open_catalog(tmp_path / "catalog").context, sink.catalog.context:
         assert_same(docs, list(documents(sink.catalog[uid_of(docs)])))
+
+
+def test_what_the_disk_gives_back_is_checked(catalog, tmp_path) -> None:
+    path = tmp_path / "run.bsrec"
+    record = b"".join(pack_record("start", {"uid": "a", "time": 0.0, "note": "before"}))
+    path.write_bytes(MAGIC + record.replace(b"before", b"be-ore"))
+    ended: list[Exception | None] = []
+    follower = Follower(path, RunWriter(Destination(catalog)), lambda: None, ended.append, 0.5)
+    follower.grown()
+    assert follower.wait(30)
+    (error,) = ended
+    assert "the disk did not give what was written" in str(error)

@@ -271,10 +271,11 @@ def test_wrong_keys_end_it_in_one_line(keys, listen) -> None:
                 RemoteDispatcher(proxy.out_address, curve_config=curve).start()
 
 
-def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, until) -> None:
+def test_nobody_at_the_address_is_said_and_it_waits(run_of, listen, caplog, until, monkeypatch) -> None:
+    monkeypatch.setattr("bluesky_ext.transport.receiver.WARN_AFTER", 0.05)
     with Proxy() as gone:
         addresses = gone.in_address, gone.out_address
-    listening = listen(addresses[1], warn_after=0.05)
+    listening = listen(addresses[1])
     until(lambda: warnings(caplog, "nothing answers at"))
     with Proxy(*addresses), Publisher(addresses[0], wait=60.0) as publisher:
         feed(publisher, run_of())
@@ -399,6 +400,23 @@ def test_full_queues_drop_events_and_count_them(hear, raw, run_of, until) -> Non
     assert stats.dropped > 150
     assert stats.dropped == stats.lost
     assert listening.heard.names.count("event") == 200 - stats.lost
+
+
+def test_of_a_live_run_that_waits_the_latest_event_is_handed_on(hear, raw, run_of, until, caplog) -> None:
+    gate = threading.Event()
+    listening = hear(callback=lambda name, doc: gate.wait(60) if name == "start" else None)
+    (name, start), *others = run_of(events=200)
+    lost = [pair for pair in others if pair[1].get("seq_num") not in (50, 51)]
+    send(raw, [(name, {**start, "purpose": "live"}), *lost])
+    stats = listening.dispatcher.stats
+    until(lambda: stats.messages == 201)
+    gate.set()
+    heard = listening.heard.wait()
+    numbers = [doc["seq_num"] for name, doc in heard if name == "event"]
+    assert numbers[-1] == 200
+    assert len(numbers) < 20
+    assert (stats.lost, stats.skipped) == (0, 2)
+    assert not warnings(caplog, "lost")
 
 
 def test_queues_are_bounded_in_bytes(hear, raw, run_of, until) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,8 +97,8 @@ def shows() -> Callable[..., Shows]:
 
 
 @pytest.fixture
-def served() -> Iterator[Callable[..., Client]]:
-    """Serves stages, and gives the client of their server."""
+def served(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
+    """Serves stages, and gives the client of their server; with --long they are served until Ctrl-C."""
     open_ones: list[Any] = []
 
     def serve(*shown: Any, **options: Any) -> Client:
@@ -110,4 +113,60 @@ def served() -> Iterator[Callable[..., Client]]:
 
     serve.close = close  # pyright: ignore[reportFunctionMemberAccess]
     yield serve
+    if request.config.getoption("--long") and open_ones:
+        plugins = request.config.pluginmanager
+        with plugins.getplugin("capturemanager").global_and_fixture_disabled(), suppress(KeyboardInterrupt):
+            urls = [one.url for one in open_ones if isinstance(one, LiveServer)]
+            plugins.getplugin("terminalreporter").write_line(f"\n{', '.join(urls)} until Ctrl-C")
+            threading.Event().wait()
     close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser of the machine."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    off = ("background-networking", "component-update", "gpu", "quic", "sync")
+    options = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in off)]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """Opens a page in a window of its own; what the browser complains of fails the test."""
+    from playwright.sync_api import expect
+
+    from bluesky_ext.view.app import BUILT
+
+    if not (BUILT / "page.html").is_file():
+        pytest.skip("the page is not built: pip install -e .")
+    expect.set_options(timeout=20_000)
+    context = chromium.new_context(viewport={"width": 1500, "height": 900})
+    complaints: list[str] = []
+
+    def open_page(url: str) -> Any:
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if _is_bad(said) else None)
+        page.goto(url)
+        page.expect = expect
+        return page
+
+    open_page.complaints = complaints  # pyright: ignore[reportFunctionMemberAccess]
+    yield open_page
+    pictures = request.config.getoption("--pictures")
+    for number, page in enumerate(context.pages if pictures else []):
+        page.screenshot(path=f"{pictures}/{request.node.name} {number}.png")
+    context.close()
+    assert complaints == []
+
+
+def _is_bad(said: Any) -> bool:
+    """Whether the browser tells an error: that the server refuses, or is not there, is what some tests are about."""
+    return said.type == "error" and "Failed to load resource" not in said.text

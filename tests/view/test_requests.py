@@ -97,6 +97,7 @@ def test_parameters_that_cannot_be_are_refused_with_the_reason(tuned, served):
         (b"{", "application/json", 400, "no JSON"),
         (b"[" * 100_000, "application/json", 400, "no JSON"),
         (b"[1]", "application/json", 422, "no list"),
+        (b'"\\ud800"', "application/json", 422, "half of a character"),
         (b"[" + b"1," * 600_000 + b"1]", "application/json", 413, "octets"),
         (b"\xff", "text/plain", 400, "UTF-8"),
         (b"3", "application/x-www-form-urlencoded", 415, "send"),
@@ -168,10 +169,26 @@ def test_bodies_and_heads_without_end_are_cut_off(tuned, served):
     assert tuned.settings["poni"].value == b"\x00\xff"
 
 
+def test_clients_that_go_away_leave_no_word_in_the_log(tuned, served, caplog):
+    client = served(tuned)
+    place = urlsplit(client.url)
+    head = f"PUT /api/v1/parameter/poni HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/octet-stream\r\n"
+    for _ in range(3):
+        with socket.create_connection((place.hostname, place.port), 20) as raw:
+            raw.sendall(f"{head}Content-Length: 9\r\n\r\n123".encode())
+            raw.shutdown(socket.SHUT_WR)
+            while raw.recv(1000):
+                pass
+    assert client.get("/api/v1/status")["errors"] == []
+    assert "Traceback" not in caplog.text
+
+
 def test_names_with_html_in_them_are_text(served, shows):
     name = "<img src=x onerror=alert(1)>"
-    stage = shows(lambda n: {name: {"_attrs": {name: name}, name: n}}, name, plan_name=name, scan_id=name)
+    half = "\ud800"  # of a character
+    stage = shows(lambda n: {name: {"_attrs": {name: name, half: half}, name: n}, half: 1}, name, plan_name=name)
     client = served(stage)
+    assert client.get("/api/v1/paths")["paths"] == ["/", f"/{name}", f"/{name}/{name}", "/?"]
     connection = http.client.HTTPConnection(urlsplit(client.url).netloc, timeout=20)
     for path in ("/", "/api", "/api/v1/status", f"/api/v1/picture?path={name.replace(' ', '%20')}", "/<script>"):
         connection.request("GET", path, headers={"accept": "text/html"})

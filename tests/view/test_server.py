@@ -16,6 +16,7 @@ import pytest
 from matplotlib.image import imread
 
 from bluesky_ext import CrystalMap, LiveServer, PeakTracker
+from bluesky_ext.engine import Map
 from bluesky_ext.sim import beamline
 
 KEY = "dexela_image"
@@ -75,6 +76,23 @@ def test_a_scan_is_seen_while_it_runs_and_afterwards(run_engine, served, tmp_pat
 
     run_engine(scan(b))
     assert client.get("/api/v1/status")["run"]["uid"] != uid
+
+
+def test_of_a_map_all_that_it_made_of_the_latest_event_is_shown(served):
+    def integrate(data, seq_num):
+        return {"image": None, "radial": data["image"].mean(axis=0), "total": float(data["image"].sum())}
+
+    stage = Map(integrate, parameters={}, data_keys=("image",), name="integrate")
+    client = served(stage)
+    stage("start", {"uid": "run", "time": 1.0})
+    keys = {"image": {"source": "s", "dtype": "array", "shape": [3, 4]}}
+    stage("descriptor", {"uid": "d", "run_start": "run", "time": 1.0, "name": "primary", "data_keys": keys})
+    about = {"uid": "e", "time": 1.0, "data": {"image": np.ones((3, 4))}, "timestamps": {"image": 1.0}}
+    stage("event", {"descriptor": "d", "seq_num": 1, **about})
+    shown = client.get("/api/v1/paths")
+    assert shown["default"] == "/made/radial"
+    assert {"/taken/image", "/made/total"} <= set(shown["paths"])
+    stage.close()
 
 
 def test_what_was_lost_and_failed_is_told(served, shows, caplog):

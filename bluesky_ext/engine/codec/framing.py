@@ -15,10 +15,6 @@ import msgpack
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: Levels of containers that a document may have. Real documents have about ten; the limit is on both sides, so that a
-#: document which no one could read is refused where it is made.
-MAX_DEPTH = 100
-
 #: What a document from anyone may have, unless told otherwise: lists, dicts, arrays and others that are neither numbers
 #: nor text, each of which takes up to 70 times its bytes; and bytes of msgpack, beside the values of arrays.
 MAX_OBJECTS = 250_000

@@ -45,8 +45,8 @@ def _plain(value: Any) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """The bytes by which numbers, strings, arrays and lists of them are known, whatever container they came in."""
-    return msgpack.packb(value, default=_plain)  # pyright: ignore[reportReturnType]
+    """The bytes by which numbers, strings (of any kind), arrays and lists of them are known, whatever held them."""
+    return msgpack.packb(value, default=_plain, unicode_errors="surrogatepass")  # pyright: ignore[reportReturnType]
 
 
 def content(value: Any) -> Any:

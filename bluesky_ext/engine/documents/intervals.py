@@ -53,6 +53,11 @@ class Intervals:
             return None
         return self._spans[at].rank, number + self._spans[at].offset
 
+    def following(self, number: int) -> int:
+        """How many consecutive integers, with consecutive frames, are here from this one on, itself among them."""
+        at = bisect_right(self._spans, number, key=_BY_START) - 1
+        return 0 if at < 0 else max(0, self._spans[at].stop - number)
+
     def note(self, number: int) -> bool:
         """Add one integer, without a frame; False if it was here already. It runs for every event."""
         if number == self.high + 1 and self._spans:  # nearly always
@@ -133,6 +138,43 @@ class Intervals:
         whole = Intervals()
         whole.add(1, max(self.high, expected) + 1)
         return whole.outside(self)
+
+
+class Counted(Intervals):
+    """Integers of which it is known how many there are, and the highest: what a run without an end has room for."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def note(self, number: int) -> bool:
+        """Count an integer; False if it is not above those before it."""
+        is_new = number > self.high
+        if is_new:
+            self.high = number
+            self._count += 1
+        return is_new
+
+    def add(self, start: int, stop: int, rank: int = 0, index: int | None = None) -> list[range]:
+        """Count the integers from start up to stop."""
+        self.high = max(self.high, stop - 1)
+        self._count += stop - start
+        return [range(start, stop)]
+
+    def discard(self, start: int, stop: int) -> None:
+        """Do nothing: what was counted stays."""
+
+    def missing(self, expected: int = 0) -> Iterator[range]:
+        """Nothing: it is not known which integers are not here."""
+        return iter(())
 
 
 _new_span = tuple.__new__  # as NamedTuple's own, but without a call of Python

@@ -26,6 +26,10 @@ class Losses:
         for some in seq_nums:
             self._seq_nums[str(stream)].add(some.start, some.stop)  # a descriptor may call its stream anything
 
+    def count(self, stream: str, events: int) -> None:
+        """Add so many events of a stream, of which it is not known which."""
+        self._unlisted[str(stream)] += events
+
     def add_listed(self, stop: Mapping[str, Any], key: str) -> None:
         """Add what a stop document says under this key; what is odd there is left out."""
         listed, counts = mapping_of(stop, key, list), mapping_of(stop, f"{key}_counts", int)

@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.intervals import Counted, Intervals
+from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.printable import printable
+from bluesky_ext.engine.documents.stats import Stats
 
 #: The kinds of documents, and the key by which each names its run, descriptor or resource, if it does.
 PARENT = {
@@ -34,33 +36,6 @@ MAX_OPEN_RUNS = 64
 def plain_name(name: str | Enum) -> str:
     """The name of a document as a plain str; `event_model.DocumentNames` is an Enum, but no str."""
     return str(name.value if isinstance(name, Enum) else name)
-
-
-@dataclass
-class Stats:
-    """Counts of a stage over all its runs; they only grow.
-
-    Events, but for ``runs``, ``incomplete`` (runs that were closed without a stop, or could not be finished),
-    ``not_concerned`` (runs that have none of the keys that the stage works on) and ``subscriber_failures`` (documents
-    that a subscriber raised on); ``failed`` counts other documents and stops that could not be worked on as well.
-    """
-
-    kind: ClassVar[str] = "stage"
-
-    runs: int = 0
-    received: int = 0
-    emitted: int = 0
-    repeated: int = 0
-    failed: int = 0
-    lost: int = 0
-    orphaned: int = 0
-    incomplete: int = 0
-    not_concerned: int = 0
-    subscriber_failures: int = 0
-
-    def __str__(self) -> str:
-        worse = "".join(f", {count} {name}" for name, count in (("failed", self.failed), ("lost", self.lost)) if count)
-        return f"{self.runs} runs, {self.received} events{worse}"
 
 
 @dataclass(eq=False)
@@ -90,12 +65,19 @@ class OpenRun:
     start: Mapping[str, Any]
     #: Its descriptors, by uid.
     streams: dict[str, OpenStream] = field(default_factory=dict, init=False)
-    #: The seq_nums that came, by the name of the stream.
-    received: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+    #: The seq_nums that came, by the name of the stream; of a live run, how many.
+    received: defaultdict[str, Intervals] = field(init=False)
+    #: How many of the events of a live run that came nobody looked at, by the name of the stream.
+    overtaken: Counter[str] = field(default_factory=Counter, init=False)
     #: The uids of the resources of its frames.
     resources: set[str] = field(default_factory=set, init=False)
     #: When a document of it came last, on the monotonic clock.
     touched: float = field(default_factory=time.monotonic, init=False)
+
+    def __post_init__(self) -> None:
+        #: Whether it is for alignment: see `is_live`.
+        self.is_live = is_live(self.start)
+        self.received = defaultdict(Counted if self.is_live else Intervals)
 
     @property
     def uid(self) -> str:
@@ -110,15 +92,25 @@ class OpenRun:
     def lost(self, stop: Mapping[str, Any]) -> Losses:
         """The events that never came: gaps in their numbers, and what lacks of the ``num_events`` of a stop document.
 
-        Streams of frames without events are left out, unless their owner makes events of the frames.
+        Streams of frames without events are left out, unless their owner makes events of the frames. Of a live run
+        nothing is lost: see `skipped`.
         """
         lost = Losses()
+        if self.is_live:
+            return lost
         expected = mapping_of(stop, "num_events", int)
         frames_alone = {one.name for one in self.streams.values() if one.has_frames and not one.received}
         for name in {*self.received, *expected} - frames_alone:
             received = self.received[name] if name in self.received else Intervals()
             lost.add(name, received.missing(expected.get(name, 0)))
         return lost
+
+    def skipped(self) -> dict[str, int]:
+        """How many events of a live run were not looked at, by stream: here, or before they could come here."""
+        if not self.is_live:
+            return {}
+        counts = {name: some.high - len(some) + self.overtaken[name] for name, some in dict(self.received).items()}
+        return {name: count for name, count in counts.items() if count}
 
 
 R = TypeVar("R", bound=OpenRun)

@@ -28,11 +28,19 @@ def check_seq_nums(stream: str, seq_nums: Iterable[int]) -> None:
     """Refuse numbers that no event has, and what is no whole number."""
     for seq_num in seq_nums:
         if not 1 <= operator.index(seq_num) <= LARGEST:
-            raise ValueError(f"an event of stream {stream!r} has seq_num {_short(seq_num)}: they count from 1")
+            said = str(seq_num) if abs(seq_num) <= LARGEST else hex(seq_num)[:20]
+            raise ValueError(f"an event of stream {stream!r} has seq_num {said}: they count from 1")
 
 
-def _short(number: int) -> str:
-    return str(number) if abs(number) <= LARGEST else hex(number)[:20]
+def with_seq_num(stream: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event, whose seq_num is an int of Python's, and one that an event may have."""
+    seq_num = event["seq_num"]
+    if type(seq_num) is not int:
+        seq_num = operator.index(seq_num)
+        event = {**event, "seq_num": seq_num}
+    if not 1 <= seq_num <= LARGEST:
+        check_seq_nums(stream, (seq_num,))
+    return event
 
 
 def time_of(event: Mapping[str, Any]) -> float | np.number:

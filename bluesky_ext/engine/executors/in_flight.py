@@ -1,10 +1,9 @@
-"""The tasks of a map under way, in the order of their events, and never too many at once."""
+"""The tasks under way, and never too many at once."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from copy import deepcopy
@@ -28,95 +27,81 @@ _SLICE = 0.5  # s, after which a wait is interrupted to look around
 
 
 class InFlight:
-    """The tasks under way, in the order of their events: beyond ``limit``, the next waits for the oldest."""
+    """The tasks under way: beyond ``limit``, the next one waits.
 
-    def __init__(self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Any], str]) -> None:
+    They come out in the order of their events, or if not ``ordered`` in that in which they are finished.
+    """
+
+    def __init__(
+        self, tasks: PoolTasks | LaneTasks, limit: int, name_of: Callable[[Any], str], *, ordered: bool = True
+    ) -> None:
         self.tell = tasks.tell
         self.close = tasks.close
         self._submit: Callable[..., Task] = tasks.submit
         self._limit = limit
         self._name_of = name_of
-        self._under_way: deque[tuple[Any, Task]] = deque()
-
-    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple, *where: int | None) -> Iterator[Finished]:
-        """Start a task, in this lane if one is given; what is finished meanwhile comes out, in order."""
-        yield from self.drain(self._limit - 1)
-        self._under_way.append((tag, self._submit(data, seq_num, inputs, *where)))
-        yield from self.ready()
+        self._ordered = ordered
+        self._under_way: dict[Task, Any] = {}  # the tags of the tasks, in the order in which they were put
 
     def __len__(self) -> int:
         return len(self._under_way)
 
+    @property
+    def lag(self) -> float:
+        """For how long the oldest task is under way, in s; any thread may ask."""
+        oldest = list(self._under_way)[:1]
+        return time.monotonic() - oldest[0].since if oldest else 0.0
+
+    def put(self, tag: Any, data: Mapping, seq_num: int, inputs: tuple, *where: int | None) -> Iterator[Finished]:
+        """Start a task, in this lane if one is given; what is finished meanwhile comes out."""
+        yield from self.drain(self._limit - 1)
+        self._under_way[self._submit(data, seq_num, inputs, *where)] = tag
+        yield from self.ready()
+
     def put_done(self, tag: Any, result: Any) -> Iterator[Finished]:
-        """Put what needs no work behind the tasks before it; what is finished meanwhile comes out, in order."""
+        """Put what needs no work behind the tasks before it; what is finished meanwhile comes out."""
         yield from self.drain(self._limit - 1)
         task = Task(sent=Future())
         task.sent.set_result(result)
-        self._under_way.append((tag, task))
+        self._under_way[task] = tag
         yield from self.ready()
 
     def ready(self) -> Iterator[Finished]:
-        """What is finished and has no unfinished task before it."""
-        while self._under_way and self._under_way[0][1].wait(0):
-            yield self._oldest()
-
-    def drain(self, left: int = 0) -> Iterator[Finished]:
-        """Everything but so many, waited for, unless the server is being stopped."""
-        while len(self._under_way) > left and self._wait(*self._under_way[0]):
-            yield self._oldest()
-
-    def abandon(self) -> Iterator[Any]:
-        """The tags of everything that is left, whether it is finished or not."""
-        while self._under_way:
-            yield self._under_way.popleft()[0]
-
-    def _wait(self, tag: Any, task: Task) -> bool:
-        """Wait for a task; whether it is done."""
-        warn_at = time.monotonic() + PATIENCE
-        while not task.wait(min(_SLICE, PATIENCE, max(0.0, _deadline.seconds_left()))):
-            if _deadline.is_over():
-                return False
-            if time.monotonic() >= warn_at:
-                log.warning("%s waits for its executor since %g s", self._name_of(tag), PATIENCE)
-                warn_at = float("inf")
-        return True
-
-    def _oldest(self) -> Finished:
-        return _finished(*self._under_way.popleft())
-
-
-class AsTheyCome(InFlight):
-    """The tasks under way, in the order in which they are finished."""
-
-    def ready(self) -> Iterator[Finished]:
-        """What is finished."""
-        for pair in list(self._under_way):
-            if pair[1].wait(0):
-                self._under_way.remove(pair)
-                yield _finished(*pair)
+        """What is finished, and if they are ordered has no unfinished task before it."""
+        for task in list(self._under_way):
+            if task.wait(0):
+                trouble = trouble_of(task.sent)
+                yield self._under_way.pop(task), None if trouble is not None else task.sent.result(timeout=0), trouble
+            elif self._ordered:
+                return
 
     def drain(self, left: int = 0) -> Iterator[Finished]:
         """Everything but so many, waited for, unless the server is being stopped."""
         warn_at = time.monotonic() + PATIENCE
         while len(self._under_way) > left:
-            if not wait([task.sent for _, task in self._under_way], _SLICE, FIRST_COMPLETED).done:
-                for _, task in self._under_way:
+            awaited = list(self._under_way)[: 1 if self._ordered else None]
+            seconds = max(0.0, min(_SLICE, PATIENCE, _deadline.seconds_left()))
+            if not wait([task.sent for task in awaited], seconds, FIRST_COMPLETED).done:
+                for task in awaited:
                     task.wait(0.001)  # so that its executor is asked whether it is still there
                 if time.monotonic() >= warn_at:
-                    log.warning("%s waits for its executor since %g s", self._name_of(self._under_way[0][0]), PATIENCE)
+                    oldest = self._name_of(self._under_way[awaited[0]])
+                    log.warning("%s waits for its executor since %g s", oldest, PATIENCE)
                     warn_at = float("inf")
             yield from self.ready()
             if _deadline.is_over():
                 return
 
-
-def _finished(tag: Any, task: Task) -> Finished:
-    trouble = trouble_of(task.sent)
-    return tag, None if trouble is not None else task.sent.result(timeout=0), trouble
+    def abandon(self) -> Iterator[Any]:
+        """The tags of everything that is left, whether it is finished or not."""
+        while self._under_way:
+            yield self._under_way.pop(next(iter(self._under_way)))
 
 
 class InlineTasks:
     """Tasks that are done at once, where they are put: what `InFlight` is without an executor."""
+
+    lag = 0.0
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -137,6 +122,9 @@ class InlineTasks:
     def put_done(self, tag: Any, result: Any) -> tuple[Finished, ...]:
         """Return what needs no work, as a finished task."""
         return ((tag, result, None),)
+
+    def __len__(self) -> int:
+        return 0
 
     def ready(self) -> tuple[()]:
         """Nothing: each task was finished when it was put."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from multiprocessing import get_context
 from typing import Any
 
 from bluesky_ext import _deadline
@@ -21,7 +20,7 @@ from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks, Task, trouble_of
 from bluesky_ext.engine.executors.shared import SharedBlocks
-from bluesky_ext.engine.executors.worker_process import live_with_parent
+from bluesky_ext.engine.executors.worker_process import process_pool
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,7 @@ class Lanes:
     @classmethod
     def processes(cls, lanes: int) -> Lanes:
         """Lanes in processes of this machine. They are spawned: a script needs ``if __name__ == "__main__":``."""
-        # Forking a process with threads may deadlock.
-        options: Any = {"mp_context": get_context("spawn"), "initializer": live_with_parent}
-        return cls([partial(ProcessPoolExecutor, 1, **options)] * lanes, local=True)
+        return cls([partial(process_pool, 1)] * lanes, local=True)
 
     @classmethod
     def dask(cls, client: Any, lanes: int | None = None) -> Lanes:

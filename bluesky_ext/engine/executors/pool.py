@@ -6,6 +6,7 @@ import hashlib
 import logging
 import pickle
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -133,6 +134,7 @@ class Task:
     sent: Future = field(default_factory=lambda: failed(CancelledError()))  # the answer to come
     executor: Any = None  # the one that it was sent to last
     is_second: bool = False  # whether that was the second time
+    since: float = field(default_factory=time.monotonic)  # when it was put
 
     def wait(self, timeout: float) -> bool:
         """Wait so many seconds for the answer; whether it is there."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext import _deadline
+from bluesky_ext.engine.frames.ahead import AHEAD_BYTES
 from bluesky_ext.engine.frames.hdf5_links import Links
 from bluesky_ext.engine.frames.readable import Readable
 
@@ -17,14 +18,22 @@ BLOCK = 64 * 2**20  # bytes that are read at once
 
 
 def read_hdf5(
-    path: str, parameters: Mapping[str, Any], shape: Sequence[int | None], index: int, readable: Readable
+    path: str,
+    parameters: Mapping[str, Any],
+    shape: Sequence[int | None],
+    index: int,
+    readable: Readable,
+    n_told: int = 1,
+    part: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Return event `index` of a dataset whose first axis counts events, or the frames of events.
+    """Return events from `index` on of a dataset whose first axis counts events, or the frames of events.
+
+    One event at least, (n, *shape); of small ones as many more as are there, of the `n_told` that have been written.
 
     Which of the two is told by the number of axes: with as many as `shape`, every event has
     ``shape[0]`` rows; with one more, one row. The parameter `join_method` is not asked, because Tiled replays
     "stack" for both. The ``parameters`` are those of the stream_resource. The dataset may be in other files, to which
-    this one leads, if these are ``readable`` too.
+    this one leads, if these are ``readable`` too. A ``part`` is the first and the last + 1 of the frames of an event.
     """
     dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
     if not dataset:
@@ -34,12 +43,20 @@ def read_hdf5(
         with open_hdf5(readable.check(path), bool(parameters.get("swmr", True))) as file:
             if readable.is_limited:
                 Links(readable, open_hdf5).check(file, dataset)
-            return _rows(_dataset(file, dataset), shape, index, cut, squeeze)
+            return _rows(_dataset(file, dataset), shape, index, cut, squeeze, n_told, part)
     except RuntimeError as error:  # what h5py makes of metadata that is being written at this moment
         raise OSError(f"dataset {dataset!r} cannot be read: {error}") from error
 
 
-def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any], squeeze: bool) -> np.ndarray:
+def _rows(
+    data: Any,
+    shape: Sequence[int | None],
+    index: int,
+    cut: Sequence[Any],
+    squeeze: bool,
+    n_told: int,
+    part: tuple[int, int] | None,
+) -> np.ndarray:
     first, *rest = _expand(cut, data.ndim)
     lengths = [len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice)]
     frame = [n for n in lengths if not (squeeze and n == 1)]
@@ -52,10 +69,22 @@ def _rows(data: Any, shape: Sequence[int | None], index: int, cut: Sequence[Any]
         )
     rows = range(data.shape[0])[first]
     start, stop = index * count, (index + 1) * count
+    if part is not None and one_row:
+        axis = next(n for n, k in enumerate(rest) if isinstance(k, slice) and not (squeeze and data.shape[n + 1] == 1))
+        some = range(data.shape[axis + 1])[rest[axis]][slice(*part)]
+        rest[axis] = slice(some.start, some.stop, some.step)
+        lengths[sum(isinstance(k, slice) for k in rest[:axis])] = frame[0] = len(some)
+    elif part is not None:
+        start, stop = start + part[0], start + part[1]
     if len(rows) < stop:
         raise OSError(f"dataset {data.name!r} has {len(rows)} rows, rows {start} to {stop - 1} are asked for")
-    array = _in_blocks(data, rows[start:stop], rest, lengths).reshape((count, *frame))
-    return array[0] if one_row else array
+    n_rows = stop - start
+    n_events = 1
+    if part is None:
+        n_bytes = max(1, n_rows * math.prod(lengths) * data.dtype.itemsize)
+        n_events = max(1, min(n_told, AHEAD_BYTES // n_bytes, len(rows) // max(count, 1) - index))
+    array = _in_blocks(data, rows[start : start + n_events * n_rows], rest, lengths)
+    return array.reshape((n_events, *frame) if one_row else (n_events, n_rows, *frame))
 
 
 def _in_blocks(data: Any, rows: range, rest: Sequence[Any], lengths: Sequence[int]) -> np.ndarray:

@@ -262,7 +262,8 @@ class Joiner:
                 kind = "stream_datum of this seq_num" if key in self._stream_keys else "stream_resource"
                 raise _NotYet(f"neither a value nor a {kind} came for it", None)
             resource, description = self._stream_resources[frame[0]], descriptor.doc["data_keys"][key]
-            return StreamReference(resource=resource, description=description, index=frame[1], **about)
+            n_told = stream.frames[key].following(seq_num)
+            return StreamReference(resource=resource, description=description, index=frame[1], n_told=n_told, **about)
         datum_id = descriptor.datum_id(event, key)
         if datum_id is None:
             return None

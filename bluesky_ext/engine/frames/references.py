@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -130,6 +130,10 @@ class FrameReference(ABC):
         told before, by the uids of resources: this adds to it.
         """
 
+    def parts(self) -> Sequence[FrameReference]:
+        """Return references to some of the frames each, in order: an event may have more than fit into memory."""
+        return [self]
+
     def read(self, patience: float | None = None) -> np.ndarray:
         """Return the frames: an array whose shape and dtype are those of the data key.
 
@@ -185,6 +189,13 @@ def image_of(data: Mapping[str, Any], data_key: str) -> np.ndarray:
     if image.ndim < 2 or image.dtype.kind not in "biuf":
         raise ValueError(f"{data_key} is no image: shape {image.shape}, dtype {image.dtype}; give the key of an image")
     return image
+
+
+def image_blocks(data: Mapping[str, Any], data_key: str) -> Iterator[np.ndarray]:
+    """Yield what `image_of` returns, in blocks of up to 64 MiB along its first axis where its file allows that."""
+    value = data[data_key]
+    for part in value.parts() if isinstance(value, FrameReference) else [value]:
+        yield image_of({data_key: part}, data_key)
 
 
 def _one_line(error: BaseException) -> str:

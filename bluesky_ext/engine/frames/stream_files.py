@@ -7,9 +7,10 @@ events, so with three frames an event index 1 is rows 3-5. Files may still be gr
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -20,7 +21,8 @@ from bluesky_ext import _deadline
 from bluesky_ext.engine.documents.file_sequence import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
-from bluesky_ext.engine.frames.hdf5 import read_hdf5
+from bluesky_ext.engine.frames.ahead import AHEAD
+from bluesky_ext.engine.frames.hdf5 import BLOCK, read_hdf5
 from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Told
 from bluesky_ext.engine.frames.tiff import read_tiff
 
@@ -40,6 +42,10 @@ class StreamReference(FrameReference):
     description: Mapping[str, Any]
     #: Which event of the resource, counted from 0.
     index: int
+    #: How many events of it documents have told of, from this one on.
+    n_told: int = 1
+    #: Which frames of the event, first and last + 1; all by default.
+    part: tuple[int, int] | None = None
 
     @property
     def file(self) -> str:
@@ -48,6 +54,14 @@ class StreamReference(FrameReference):
             return self._files()[0]
         except ValueError:  # a property for messages does not raise: read() says what is wrong
             return self.resource["uri"]
+
+    def parts(self) -> Sequence[FrameReference]:
+        """Return references to some of the frames each, if they are in an HDF5 file."""
+        count, *frame = self._shape() or (None,)
+        if self.resource["mimetype"] != HDF5 or len(frame) < 2 or not count or None in frame:
+            return [self]
+        step = max(1, BLOCK // (math.prod(frame) * np.dtype(self.description.get("dtype_numpy", "f8")).itemsize))  # pyright: ignore
+        return [replace(self, part=(first, min(count, first + step))) for first in range(0, count, step)]
 
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the stream_resource and the stream_datum, each if it was not told of yet; the event lacks the key."""
@@ -70,10 +84,17 @@ class StreamReference(FrameReference):
 
     def _read(self) -> np.ndarray:
         uri, mimetype, parameters = self.resource["uri"], self.resource["mimetype"], self.resource["parameters"]
+        key = self.run, self.resource["uid"], uri, self.data_key, self.part, self.readable
+        if mimetype == HDF5 and (frames := AHEAD.get(key, self.index)) is not None:
+            return frames
         if SILENCES.skips(self.resource["uid"], self.file):
             raise OSError("the frames before it were not there, and the file has not changed since")
         if mimetype == HDF5:
-            return read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable)
+            events = read_hdf5(_path(uri), parameters, self._shape(), self.index, self.readable, self.n_told, self.part)
+            if len(events) == 1:
+                return events[0]
+            AHEAD.put(key, self.index + 1, events[1:])
+            return events[0].copy()
         load, files, shape = _LOADERS.get(mimetype), self._files(), self._shape()
         if load is None:
             raise ValueError(

@@ -17,6 +17,7 @@ from event_model import DocumentNames
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.complaints import OnError, check_on_error
 from bluesky_ext.engine.documents.file_name import check_prefix, file_name, fill_prefix
+from bluesky_ext.engine.documents.live_documents import LiveDocuments
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, PARENT, OpenRun, OpenRuns, plain_name
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, SUFFIX, pack_record
@@ -39,7 +40,8 @@ class Recorder:
 
     Every document has reached the operating system when the call returns: a process that is killed loses none.
     At the stop the file is flushed to the disk. Runs may be interleaved. Documents of no open run (their start was
-    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsrec``; the first is reported.
+    lost, or they came after the stop) are kept in a file ``orphans-<unique>.bsrec``; the first is reported. Live runs
+    (``purpose="live"``, for alignment) are not written.
 
     Parameters
     ----------
@@ -91,13 +93,18 @@ class Recorder:
         self._raises = check_on_error(on_error) == "raise"
         where = f"the recorder in {directory}"
         self._runs: OpenRuns[_Run] = OpenRuns(
-            self._close_journal, name=where, log=logger, max_open_runs=max_open_runs, stale_after=stale_after
+            lambda run, reason: run.journal.close(),
+            name=where,
+            log=logger,
+            max_open_runs=max_open_runs,
+            stale_after=stale_after,
         )
         self.stats = self._runs.stats
         self.directory = Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.artifacts: list[Path] = []
         self._file_prefix = file_prefix
+        self._live = LiveDocuments()
         self._orphanage: Journal | None = None
 
     def __call__(self, name: str | DocumentNames, document: Mapping[str, Any]) -> None:
@@ -106,6 +113,9 @@ class Recorder:
             name = plain_name(name)
             if name not in PARENT:
                 raise ValueError(f"a document called {name!r}: the names are {', '.join(PARENT)}")
+            with self._runs.lock:
+                if self._live.has(name, document):
+                    return
             record = pack_record(name, document)
             with self._runs.lock:
                 self._write(name, document, record)
@@ -155,9 +165,6 @@ class Recorder:
                 run.journal.append(record)
         if not runs:
             self._keep(name, record)
-
-    def _close_journal(self, run: _Run, reason: str) -> None:
-        run.journal.close()
 
     def _stem(self, start: Mapping[str, Any]) -> str:
         try:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+from zlib import crc32
 
 from bluesky_ext.engine.codec.framing import DecodeError
-from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, read_header
 
 logger = logging.getLogger(__name__)
+
+#: So many bytes are read at once: at each time another thread may take its turn, and this one waits for it.
+_BUFFER = 2**18
 
 
 class Recording:
@@ -49,21 +52,22 @@ class Recording:
         self.truncated_bytes = 0
         with self.path.open("rb") as file:
             magic = file.read(len(MAGIC))
-        if magic[:-2] == MAGIC[:-2] and magic != MAGIC:
-            version = int.from_bytes(magic[-2:], "little")
-            raise ValueError(f"{self.path} is a recording of version {version}: update bluesky-ext to read it")
-        self._binary = MAGIC.startswith(magic)
-        if not self._binary and magic.lstrip()[:1] not in (b"[", b"{", b"\x1e"):
-            raise ValueError(f"{self.path} is not a recording: it begins with {magic!r}")
-        name, document = next(iter(self), (None, None))
+            if magic[:-2] == MAGIC[:-2] and magic != MAGIC:
+                version = int.from_bytes(magic[-2:], "little")
+                raise ValueError(f"{self.path} is a recording of version {version}: update bluesky-ext to read it")
+            self._binary = MAGIC.startswith(magic)
+            if not self._binary and magic.lstrip()[:1] not in (b"[", b"{", b"\x1e"):
+                raise ValueError(f"{self.path} is not a recording: it begins with {magic!r}")
+            file.seek(0)
+            name, document = next(self._documents(file), (None, None))
         self.start: dict[str, Any] | None = document if name == "start" else None
 
     def __repr__(self) -> str:
         return f"Recording({str(self.path)!r})"
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        with self.path.open("rb") as file:
-            yield from self._records(file) if self._binary else self._lines(file)
+        with self.path.open("rb", _BUFFER) as file:
+            yield from self._documents(file)
 
     @classmethod
     def find(cls, directory: str | os.PathLike[str]) -> list[Recording]:
@@ -92,32 +96,25 @@ class Recording:
     def stop(self) -> dict[str, Any] | None:
         """The stop document, or None if the file does not end with one; looked for when it is first asked for."""
         with self.path.open("rb") as file:
-            if self._binary:
-                last = deque(self._spans(file), maxlen=1)
-                pair = self._read(file, *last[0]) if last else None
-            else:
-                last = deque(self._lines(file), maxlen=1)
-                pair = last[0] if last else None
-        return pair[1] if pair is not None and pair[0] == "stop" else None
+            last = deque(self._documents(file, only_last=True), maxlen=1)
+        name, document = last[0] if last else (None, None)
+        return document if name == "stop" else None
 
     @property
     def complete(self) -> bool:
         """Whether the file has a start, and ends with a stop."""
         return self.start is not None and self.stop is not None
 
-    def _records(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
-        read = PayloadReader()
-        for span in self._spans(file):
-            pair = self._read(file, *span, read)
-            if pair is not None:
-                yield pair
+    def _documents(self, file: BinaryIO, only_last: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The documents, or only the last of them, if those before it can be left out without being read."""
+        return self._records(file, only_last) if self._binary else self._lines(file)
 
-    def _spans(self, file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-        """Yield offset, length and CRC of the payloads, by the headers alone."""
+    def _records(self, file: BinaryIO, only_last: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the documents; or the one alone with which the file ends, found by the headers of the others."""
+        read = PayloadReader()
         size = os.fstat(file.fileno()).st_size
-        offset = len(MAGIC)
+        offset = file.seek(len(MAGIC))
         while offset < size:
-            file.seek(offset)
             header = file.read(HEADER_SIZE)
             if len(header) < HEADER_SIZE:
                 break
@@ -128,28 +125,26 @@ class Recording:
                 if any(header) or any(chunk.count(0) < len(chunk) for chunk in iter(lambda: file.read(2**20), b"")):
                     raise ValueError(f"{self.path} is damaged at byte {offset}: {error}") from error
                 break
-            if offset + HEADER_SIZE + length > size:
+            end = offset + HEADER_SIZE + length
+            if end > size:
                 break
-            yield offset + HEADER_SIZE, length, crc
-            offset += HEADER_SIZE + length
+            if only_last and end < size:
+                offset = file.seek(end)
+                continue
+            payload = file.read(length)
+            if crc32(payload) != crc:
+                if end < os.fstat(file.fileno()).st_size:
+                    place = offset + HEADER_SIZE
+                    raise ValueError(f"{self.path} is damaged at byte {place}: the checksum of a document is wrong")
+                break
+            try:
+                pair = read(payload)
+            except ValueError as error:
+                raise ValueError(f"{self.path} cannot be read at byte {offset + HEADER_SIZE}: {error}") from error
+            yield pair
+            offset = end
         if size and offset != size:
             self._report_torn(offset if offset < size else 0, size)
-
-    def _read(
-        self, file: BinaryIO, offset: int, length: int, crc: int, read: Callable[[bytes], Any] = read_payload
-    ) -> tuple[str, dict[str, Any]] | None:
-        file.seek(offset)
-        payload = file.read(length)
-        if zlib.crc32(payload) == crc:
-            try:
-                return read(payload)
-            except ValueError as error:
-                raise ValueError(f"{self.path} cannot be read at byte {offset}: {error}") from error
-        size = os.fstat(file.fileno()).st_size
-        if offset + length < size:
-            raise ValueError(f"{self.path} is damaged at byte {offset}: the checksum of a document is wrong")
-        self._report_torn(offset - HEADER_SIZE, size)
-        return None
 
     def _lines(self, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the documents of a file of JSON, one a line, with or without the brackets and commas of a list."""

@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
-
-import numpy as np
 
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
 from bluesky_ext.engine.executors.in_flight import InFlight, InlineTasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears
+from bluesky_ext.engine.executors.latest import ROOM
 from bluesky_ext.engine.executors.pool import Pool
+from bluesky_ext.engine.stages.rows import SCALARS, Rows, frames_of
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
-
-#: What the readings of a frame are.
-SCALARS = (str, bool, int, float, np.generic)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows that a kernel makes of an event: a table, and scalars about the event as a whole.
-
-    The ``columns`` are one-dimensional arrays, the same ones for every event, empty if there is nothing to tell; the
-    ``readings`` go to the stream of its frames.
-    """
-
-    columns: Mapping[str, np.ndarray]
-    readings: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if type(self.columns) is not dict and not isinstance(self.columns, Mapping):
-            raise TypeError(f"rows are given as a dict of columns, not as a {type(self.columns).__name__}")
-        shapes = {}
-        for name, column in self.columns.items():
-            shapes[name] = column.shape if type(column) is np.ndarray else np.shape(column)
-        lengths = set(shapes.values())
-        if len(lengths) > 1 or (lengths and len(min(lengths)) != 1):
-            raise ValueError(f"the columns of rows are one-dimensional and equally long, not {shapes}")
-
 
 _Input: TypeAlias = tuple[OpenStream, Mapping[str, Any]]  # an event and its stream
 
@@ -136,8 +109,8 @@ class Map(Stage):
         """Emit the results that are ready; otherwise they are emitted when the next document comes."""
         with self._open_runs.lock:
             for run in self._open_runs:
-                for done in run.tasks.ready() if run.tasks is not None else ():
-                    self._done(*done)
+                if run.tasks is not None:
+                    self._go_on(run)
 
     def set_parameters(self, values: Mapping[str, Any]) -> None:
         """Tell the kernel new parameters: for the events that come from now on, of the open runs and of later ones.
@@ -182,7 +155,22 @@ class Map(Stage):
         run.tasks.tell("descriptor", stream.descriptor)
 
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
-        """Have the kernel work on an event, or hand it on."""
+        """Have the kernel work on an event, or hand it on; of a live run, on the latest that there is room for."""
+        run = stream.run
+        if not run.is_live:
+            self._start(stream, event)
+            return
+        run.overtaken[stream.name] += run.latest.put(stream.name, (stream, event))
+        self._go_on(run)
+
+    def _go_on(self, run: StageRun) -> None:
+        """Take what is finished, and have the kernel work on what waits."""
+        for done in run.tasks.ready():
+            self._done(*done)
+        for waiting in run.latest.take(lambda: len(run.tasks) < min(ROOM, self._max_in_flight)):
+            self._start(*waiting)
+
+    def _start(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         run = stream.run
         if not stream.wanted:
             finished = ()
@@ -194,6 +182,11 @@ class Map(Stage):
             finished = run.tasks.put((stream, event), data, event["seq_num"], inputs)
         for tag, result, trouble in finished:
             self._done(tag, result, trouble)
+
+    @property
+    def lag(self) -> float:
+        """For how long the oldest event is under way, in s."""
+        return max((run.tasks.lag for run in self._open_runs if run.tasks is not None), default=0.0)
 
     def done(self, run: StageRun) -> dict[str, int]:
         """How many events of each stream it has emitted, those that are under way apart."""
@@ -259,6 +252,8 @@ class Map(Stage):
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Emit what is still under way."""
         try:
+            for waiting in run.latest.take():
+                self._start(*waiting)
             for done in run.tasks.drain():
                 self._done(*done)
             run.tasks.tell("stop", stop)
@@ -267,14 +262,3 @@ class Map(Stage):
                 error = RuntimeError("the end of the run was interrupted before its result was there")
                 run.fail(stream.name, (event["seq_num"],), error)
             run.tasks.close()
-
-
-def frames_of(stream: str) -> str:
-    """The name of the stream that tells of the frames whose rows are in this one.
-
-    Examples
-    --------
-    >>> frames_of("primary"), frames_of("dark")
-    ('frames', 'dark_frames')
-    """
-    return "frames" if stream == "primary" else f"{stream}_frames"

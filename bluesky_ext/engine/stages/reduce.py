@@ -33,9 +33,13 @@ class Reduce(Stage, ABC):
     meanwhile (`tree`), and what is emitted at the end (`finish`). Events may come again, after a pause and resume, with
     the ``seq_num`` that they had: keep a record for each ``seq_num``, and replace it. Nothing is emitted before the
     stop, when nothing can be taken back any more.
+
+    Live runs are none of its business, since what it keeps of each event would have no end; what it made of the scan
+    before is still shown. One that keeps little says ``follows_live = True``.
     """
 
     keeps_objects = False
+    follows_live = False
 
     def __init__(self, **stage: Any) -> None:
         super().__init__(**stage)
@@ -108,7 +112,7 @@ class Reduce(Stage, ABC):
 
     def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
         run: StageRun = stream.run
-        if run.refusal is not None or run.derived is None or not stream.wanted:
+        if run.refusal is not None or run.derived is None or run.is_live or not stream.wanted:
             super()._accept_page(stream, page)
             return
         seq_nums = list(map(operator.index, page["seq_num"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.derived_run import DerivedRun
-from bluesky_ext.engine.documents.intervals import Intervals
+from bluesky_ext.engine.documents.intervals import Counted, Intervals
+from bluesky_ext.engine.documents.live_runs import live_streams
 from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import INPUTS, analysis_of
+from bluesky_ext.engine.executors.latest import Latest
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 HELD, HELD_BYTES = 1000, 64 * 1024
 #: And so many of those with the arrays that earlier stages were given, of which there is one for each of these.
 INPUTS_HELD = 64
+#: Where a stop document has the numbers of events that are not there.
+MISSING = ("lost_counts", "failed_counts")
 
 
 class Progress(NamedTuple):
@@ -37,6 +42,8 @@ class Progress(NamedTuple):
     failed: Mapping[str, int]
     #: While the run is open, what is missing among the numbers so far.
     lost: Mapping[str, int]
+    #: Those of a live run that nobody looked at.
+    skipped: Mapping[str, int]
     #: When a document of it came last, on the monotonic clock.
     touched: float
     #: How it ended, as in the stop document; None while it is open.
@@ -63,25 +70,43 @@ class StageRun(OpenRun):
     #: The tasks of a map that are under way.
     tasks: Any = field(default=None, init=False)
     #: The seq_nums whose last event could not be worked on, by the name of the stream.
-    failed: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+    failed: defaultdict[str, Intervals] = field(init=False)
     #: Grows whenever what a reduce shows of it changes; and what it showed last.
     revision: int = field(default=0, init=False)
     published: Any = field(default=None, init=False)
+    #: The events of a live run that wait for room among the tasks.
+    latest: Latest = field(default_factory=Latest, init=False)
     #: Events of other streams, which go on when the derived run begins.
     _held: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _inputs: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _not_held: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.failed = defaultdict(Counted if self.is_live else Intervals)
 
     def progress(self, exit_status: str | None = None, lost: Mapping[str, int] | None = None) -> Progress | None:
         """How far the stage is with it, without waiting for the thread at work; None if it is none of its business."""
         if self.derived is None:
             return None
         received = dict(self.received)  # a copy in one step, as another thread may add to it
-        if lost is None:
+        skipped = self.skipped()
+        if lost is None and not self.is_live:
             lost = {name: gaps for name, some in received.items() if (gaps := some.high - len(some)) > 0}
-        counts = {name: len(some) for name, some in received.items()}
+        counts = {name: len(some) - self.overtaken[name] for name, some in received.items()}
         failed = {name: len(some) for name, some in dict(self.failed).items() if some}
-        return Progress(self.start, counts, self.stage.done(self), failed, lost, self.touched, exit_status)
+        return Progress(
+            self.start, counts, self.stage.done(self), failed, lost or {}, skipped, self.touched, exit_status
+        )
+
+    def passes_over(self, stream: OpenStream) -> bool:
+        """Whether nobody looks at an event of a live run that came, since its stream is switched off."""
+        if "original_run_uid" in self.start or not stream.wanted:
+            return False
+        live_streams.add(stream.name)
+        is_off = not live_streams.is_on(stream.name)
+        self.overtaken[stream.name] += is_off
+        return is_off
 
     def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Hand on the arrays that an earlier stage was given, when the derived run has begun."""
@@ -114,6 +139,8 @@ class StageRun(OpenRun):
     def begin(self) -> None:
         """Begin the derived run; descriptors and events that came before are worked on now."""
         stage = self.stage
+        if self.is_live and not stage.follows_live:
+            return
         try:
             try:
                 stage.begin_run(self)
@@ -169,14 +196,20 @@ class StageRun(OpenRun):
 
     def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:
         described = {stream.name for stream in self.streams.values()}
-        if self.refusal is None and self.derived is None and mapping_of(stop, "num_events", int).keys() - described:
-            self.begin()  # streams were lost, of which nobody knows what they had
+        told = {name for key in ("num_events", *MISSING) for name in mapping_of(stop, key, int)}
+        if self.refusal is None and self.derived is None and told - described:
+            self.begin()  # streams were lost, or failed upstream: nobody knows what they had
         if self.derived is None:
             if self.refusal is None:
                 self.stage.stats.not_concerned += 1
+                if self.is_live and not self.stage.follows_live:
+                    return
                 streams = {one.name: sorted(map(str, one.descriptor["data_keys"])) for one in self.streams.values()}
                 about = self.stage.name, " and ".join(self.stage.data_keys), self, streams
-                self.complaints.log.info("%s: no stream has %s in run %s, which has %s", *about)
+                # The first key is there, and another one that was named is in no stream with it: it may be mistyped.
+                is_close = any(self.stage.data_keys[0] in keys for keys in streams.values())
+                level = logging.WARNING if is_close else logging.INFO
+                self.complaints.log.log(level, "%s: no stream has %s in run %s, which has %s", *about)
             return
         problem = ""
         try:
@@ -221,8 +254,12 @@ class StageRun(OpenRun):
             lost.add_listed(stop, upstream)
         for name, seq_nums in self.failed.items():
             failed.add(name, seq_nums)
+            failed.count(name, len(seq_nums) if self.is_live else 0)
         stats.lost += sum(lost.counts.values())
-        more = {**lost.as_document("lost"), **failed.as_document("failed")}
+        more: dict[str, Any] = {**lost.as_document("lost"), **failed.as_document("failed")}
+        if self.is_live:
+            more["skipped_counts"] = self.skipped()
+            stats.skipped += sum(more["skipped_counts"].values())
         for counts, what in ((lost.counts, "never came"), (failed.counts, "failed")):
             for name, count in counts.items():
                 events = f"{count} event{'s' if count > 1 else ''} of stream {name!r}"

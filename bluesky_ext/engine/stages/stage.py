@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
 from event_model import DocumentNames, unpack_event_page
 
-from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
+from bluesky_ext.engine.documents.complaints import Complaints, OnError
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS, REFERENCES, OpenRuns, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import holds_inputs, plain_copy
-from bluesky_ext.engine.documents.valid import LARGEST, check_seq_nums
+from bluesky_ext.engine.documents.valid import LARGEST, with_seq_num
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
@@ -60,6 +59,8 @@ class Stage(Recorded):
     passes_others = False
     #: Whether it is given the frames of all keys, not only those of its ``data_keys``.
     takes_all_frames = False
+    #: Whether live runs are its business: see `bluesky_ext.engine.documents.live_runs`.
+    follows_live = True
 
     def __init__(
         self,
@@ -94,9 +95,9 @@ class Stage(Recorded):
         self.ended: Progress | None = None
         self._streams = self._open_runs.streams
         self._complaints = self._open_runs.complaints
-        raises = check_on_error(on_error) == "raise"
-        self._subscribers = Subscribers(self.name, self.stats, self._complaints, raises=raises)
+        self._subscribers = Subscribers(self.name, self.stats, self._complaints, on_error)
         self.emit = self._subscribers.emit
+        self.note_error = self._subscribers.note  # until the document is through; then it is raised, if that is wanted
         self._routes: dict[str, Callable[[Any], object]] = {
             "start": self._open,
             "descriptor": self._on_descriptor,
@@ -128,6 +129,11 @@ class Stage(Recorded):
     def open_runs(self) -> list[str]:
         """The uids of the runs that have started and not stopped."""
         return [run.uid for run in self._open_runs]
+
+    @property
+    def lag(self) -> float:
+        """For how long the oldest event that it was given is not done, in s: 0 unless others are at work on it."""
+        return 0.0
 
     def progress(self) -> list[Progress]:
         """How far it is with the run that ended last, and with the open ones; from any thread, which waits for none."""
@@ -236,13 +242,13 @@ class Stage(Recorded):
     def accept(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Take an event that has all its frames, or references to them."""
         seq_num = event["seq_num"]
-        if type(seq_num) is not int:
-            seq_num = operator.index(seq_num)
-            event = {**event, "seq_num": seq_num}
-        if not 1 <= seq_num <= LARGEST:
-            check_seq_nums(stream.name, (seq_num,))
+        if type(seq_num) is not int or not 1 <= seq_num <= LARGEST:
+            event = with_seq_num(stream.name, event)
+            seq_num = event["seq_num"]
         run: StageRun = stream.run
         self._open_runs.note(stream, seq_num)
+        if run.is_live and run.passes_over(stream):
+            return
         if stream.is_input:
             run.forward(stream, event)
             return
@@ -257,8 +263,7 @@ class Stage(Recorded):
             run.fail(stream.name, (seq_num,), error)
 
     def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
-        for event in unpack_event_page(page):  # pyright: ignore[reportArgumentType]
-            self.accept(stream, event)
+        self._accept_all(unpack_event_page(page))  # pyright: ignore[reportArgumentType]
 
     def _open(self, start: Mapping[str, Any], incomplete: str = "") -> StageRun:
         data_keys = None if self.takes_all_frames else self.data_keys
@@ -271,10 +276,6 @@ class Stage(Recorded):
 
     def _close_run(self, run: StageRun, reason: str) -> None:
         run.end({"exit_status": "abort", "reason": reason, "num_events": {}, "incomplete": reason}, closed=True)
-
-    def note_error(self, error: BaseException) -> None:
-        """Keep an error until the document is through, to be raised if that is asked for."""
-        self._subscribers.note(error)
 
     def begin_run(self, run: StageRun) -> None:
         """Prepare a run; called before its derived run begins."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from event_model import DocumentNames, unpack_event_page
 
-from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.open_runs import Stats
+from bluesky_ext.engine.documents.complaints import Complaints, OnError, check_on_error
+from bluesky_ext.engine.documents.stats import Stats
 
 Subscriber = Callable[[str, dict[str, Any]], Any]
 
@@ -17,11 +17,11 @@ Subscriber = Callable[[str, dict[str, Any]], Any]
 class Subscribers:
     """The subscribers of one stage, in the order in which they came, and the error that it is to raise, if any."""
 
-    def __init__(self, owner: str, stats: Stats, complaints: Complaints, *, raises: bool = False) -> None:
+    def __init__(self, owner: str, stats: Stats, complaints: Complaints, on_error: OnError = "log") -> None:
         self._owner = owner
         self._stats = stats
         self._complaints = complaints
-        self._raises = raises
+        self._raises = check_on_error(on_error) == "raise"
         #: The first error that the owner, if it ``raises``, or a subscriber that does was not asked for yet.
         self.error: BaseException | None = None
         self._tokens = 0

@@ -13,6 +13,7 @@ import h5py
 
 from bluesky_ext._version import __version__
 from bluesky_ext.engine.documents.file_name import file_name
+from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.frames.readable import present
 from bluesky_ext.live.processed.nexus import attributes_of, iso_time, nexus_tree, parameters_tree
 from bluesky_ext.live.processed.tree_file import TreeFile
@@ -37,8 +38,8 @@ class ProcessedFile:
     Parameters
     ----------
     raw : dict or path
-        The start document of the run, whose ``filename`` is the raw file, or that file itself. If it is empty, the run
-        is live only, and nothing is written.
+        The start document of the run, whose ``filename`` is the raw file, or that file itself. If it is empty, or the
+        run has ``purpose="live"``, it is live only, and nothing is written.
     parameters : mapping, optional
         Those of the analysis, as a reducer is given them; they are in the file.
     directory : path, optional
@@ -169,8 +170,9 @@ def _merged(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]
 def _path(start: Mapping[str, Any], uid: str, directory: str | os.PathLike[str] | None) -> Path | None:
     """Where the processed file of a run goes; None if there is to be none, or nothing says where."""
     raw = start.get("filename")
-    if raw == "":
-        log.info("run %s has an empty filename: it is live only, and no processed file is written", uid)
+    if raw == "" or is_live(start):
+        why = "an empty filename" if raw == "" else "the purpose 'live'"
+        log.info("run %s has %s: it is live only, and no processed file is written", uid, why)
         return None
     if directory is None and present().is_limited:
         log.warning(

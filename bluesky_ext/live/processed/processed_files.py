@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.documents.losses import mapping_of
 from bluesky_ext.engine.documents.provenance import analysis_of
 from bluesky_ext.engine.frames.readable import present
@@ -29,8 +30,8 @@ class ProcessedFiles:
 
     Making one is all there is to do: it subscribes itself to the analysis. The file is named by ``filename`` of the
     start document, else by the first file that the documents of the run name, with ``_processed`` before the suffix;
-    see `ProcessedFile`. A run with an empty ``filename`` is live only. What can't be written is told in the log, and
-    costs the scan and the analysis nothing.
+    see `ProcessedFile`. A run with an empty ``filename``, or with ``purpose="live"``, is live only. What can't be
+    written is told in the log, and costs the scan and the analysis nothing.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ class ProcessedFiles:
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of a derived run."""
         if name == "start":
+            if is_live(doc):
+                return
             if self.directory is None and present().is_limited:
                 log.warning("no processed files: in a server, documents don't say where files go: give directory=")
                 return

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bluesky_ext.live.events import Event
+from bluesky_ext.live.pair_run import BATCH, BATCH_BYTES
 from bluesky_ext.live.replay.run_items import Item
 
-#: Events are handed on in batches of so many, or of so many bytes.
-BATCH, BATCH_BYTES = 100, 2**20
 
-Sizes = Mapping[Any, int]  # of an event, by the uid of its descriptor
-
-
-def batched(items: Iterable[Item], size_of: Callable[[Event, Sizes], int]) -> Iterator[tuple[str, Any]]:
+def batched(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
     """Yield documents as they are, and the events between them in lists, as ("events", list)."""
     batch: list[Event] = []
-    size, sizes = 0, {}
+    size = described = 0  # about how many bytes: those in the batch, and an event with all streams that are described
     for item in items:
         if type(item) is Event:
             batch.append(item)
-            size += size_of(item, sizes)
-            if len(batch) < BATCH and size < BATCH_BYTES:
+            size += described or _size_of_frames(item)
+            if size < BATCH_BYTES and len(batch) < BATCH:
                 continue
         if batch:
             yield "events", batch
@@ -31,21 +27,11 @@ def batched(items: Iterable[Item], size_of: Callable[[Event, Sizes], int]) -> It
         if type(item) is tuple:
             name, document = item
             if name == "descriptor":
-                sizes[document["uid"]] = sum(map(_size_of, document["data_keys"].values()))
+                described += 1 + sum(map(_size_of, document["data_keys"].values()))
             yield name, document
 
 
-def size_in_file(event: Event, sizes: Sizes) -> int:
-    """About how many bytes an event has, with the frames that are in files."""
-    return sizes.get(event.descriptor, 0)
-
-
-def size_joined(event: Event, sizes: Sizes) -> int:
-    """The same of an event of several streams."""
-    return sum(sizes.get(stream.descriptor, 0) for stream in event.streams.values())
-
-
-def size_of_frames(event: Event, sizes: Sizes) -> int:
+def _size_of_frames(event: Event) -> int:
     """How many bytes an event of a capture has."""
     return sum(len(frame) for message in event.streams.values() for frame in message.frames)
 

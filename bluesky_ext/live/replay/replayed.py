@@ -54,6 +54,11 @@ class Replayed(LiveAnalysis):
         """How busy the workers are, by name."""
         return {} if self._run_shown is None else self._run_shown.load.told()
 
+    @property
+    def last_events(self) -> dict[str, Any]:
+        """The last events of each worker."""
+        return {} if self._run_shown is None else self._run_shown.last_events.told()
+
     def publish(self, uid: str | None = None) -> Published | None:
         """What the reducer published last."""
         run = self._run_shown
@@ -72,4 +77,4 @@ class Replayed(LiveAnalysis):
         done = {stream: len(numbers) for stream, numbers in list(run.handled.items())}
         failed = {"events": run.failed} if run.failed else {}
         status = "success" if run.is_over else None
-        return [Progress(self._start, done, done, failed, {}, run.touched, status)]
+        return [Progress(self._start, done, done, failed, {}, {}, run.touched, status)]

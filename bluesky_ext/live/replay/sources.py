@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bluesky_ext.engine import Recording
-from bluesky_ext.live.replay.batches import batched, size_in_file, size_joined, size_of_frames
+from bluesky_ext.live.replay.batches import batched
 from bluesky_ext.live.replay.messages import items_of_messages, messages_of
 from bluesky_ext.live.replay.run_items import items_of_run
 from bluesky_ext.live.replay.together import joined_runs
@@ -52,7 +52,7 @@ def batches_of(source: Any, *, join: bool = False, unsafe_pickle: bool = False) 
         raise ValueError(f"{captures[0]} is a capture, but not all are: give captures, or runs")
     if captures:
         messages = [messages_of(Path(one).expanduser(), unsafe_pickle) for one in captures]
-        return batched(items_of_messages(messages), size_of_frames)
+        return batched(items_of_messages(messages))
     if len(sources) > 1 and not join:
         raise ValueError(f"these are {len(sources)} runs: give one, or --join (join=True) if they are of one scan")
     return _of_runs([_label(one, number) for number, one in enumerate(sources, 1)], map(as_source, sources), join)
@@ -68,12 +68,12 @@ def _generated(source: Any, join: bool) -> Iterator[tuple[str, Any]]:
     if any(isinstance(first, tuple) and isinstance(first[0], str | Enum) for first in firsts):
         labels = [f"generator {number}" for number in range(1, len(sources) + 1)]
         return _of_runs(labels, map(as_source, sources), join or len(sources) > 1)
-    return batched(items_of_messages(sources), size_of_frames)
+    return batched(items_of_messages(sources))
 
 
 def _of_runs(labels: Sequence[str], sources: Iterable[Any], join: bool) -> Iterator[tuple[str, Any]]:
     runs = [items_of_run(source) for source in sources]
-    return batched(joined_runs(labels, runs), size_joined) if join else batched(runs[0], size_in_file)
+    return batched(joined_runs(labels, runs) if join else runs[0])
 
 
 def _several(source: Any) -> list[Any]:

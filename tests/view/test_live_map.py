@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from queue import Queue
 
 import bluesky.plans as bp
 import matplotlib
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from bluesky_ext import CrystalMap, LiveCrystalMap, PeakTracker
+from bluesky_ext import CrystalMap, LiveMap, PeakTracker
 from bluesky_ext.engine import image_of
 from bluesky_ext.sim import beamline
 
@@ -37,7 +38,7 @@ def scan(b):
 def test_the_picture_has_the_latest_image_its_peaks_and_the_maps(run_engine, tmp_path, in_files):
     b = beamline(1, (128, 128), n_grains=3, directory=tmp_path / "images" if in_files else None)
     cm, pt = chain(run_engine)
-    live = LiveCrystalMap(cm, pt, directory=tmp_path / "pictures")
+    live = LiveMap(cm, pt, directory=tmp_path / "pictures")
     (uid,) = run_engine(scan(b))
 
     event, rows = pt.latest
@@ -53,7 +54,7 @@ def test_the_picture_has_the_latest_image_its_peaks_and_the_maps(run_engine, tmp
 
     run_engine(scan(b))
     assert live.figure.get_suptitle() == "scan 1, frame 12"
-    assert repr(live) == "<LiveCrystalMap of CrystalMap and PeakTracker, closed>"
+    assert repr(live) == "<LiveMap of CrystalMap and PeakTracker, closed>"
 
 
 def test_a_run_begins_without_the_image_of_the_one_before(run_engine):
@@ -69,7 +70,7 @@ def test_a_run_begins_without_the_image_of_the_one_before(run_engine):
 def test_the_scan_outlives_its_picture(run_engine, tmp_path, caplog):
     b = beamline(1, (128, 128), n_grains=3)
     (tmp_path / "file").touch()
-    live = LiveCrystalMap(*chain(run_engine), directory=tmp_path / "file")
+    live = LiveMap(*chain(run_engine), directory=tmp_path / "file")
     for _ in range(2):
         run_engine(scan(b))
     live.close()
@@ -78,17 +79,78 @@ def test_the_scan_outlives_its_picture(run_engine, tmp_path, caplog):
     assert "FileExistsError" in said
 
 
-def test_the_stages_are_given_in_their_order(run_engine):
+def test_the_stages_are_given_in_their_order(run_engine, shows):
     cm, pt = chain(run_engine)
+    with pytest.raises(TypeError, match="give a reduce"):
+        LiveMap(pt, cm)
     with pytest.raises(TypeError, match="give a CrystalMap, then the PeakTracker"):
-        LiveCrystalMap(pt, cm)
+        LiveMap(cm, cm)
+    with pytest.raises(TypeError, match="give a CrystalMap, then the PeakTracker"):
+        LiveMap(shows(dict), pt)
+
+
+def test_every_reduce_has_its_default_plot_which_keeps_what_is_zoomed_into(shows, tmp_path, caplog):
+    def tree(n):
+        if n == 4:
+            raise RuntimeError("no map")
+        data = {"_attrs": {"signal": "map", "axes": ["y", "x"]}, "y": np.arange(3.0), "x": np.arange(4.0) * 2}
+        return {"_attrs": {"default": "data"}, "data": {**data, "map": np.full((3, 4), n) + np.eye(3, 4)}, "text": "a"}
+
+    stage = shows(tree)
+    stage.end()
+    live = LiveMap(stage, directory=tmp_path / "pictures")
+    stage.open(scan_id=7)
+    stage.feed(1, 2)
+    ax = live.figure.axes[0]
+    np.testing.assert_array_equal(ax.images[0].get_array(), 2 + np.eye(3, 4))
+    assert list(ax.images[0].get_extent()) == [-1.0, 7.0, -0.5, 2.5]
+    ax.set(xlim=(1, 3), ylim=(0, 1))
+    live.figure.set_size_inches(11, 7)  # as of a window
+    stage.feed(3)
+    ax = live.figure.axes[0]
+    assert ax.images[0].get_array().max() == 4
+    assert (ax.get_xlim(), ax.get_ylim()) == ((1, 3), (0, 1))
+    assert tuple(live.figure.get_size_inches()) == (11, 7)
+    stage.feed(4)
+    assert live.figure.axes
+    assert "can't draw: RuntimeError: no map" in caplog.text
+    stage.feed(5)
+    stage.end()
+    live.close()
+    assert imread(tmp_path / "pictures" / "run.png").std() > 0
+    assert repr(live) == "<LiveMap of shows, closed>"
+
+
+def test_a_notebook_has_a_picture_of_each_run_below_its_cell(shows, monkeypatch):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    pictures = Queue()
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(shell, "kernel", object(), raising=False)
+    monkeypatch.setattr(shell.display_pub, "publish", lambda data, *more, **about: pictures.put((data, about)))
+    stage = shows(lambda n: {"image": np.eye(3) + n})
+    stage.end()
+    live = LiveMap(stage)
+    places = set()
+    for _ in range(2):
+        stage.open()
+        stage.feed(1)
+        before = set(places)
+        while places == before:
+            data, about = pictures.get(timeout=20)
+            places |= {about["transient"]["display_id"]} if "image/png" in data else set()
+        stage.end()
+    stage.open()
+    stage("start", {"uid": "another", "time": 1.0})  # while that goes on: it is not waited for
+    stage.end()
+    live.close()
 
 
 WINDOW = """
 from bluesky import RunEngine
 from bluesky.plans import grid_scan
 from matplotlib import pyplot
-from bluesky_ext import CrystalMap, LiveCrystalMap, PeakTracker
+from bluesky_ext import CrystalMap, LiveMap, PeakTracker
 from bluesky_ext.plots import plot_crystal_maps
 from bluesky_ext.sim import beamline
 
@@ -96,7 +158,7 @@ b, RE = beamline(1, (128, 128), n_grains=3), RunEngine()
 pt, cm = PeakTracker("dexela_image", 11, minmass=700), CrystalMap(search_range=3, memory=100)
 pt.subscribe(cm)
 RE.subscribe(pt)
-live = LiveCrystalMap(cm, pt)
+live = LiveMap(cm, pt)
 window = pyplot.figure(1)
 RE(grid_scan([b.detector], b.y, -0.5, 0.5, 3, b.x, -0.5, 0.5, 4))
 while "frame 12" not in window.get_suptitle():

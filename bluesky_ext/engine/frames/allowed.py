@@ -1,4 +1,4 @@
-"""The gate between a network and the callbacks: which documents they get."""
+"""Which documents from a network the callbacks may get."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.stream_files import place_of
 
 
-class Gate:
-    """Refuses documents beyond the limits, and those that name files that may not be read."""
+def check_allowed(name: str, doc: Mapping[str, Any], limits: Limits, readable: Readable) -> None:
+    """Raise `Refused` at a document beyond the limits, or one that names files that may not be read.
 
-    def __init__(self, limits: Limits, readable: Readable) -> None:
-        self._limits = limits
-        self._readable = readable
-
-    def check(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Raise `Refused`; or KeyError or TypeError if it is no such document."""
-        self._limits.check(name, doc)
-        if self._readable.is_limited and name in _FILES:
-            try:
-                _FILES[name](self._readable, doc)
-            except ValueError as error:
-                raise Refused(f"file of {name}", " ".join(str(error).split())) from error
+    KeyError or TypeError if it is no such document.
+    """
+    limits.check(name, doc)
+    if readable.is_limited and name in _FILES:
+        try:
+            _FILES[name](readable, doc)
+        except ValueError as error:
+            raise Refused(f"file of {name}", " ".join(str(error).split())) from error
 
 
 def _check_resource(readable: Readable, doc: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Spectra and diffraction images turned into numbers: arrays in, arrays out."""

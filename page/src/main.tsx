@@ -1,0 +1,11 @@
+import "@h5web/app/styles.css";
+import "./page.css";
+
+import { createRoot } from "react-dom/client";
+
+import { Page } from "./Page";
+
+const element = document.getElementById("page");
+if (element) {
+  createRoot(element).render(<Page />);
+}
