@@ -15,8 +15,6 @@ from suitcase_nxstxm.places import Part, Places, path_of, sequence_numbers
 from suitcase_nxstxm.request import Axis, Request
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Columns", "arrange", "points_of"]
-
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 16

@@ -20,8 +20,6 @@ from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import FrameRows, Stream
 from suitcase_nxstxm.table import is_exact
 
-__all__ = ["Arranged", "Member", "arranged", "detectors", "say_lost", "with_planes"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -13,8 +13,6 @@ from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.keys import Known, is_time, seconds
 from suitcase_nxstxm.layout import Layout, way
 
-__all__ = ["axis_points", "count_times", "grown", "seconds_of", "step"]
-
 
 def axis_points(
     members: Sequence[Member], layout: Layout, known: Known

@@ -14,14 +14,13 @@ import h5py
 
 from suitcase_nxstxm.arranged import Arranged, Member
 from suitcase_nxstxm.devices import Devices
-from suitcase_nxstxm.entry import Facts, write_runs, write_title
+from suitcase_nxstxm.entry import write_runs, write_title
 from suitcase_nxstxm.errors import UnfinishedError
 from suitcase_nxstxm.frames import FRAMES, Frames
 from suitcase_nxstxm.nexus import group, legal
 from suitcase_nxstxm.nxdata import Numbers
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.table import Rows, write_configuration, write_stream
-
-__all__ = ["begin", "write"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,22 +34,8 @@ def begin(file: h5py.File) -> None:
     file.attrs["h5py_version"] = h5py.version.version
 
 
-def write(file: h5py.File, name: str, runs: Sequence[Arranged], facts: Facts, frames: Frames) -> None:
-    """Write the entries of a scan.
-
-    Parameters
-    ----------
-    file
-        The file; entries that are in it are written anew.
-    name
-        What people call it.
-    runs
-        The runs in the order of time.
-    facts
-        What no document says.
-    frames
-        The frames that are stored in the file.
-    """
+def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options, frames: Frames) -> None:
+    """Write the entries of a scan, anew if there are any, of its runs in the order of time, to a file of this name."""
     for old in [old for old in file if old != FRAMES]:
         del file[old]
     begin(file)
@@ -72,10 +57,10 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], facts: Facts, fr
         others = [*mine, *(one for one in runs if one.request.scan == scan)]
         # Without a baseline of its own an entry has that of the run of the scan which began first.
         known = next((one.known for one in others if one.known), {})
-        write_title(entry, members[0], mine, facts, known)
+        write_title(entry, members[0], mine, options, known)
         collection = group(entry, "collection", "NXcollection")
         asked = [one.request for one in measured[what]]
-        write_runs(collection, list(zip(mine, asked, strict=True)), facts.timezone)
+        write_runs(collection, list(zip(mine, asked, strict=True)), options.timezone)
         Numbers(entry, members, known, frames).write()
         _write_streams(collection, mine, others, members[0].request.devices, written)
     file.attrs["default"] = min(names.values(), key=lambda name: (len(name), name))

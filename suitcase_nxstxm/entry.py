@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 
 import h5py
@@ -12,10 +11,9 @@ import numpy as np
 from suitcase_nxstxm.arranged import Arranged, Member
 from suitcase_nxstxm.keys import Known
 from suitcase_nxstxm.nexus import group, iso_time, name_in, put, text
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan_types import label
-
-__all__ = ["Facts", "write_runs", "write_title"]
 
 # Where the lengths of a zone plate's definition go, and that they are in um; the outermost zone is in nm.
 _ZONE_PLATE = {
@@ -31,38 +29,28 @@ _ROW += [("plane", np.int64), ("placed_by", _TEXT), ("start_time", _TEXT), ("end
 _ROW += [("exit_status", _TEXT), ("reason", _TEXT)]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What no document says: who exports, and where."""
-
-    source_name: str | None = None  # of the synchrotron
-    instrument_name: str | None = None  # of the beamline
-    title: str | None = None  # of every entry; by default the plan's name and the number of the scan
-    timezone: tzinfo | None = None  # that times are written in, with its offset from UTC; by default UTC
-
-
-def write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], facts: Facts, known: Known) -> None:
+def write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], options: Options, known: Known) -> None:
     """Write what an entry has beside its numbers: title, times, source, sample, what was asked for."""
     request, start = first.request, first.of.run.start
     text(entry, "definition", "NXstxm")
-    title = facts.title or start.get("title")
+    title = options.title or start.get("title")
     if title is None:
         title = " ".join(str(start[key]) for key in ("plan_name", "scan_id") if key in start)
     text(entry, "title", str(title) or label(request.scan_type))
     text(entry, "entry_identifier", request.run)
-    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in runs), facts.timezone))
+    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in runs), options.timezone))
     ends = [one.run.stop["time"] for one in runs if one.run.stop is not None]
-    text(entry, "end_time", iso_time(max(ends), facts.timezone) if ends else "")
+    text(entry, "end_time", iso_time(max(ends), options.timezone) if ends else "")
     user = start.get("user") or start.get("login_id")
     if user:
         text(group(entry, "user", "NXuser"), "name", str(user))
     instrument = group(entry, "instrument", "NXinstrument")
-    if facts.instrument_name:
-        text(instrument, "name", facts.instrument_name)
+    if options.instrument_name:
+        text(instrument, "name", options.instrument_name)
     source = group(instrument, "source", "NXsource")
     text(source, "type", "Synchrotron X-ray Source")
     # The definition wants a name, and this is what is known of it unless someone gives it.
-    text(source, "name", facts.source_name or "unknown")
+    text(source, "name", options.source_name or "unknown")
     text(source, "probe", "x-ray")
     if "ring_current" in known:
         value, units = known["ring_current"]

@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BusyError",
-    "DuplicateRunError",
-    "FinalFileExistsError",
-    "JournalError",
-    "MetadataError",
-    "MisfitError",
-    "NXstxmError",
-    "NoPrimaryStreamError",
-    "NothingToFinishError",
-    "SecondStartError",
-    "UnfilledError",
-    "UnfinishedError",
-    "UnknownDetectorError",
-    "UnknownScanTypeError",
-]
-
 
 class NXstxmError(Exception):
     """Anything that this suitcase says about documents and files."""

@@ -7,22 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import event_model
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm.errors import (
-    FinalFileExistsError,
-    MetadataError,
-    NothingToFinishError,
-    SecondStartError,
-    UnfilledError,
-)
+from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, SecondStartError
 from suitcase_nxstxm.file import Buffer, TmpFile, find
 from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
 from suitcase_nxstxm.scan import LABEL, Scan, file_of
-
-__all__ = ["Serializer", "export", "export_scan", "finish_export"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +33,8 @@ def export(
     ----------
     gen : iterable of (name, document)
         The documents of the run, with their data filled in.
-    directory : str, Path or Manager
-        Where the file goes. A ``suitcase.utils.MemoryBuffersManager`` makes it a buffer, which is finished at the stop
-        document.
-    file_prefix : str
-        The name of the file without ``.hdf5``. ``{...}`` are taken from the start document.
-    first_uid : str, optional
-        The uid of the first run of the scan. By default that of this run.
-    **kwargs
-        The options of `Serializer`.
+    directory, file_prefix, first_uid, **kwargs
+        As for `Serializer`.
 
     Returns
     -------
@@ -75,12 +59,8 @@ def finish_export(
 
     Parameters
     ----------
-    directory : str or Path
-        Where the file is.
-    file_prefix : str
-        As it was given to `export`.
-    first_uid : str
-        The uid of the first run of the scan.
+    directory, file_prefix, first_uid
+        As they were given to `export`; the uid is that of the first run of the scan.
     overwrite : bool
         Replace an existing file of the final name.
     set_aside : bool
@@ -105,15 +85,20 @@ def finish_export(
     return scan.set_aside() if set_aside else scan.finish(overwrite)
 
 
-class Serializer(event_model.DocumentRouter):
+class Serializer:
     """A callback that writes the documents of one run into the NXstxm file of its scan, as they come.
+
+    Nothing is written of a live run (``purpose="live"``), which is for alignment.
 
     Parameters
     ----------
     directory : str, Path or Manager
-        Where the file goes.
-    file_prefix, first_uid
-        As for `export`.
+        Where the file goes. A ``suitcase.utils.MemoryBuffersManager`` makes it a buffer, which is finished at the stop
+        document.
+    file_prefix : str
+        The name of the file without ``.hdf5``. ``{...}`` are taken from the start document.
+    first_uid : str, optional
+        The uid of the first run of the scan. By default that of this run.
     **options
         ``scan_type``, ``primary_det`` (a detector, or a list of those that there must be), ``monitor``,
         ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say; ``max_points`` (of
@@ -128,64 +113,46 @@ class Serializer(event_model.DocumentRouter):
         first_uid: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__()
         if not (isinstance(directory, (str, Path)) or hasattr(directory, "get_artifacts")):
             raise TypeError(f"directory is {directory!r}: it is a str, a Path or a Manager of suitcase.utils")
         check_template(file_prefix)
-        self._directory = directory
-        self._file_prefix = file_prefix
-        self._first_uid = first_uid
+        self._directory, self._file_prefix, self._first_uid = directory, file_prefix, first_uid
         self._options = Options(**options)
-        self._scan: Scan | None = None
         self._run: str | None = None
+        self._scan: Scan | None = None
         self._is_live = False
 
-    def __call__(self, name: Any, doc: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a document; nothing is written of a live run (``purpose="live"``), which is for alignment."""
+    def __call__(self, name: str, doc: Any) -> None:
+        """Take a document of the run."""
         if name == "start":
-            self._is_live = doc.get("purpose") == "live"
-        return (name, doc) if self._is_live else super().__call__(name, doc, *args, **kwargs)
+            self._start(doc)
+        elif self._is_live:
+            return
+        elif self._scan is None:
+            raise MetadataError(f"a document {name!r} came before any start document")
+        else:
+            self._scan.take(name, doc)
+            if name == "stop":
+                if isinstance(self._scan.file, Buffer):
+                    self._scan.finish()
+                self._scan.release()
 
     @property
     def artifacts(self) -> dict[str, list[Any]]:
         """What has been written, by label: the path under construction, or the buffer."""
         return {} if self._scan is None else {LABEL: [self._scan.file.artifact]}
 
-    def start(self, doc: Any) -> None:
-        """Begin the run."""
+    def _start(self, doc: Mapping[str, Any]) -> None:
+        self._is_live = doc.get("purpose") == "live"
+        if self._is_live:
+            return
         if self._run is not None:
             raise SecondStartError(f"a Serializer takes the documents of one run: {doc['uid']} came after {self._run}")
         request = self._options.request(doc)
-        first_uid = self._first_uid or doc["uid"]
-        scan = Scan(file_of(self._directory, self._file_prefix, doc, first_uid), self._options)
+        file = file_of(self._directory, self._file_prefix, doc, self._first_uid or doc["uid"])
+        scan = Scan(file, self._options)
         scan.start(doc, request)
         self._run, self._scan = doc["uid"], scan
-
-    def descriptor(self, doc: Any) -> None:
-        """Take the description of a stream."""
-        self._started("descriptor").descriptor(doc)
-
-    def event(self, doc: Any) -> Any:
-        """Take an event."""
-        self._started("event").event(doc)
-        return doc
-
-    def event_page(self, doc: Any) -> Any:
-        """Take a page of events."""
-        self._started("event_page").event_page(doc)
-        return doc
-
-    def stream_datum(self, doc: Any) -> None:
-        """Refuse numbers that are in a file beside the documents."""
-        raise UnfilledError(f"data of run {self._run}")
-
-    def stop(self, doc: Any) -> None:
-        """End the run and close the file."""
-        scan = self._started("stop")
-        scan.stop(doc)
-        if isinstance(scan.file, Buffer):
-            scan.finish()
-        scan.release()
 
     def close(self) -> None:
         """Close the file. Without a stop document it stays under construction, with its data."""
@@ -194,35 +161,11 @@ class Serializer(event_model.DocumentRouter):
                 logger.warning("run %s has no stop document: %s stays", self._run, self._scan.file.artifact)
             self._scan.close()
 
-    def _started(self, what: str) -> Scan:
-        if self._scan is None:
-            raise MetadataError(f"a document {what!r} came before any start document")
-        return self._scan
-
     def __enter__(self) -> Serializer:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _documents(run: Any) -> Iterator[tuple[str, Any]]:
-    """The documents of a databroker header, a Tiled run or a list of them, filled in if the run can do that itself."""
-    found = getattr(run, "documents", None)
-    if found is None:
-        if isinstance(run, (str, bytes, Mapping)) or not isinstance(run, Iterable):
-            raise TypeError(f"a run is a databroker header, a Tiled run or a list of documents, not {str(run)[:80]!r}")
-        yield from run
-        return
-    try:
-        stream = found(fill=True)
-    except NotImplementedError:  # databroker 2's version of its old interface
-        stream = found()
-    except TypeError as error:
-        if "fill" not in str(error):
-            raise
-        stream = found()
-    yield from stream
 
 
 def export_scan(
@@ -234,23 +177,17 @@ def export_scan(
     overwrite: bool = False,
     **options: Any,
 ) -> Any:
-    """Export a scan, all its runs, into one finished NXstxm file; return its path.
+    """Export a scan, all its runs, into one finished NXstxm file; return its path, or the buffer of a Manager.
 
     Parameters
     ----------
     runs : iterable
         The runs of the scan in any order: databroker headers, Tiled runs or lists of documents. A dictionary of
         them by uid will do as well. They are read one after the other and never held in memory.
-    directory : str, Path or Manager
-        Where the file goes. With a ``suitcase.utils.MemoryBuffersManager`` the buffer is returned.
-    file_prefix : str
-        The name of the file without ``.hdf5``. ``{...}`` are taken from the start document of the first run.
-    first_uid : str, optional
-        The uid that the file has in its name while it is under construction. By default that of the first run.
+    directory, file_prefix, first_uid, **options
+        As for `Serializer`; they are of the first of these runs.
     overwrite : bool
         Replace an existing file of that name.
-    **options
-        The options of `Serializer`.
 
     Raises
     ------
@@ -267,38 +204,47 @@ def export_scan(
     scan: Scan | None = None
     kind = None
     try:
-        for run in runs.values() if isinstance(runs, Mapping) else runs:
-            for name, doc in _documents(run):
-                if name == "start":
-                    request = given.request(doc)
-                    if kind not in (None, request.scan_type):
-                        raise MetadataError(
-                            f"run {request.run} is {request.scan_type.name} in a scan that is {kind.name}"
-                        )
-                    kind = request.scan_type
-                    if scan is None:
-                        scan = _begun(directory, file_prefix, doc, first_uid or doc["uid"], given, overwrite)
-                    scan.start(doc, request)
-                elif scan is None:
+        for name, doc in (pair for run in _listed(runs) for pair in _documents(run)):
+            if name != "start":
+                if scan is None:
                     raise MetadataError(f"a document {name!r} came before any start document")
-                elif name == "bulk_events":
-                    raise MetadataError("'bulk_events' are no longer documents of Bluesky: make them event pages")
-                else:
-                    scan.take(name, doc)
+                scan.take(name, doc)
+                continue
+            request = given.request(doc)
+            if kind not in (None, request.scan_type):
+                raise MetadataError(f"run {request.run} is {request.scan_type.name} in a scan that is {kind.name}")
+            kind = request.scan_type
+            if scan is None:
+                file = file_of(directory, file_prefix, doc, first_uid or doc["uid"])
+                if isinstance(file, TmpFile) and file.final.exists() and not overwrite:
+                    raise FinalFileExistsError(f"{file.final} exists: give another file_prefix, or overwrite=True")
+                scan = Scan(file, given)
+            scan.start(doc, request)
     except BaseException:
         if scan is not None:
             scan.close()
         raise
     if scan is None:
         raise NothingToFinishError("there is nothing to export: no run was given")
-    scan.running.clear()
     return scan.finish(overwrite)
 
 
-def _begun(
-    directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str, options: Options, overwrite: bool
-) -> Scan:
-    file = file_of(directory, file_prefix, start, first_uid)
-    if isinstance(file, TmpFile) and file.final.exists() and not overwrite:
-        raise FinalFileExistsError(f"{file.final} exists: give another file_prefix, or overwrite=True")
-    return Scan(file, options)
+def _listed(runs: Any) -> Iterable[Any]:
+    return runs.values() if isinstance(runs, Mapping) else runs
+
+
+def _documents(run: Any) -> Iterator[tuple[str, Any]]:
+    """The documents of a databroker header, a Tiled run or a list of them, filled in if the run can do that itself."""
+    found = getattr(run, "documents", None)
+    if found is None:
+        if isinstance(run, (str, bytes, Mapping)) or not isinstance(run, Iterable):
+            raise TypeError(f"a run is a databroker header, a Tiled run or a list of documents, not {str(run)[:80]!r}")
+        return iter(run)
+    try:
+        return iter(found(fill=True))
+    except NotImplementedError:  # databroker 2's version of its old interface
+        return iter(found())
+    except TypeError as error:
+        if "fill" not in str(error):
+            raise
+        return iter(found())

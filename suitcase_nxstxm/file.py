@@ -14,14 +14,11 @@ from weakref import WeakKeyDictionary
 
 import h5py
 
-from suitcase_nxstxm.disk import Disk
+from suitcase_nxstxm.disk import Disk, locked, move
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, UnfinishedError
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, first_document
-from suitcase_nxstxm.lock import locked, move
 from suitcase_nxstxm.prefix import file_name, prefix_of
-
-__all__ = ["Buffer", "TmpFile", "find"]
 
 logger = logging.getLogger(__name__)
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.constant import constant_chunk
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.places import Part
 from suitcase_nxstxm.stream import FrameRows, Stream, Values
 
-__all__ = [
-    "LARGE",
-    "Source",
-    "computed",
-    "constant",
-    "create",
-    "events_of",
-    "fill",
-    "floats",
-    "of_detector",
-    "of_scalar",
-]
-
 LARGE = 1 << 20
 """Arrays of more bytes than this are compressed."""
 
 _MEMORY = 4 << 20  # bytes that are filled at once, or a plane
+
+_ADLER = 65521
+_FINAL = b"\x03\x00"  # an empty last block
 
 Source = Callable[[int, int, bool], Iterator[tuple[np.ndarray, np.ndarray]]]
 """What a part has for an array: given two flat indices that are bounds of planes, and whether these are of the points
@@ -85,7 +76,7 @@ def constant(stored: h5py.Dataset, plane: int, number: int, value: float) -> Non
     if stored.compression is None:
         stored[number * plane : (number + 1) * plane] = value
     else:
-        stored.id.write_direct_chunk((number * plane,), constant_chunk(stored.dtype.type(value), plane))
+        stored.id.write_direct_chunk((number * plane,), _constant_chunk(stored.dtype.type(value), plane))
 
 
 def computed(part: Part, layout: Layout, points: Callable[[np.ndarray], np.ndarray]) -> Source:
@@ -160,3 +151,25 @@ def floats(dtypes: Sequence[np.dtype]) -> np.dtype:
     """The floats that hold numbers of these types and NaN, which points are that were not measured."""
     small = bool(dtypes) and all(dtype.kind == "f" and dtype.itemsize < 8 for dtype in dtypes)
     return np.dtype(np.float32 if small else np.float64)
+
+
+def _constant_chunk(value: np.generic, number: int) -> bytes:
+    """What HDF5's filters shuffle and deflate make of ``number`` times the same value.
+
+    The shuffle puts all first bytes of the numbers first, then all second bytes: runs of one byte each. Deflated
+    runs can be put one behind the other (RFC 1951), and their checksum is a sum (RFC 1950).
+    """
+    a, b = 1, 0
+    runs = []
+    for byte in value.tobytes():
+        runs.append(_run(byte, number))
+        b = (b + number * a + byte * number * (number + 1) // 2) % _ADLER
+        a = (a + number * byte) % _ADLER
+    return b"\x78\x01" + b"".join(runs) + _FINAL + (b << 16 | a).to_bytes(4, "big")
+
+
+@functools.lru_cache(maxsize=512)
+def _run(byte: int, number: int) -> bytes:
+    """A run of a byte, deflated, ending at the end of a byte."""
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
+    return deflate.compress(bytes([byte]) * number) + deflate.flush(zlib.Z_FULL_FLUSH)

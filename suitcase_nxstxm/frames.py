@@ -12,8 +12,6 @@ import numpy as np
 from suitcase_nxstxm.nexus import dataset, existing
 from suitcase_nxstxm.stream import FrameRows, Values
 
-__all__ = ["FRAMES", "Frames", "create_frames", "link_frames", "put_frames"]
-
 FRAMES = "frames"
 """The group of the frames, for as long as the file is under construction."""
 

@@ -22,10 +22,7 @@ import numpy as np
 from suitcase_nxstxm.errors import JournalError
 from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
-from suitcase_nxstxm.packing import Stored, as_numbers, packed
-from suitcase_nxstxm.stream import Column, Form, Stream
-
-__all__ = ["Journal", "Run", "first_document"]
+from suitcase_nxstxm.stream import Column, Form, Stored, Stream, as_numbers, packed
 
 _MAGIC, _VERSION = b"NXstxm journal ", b"1"
 _DOCUMENT = 0xFFFFFFFF

@@ -13,8 +13,6 @@ from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.metadata import as_number
 from suitcase_nxstxm.request import Request
 
-__all__ = ["Keys", "Known", "Position", "baseline_values", "is_time", "owners", "region_of", "seconds", "sorted_keys"]
-
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
 _DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
 _PARTS_OF_A_SECOND = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1000, "msec": 1000, "us": 1e6, "µs": 1e6}

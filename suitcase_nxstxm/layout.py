@@ -15,8 +15,6 @@ from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.request import Axis, Region, Request
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Image", "Layout", "images", "planes_of", "way"]
-
 _SEVERAL_RUNS = frozenset(
     {
         scan_types.SAMPLE_POINT_SPECTRA,

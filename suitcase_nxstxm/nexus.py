@@ -11,8 +11,6 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["dataset", "existing", "group", "iso_time", "legal", "legal_names", "name_in", "put", "text"]
-
 
 def legal(name: str) -> str:
     """A name that NeXus allows, as like the given one as it can be: letters, digits and ``_``, no digit first.

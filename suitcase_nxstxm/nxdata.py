@@ -30,8 +30,6 @@ from suitcase_nxstxm.nexus import group, legal_names, put, text
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.stream import FrameRows, Values
 
-__all__ = ["Numbers"]
-
 # What a detector of such a name would be mixed up with: groups and fields of the entry and of its instrument.
 _RESERVED = (
     *("collection", "control", "definition", "end_time", "energy", "entry_identifier", "instrument", "monochromator"),

@@ -8,16 +8,12 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from suitcase_nxstxm.entry import Facts
 from suitcase_nxstxm.errors import MetadataError, NXstxmError
 from suitcase_nxstxm.layout import images
 from suitcase_nxstxm.metadata import scan_metadata
 from suitcase_nxstxm.plans import plain_request
 from suitcase_nxstxm.pystxm import stxm_request
 from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
-
-__all__ = ["Options"]
-
 
 _OF_JSON = (str, int, float, list, dict, type(None))
 
@@ -64,11 +60,6 @@ class Options:
         if wanted is None:
             return ()
         return tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
-
-    @property
-    def facts(self) -> Facts:
-        """Those that the file just states."""
-        return Facts(self.source_name, self.instrument_name, self.title, self.timezone)
 
     def request(self, start: Mapping[str, Any]) -> Request:
         """What a start document asks for; an error if it can't be read, or asks for too much."""

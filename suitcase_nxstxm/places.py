@@ -12,8 +12,6 @@ import numpy as np
 from suitcase_nxstxm.layout import Image, Layout
 from suitcase_nxstxm.request import Request, number_of_points
 
-__all__ = ["Part", "Path", "Places", "path_of", "sequence_numbers"]
-
 
 @dataclass(frozen=True)
 class Path:

@@ -17,8 +17,6 @@ from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
 
-__all__ = ["dimensions", "plain_request", "product"]
-
 _POINT = "point"
 
 logger = logging.getLogger(__name__)

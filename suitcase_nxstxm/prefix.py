@@ -11,8 +11,6 @@ from typing import Any
 
 from suitcase_nxstxm.errors import MetadataError
 
-__all__ = ["check_template", "file_name", "prefix_of"]
-
 _FIELD = re.compile(r"start\[([^\[\].]+)\]|([^\[\].]+)")
 _SPEC = re.compile(r"([^{}]?[<>=^])?[-+ ]?0?\d{0,2}(\.\d{1,2})?[a-zA-Z%]?")
 _DIGITS = 12

@@ -12,8 +12,6 @@ from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["MAX_POINTS", "Axis", "Polarization", "Region", "Request", "number_of_points"]
-
 MAX_POINTS = 10_000_000
 """The most points of an axis, of an image, or of a stream, unless the caller says otherwise: 80 MB of numbers each."""
 

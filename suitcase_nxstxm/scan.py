@@ -16,25 +16,16 @@ from suitcase.utils import MultiFileManager
 from suitcase_nxstxm.arrange import points_of
 from suitcase_nxstxm.arranged import arranged, detectors, say_lost, with_planes
 from suitcase_nxstxm.contents import write
-from suitcase_nxstxm.errors import (
-    DuplicateRunError,
-    MetadataError,
-    MisfitError,
-    UnfilledError,
-    UnfinishedError,
-)
+from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfilledError, UnfinishedError
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run
 from suitcase_nxstxm.layout import Image, images, planes_of
 from suitcase_nxstxm.options import Options
-from suitcase_nxstxm.packing import Stored
 from suitcase_nxstxm.prefix import prefix_of
 from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan_types import scan_types
-from suitcase_nxstxm.stream import Stream
-
-__all__ = ["LABEL", "Scan", "file_of"]
+from suitcase_nxstxm.stream import Stored, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -62,31 +53,46 @@ class Scan:
 
     The journal is open while any of the runs is; a failure is noted in it and closes it. The options are those of runs
     to come: of runs that are in the journal they are there.
+
+    Attributes
+    ----------
+    running
+        What the runs that haven't ended ask for, and the images that they fill.
+    planned, planes
+        How many planes the scan has, None if nobody says it; and how many its runs that have ended were for.
+    failed, stopped
+        Whether the export of a run failed, and whether a run ended before its time.
     """
 
     def __init__(self, file: TmpFile | Buffer, options: Options | None = None) -> None:
         self.file = file
-        self.failed = False
+        self.running: dict[str, tuple[Request, list[Image]]] = {}
+        self.planned: int | None = None
         self.planes = 0
-        self.running: dict[str, Request] = {}
-        self.ended: dict[str, str] = {}
+        self.failed = self.stopped = False
         self._options = options or Options()
         self._journal: Journal | None = None
-        self._images: dict[str, list[Image]] = {}
+        self._taken: set[tuple[str, int]] = set()  # planes of entries
+        self._unplaced = 0  # runs that don't say which plane they are for
 
-    def take(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Take a document, other than a start, of one of the runs."""
-        match name:
-            case "descriptor" | "event" | "event_page" | "stop":
-                getattr(self, name)(doc)
-            case "stream_datum":
-                raise UnfilledError("data of a run")
+    @property
+    def complete(self) -> bool:
+        """Whether no other run is to come."""
+        all_there = self.planned is not None and self.planes >= self.planned
+        return not self.running and (self.stopped or all_there)
+
+    def wants(self, request: Request) -> bool:
+        """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
+        if not request.placed:
+            return self.planned is None or max(self._unplaced, self.planes) < self.planned
+        return self._taken.isdisjoint(planes_of(request))
 
     def start(self, doc: Mapping[str, Any], request: Request) -> None:
         """Begin a run."""
-        with self._guarded(request.run):
-            journal = self._opened()
-            planes = planes_of(request)
+        if not self._taken and not self._unplaced:
+            self.planned = request.planned
+        try:
+            journal, planes = self._opened(), planes_of(request)
             for run in journal.runs.values():
                 both = set(run.planes) & set(planes)
                 if both and run.uid != request.run:
@@ -95,82 +101,88 @@ class Scan:
                         f"is run {run.uid}: export only one of them"
                     )
             journal.start(doc, self._options.record(), planes)
-            self.running[request.run] = request
-            self._images[request.run] = images(request)
-
-    def descriptor(self, doc: Mapping[str, Any]) -> None:
-        """Take the description of a stream of one of the runs."""
-        uid = doc["run_start"]
-        self._check_running(uid, "descriptor")
-        with self._guarded(uid):
-            run = self._opened().runs[uid]
-            number = run.n_keys + 1 + len(doc["data_keys"])
-            if number > self._options.max_keys:
-                raise MisfitError(
-                    f"run {uid} has {number} streams and data keys, and the most are {self._options.max_keys}: "
-                    "give a larger max_keys="
-                )
-            journal = self._opened()
-            journal.descriptor(doc)
-            _, stream = journal.streams[doc["uid"]]
-            if stream is run.streams.get("primary"):
-                stream.scalers = detectors(run, self.running[uid], self._options.monitor)
-
-    def event(self, doc: Mapping[str, Any]) -> None:
-        """Take an event of one of the runs."""
-        self._row(doc["descriptor"], doc["seq_num"], doc.get("time", np.nan), doc["data"], doc.get("filled"))
-
-    def event_page(self, doc: Mapping[str, Any]) -> None:
-        """Take events of one of the runs."""
-        filled = doc.get("filled") or {}
-        times = doc.get("time") or [np.nan] * len(doc["seq_num"])
-        for i, seq_num in enumerate(doc["seq_num"]):
-            data = {key: column[i] for key, column in doc["data"].items()}
-            self._row(doc["descriptor"], seq_num, times[i], data, {key: column[i] for key, column in filled.items()})
-
-    def _row(
-        self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any], filled: Mapping[str, Any] | None
-    ) -> None:
-        journal = self._journal
-        if journal is None or descriptor not in journal.streams:
-            raise MetadataError(f"an event came without its descriptor {descriptor}")
-        if filled or not 0 < seq_num <= self._options.max_points:
-            self._check_row(journal, descriptor, seq_num, data, filled or {})
-        try:
-            journal.row(descriptor, seq_num, time, data)
+        except DuplicateRunError:
+            self.release()  # nothing of the run is in the journal, which is as good as it was
+            raise
         except BaseException as error:
-            self._fail(journal.streams[descriptor][0].uid, error)
+            self._fail(request.run, error)
+            raise
+        self._taken |= set(planes)
+        self._unplaced += not request.placed
+        self.running[request.run] = request, images(request)
+
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document, other than a start, of one of the runs."""
+        journal = self._journal
+        if name in ("event", "event_page"):
+            if journal is None or doc["descriptor"] not in journal.streams:
+                raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
+            run, stream = journal.streams[doc["descriptor"]]
+        elif name in ("descriptor", "stop"):
+            if journal is None or doc["run_start"] not in self.running:
+                raise MetadataError(f"a {name} document of run {doc['run_start']} came without its start document")
+            run, stream = journal.runs[doc["run_start"]], None
+        elif name == "stream_datum":
+            raise UnfilledError("data of a run")
+        elif name == "bulk_events":
+            raise MetadataError("'bulk_events' are no longer documents of Bluesky: make them event pages")
+        else:
+            return
+        try:
+            if name == "event" and stream is not None:
+                self._event(journal, run, stream, doc)
+            elif stream is not None:
+                self._event_page(journal, run, stream, doc)
+            elif name == "descriptor":
+                self._descriptor(journal, run, doc)
+            else:
+                self._stop(journal, run, doc)
+        except BaseException as error:  # so that no file looks whole which isn't
+            self._fail(run.uid, error)
             raise
 
-    def _check_row(
-        self, journal: Journal, descriptor: str, seq_num: int, data: Mapping[str, Any], filled: Mapping[str, Any]
-    ) -> None:
-        run, stream = journal.streams[descriptor]
-        with self._guarded(run.uid):
-            if not 0 < seq_num <= self._options.max_points:
-                raise MisfitError(
-                    f"event {seq_num} of run {run.uid}: they count from 1, and to max_points="
-                    f"{self._options.max_points} at most"
-                )
-            unfilled = [key for key, is_filled in filled.items() if is_filled is False and key in data]
-            if unfilled and stream is run.streams.get("primary"):
-                raise UnfilledError(f"{unfilled[0]!r} of event {seq_num} of run {run.uid}")
+    def _descriptor(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
+        number = run.n_keys + 1 + len(doc["data_keys"])
+        if number > self._options.max_keys:
+            raise MisfitError(
+                f"run {run.uid} has {number} streams and data keys, and the most are {self._options.max_keys}: "
+                "give a larger max_keys="
+            )
+        journal.descriptor(doc)
+        _, stream = journal.streams[doc["uid"]]
+        if stream is run.streams.get("primary"):
+            stream.scalers = detectors(run, self.running[run.uid][0], self._options.monitor)
 
-    def stop(self, doc: Mapping[str, Any]) -> None:
+    def _event(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
+        seq_num, data = doc["seq_num"], doc["data"]
+        if not 0 < seq_num <= self._options.max_points:
+            raise MisfitError(
+                f"event {seq_num} of run {run.uid}: they count from 1, and to max_points={self._options.max_points} "
+                "at most"
+            )
+        for key, is_filled in (doc.get("filled") or {}).items():
+            if is_filled is False and key in data and stream is run.streams.get("primary"):
+                raise UnfilledError(f"{key!r} of event {seq_num} of run {run.uid}")
+        journal.row(doc["descriptor"], seq_num, doc.get("time", np.nan), data)
+
+    def _event_page(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
+        times, filled = doc.get("time") or [np.nan] * len(doc["seq_num"]), doc.get("filled") or {}
+        for i, (seq_num, time) in enumerate(zip(doc["seq_num"], times, strict=True)):
+            event = {"descriptor": doc["descriptor"], "seq_num": seq_num, "time": time}
+            event["data"] = {key: column[i] for key, column in doc["data"].items()}
+            event["filled"] = {key: column[i] for key, column in filled.items()}
+            self._event(journal, run, stream, event)
+
+    def _stop(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
         """End a run, whose numbers have all their place; else say so."""
-        uid = doc["run_start"]
-        self._check_running(uid, "stop")
-        with self._guarded(uid):
-            journal = self._opened()
-            run, request = journal.runs[uid], self.running[uid]
-            run.stop = dict(doc)
-            self.planes += arranged(run, request, self._options.monitor).planes
-            say_lost(run)
-            self.file.frames.flush()
-            self.file.check()
-            journal.stop(doc)
-            self._forget(uid)
-            self.ended[uid] = str(doc.get("exit_status"))
+        run.stop = dict(doc)
+        self.planes += arranged(run, self.running[run.uid][0], self._options.monitor).planes
+        say_lost(run)
+        self.file.frames.flush()
+        self.file.check()
+        journal.stop(doc)
+        del self.running[run.uid]
+        self.stopped |= doc.get("exit_status") in ("abort", "fail")
 
     def release(self) -> None:
         """Close the journal, if no run is open; it is opened again for the next one."""
@@ -185,7 +197,6 @@ class Scan:
     def close(self) -> None:
         """Close the journal, with what the open runs have so far."""
         self.running.clear()
-        self._images.clear()
         self.release()
 
     def finish(self, overwrite: bool = False) -> Any:
@@ -227,18 +238,16 @@ class Scan:
             asked = [(run, mine.request(run.start), mine.monitor) for run, mine in zip(runs, options, strict=True)]
             planes = zip(with_planes(asked), options, strict=True)
             found = [arranged(run, request, mine.monitor, how) for (run, request, how), mine in planes]
-            write(file, name, found, options[0].facts if options else self._options.facts, frames)
+            write(file, name, found, options[0] if options else self._options, frames)
 
         return writes
 
     def _store(self, run: Run, stream: Stream, key: str, seq_num: int, array: np.ndarray) -> Stored | None:
         """Store a frame, or the plane of a stack, of which there may be many, where it can stay."""
-        found = self._images.get(run.uid)
-        if array.nbytes < _LARGE_FRAME or found is None or stream is not run.streams.get("primary"):
+        if array.nbytes < _LARGE_FRAME or stream is not run.streams.get("primary") or isinstance(self.file, Buffer):
             return None
-        if isinstance(self.file, Buffer):
-            return None
-        request, layout = self.running[run.uid], found[0].layout
+        request, found = self.running[run.uid]
+        layout = found[0].layout
         by_point = layout.grows or request.num_points in (layout.plane_size, layout.size)
         plane = layout.planes and array.size == layout.plane_size and not by_point
         plane &= request.scan_type is not scan_types.PTYCHOGRAPHY_SCAN or array.ndim == 1
@@ -263,31 +272,11 @@ class Scan:
             self._journal = self.file.open(self._store)
         return self._journal
 
-    def _check_running(self, uid: str, what: str) -> None:
-        if uid not in self.running:
-            raise MetadataError(f"a {what} document of run {uid} came without its start document")
-
-    def _forget(self, uid: str) -> None:
-        self.running.pop(uid, None)
-        self._images.pop(uid, None)
-
-    @contextmanager
-    def _guarded(self, uid: str) -> Iterator[None]:
-        """Note a failure, so that no file looks whole which isn't."""
-        try:
-            yield
-        except BaseException as error:
-            self._fail(uid, error)
-            raise
-
     def _fail(self, uid: str, error: BaseException) -> None:
-        if isinstance(error, DuplicateRunError) and uid not in self.running:
-            self.release()  # nothing of the run is in the journal, which is as good as it was
-            return
+        """Note that the export of a run failed."""
         journal, self._journal = self._journal, None
         self.failed = True
         self.running.clear()
-        self._images.clear()
         try:
             if journal is not None and uid in journal.runs and not isinstance(error, OSError):
                 journal.fail(uid, " ".join(f"{type(error).__name__}: {error}".split())[:1000])

@@ -6,21 +6,6 @@ from enum import IntEnum
 
 from suitcase_nxstxm.errors import UnknownScanTypeError
 
-__all__ = [
-    "as_scan_type",
-    "focus_scans",
-    "label",
-    "line_spec_scans",
-    "multi_entry_scans",
-    "scan_types",
-    "single_2d_scans",
-    "single_entry_scans",
-    "single_image_scans",
-    "spectra_type_scans",
-    "stack_type_scans",
-    "two_posner_scans",
-]
-
 
 class scan_types(IntEnum):  # noqa: N801 - the name under which programs import it from this suitcase
     """The scan types, and the other names that some of them go by."""

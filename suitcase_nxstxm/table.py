@@ -13,8 +13,6 @@ from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.nexus import group, name_in
 from suitcase_nxstxm.stream import Stream
 
-__all__ = ["Rows", "is_exact", "write_configuration", "write_stream"]
-
 _TEXT = h5py.string_dtype()
 _EXACT = 1 << 53
 _COMPRESSED = 1 << 20  # bytes

@@ -11,13 +11,9 @@ from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfinishedError
 from suitcase_nxstxm.file import Buffer, TmpFile
-from suitcase_nxstxm.layout import planes_of
 from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
-from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan import LABEL, Scan, file_of
-
-__all__ = ["NXstxmWriter"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +64,8 @@ class NXstxmWriter:
         self._directory, self._file_prefix = directory, file_prefix
         self._overwrite, self._on_error = overwrite, on_error
         self._options = Options(**options)
-        self._scans: dict[str, _Pending] = {}  # that are not finished, the one longest without a document first
-        self._of: dict[str, _Pending] = {}  # the scan of each run and of each descriptor
+        self._scans: dict[str, Scan] = {}  # that are not finished, the one longest without a document first
+        self._of: dict[str, Scan] = {}  # the scan of each run and of each descriptor
         self._finished: list[Any] = []
         self._incomplete: list[Any] = []
 
@@ -96,10 +92,10 @@ class NXstxmWriter:
             elif uid in self._of:  # else of a run that failed, or that began before this callback was there
                 self._take(self._of[uid], name, doc)
         except Exception:
-            pending = self._of.get(uid) if isinstance(uid, str) else None
-            if pending is not None and pending.scan.failed:
+            scan = self._of.get(uid) if isinstance(uid, str) else None
+            if scan is not None and scan.failed:
                 # The other runs of its scan still go to its file, which stays under construction.
-                self._forget(pending, whole=pending.planned == 1)
+                self._forget(scan, whole=scan.planned == 1)
             if self._on_error == "raise":
                 raise
             logger.exception("the run of a document %r with %s %.60r isn't exported", name, key, uid)
@@ -113,13 +109,13 @@ class NXstxmWriter:
             If a run hasn't ended. Its file is closed and stays under construction.
         """
         waiting, errors = [], []
-        for pending in list(self._scans.values()):
-            if pending.scan.running:
-                waiting += list(pending.scan.running)
-                self._close(pending)
+        for scan in list(self._scans.values()):
+            if scan.running:
+                waiting += list(scan.running)
+                self._close(scan)
             else:
                 try:
-                    self._finish(pending)
+                    self._finish(scan)
                 except (NXstxmError, OSError) as error:
                     errors.append(error)  # after the others
         if errors:
@@ -134,46 +130,45 @@ class NXstxmWriter:
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is None:
             self.finish()
-        for pending in list(self._scans.values()):
-            self._close(pending)
+        for scan in list(self._scans.values()):
+            self._close(scan)
 
-    def _take(self, pending: _Pending, name: str, doc: Mapping[str, Any]) -> None:
+    def _take(self, scan: Scan, name: str, doc: Mapping[str, Any]) -> None:
         if name == "descriptor":
-            self._of[doc["uid"]] = pending
-        pending.scan.take(name, doc)
+            self._of[doc["uid"]] = scan
+        scan.take(name, doc)
         if name == "stop":
             del self._of[doc["run_start"]]
-            if pending.complete:
-                self._finish(pending)
+            if scan.complete:
+                self._finish(scan)
             self._bound()
 
     def _start(self, doc: Mapping[str, Any]) -> None:
         request = self._options.request(doc)
         # A run that is all of its scan is no part of another one like it, which may have lost its stop document.
-        scan = request.scan if request.several_runs else request.run
-        pending = self._scans.get(scan)
-        if pending is not None and not pending.wants(request):
+        name = request.scan if request.several_runs else request.run
+        scan = self._scans.get(name)
+        if scan is not None and not scan.wants(request):
             try:
-                self._finish(pending)
+                self._finish(scan)
             except UnfinishedError as error:  # which is no reason to lose the scan that begins once more
                 logger.warning("%s", error)
-            pending = None
+            scan = None
         for other in self._scans.values():
-            if other is not pending:
-                other.scan.release()  # only files that are being written are open
-        if pending is None:
+            if other is not scan:
+                other.release()  # only files that are being written are open
+        if scan is None:
             file = file_of(self._directory, self._file_prefix, doc, doc["uid"])
             self._check_name(file)
-            pending = self._scans[scan] = _Pending(Scan(file, self._options), request)
-        self._scans[scan] = self._scans.pop(scan)
-        self._of[request.run] = pending
-        pending.add(request)
-        pending.scan.start(doc, request)
+            scan = Scan(file, self._options)
+        self._scans.pop(name, None)
+        self._scans[name] = self._of[request.run] = scan
+        scan.start(doc, request)
         self._bound()
 
     def _check_name(self, file: TmpFile | Buffer) -> None:
         """Say at the start of a scan that its file can't get its name: before anything is measured."""
-        others = [other.scan.file for other in self._scans.values() if not other.scan.failed]
+        others = [other.file for other in self._scans.values() if not other.failed]
         cure = "give a file_prefix with {uid} or {scan_id} in it"
         if isinstance(file, Buffer):
             # Two scans in one buffer would become one file, whatever may be overwritten.
@@ -192,66 +187,32 @@ class NXstxmWriter:
 
     def _bound(self) -> None:
         """Finish the scan that has waited longest for a run, if too many wait; give up the one that runs longest."""
-        running = [pending for pending in self._scans.values() if pending.scan.running]
+        running = [scan for scan in self._scans.values() if scan.running]
         if len(running) > _MOST_WAITING:
-            logger.warning("%d scans have no stop document: %s stays", len(running), running[0].scan.file.artifact)
+            logger.warning("%d scans have no stop document: %s stays", len(running), running[0].file.artifact)
             self._close(running[0])
-        idle = [pending for pending in self._scans.values() if not pending.scan.running]
+        idle = [scan for scan in self._scans.values() if not scan.running]
         if len(idle) > _MOST_WAITING:
-            logger.warning(
-                "%d scans wait for their runs: %s is finished without", len(idle), idle[0].scan.file.artifact
-            )
+            logger.warning("%d scans wait for their runs: %s is finished without", len(idle), idle[0].file.artifact)
             self._finish(idle[0])
 
-    def _finish(self, pending: _Pending) -> None:
-        if pending.scan.failed:  # which has been said; what there is stays under construction
-            self._close(pending)
+    def _finish(self, scan: Scan) -> None:
+        if scan.failed:  # which has been said; what there is stays under construction
+            self._close(scan)
             return
-        self._forget(pending)
-        finished = pending.scan.finish(self._overwrite)
+        self._forget(scan)
+        finished = scan.finish(self._overwrite)
         self._finished.append(finished)
-        if not pending.stopped and pending.planned is not None and pending.scan.planes < pending.planned:
-            logger.warning("%s has %d of %d planes", finished, pending.scan.planes, pending.planned)
+        if not scan.stopped and scan.planned is not None and scan.planes < scan.planned:
+            logger.warning("%s has %d of %d planes", finished, scan.planes, scan.planned)
             self._incomplete.append(finished)
 
-    def _close(self, pending: _Pending) -> None:
-        self._forget(pending)
-        pending.scan.close()
+    def _close(self, scan: Scan) -> None:
+        self._forget(scan)
+        scan.close()
 
-    def _forget(self, pending: _Pending, *, whole: bool = True) -> None:
+    def _forget(self, scan: Scan, *, whole: bool = True) -> None:
         """Take nothing more of the runs of a scan; nor, if it is the whole scan, of others that may come."""
-        self._of = {uid: other for uid, other in self._of.items() if other is not pending}
+        self._of = {uid: other for uid, other in self._of.items() if other is not scan}
         if whole:
-            self._scans = {scan: other for scan, other in self._scans.items() if other is not pending}
-
-
-class _Pending:
-    """A scan some of whose runs may still be to come."""
-
-    def __init__(self, scan: Scan, request: Request) -> None:
-        self.scan = scan
-        self.planned = request.planned
-        self._taken: set[tuple[str, int]] = set()
-        self._unplaced = 0
-
-    def add(self, request: Request) -> None:
-        """Count a run in."""
-        self._taken |= set(planes_of(request))
-        self._unplaced += not request.placed
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a run ended before its time."""
-        return any(status in ("abort", "fail") for status in self.scan.ended.values())
-
-    @property
-    def complete(self) -> bool:
-        """Whether no other run is to come."""
-        all_there = self.planned is not None and self.scan.planes >= self.planned
-        return not self.scan.running and (self.stopped or all_there)
-
-    def wants(self, request: Request) -> bool:
-        """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
-        if not request.placed:
-            return self.planned is None or max(self._unplaced, self.scan.planes) < self.planned
-        return self._taken.isdisjoint(planes_of(request))
+            self._scans = {name: other for name, other in self._scans.items() if other is not scan}
