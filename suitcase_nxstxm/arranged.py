@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from suitcase_nxstxm.arrange import Columns, arrange
+from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.journal import Run
-from suitcase_nxstxm.keys import Keys, Known, baseline_values, region_of, sorted_keys
+from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
 from suitcase_nxstxm.layout import Image, images
 from suitcase_nxstxm.places import Part, Places
 from suitcase_nxstxm.request import Request
@@ -101,7 +102,7 @@ def arranged(run: Run, request: Request, monitor: str | None, placed_by: str = "
         sizes={key: stream.sizes(key) for key in good},
         ndims={key: max(len(column.shape) for column in stream.columns[key]) for key in good},
         set_points={
-            name: stream.numbers(position.set_point)
+            name: _of_events(stream, position.set_point)
             for name, position in keys.positions.items()
             if position.set_point in stream.columns
         },
@@ -113,6 +114,17 @@ def arranged(run: Run, request: Request, monitor: str | None, placed_by: str = "
     found.places = arrange(request, whole, columns)
     grid = {key for part in found.places.parts for key in part.keys} - found.places.aside
     found.default = keys.default(request, [key for key in good if key in grid] or keys.detectors)
+    return found
+
+
+def _of_events(stream: Stream, key: str | None) -> np.ndarray:
+    """The number of a key for each row: of several rows of an event all have what one of them has."""
+    found = stream.numbers(key)
+    numbers, event = np.unique(stream.seq_num(), return_inverse=True)
+    if len(numbers) < len(found):
+        known, of_event = ~np.isnan(found), np.full(len(numbers), np.nan)
+        of_event[event[known]] = found[known]
+        found[~known] = of_event[event[~known]]
     return found
 
 
@@ -141,23 +153,25 @@ def _known(run: Run, request: Request) -> Known:
     baseline = run.streams.get("baseline")
     if baseline is None or not len(baseline):
         return {}
-    first = np.flatnonzero(baseline.seq_num() == 1)[-1:]
-    found = {key: float(value) for key in baseline.info for value in baseline.numbers(key)[first]}
-    data = {key: value for key, value in found.items() if not np.isnan(value)}
-    return baseline_values(baseline.info, baseline.owner, data, request)
+    first, devices = np.flatnonzero(baseline.seq_num() == 1)[-1:], request.devices
+    found: dict[str, tuple[int, float, str | None]] = {}
+    for key, device in baseline.owner.items():
+        role = devices.role_of(device)
+        if role is None or key.endswith("setpoint"):
+            continue
+        # Of several devices the first by its name, and of its keys the one that is called like it.
+        rank = 2 * devices.rank(role, device) + (key != device)
+        for value in baseline.numbers(key)[first].tolist():
+            if not np.isnan(value) and (role not in found or rank < found[role][0]):
+                found[role] = rank, value, mended_units(role, baseline.info[key].get("units"))
+    return {role: (value, units) for role, (_, value, units) in found.items()}
 
 
 def with_planes(requests: Sequence[tuple[Run, Request, str | None]]) -> list[tuple[Run, Request, str]]:
     """The runs of a scan with the planes of those whose start document doesn't say it: by their energy, else by time.
 
-    Parameters
-    ----------
-    requests
-        The runs in the order of time, each with what it asks for, and with the name of its monitor.
-
-    Returns
-    -------
-    Each run with what it asks for, and with what says which plane it is for.
+    Given are the runs in the order of time, each with what it asks for, and with the name of its monitor. Each comes
+    with what it asks for, and with what says which plane it is for.
     """
     taken: dict[str, set[int]] = defaultdict(set)
     chosen: dict[str, tuple[int, str]] = {}
@@ -210,7 +224,7 @@ def say_lost(run: Run) -> None:
     """Say that events were lost on their way."""
     for name, number in ((run.stop or {}).get("num_events") or {}).items():
         stream = run.streams.get(name)
-        came = len(stream) if stream is not None else 0
+        came = len(np.unique(stream.seq_num())) if stream is not None else 0
         if isinstance(number, int) and number > came:
             logger.warning(
                 "run %s has %d events in stream %r, of which %d came: the others are NaN in the file",

@@ -28,8 +28,9 @@ class UnfilledError(NXstxmError, ValueError):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what} is in a file beside the documents: give documents that are filled in (event_model.Filler, "
-            "databroker's documents(fill=True)), or use the command bluesky-ext export nxstxm, which fills them in"
+            f"{what} is in a file beside the documents: let it be read (readable_roots=, and handler_registry= for "
+            "resource documents), give documents that are filled in (event_model.Filler, databroker's "
+            "documents(fill=True)), or use the command bluesky-ext export nxstxm, which fills them in"
         )
 
 

@@ -12,11 +12,9 @@ import numpy as np
 
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.layout import Layout
+from suitcase_nxstxm.nexus import LARGE, array
 from suitcase_nxstxm.places import Part
 from suitcase_nxstxm.stream import FrameRows, Stream, Values
-
-LARGE = 1 << 20
-"""Arrays of more bytes than this are compressed."""
 
 _MEMORY = 4 << 20  # bytes that are filled at once, or a plane
 
@@ -36,13 +34,10 @@ def create(
     It has one plane a chunk if it consists of planes, and is compressed if it is large.
     """
     shape = (layout.size,) if taken else layout.shape
-    options: dict[str, Any] = {}
-    if layout.plane_size < layout.size:
-        options["chunks"] = (layout.plane_size,) if taken else (1, *shape[1:])
-    if layout.size * np.dtype(dtype).itemsize > LARGE:
-        options |= {"chunks": options.get("chunks", shape), "compression": "gzip", "compression_opts": 1}
-        options["shuffle"] = True
-    made = parent.create_dataset(name, shape, dtype, fillvalue=np.nan, **options)
+    plane = (layout.plane_size,) if taken else (1, *shape[1:])
+    large = layout.size * np.dtype(dtype).itemsize > LARGE
+    options = {"chunks": plane} if layout.plane_size < layout.size else {"chunks": shape} if large else {}
+    made = array(parent, name, shape, dtype, **options)
     made.attrs["units"] = units or ""  # which NeXus wants, and which says that there is none
     return made
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.nexus import dataset, existing
+from suitcase_nxstxm.nexus import array, dataset, existing
 from suitcase_nxstxm.stream import FrameRows, Values
 
 FRAMES = "frames"
@@ -34,7 +34,8 @@ class Frames:
         stored = self.dataset(name)
         if stored is None:
             group = self._opened().require_group(FRAMES)
-            stored = self._datasets[name] = create_frames(group, name, 0, frame.shape, frame.dtype, large=True)
+            shape = {"maxshape": (None, *frame.shape), "chunks": (1, *frame.shape)}
+            stored = self._datasets[name] = array(group, name, (0, *frame.shape), frame.dtype, large=True, **shape)
         if row >= stored.shape[0]:
             stored.resize(row + 1, axis=0)
         stored[row] = frame
@@ -76,18 +77,6 @@ class Frames:
             yield stored[row] if there and stored is not None else None
 
 
-def create_frames(
-    parent: h5py.Group, name: str, number: int, shape: tuple[int, ...], dtype: np.dtype, *, large: bool
-) -> h5py.Dataset:
-    """A dataset of frames, one a chunk, which can grow; compressed if it is large."""
-    fill = np.nan if dtype.kind == "f" else None
-    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
-    maxshape = (None, *shape)
-    return parent.create_dataset(
-        name, (number, *shape), dtype, maxshape=maxshape, chunks=(1, *shape), fillvalue=fill, **options
-    )
-
-
 def put_frames(made: h5py.Dataset, placed: Placed, frames: Frames) -> None:
     """Put frames to a dataset of them, wherever they are now."""
     for places, read in placed:
@@ -108,24 +97,8 @@ def link_frames(
 ) -> h5py.Dataset | None:
     """Make the dataset ``data`` of frames that are all stored: the very dataset of them, or a virtual one.
 
-    Parameters
-    ----------
-    parent
-        The group that it goes to.
-    number
-        How many frames it has, measured or not.
-    placed
-        The frames.
-    frames
-        Those that are stored.
-    kept
-        What makes the group that keeps what a virtual dataset shows.
-    dtype_of
-        The dtype that holds numbers of several.
-
-    Returns
-    -------
-    The dataset; None if some frames are not stored, or if they differ in their shape.
+    None if some frames are not stored, or if they differ in their shape. It has `number` frames, measured or not, of
+    the type that `dtype_of` finds for several; `kept` makes the group of what a virtual dataset shows.
     """
     stored: dict[str, dict[int, int]] = defaultdict(dict)
     for places, read in placed:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import UnknownDetectorError
 from suitcase_nxstxm.layout import Layout
-from suitcase_nxstxm.metadata import as_number
 from suitcase_nxstxm.request import Request
 
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
@@ -147,22 +145,6 @@ def seconds(key: str, value: float, units: object, in_ms: bool) -> float | None:
     """A time in s; None if its unit isn't known. Of an STXM a dwell without a unit is in ms."""
     parts = _PARTS_OF_A_SECOND.get(str(units or ("ms" if in_ms and "dwell" in key.lower() else None)))
     return None if parts is None else value / parts
-
-
-def baseline_values(
-    info: Mapping[str, Any], owner: Mapping[str, str], data: Mapping[str, Any], request: Request
-) -> dict[str, tuple[float, str | None]]:
-    """The value and the unit that the baseline has for each role; of several devices those of the first by its name."""
-    devices = request.devices
-    found: dict[str, tuple[int, float, str | None]] = {}
-    for key, device in owner.items():
-        role, value = devices.role_of(device), as_number(data.get(key))
-        if role is None or value is None or key.endswith("setpoint"):
-            continue
-        rank = 2 * devices.rank(role, device) + (key != device)
-        if role not in found or rank < found[role][0]:
-            found[role] = (rank, value, mended_units(role, info[key].get("units")))
-    return {role: (value, units) for role, (_, value, units) in found.items()}
 
 
 def matches(wanted: str, key: str, device: str) -> bool:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.nexus import legal
-from suitcase_nxstxm.request import Axis, Region, Request
-from suitcase_nxstxm.scan_types import scan_types
-
-_SEVERAL_RUNS = frozenset(
-    {
-        scan_types.SAMPLE_POINT_SPECTRA,
-        scan_types.SAMPLE_LINE_SPECTRA,
-        scan_types.SAMPLE_IMAGE_STACK,
-        scan_types.TOMOGRAPHY_SCAN,
-        scan_types.PTYCHOGRAPHY_SCAN,
-    }
-)
-"""Scan types whose runs go to one entry together; images of other types are each an entry of their own."""
+from suitcase_nxstxm.request import Axis, Request
+from suitcase_nxstxm.scan_types import SPECTRA, STACKS, focus_scans, scan_types
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +71,7 @@ def images(request: Request) -> list[Image]:
         keys = [region.key for region in own.regions] if len(own.regions) > 1 else [own.region_key]
         found += [
             Image(own, layout, _identity(own, layout.entry, key))
-            for layout, key in zip(_LAYOUTS[own.scan_type](own), keys, strict=True)
+            for layout, key in zip(_layouts(own), keys, strict=True)
         ]
     return found
 
@@ -98,7 +87,8 @@ def planes_of(request: Request) -> list[tuple[str, int]]:
 
 
 def _identity(request: Request, entry: str, region: str) -> str:
-    several = request.several_runs and request.scan_type in _SEVERAL_RUNS
+    # Runs of these types go to one entry together; images of other types are each an entry of their own.
+    several = request.several_runs and request.scan_type in STACKS | SPECTRA
     return json.dumps(
         {
             "entry": entry,
@@ -112,8 +102,36 @@ def _identity(request: Request, entry: str, region: str) -> str:
     )
 
 
-def _energy(request: Request) -> Axis:
-    return Axis("energy", request.energies, "ENERGY", "eV")
+_MOVED = {scan_types.DETECTOR_IMAGE: "detector", scan_types.OSA_IMAGE: "osa", scan_types.OSA_FOCUS: "osa"}
+"""What moves in a scan, if it isn't the sample."""
+
+
+def _layouts(request: Request) -> list[Layout]:
+    """What the arrays look like that a run fills: one, or of point spectra one a region."""
+    kind, entry = request.scan_type, request.entry
+    if kind is scan_types.GENERIC_SCAN:
+        return [_generic(request)]
+    energy = Axis("energy", request.energies, "ENERGY", "eV")
+    if kind is scan_types.SAMPLE_POINT_SPECTRA:
+        # Their numbers go on where those of the run's own entry begin.
+        stem, number = entry.rstrip("0123456789"), len(request.regions)
+        first = int(entry[len(stem) :] or 0) * number
+        parked = [(_parked(region.x), _parked(region.y)) for region in request.regions]
+        return [Layout(f"{stem}{first + k}", (energy,), sample_x=x, sample_y=y) for k, (x, y) in enumerate(parked)]
+    (region,) = request.regions
+    what = _MOVED.get(kind, "sample")
+    x, y = _named(region.x, f"{what}_x", request), _named(region.y, f"{what}_y", request)
+    if kind not in focus_scans and kind is not scan_types.SAMPLE_LINE_SPECTRA:
+        return [Layout(entry, (energy, y, x), planes=True) if kind in STACKS else Layout(entry, (y, x))]
+    if len(x) != len(y):
+        number = max(len(x), len(y))
+        x, y = (replace(axis, points=np.linspace(axis.points[0], axis.points[-1], number)) for axis in (x, y))
+    position = Axis("line_position", way(x.points, y.points), "", x.units or y.units)
+    along = {axis.name: (axis, 1) for axis in (x, y)}
+    if kind in focus_scans:
+        return [Layout(entry, (_named(region.z, "zoneplate_z", request), position), along)]
+    # Each energy may be a run of its own.
+    return [Layout(entry, (energy, position), along, planes=request.several_runs)]
 
 
 def _named(axis: Axis | None, name: str, request: Request) -> Axis:
@@ -122,45 +140,8 @@ def _named(axis: Axis | None, name: str, request: Request) -> Axis:
     return Axis(name, axis.points, axis.device, axis.units)
 
 
-def _image(what: str) -> Callable[[Request], tuple[Layout, ...]]:
-    def of(request: Request) -> tuple[Layout, ...]:
-        (region,) = request.regions
-        axes = (_named(region.y, f"{what}_y", request), _named(region.x, f"{what}_x", request))
-        return (Layout(request.entry, axes),)
-
-    return of
-
-
-def _stack(request: Request) -> tuple[Layout, ...]:
-    (image,) = _image("sample")(request)
-    return (Layout(request.entry, (_energy(request), *image.axes), planes=True),)
-
-
-def _focus(what: str) -> Callable[[Request], tuple[Layout, ...]]:
-    def of(request: Request) -> tuple[Layout, ...]:
-        (region,) = request.regions
-        position, x, y = _line(region, what, request)
-        along = {axis.name: (axis, 1) for axis in (x, y)}
-        return (Layout(request.entry, (_named(region.z, "zoneplate_z", request), position), along),)
-
-    return of
-
-
-def _line_spectra(request: Request) -> tuple[Layout, ...]:
-    (region,) = request.regions
-    position, x, y = _line(region, "sample", request)
-    along = {axis.name: (axis, 1) for axis in (x, y)}
-    # Each energy may be a run of its own.
-    return (Layout(request.entry, (_energy(request), position), along, planes=request.several_runs),)
-
-
-def _line(region: Region, what: str, request: Request) -> tuple[Axis, Axis, Axis]:
-    """The way along a line from its first point in um, and the coordinates of its points."""
-    x, y = _named(region.x, f"{what}_x", request), _named(region.y, f"{what}_y", request)
-    if len(x) != len(y):
-        number = max(len(x), len(y))
-        x, y = (Axis(a.name, np.linspace(a.points[0], a.points[-1], number), a.device, a.units) for a in (x, y))
-    return Axis("line_position", way(x.points, y.points), "", x.units or y.units), x, y
+def _parked(axis: Axis | None) -> float | None:
+    return float(axis.points[0]) if axis is not None else None
 
 
 def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -169,21 +150,7 @@ def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.hypot(known[0], known[-1] if len(known) > 1 else 0.0) if known else np.full(len(x), np.nan)
 
 
-def _point_spectra(request: Request) -> tuple[Layout, ...]:
-    """One entry a region; their numbers go on where those of the run's own entry begin."""
-    stem, first = request.entry.rstrip("0123456789"), request.entry[len(request.entry.rstrip("0123456789")) :]
-    names = [f"{stem}{int(first or 0) * len(request.regions) + k}" for k in range(len(request.regions))]
-    return tuple(
-        Layout(name, (_energy(request),), sample_x=_parked(region.x), sample_y=_parked(region.y))
-        for name, region in zip(names, request.regions, strict=True)
-    )
-
-
-def _parked(axis: Axis | None) -> float | None:
-    return float(axis.points[0]) if axis is not None else None
-
-
-def _generic(request: Request) -> tuple[Layout, ...]:
+def _generic(request: Request) -> Layout:
     if not request.axes:
         raise MetadataError(f"run {request.run} is a generic scan without an axis")
     taken = {"data", "count_time", "stxm_scan_type"}
@@ -194,7 +161,7 @@ def _generic(request: Request) -> tuple[Layout, ...]:
             axis = _of_its_own(other, taken, request)
             along[axis.name] = (axis, dimension)
     grows = len(axes) == 1 and not len(axes[0])
-    return (Layout(request.entry, axes, along, grows=grows),)
+    return Layout(request.entry, axes, along, grows=grows)
 
 
 def _of_its_own(axis: Axis, taken: set[str], request: Request) -> Axis:
@@ -206,21 +173,3 @@ def _of_its_own(axis: Axis, taken: set[str], request: Request) -> Axis:
     taken.add(name)
     units = mended_units(role, axis.units)
     return Axis(name, axis.points, axis.device, units, axis.name if axis.name != name else None)
-
-
-_LAYOUTS: dict[scan_types, Callable[[Request], tuple[Layout, ...]]] = {
-    scan_types.DETECTOR_IMAGE: _image("detector"),
-    scan_types.OSA_IMAGE: _image("osa"),
-    scan_types.OSA_FOCUS: _focus("osa"),
-    scan_types.SAMPLE_FOCUS: _focus("sample"),
-    scan_types.SAMPLE_POINT_SPECTRA: _point_spectra,
-    scan_types.SAMPLE_LINE_SPECTRA: _line_spectra,
-    scan_types.SAMPLE_IMAGE: _image("sample"),
-    scan_types.SAMPLE_IMAGE_STACK: _stack,
-    scan_types.GENERIC_SCAN: _generic,
-    scan_types.COARSE_IMAGE_SCAN: _image("sample"),
-    scan_types.COARSE_GONI_SCAN: _image("sample"),
-    scan_types.TOMOGRAPHY_SCAN: _stack,
-    scan_types.PATTERN_GEN_SCAN: _image("sample"),
-    scan_types.PTYCHOGRAPHY_SCAN: _stack,
-}

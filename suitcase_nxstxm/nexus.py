@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike
+
+LARGE = 1 << 20
+"""Arrays of more bytes than this are compressed."""
 
 
 def legal(name: str) -> str:
@@ -82,3 +87,11 @@ def put(parent: h5py.Group, name: str, value: ArrayLike | str, /, **attributes: 
 def iso_time(seconds: float, zone: tzinfo | None = None) -> str:
     """A time since the epoch in ISO 8601 with its offset from UTC, in the given zone or in UTC."""
     return datetime.fromtimestamp(seconds, zone or UTC).isoformat()
+
+
+def array(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:
+    """A dataset that is compressed if it is large; where nothing is written to floats they are NaN."""
+    dtype = np.dtype(dtype)
+    if options.pop("large", math.prod(shape) * dtype.itemsize > LARGE):
+        options = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True} | options
+    return parent.create_dataset(name, shape, dtype, fillvalue=np.nan if dtype.kind == "f" else None, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import h5py
@@ -13,7 +12,6 @@ from suitcase_nxstxm.axes import axis_points, count_times, grown, seconds_of, st
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.fill import (
-    LARGE,
     Source,
     computed,
     constant,
@@ -24,9 +22,9 @@ from suitcase_nxstxm.fill import (
     of_detector,
     of_scalar,
 )
-from suitcase_nxstxm.frames import Frames, create_frames, link_frames, put_frames
+from suitcase_nxstxm.frames import Frames, link_frames, put_frames
 from suitcase_nxstxm.keys import Known, Position
-from suitcase_nxstxm.nexus import group, legal_names, put, text
+from suitcase_nxstxm.nexus import LARGE, array, group, legal_names, put, text
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.stream import FrameRows, Values
 
@@ -41,19 +39,7 @@ Detector = Sequence[tuple[Member, str]]
 
 
 class Numbers:
-    """The numbers of an entry, to be written.
-
-    Parameters
-    ----------
-    entry
-        The NXentry.
-    members
-        What the runs have for it, in the order of time.
-    known
-        What the baseline of the scan says.
-    frames
-        The frames that are stored.
-    """
+    """The numbers of an entry: what runs have for it in the order of time, what the baseline says, stored frames."""
 
     def __init__(self, entry: h5py.Group, members: Sequence[Member], known: Known, frames: Frames) -> None:
         self._entry, self._members, self._known, self._frames = entry, members, known, frames
@@ -187,8 +173,8 @@ class Numbers:
             if len(shapes) > 1:
                 raise MisfitError(f"a frame of {name!r} has shape {shapes[1]}, the ones before have {shapes[0]}")
             dtype = np.result_type(*(column.numbers for column in columns if column.numbers is not None))
-            large = number * math.prod(shapes[0]) * dtype.itemsize > LARGE
-            made = create_frames(detector, "data", number, shapes[0], dtype, large=large)
+            shape = (number, *shapes[0])
+            made = array(detector, "data", shape, dtype, maxshape=(None, *shapes[0]), chunks=(1, *shapes[0]))
             put_frames(made, self._placed(mine), self._frames)
         made.attrs["units"] = _unit(mine) or ""
         missing = np.setdiff1d(np.arange(number), list(there))

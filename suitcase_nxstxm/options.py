@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone, tzinfo
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -31,10 +32,14 @@ class Options:
     timezone: tzinfo | None = None  # that times are written in; by default UTC
     max_points: int = MAX_POINTS  # of an image, of an axis, or of a stream: what asks for more is refused
     max_keys: int = 10_000  # streams and data keys of a run
+    readable_roots: Sequence[str | Path] = ()  # directories below which images may be read that documents refer to
+    handler_registry: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # what reads them, by their spec
 
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) and name for name in self.primary):
             raise TypeError(f"primary_det is {self.primary_det!r}: it is the name of a detector, or a list of names")
+        if isinstance(self.readable_roots, (str, Path)):
+            raise TypeError(f"readable_roots is {self.readable_roots!r}: it is a list of directories")
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Options:
@@ -48,7 +53,9 @@ class Options:
         zone = self.timezone
         offset = None if zone is None else zone.utcoffset(datetime.now())
         said = zone.key if isinstance(zone, ZoneInfo) else None if offset is None else offset.total_seconds()
-        changed = {name: value for name, value in asdict(replace(self, timezone=None)).items() if value is not None}
+        here = {"timezone", "readable_roots", "handler_registry"}  # the last two are for documents to come
+        stated = asdict(replace(self, timezone=None, handler_registry={}))
+        changed = {name: value for name, value in stated.items() if value is not None and name not in here}
         if isinstance(self.scan_type, int):
             changed["scan_type"] = int(self.scan_type)
         return {**changed, "timezone": said}

@@ -15,7 +15,7 @@ from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
 from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
-from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
+from suitcase_nxstxm.scan_types import STACKS, as_scan_type, focus_scans, scan_types
 
 _POINT = "point"
 
@@ -61,7 +61,7 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points
 
 def _arranged(kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> dict[str, Any]:
     """The loops of a scan as the axes that a scan type names."""
-    stack = kind in (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN)
+    stack = kind in STACKS
     if kind is scan_types.SAMPLE_POINT_SPECTRA:
         _need(1, kind, levels, start)
         _, energy = _with_role("energy", kind, levels, start)

@@ -21,13 +21,19 @@ from suitcase_nxstxm.metadata import as_json, as_number, names, numerically, seq
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.plans import dimensions, product
 from suitcase_nxstxm.request import MAX_POINTS, Axis, Polarization, Region, Request
-from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types, single_2d_scans, single_image_scans
+from suitcase_nxstxm.scan_types import (
+    SPECTRA,
+    STACKS,
+    as_scan_type,
+    focus_scans,
+    scan_types,
+    single_2d_scans,
+    single_image_scans,
+)
 
 logger = logging.getLogger(__name__)
 
-_STACKS = (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN)
-_SPECTRA = (scan_types.SAMPLE_POINT_SPECTRA, scan_types.SAMPLE_LINE_SPECTRA)
-_SETS_ENERGY = (*_STACKS, *_SPECTRA, scan_types.SAMPLE_IMAGE, scan_types.PATTERN_GEN_SCAN)
+_SETS_ENERGY = STACKS | SPECTRA | {scan_types.SAMPLE_IMAGE, scan_types.PATTERN_GEN_SCAN}
 
 
 def stxm_request(
@@ -41,7 +47,7 @@ def stxm_request(
         raise MetadataError(f"the metadata of run {start['uid']} have no 'scan_type': give it as scan_type=")
     kind = as_scan_type(metadata["scan_type"] if scan_type is None else scan_type)
     whole = _Metadata(start, metadata, kind, max_points)
-    records = whole.records if kind in _STACKS else []
+    records = whole.records if kind in STACKS else []
     if kind is scan_types.SAMPLE_POINT_SPECTRA:
         # A run that goes on when it has been to all energies goes on to the next polarisation.
         first = int(whole.place.get("pol_idx") or 0)
@@ -86,7 +92,7 @@ class _Metadata:
             raise MetadataError(
                 f"run {self.run} is for energy {plane} ('e_idx') of a scan with {len(energies)} energies"
             )
-        if kind in _STACKS and not place:
+        if kind in STACKS and not place:
             self._check_alone()
         index = int(place.get("pol_idx") or 0)
         angle = place.get("rotation_angle")
@@ -120,7 +126,7 @@ class _Metadata:
             time=float(start["time"]),
             polarization_index=index,
             angle=rotation,
-            placed=bool(place) or kind not in _STACKS or len(energies) < 2,
+            placed=bool(place) or kind not in STACKS or len(energies) < 2,
             sequence=sequence(metadata.get("sequence_map"), self.run, self._max_points),
             max_points=self._max_points,
         )
@@ -268,14 +274,14 @@ class _Metadata:
         """How many planes the whole scan has, each of which may be a run; None if the metadata don't say it."""
         kind = self._kind
         if not self.place:
-            return len(self.energies[0]) if kind in _STACKS else 1
+            return len(self.energies[0]) if kind in STACKS else 1
         listed, polarizations = self._metadata.get("sp_id_lst"), max(len(self.polarizations), 1)
         ids = list(listed) if isinstance(listed, Sequence) and len(listed) else [self.place.get("sp_id")]
         if kind is scan_types.SAMPLE_POINT_SPECTRA:
             return polarizations
         if kind is scan_types.SAMPLE_IMAGE:
             return len(ids)
-        if kind not in (*_STACKS, scan_types.SAMPLE_LINE_SPECTRA):
+        if kind not in (*STACKS, scan_types.SAMPLE_LINE_SPECTRA):
             return 1
         places = [{**self.place, "sp_id": number, "sp_idx": i} for i, number in enumerate(ids)]
         planes = polarizations * sum(len(self._at(place).energies[0]) for place in places)

@@ -15,8 +15,9 @@ from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.arrange import points_of
 from suitcase_nxstxm.arranged import arranged, detectors, say_lost, with_planes
-from suitcase_nxstxm.contents import write
-from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfilledError, UnfinishedError
+from suitcase_nxstxm.entry import write
+from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfinishedError
+from suitcase_nxstxm.external import External
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run
@@ -71,6 +72,7 @@ class Scan:
         self.planes = 0
         self.failed = self.stopped = False
         self._options = options or Options()
+        self._external = External(self._options.readable_roots, self._options.handler_registry)
         self._journal: Journal | None = None
         self._taken: set[tuple[str, int]] = set()  # planes of entries
         self._unplaced = 0  # runs that don't say which plane they are for
@@ -114,7 +116,7 @@ class Scan:
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document, other than a start, of one of the runs."""
         journal = self._journal
-        if name in ("event", "event_page"):
+        if name in ("event", "event_page", "stream_datum"):
             if journal is None or doc["descriptor"] not in journal.streams:
                 raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
             run, stream = journal.streams[doc["descriptor"]]
@@ -122,21 +124,23 @@ class Scan:
             if journal is None or doc["run_start"] not in self.running:
                 raise MetadataError(f"a {name} document of run {doc['run_start']} came without its start document")
             run, stream = journal.runs[doc["run_start"]], None
-        elif name == "stream_datum":
-            raise UnfilledError("data of a run")
         elif name == "bulk_events":
             raise MetadataError("'bulk_events' are no longer documents of Bluesky: make them event pages")
         else:
+            if name in ("resource", "datum", "datum_page", "stream_resource"):
+                self._external.take(name, doc)
             return
         try:
-            if name == "event" and stream is not None:
+            if stream is None:
+                (self._descriptor if name == "descriptor" else self._stop)(journal, run, doc)
+            elif name == "event":
                 self._event(journal, run, stream, doc)
-            elif stream is not None:
+            elif name == "event_page":
                 self._event_page(journal, run, stream, doc)
-            elif name == "descriptor":
-                self._descriptor(journal, run, doc)
+            elif stream is run.streams.get("primary"):
+                self._external.expect(run.uid, doc)
             else:
-                self._stop(journal, run, doc)
+                logger.warning("run %s: images that are in files are read of stream 'primary' only", run.uid)
         except BaseException as error:  # so that no file looks whole which isn't
             self._fail(run.uid, error)
             raise
@@ -162,7 +166,8 @@ class Scan:
             )
         for key, is_filled in (doc.get("filled") or {}).items():
             if is_filled is False and key in data and stream is run.streams.get("primary"):
-                raise UnfilledError(f"{key!r} of event {seq_num} of run {run.uid}")
+                what = f"{key!r} of event {seq_num} of run {run.uid}"
+                data = {**data, key: self._external.image(data[key], what)}
         journal.row(doc["descriptor"], seq_num, doc.get("time", np.nan), data)
 
     def _event_page(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
@@ -175,6 +180,13 @@ class Scan:
 
     def _stop(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
         """End a run, whose numbers have all their place; else say so."""
+        if "primary" in run.streams:
+            primary = run.streams["primary"]
+            shapes = {key: info.get("shape") or () for key, info in primary.info.items()}
+            for descriptor, seq_num, key, image in self._external.streamed(run.uid, shapes):
+                event = {"descriptor": descriptor, "seq_num": seq_num, "data": {key: image}}
+                self._event(journal, run, primary, event)
+        self._external.forget(run.uid)
         run.stop = dict(doc)
         self.planes += arranged(run, self.running[run.uid][0], self._options.monitor).planes
         say_lost(run)

@@ -45,6 +45,11 @@ stack_type_scans = [7, 11]
 spectra_type_scans = [4, 8]
 line_spec_scans = [5]
 
+STACKS = frozenset({scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN})
+"""The scan types that have a plane for each energy."""
+
+SPECTRA = frozenset({scan_types.SAMPLE_POINT_SPECTRA, scan_types.SAMPLE_LINE_SPECTRA})
+
 # https://manual.nexusformat.org/classes/applications/NXstxm.html: these words and no others. What the definition has
 # no word for is called by what its data are.
 _LABELS = {

@@ -10,12 +10,11 @@ import numpy as np
 
 from suitcase_nxstxm.devices import Devices, mended_units
 from suitcase_nxstxm.metadata import as_json
-from suitcase_nxstxm.nexus import group, name_in
+from suitcase_nxstxm.nexus import array, group, name_in
 from suitcase_nxstxm.stream import Stream
 
 _TEXT = h5py.string_dtype()
 _EXACT = 1 << 53
-_COMPRESSED = 1 << 20  # bytes
 
 Places = Sequence[tuple[Stream, np.ndarray]]
 """Streams that have a key, with the row of the collection that each of their rows is."""
@@ -44,27 +43,21 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
     where = [begin + np.searchsorted(n, one.stream.seq_num()) for begin, n, one in zip(begins, numbers, rows)]  # noqa: B905
     times = np.full(begins[-1], np.nan)
     for one, places in zip(rows, where, strict=True):
-        times[places] = one.stream.times()
-    _create(made, "time", times.shape, times.dtype, times).attrs["units"] = "s"
+        told = one.stream.times()
+        times[places[~np.isnan(told)]] = told[~np.isnan(told)]
+    array(made, "time", times.shape, float, data=times).attrs["units"] = "s"
     found = np.concatenate(numbers)
     several = sum(map(bool, map(len, numbers))) > 1
     if several:
         runs = np.repeat(np.array([one.run for one in rows], object), list(map(len, numbers)))
-        _create(made, "run", runs.shape, _TEXT, runs)
+        array(made, "run", runs.shape, _TEXT, data=runs)
     if several or not np.array_equal(found, np.arange(1, len(found) + 1)):
-        _create(made, "seq_num", found.shape, found.dtype, found)
+        array(made, "seq_num", found.shape, found.dtype, data=found)
     for key in dict.fromkeys(key for one in rows for key in one.keys):
         mine = [(one.stream, places) for one, places in zip(rows, where, strict=True) if key in one.stream.columns]
         if mine:
             info = next((stream.info[key] for stream, _ in mine if key in stream.info), {})
             _write_column(made, mine[0][0].owner.get(key, key), key, info, devices, len(found), mine)
-
-
-def _create(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, data: Any = None) -> h5py.Dataset:
-    fill = np.nan if np.dtype(dtype).kind == "f" else None
-    large = int(np.prod(shape)) * np.dtype(dtype).itemsize > _COMPRESSED
-    options = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
-    return parent.create_dataset(name, shape, dtype, data, fillvalue=fill, **options)
 
 
 def _write_column(
@@ -74,7 +67,7 @@ def _write_column(
     found, field = _field(parent, device, key, devices)
     texts = [""] * total
     shape = next((c.shape for stream, _ in sources for c in stream.columns[key] if c.numbers is not None), ())
-    made = None if dtype is None else _create(found, field, (total, *shape), dtype)
+    made = None if dtype is None else array(found, field, (total, *shape), dtype)
     for stream, places in sources:
         for row, values in stream.blocks(key):
             where = places[row : row + len(values)]

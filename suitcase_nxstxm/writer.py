@@ -81,7 +81,8 @@ class NXstxmWriter:
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
-        key = "uid" if name == "start" else "run_start" if "run_start" in doc else "descriptor"
+        keys = ("uid",) if name == "start" else ("run_start", "descriptor", "resource")
+        key = next((key for key in keys if key in doc), keys[-1])
         uid = doc.get(key, "")
         try:
             if not isinstance(uid, str):
@@ -134,7 +135,7 @@ class NXstxmWriter:
             self._close(scan)
 
     def _take(self, scan: Scan, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "descriptor":
+        if name in ("descriptor", "resource"):
             self._of[doc["uid"]] = scan
         scan.take(name, doc)
         if name == "stop":

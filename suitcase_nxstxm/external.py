@@ -1,0 +1,122 @@
+"""Images that lie in files beside the documents: read from there, if the caller allows it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import event_model
+import h5py
+import numpy as np
+
+from suitcase_nxstxm.errors import UnfilledError
+
+logger = logging.getLogger(__name__)
+
+_HDF5 = "application/x-hdf5"
+
+
+class External:
+    """What the documents of some runs say of images in files.
+
+    Files are read below `roots` only; those of resource documents by the handler of their ``spec``, which is called
+    with the path and the ``resource_kwargs``, and what that gives with the ``datum_kwargs`` of each image.
+    """
+
+    def __init__(self, roots: Iterable[str | Path], handlers: Mapping[str, Callable[..., Any]]) -> None:
+        self._roots = [Path(root).resolve() for root in roots]
+        self._handlers = handlers
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._readers: dict[str, Any] = {}
+        self._datums: dict[str, Mapping[str, Any]] = {}
+        self._streamed: dict[str, list[Mapping[str, Any]]] = defaultdict(list)  # stream_datum documents by their run
+
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document that says where images are; without a root none can be read."""
+        if not self._roots:
+            return
+        if name in ("resource", "stream_resource"):
+            self._resources[doc["uid"]] = doc
+        else:
+            for datum in event_model.unpack_datum_page(doc) if name == "datum_page" else [doc]:  # pyright: ignore
+                self._datums[datum["datum_id"]] = datum
+
+    def expect(self, run: str, doc: Mapping[str, Any]) -> None:
+        """Take a stream_datum, whose images are read when the run ends and its files are whole."""
+        if doc["stream_resource"] not in self._resources:
+            raise UnfilledError(f"data of run {run}")
+        self._stream_file(self._resources[doc["stream_resource"]])
+        self._streamed[run].append(doc)
+
+    def forget(self, run: str) -> None:
+        """Take nothing more of a run."""
+        gone = {uid for uid, resource in self._resources.items() if resource.get("run_start") == run}
+        self._streamed.pop(run, None)
+        self._resources = {uid: resource for uid, resource in self._resources.items() if uid not in gone}
+        self._readers = {uid: reader for uid, reader in self._readers.items() if uid not in gone}
+        self._datums = {key: datum for key, datum in self._datums.items() if datum["resource"] not in gone}
+
+    def image(self, datum_id: str, what: str) -> np.ndarray:
+        """The image of a datum; `what` is in an error if it can't be read."""
+        datum = self._datums.pop(datum_id, None)
+        resource = self._resources.get(datum["resource"]) if datum is not None else None
+        if datum is None or resource is None or resource["spec"] not in self._handlers:
+            raise UnfilledError(what)
+        path = self._allowed(Path(resource.get("root") or "/", resource["resource_path"]), what)
+        try:
+            if resource["uid"] not in self._readers:
+                reader = self._handlers[resource["spec"]](str(path), **resource["resource_kwargs"])
+                self._readers[resource["uid"]] = reader
+            return _image(np.asarray(self._readers[resource["uid"]](**datum["datum_kwargs"])))
+        except OSError as error:
+            raise UnfilledError(f"{what} can't be read ({error}): it") from error
+
+    def streamed(self, run: str, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int, str, np.ndarray]]:
+        """The images of a run that no event has, each with descriptor, number of the event, and data key.
+
+        `shapes` has what an event has of each key: of three dimensions the first one counts frames.
+        """
+        for uid, documents in itertools.groupby(self._streamed.pop(run, ()), lambda doc: doc["stream_resource"]):
+            resource = self._resources[uid]
+            key, path, parameters = resource["data_key"], self._stream_file(resource), resource["parameters"]
+            shape = shapes.get(key) or ()
+            number = parameters.get("multiplier") or (shape[0] if len(shape) == 3 else 1)
+            try:
+                with h5py.File(path, "r") as file:
+                    stored: Any = file[parameters.get("dataset") or parameters["path"]]
+                    for doc in documents:
+                        events = zip(range(*_bounds(doc["indices"])), range(*_bounds(doc["seq_nums"])), strict=True)
+                        for index, seq_num in events:
+                            if (index + 1) * number > len(stored):
+                                raise OSError(f"it has {len(stored)} frames, and event {seq_num} more")
+                            frames = stored[index * number : (index + 1) * number]
+                            yield doc["descriptor"], seq_num, key, _image(frames)
+            except (KeyError, OSError) as error:
+                raise UnfilledError(f"{key!r} of run {run} can't be read from {path} ({error}): it") from error
+
+    def _stream_file(self, resource: Mapping[str, Any]) -> Path:
+        what, uri = f"{resource['data_key']!r} of run {resource['run_start']}", urlsplit(resource["uri"])
+        if resource["mimetype"] != _HDF5 or uri.scheme not in ("file", ""):
+            raise UnfilledError(f"{what} ({resource['mimetype']}, {resource['uri']})")
+        return self._allowed(Path(url2pathname(uri.path)), what)
+
+    def _allowed(self, path: Path, what: str) -> Path:
+        path = path.resolve()
+        if not any(path.is_relative_to(root) for root in self._roots):
+            raise UnfilledError(f"{what} ({path})")
+        return path
+
+
+def _bounds(counted: Mapping[str, int]) -> tuple[int, int]:
+    return counted["start"], counted["stop"]
+
+
+def _image(frames: np.ndarray) -> np.ndarray:
+    """One frame as an image."""
+    return frames[0] if frames.ndim == 3 and len(frames) == 1 else frames
