@@ -80,11 +80,26 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
 
 
 def _entries(runs: Iterable[Arranged]) -> dict[str, list[Member | Arranged]]:
-    """What the runs have for each entry, by what it is for; those that have measured nothing are there as well."""
+    """What the runs have for each entry, by what it is for; those that have measured nothing are there as well.
+
+    A run whose frames are of another shape than those of the runs before it is an entry of its own.
+    """
     found: dict[str, list[Member | Arranged]] = {}
+    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     for one in runs:
         for part in one.places.parts:
-            found.setdefault(part.image.identity, []).append(Member(one, part))
+            what = part.image.identity
+            for key in one.places.frames.intersection(part.keys):
+                name, shape = one.keys.detectors[key], one.stream.columns[key][0].shape
+                first = shapes.setdefault((what, name), shape)
+                if shape != first:
+                    logger.warning(
+                        "frames of %r of run %s have shape %s, in the runs before it %s: it is an entry of its own",
+                        *(name, one.run.uid, shape, first),
+                    )
+                    what = json.dumps({**json.loads(what), "run": one.run.uid})
+                    break
+            found.setdefault(what, []).append(Member(one, part))
         if not one.places.parts:
             found.setdefault(one.images[0].identity, []).append(one)
     return found

@@ -171,7 +171,9 @@ class Numbers:
         if made is None:
             shapes = list(dict.fromkeys(column.shape for column in columns))
             if len(shapes) > 1:
-                raise MisfitError(f"a frame of {name!r} has shape {shapes[1]}, the ones before have {shapes[0]}")
+                raise MisfitError(
+                    f"a frame of {name!r} has shape {shapes[1]} in a run that has others of shape {shapes[0]}"
+                )
             dtype = np.result_type(*(column.numbers for column in columns if column.numbers is not None))
             shape = (number, *shapes[0])
             made = array(detector, "data", shape, dtype, maxshape=(None, *shapes[0]), chunks=(1, *shapes[0]))

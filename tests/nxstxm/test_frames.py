@@ -47,6 +47,19 @@ def test_frames_of_a_wider_type_that_come_later(stxm, read, tmp_path, order, fir
     np.testing.assert_array_equal(stored[6:], frames[1])
 
 
+def test_a_run_whose_frames_have_another_shape_is_an_entry_of_its_own(stxm, read, tmp_path, caplog):
+    frames = [np.ones((6, 4, 5)), np.full((6, 4, 6), 2.0)]
+    runs = ptychogram(stxm, frames)
+    found = read(export_scan(runs, tmp_path, "scan"))
+    for number, docs in enumerate(runs):
+        entry = f"entry{number}"
+        np.testing.assert_array_equal(found[f"{entry}/instrument/counter0/data"][6 * number :], frames[number])
+        assert [row[0].decode() for row in found[f"{entry}/collection/runs"]] == [docs[0][1]["uid"]]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert runs[1][0][1]["uid"] in said
+    assert "(4, 6)" in said
+
+
 SIZE = 14  # of a plane
 
 
