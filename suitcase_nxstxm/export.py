@@ -32,7 +32,7 @@ def export(
     Parameters
     ----------
     gen : iterable of (name, document)
-        The documents of the run, with their data filled in.
+        The documents of the run.
     directory, file_prefix, first_uid, **kwargs
         As for `Serializer`.
 
@@ -103,7 +103,8 @@ class Serializer:
         ``scan_type``, ``primary_det`` (a detector, or a list of those that there must be), ``monitor``,
         ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say; ``max_points`` (of
         an image, of an axis, or of a stream) and ``max_keys`` (of the streams of a run, which count as well): what asks
-        for more is refused before it costs memory.
+        for more is refused before it costs memory; ``readable_roots``, the directories below which images may be read
+        that documents refer to, and ``handler_registry``, what reads those of resource documents, by their ``spec``.
     """
 
     def __init__(

@@ -30,9 +30,8 @@ class NXstxmWriter:
     once more, by `finish`, or, with a warning, when too many others wait for their runs.
 
     Live runs (``purpose="live"``, for alignment) are left out. Every other run is to be a scan that can be exported:
-    one that isn't (no primary stream, metadata that can't be read, images that the documents only refer to) is an
-    error; ``bluesky-ext export nxstxm`` fills such images in afterwards. That the name of a file is taken is
-    said at the start of its scan, before anything is measured.
+    one that isn't (no primary stream, metadata that can't be read, images in files that may not be read) is an error.
+    That the name of a file is taken is said at the start of its scan, before anything is measured.
 
     Parameters
     ----------
