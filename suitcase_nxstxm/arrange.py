@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.layout import Image, Layout
 from suitcase_nxstxm.places import Part, Places, path_of, sequence_numbers
-from suitcase_nxstxm.request import Axis, Request
+from suitcase_nxstxm.request import Axis, Image, Layout, Request
 from suitcase_nxstxm.scan_types import scan_types
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,8 @@ from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.journal import Run
 from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
-from suitcase_nxstxm.layout import Image, images
 from suitcase_nxstxm.places import Part, Places
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.request import Image, Request, images
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import FrameRows, Stream
 from suitcase_nxstxm.table import is_exact

@@ -11,7 +11,7 @@ import numpy as np
 from suitcase_nxstxm.arranged import Member
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.keys import Known, is_time, seconds
-from suitcase_nxstxm.layout import Layout, way
+from suitcase_nxstxm.request import Layout, way
 
 
 def axis_points(

@@ -68,41 +68,35 @@ class TmpFile:
             self.journal_path.unlink(missing_ok=True)  # left behind by a kill after the file had got its name
         self._lock = locked(self.path, create)
         try:
-            why = self._unreadable(store)
-            if why and not create:
-                raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {why}")
-            if why:
-                moved = self._set_aside()
-                self.close()
-                if self.journal_path.exists():
-                    move(self.journal_path, moved.with_name(f"{moved.name}.journal"))
-                logger.warning("%s can't be read (%s) and is now %s", self.path, why, moved.name)
-                self._lock = locked(self.path)
-            journal = self._opened(store)
+            begun = os.fstat(self._lock).st_size > 0
+            try:
+                return self._taken_up(store, begun)
+            except OSError as error:
+                if not begun:
+                    raise
+                if not create:
+                    raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {error}") from error
+                why = str(error)
+            moved = self._set_aside()
+            self.close()
+            if self.journal_path.exists():
+                move(self.journal_path, moved.with_name(f"{moved.name}.journal"))
+            logger.warning("%s can't be read (%s) and is now %s", self.path, why, moved.name)
+            self._lock = locked(self.path)
+            return self._taken_up(store, False)
         except BaseException:
             self.close()
             raise
-        return journal
 
-    def _unreadable(self, store: Callable[..., Any]) -> str:
-        """Why what there is can't be taken up; nothing if it can."""
-        if self._lock is None or not os.fstat(self._lock).st_size:
-            return ""
-        if not self.journal_path.exists():
-            return "it has no journal"
-        try:
-            if self._opened(store).has_frames:
-                self._hdf5()
-        except OSError as error:
-            return str(error)
-        return ""
-
-    def _opened(self, store: Callable[..., Any]) -> Journal:
-        if self._journal is None:
-            descriptor = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            self._journal = io.FileIO(descriptor, "rb+", closefd=False)
+    def _taken_up(self, store: Callable[..., Any], begun: bool) -> Journal:
+        if begun and not self.journal_path.exists():
+            raise FileNotFoundError("it has no journal")
+        descriptor = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        self._journal = io.FileIO(descriptor, "rb+", closefd=False)
         journal = Journal(self._journal, str(self.journal_path), store, {"file_prefix": self._template})
         self._has_frames = journal.has_frames
+        if begun and self._has_frames:
+            self._hdf5()
         return journal
 
     def _hdf5(self) -> h5py.File:

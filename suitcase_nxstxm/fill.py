@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 
 from suitcase_nxstxm.frames import Frames
-from suitcase_nxstxm.layout import Layout
 from suitcase_nxstxm.nexus import LARGE, array
 from suitcase_nxstxm.places import Part
+from suitcase_nxstxm.request import Layout
 from suitcase_nxstxm.stream import FrameRows, Stream, Values
 
 _MEMORY = 4 << 20  # bytes that are filled at once, or a plane

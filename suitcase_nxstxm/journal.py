@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,31 +83,22 @@ class Journal:
             self._load()
         else:
             self._write(_MAGIC + _VERSION + b"\n" + _INDEX.pack(0))
-            self._document("about", about)
+            self.document("about", about)
 
     @property
     def has_frames(self) -> bool:
         """Whether there are frames that are stored elsewhere."""
         return any(column.frames is not None for form in self._forms for column in form.columns)
 
-    def start(self, doc: Mapping[str, Any], options: Mapping[str, Any], planes: Sequence[tuple[str, int]]) -> Run:
-        """Begin a run; one of that uid that is there, from an export that was broken off, counts no more."""
-        self._document("start", {"doc": doc, "options": options, "planes": planes})
-        return self.runs[doc["uid"]]
+    def document(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a descriptor or a stop; a start, with the options of its run and its planes; or why an export failed.
 
-    def descriptor(self, doc: Mapping[str, Any]) -> Run:
-        """Take the description of a stream; return its run."""
-        self._document("descriptor", doc)
-        return self.runs[doc["run_start"]]
-
-    def stop(self, doc: Mapping[str, Any]) -> Run:
-        """End a run."""
-        self._document("stop", doc)
-        return self.runs[doc["run_start"]]
-
-    def fail(self, run: str, why: str) -> None:
-        """Note that the export of a run failed."""
-        self._document("failure", {"run_start": run, "why": why})
+        A run of the uid of a start that is there, from an export that was broken off, counts no more.
+        """
+        text = as_json({name: doc}).encode()
+        self._documents.append(self._end)
+        self._write(_DOCUMENT_HEAD.pack(_DOCUMENT, len(text)) + text)
+        self._take(name, dict(doc))
 
     def write_index(self) -> None:
         """Write where all documents and rows are."""
@@ -115,7 +106,7 @@ class Journal:
         for stream in (stream for run in self.runs.values() for stream in run.streams.values()):
             items += [[offset, form.number, number] for form, offset, number in stream.stretches]
         place = self._end
-        self._document("index", {"items": sorted(items)})
+        self.document("index", {"items": sorted(items)})
         self._file.seek(len(_MAGIC + _VERSION) + 1)
         self._file.write(_INDEX.pack(place))
         self._at_end = False
@@ -148,7 +139,7 @@ class Journal:
         form = self._known.get(signature)
         if form is None:
             record = {"number": len(self._forms), "descriptor": descriptor, "columns": columns}
-            self._document("form", record)
+            self.document("form", record)
             form = self._known[signature] = self._forms[-1]
         if all(codes) and len(columns) == len(data):
             form.pack = struct.Struct(_ROW_HEAD + "".join(codes)).pack
@@ -165,12 +156,6 @@ class Journal:
         if array is not None and stored is not None:
             return f"{stored.frames} {array.dtype.str}", array.shape, struct.pack("<qd", stored.row, stored.sum), ""
         return packed(value, array)
-
-    def _document(self, name: str, doc: Mapping[str, Any]) -> None:
-        text = as_json({name: doc}).encode()
-        self._documents.append(self._end)
-        self._write(_DOCUMENT_HEAD.pack(_DOCUMENT, len(text)) + text)
-        self._take(name, dict(doc))
 
     def _take(self, name: str, doc: dict[str, Any]) -> None:
         match name:

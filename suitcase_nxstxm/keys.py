@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from suitcase_nxstxm.errors import UnknownDetectorError
-from suitcase_nxstxm.layout import Layout
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.request import Layout, Request
 
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
 _DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)

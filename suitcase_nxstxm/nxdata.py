@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.arranged import Arranged, Member
+from suitcase_nxstxm.arranged import Member
 from suitcase_nxstxm.axes import axis_points, count_times, grown, seconds_of, step
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
@@ -86,12 +86,15 @@ class Numbers:
                 )
             self._write_list(detector, name, mine, grid)
         self._entry.attrs["default"] = self._names[self._default]
-        monitors = self._scalars(lambda of: of.keys.monitor)
+        monitors = [
+            (one, key) for one in self._members if (key := one.of.keys.monitor) in one.of.stream.columns and key
+        ]
         if monitors:
-            found = [one.of.keys for one in self._members if one.of.keys.monitor is not None]
-            units = found[0].info[str(found[0].monitor)].get("units")
+            units = monitors[0][0].of.keys.info[monitors[0][1]].get("units")
             control = group(self._entry, "control", "NXmonitor")
-            fill(create(control, "data", self._layout, float, units, taken=False), self._layout, monitors, taken=False)
+            sources = [of_scalar(one.part, one.of.stream, key) for one, key in monitors]
+            made = create(control, "data", self._layout, float, units, taken=False)
+            fill(made, self._layout, sources, taken=False)
         for name in dict.fromkeys((*self._layout.fields, *(n for one in self._members for n in one.of.keys.positions))):
             if name not in ("line_position", "point", "energy"):
                 self._write_positions(name)
@@ -183,15 +186,6 @@ class Numbers:
         if len(missing) and made.dtype.kind != "f":
             stretches = np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1)
             made.attrs["never_measured"] = [(int(part[0]), int(part[-1])) for part in stretches]
-
-    def _scalars(self, key_of: Callable[[Arranged], str | None], *, single: bool = False) -> list[Source]:
-        """Readings of the runs that hold for all points of an event, or only for events of one point."""
-        found = [(one, key_of(one.of)) for one in self._members]
-        return [
-            of_scalar(one.part, one.of.stream, key, single=single)
-            for one, key in found
-            if key is not None and key in one.of.stream.columns
-        ]
 
     def _write_positions(self, name: str) -> None:
         """Where a positioner was at each point; without readings the set points."""

@@ -10,11 +10,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from suitcase_nxstxm.errors import MetadataError, NXstxmError
-from suitcase_nxstxm.layout import images
 from suitcase_nxstxm.metadata import scan_metadata
 from suitcase_nxstxm.plans import plain_request
 from suitcase_nxstxm.pystxm import stxm_request
-from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
+from suitcase_nxstxm.request import MAX_POINTS, Request, images, number_of_points
 
 _OF_JSON = (str, int, float, list, dict, type(None))
 

@@ -9,8 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from suitcase_nxstxm.layout import Image, Layout
-from suitcase_nxstxm.request import Request, number_of_points
+from suitcase_nxstxm.request import Image, Layout, Request, number_of_points
 
 
 @dataclass(frozen=True)

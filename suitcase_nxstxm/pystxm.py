@@ -284,17 +284,12 @@ class _Metadata:
         if kind not in (*STACKS, scan_types.SAMPLE_LINE_SPECTRA):
             return 1
         places = [{**self.place, "sp_id": number, "sp_idx": i} for i, number in enumerate(ids)]
-        planes = polarizations * sum(len(self._at(place).energies[0]) for place in places)
+        others = (_Metadata(self._start, self._metadata, kind, self._max_points, place) for place in places)
+        planes = polarizations * sum(len(other.energies[0]) for other in others)
         if kind is not scan_types.TOMOGRAPHY_SCAN:
             return planes
         angles = set_points(table(table(self._own.get("GONI")).get("T")), self._max_points)
         return None if angles is None else planes * len(angles)
-
-    def _at(self, place: Mapping[str, Any]) -> _Metadata:
-        """The same for another image of the scan."""
-        if place == self.place:
-            return self
-        return _Metadata(self._start, self._metadata, self._kind, self._max_points, place)
 
     def _fingerprint(self) -> str:
         """The same for all runs of the scan: what is the same in all of them, and nothing that counts along."""

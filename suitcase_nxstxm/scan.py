@@ -21,10 +21,9 @@ from suitcase_nxstxm.external import External
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run
-from suitcase_nxstxm.layout import Image, images, planes_of
 from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import prefix_of
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.request import Image, Request, images, planes_of
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import Stored, Stream
 
@@ -102,7 +101,7 @@ class Scan:
                         f"run {request.run} is for plane {min(plane for _, plane in both)} of {request.entry}, and so "
                         f"is run {run.uid}: export only one of them"
                     )
-            journal.start(doc, self._options.record(), planes)
+            journal.document("start", {"doc": doc, "options": self._options.record(), "planes": planes})
         except DuplicateRunError:
             self.release()  # nothing of the run is in the journal, which is as good as it was
             raise
@@ -152,7 +151,7 @@ class Scan:
                 f"run {run.uid} has {number} streams and data keys, and the most are {self._options.max_keys}: "
                 "give a larger max_keys="
             )
-        journal.descriptor(doc)
+        journal.document("descriptor", doc)
         _, stream = journal.streams[doc["uid"]]
         if stream is run.streams.get("primary"):
             stream.scalers = detectors(run, self.running[run.uid][0], self._options.monitor)
@@ -192,7 +191,7 @@ class Scan:
         say_lost(run)
         self.file.frames.flush()
         self.file.check()
-        journal.stop(doc)
+        journal.document("stop", doc)
         del self.running[run.uid]
         self.stopped |= doc.get("exit_status") in ("abort", "fail")
 
@@ -291,6 +290,7 @@ class Scan:
         self.running.clear()
         try:
             if journal is not None and uid in journal.runs and not isinstance(error, OSError):
-                journal.fail(uid, " ".join(f"{type(error).__name__}: {error}".split())[:1000])
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+                journal.document("failure", {"run_start": uid, "why": why})
         finally:
             self.file.close()

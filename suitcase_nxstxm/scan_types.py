@@ -50,29 +50,22 @@ STACKS = frozenset({scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, s
 
 SPECTRA = frozenset({scan_types.SAMPLE_POINT_SPECTRA, scan_types.SAMPLE_LINE_SPECTRA})
 
-# https://manual.nexusformat.org/classes/applications/NXstxm.html: these words and no others. What the definition has
-# no word for is called by what its data are.
 _LABELS = {
-    scan_types.DETECTOR_IMAGE: "detector image",
-    scan_types.OSA_IMAGE: "osa image",
-    scan_types.OSA_FOCUS: "osa focus",
-    scan_types.SAMPLE_FOCUS: "sample focus",
-    scan_types.SAMPLE_POINT_SPECTRA: "sample point spectrum",
-    scan_types.SAMPLE_LINE_SPECTRA: "sample line spectrum",
-    scan_types.SAMPLE_IMAGE: "sample image",
-    scan_types.SAMPLE_IMAGE_STACK: "sample image stack",
-    scan_types.GENERIC_SCAN: "generic scan",
-    scan_types.COARSE_IMAGE_SCAN: "sample image",
-    scan_types.COARSE_GONI_SCAN: "sample image",
-    scan_types.TOMOGRAPHY_SCAN: "sample image stack",
-    scan_types.PATTERN_GEN_SCAN: "sample image",
-    scan_types.PTYCHOGRAPHY_SCAN: "sample image stack",
+    scan_types.COARSE_IMAGE_SCAN: scan_types.SAMPLE_IMAGE,
+    scan_types.COARSE_GONI_SCAN: scan_types.SAMPLE_IMAGE,
+    scan_types.TOMOGRAPHY_SCAN: scan_types.SAMPLE_IMAGE_STACK,
+    scan_types.PATTERN_GEN_SCAN: scan_types.SAMPLE_IMAGE,
+    scan_types.PTYCHOGRAPHY_SCAN: scan_types.SAMPLE_IMAGE_STACK,
 }
+"""What the definition has no word for is called by what its data are."""
 
 
 def label(scan_type: scan_types) -> str:
-    """The word that ``stxm_scan_type`` has for a scan type."""
-    return _LABELS[scan_type]
+    """The word that ``stxm_scan_type`` has for a scan type: of the definition, and no other.
+
+    https://manual.nexusformat.org/classes/applications/NXstxm.html
+    """
+    return _LABELS.get(scan_type, scan_type).name.lower().replace("_", " ").replace("spectra", "spectrum")
 
 
 def as_scan_type(value: object) -> scan_types:

@@ -5,8 +5,7 @@ import pytest
 
 from suitcase_nxstxm.arrange import Columns, arrange
 from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.layout import images
-from suitcase_nxstxm.request import Axis, Region, Request
+from suitcase_nxstxm.request import Axis, Region, Request, images
 from suitcase_nxstxm.scan_types import scan_types
 
 Y, X, E = np.arange(3.0), np.arange(10.0, 14.0), np.array([700.0, 701.0])
