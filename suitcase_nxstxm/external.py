@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections import defaultdict
@@ -88,7 +89,7 @@ class External:
             shape = shapes.get(key) or ()
             number = parameters.get("multiplier") or (shape[0] if len(shape) == 3 else 1)
             try:
-                with h5py.File(path, "r") as file:
+                with _open(path) as file:
                     stored: Any = file[parameters.get("dataset") or parameters["path"]]
                     for doc in documents:
                         events = zip(range(*_bounds(doc["indices"])), range(*_bounds(doc["seq_nums"])), strict=True)
@@ -120,3 +121,11 @@ def _bounds(counted: Mapping[str, int]) -> tuple[int, int]:
 def _image(frames: np.ndarray) -> np.ndarray:
     """One frame as an image."""
     return frames[0] if frames.ndim == 3 and len(frames) == 1 else frames
+
+
+def _open(path: Path) -> h5py.File:
+    """An HDF5 file, which its detector may still have open: with SWMR, or as a file that is locked, or neither."""
+    for locking, swmr in ((None, True), (None, False), (False, True)):
+        with contextlib.suppress(OSError):
+            return h5py.File(path, "r", swmr=swmr, locking=locking)
+    return h5py.File(path, "r", locking=False)

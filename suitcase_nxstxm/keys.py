@@ -63,8 +63,8 @@ class Keys:
     def _called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
         """The data keys that a name stands for, those first that have it as a whole."""
         names = {key: (self.detectors.get(key, key), self.owner.get(key, key)) for key in keys}
-        whole = [key for key in names if _is(wanted, key, names[key], request)]
-        return whole + [key for key in names if key not in whole and _fits(wanted, key, names[key], request)]
+        fits = {key: _fits(wanted, key, names[key], request) for key in names}
+        return [key for how in ("whole", "beginning") for key in fits if fits[key] == how]
 
     def dwell_of(self, key: str, default: bool) -> str | None:
         """The data key that says how long the detector with this one counts: its own, or one that is nobody's."""
@@ -157,22 +157,22 @@ def region_of(key: str) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else (key, None)
 
 
-def _is(wanted: str, key: str, devices: Sequence[str], request: Request) -> bool:
-    """Whether a name is that of a data key or of its device: the one in the control system or the one of people."""
-    names = (wanted, request.devices.source.get(wanted), wanted.removeprefix("DNM_"))
-    # People write DNM_COUNTER0 for counter0.
-    plain = wanted.removeprefix("DNM_").lower() if wanted.startswith("DNM_") else None
-    return any(name in names or name.lower() == plain for name in (key, *devices))
+def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> str:
+    """Whether a name stands for a data key: as a ``"whole"``, or, where names are beginnings, as its ``"beginning"``.
 
-
-def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> bool:
-    """Whether a name stands for a data key: as a whole, or, where names are beginnings, as its beginning."""
-    if _is(wanted, key, devices, request):
-        return True
+    As a whole it is that of the key or of its device: the one in the control system or the one of people, who write
+    DNM_COUNTER0 for counter0. Empty if it doesn't stand for the key.
+    """
+    bare = wanted.removeprefix("DNM_")
+    plain = bare.lower() if bare != wanted else None
+    if any(
+        name in (wanted, bare, request.devices.source.get(wanted)) or name.lower() == plain for name in (key, *devices)
+    ):
+        return "whole"
     # A descriptor that doesn't say which device a key is of leaves only the beginning to compare with.
     if request.exact and any(device != key for device in devices):
-        return False
-    return any(matches(name, key, device) for name in (wanted, wanted.removeprefix("DNM_")) for device in devices)
+        return ""
+    return "beginning" if any(matches(name, key, device) for name in (wanted, bare) for device in devices) else ""
 
 
 def _name_detectors(detectors: dict[str, str]) -> None:

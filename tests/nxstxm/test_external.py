@@ -38,6 +38,15 @@ def test_images_of_streams(tmp_path, run_engine, blob, read):
     assert not np.isnan(found["entry0/collection/primary/time"]).any()
 
 
+def test_images_that_are_not_there(tmp_path, run_engine, blob):
+    docs = []
+    run_engine(bp.count([blob], 2), lambda *pair: docs.append(pair))
+    (path,) = tmp_path.glob("*.h5")
+    path.unlink()
+    with pytest.raises(UnfilledError, match=rf"'blob' of run .* can't be read from {path}"):
+        export(docs, tmp_path, "scan", readable_roots=[tmp_path])
+
+
 @pytest.mark.parametrize("form", ["resource", "stream_resource"])
 def test_files_that_nobody_allowed(tmp_path, run_engine, blob, form, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
