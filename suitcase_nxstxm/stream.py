@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -105,11 +106,19 @@ class Stream:
         self.channels: dict[str, str] = {}  # the channels that came so, each with the data key that it came in
         self.columns: dict[str, list[Column]] = {}  # those of each key
         self._read = read
-        self.stretches: list[list[Any]] = []  # form, offset, number of rows: those of one form one behind the other
+        self._forms: dict[int, Form] = {}  # by their numbers
+        # Number of a form, offset, number of rows: those of one form, one behind the other. Streams may alternate.
+        self._stretches = array("q")
         self._number = 0
 
     def __len__(self) -> int:
         return self._number
+
+    @property
+    def stretches(self) -> Iterator[tuple[Form, int, int]]:
+        """The rows as they lie in the journal: their form, where the first one is, and how many they are."""
+        found = iter(self._stretches)
+        return ((self._forms[number], offset, count) for number, offset, count in zip(found, found, found, strict=True))
 
     def describe(self, data_keys: Mapping[str, Any], owner: Mapping[str, str]) -> None:
         """Take what a descriptor says; the first one that has a key counts."""
@@ -118,16 +127,17 @@ class Stream:
 
     def append(self, form: Form, offset: int, number: int = 1) -> None:
         """Take rows that are in the journal."""
-        last = self.stretches[-1] if self.stretches else None
-        if last is not None and last[0] is form and last[1] + last[2] * form.dtype.itemsize == offset:
-            last[2] += number
+        last = self._stretches[-3:]
+        if last and last[0] == form.number and last[1] + last[2] * form.dtype.itemsize == offset:
+            self._stretches[-1] += number
         else:
             for column in form.columns:
                 if column not in self.columns.setdefault(column.key, []):
                     self.columns[column.key].append(column)
                 if column.parent:
                     self.channels[column.key] = column.parent
-            self.stretches.append([form, offset, number])
+            self._forms[form.number] = form
+            self._stretches.extend((form.number, offset, number))
         self._number += number
 
     def unpacked(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
