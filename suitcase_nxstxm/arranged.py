@@ -72,11 +72,11 @@ class Member:
         return self.part.image.request
 
 
-def arranged(run: Run, request: Request, monitor: str | None, placed_by: str = "request") -> Arranged:
+def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged:
     """A run with where its numbers go."""
     whole = images(request)
     stream = run.streams.get("primary", Stream(lambda offset, size: b""))
-    keys = _keys(run, stream, request, whole[0], monitor)
+    keys = _keys(run, stream, request, whole[0])
     found = Arranged(run, request, whole, _known(run, request), placed_by, stream, keys)
     if "primary" not in run.streams:
         stopped = (run.stop or {}).get("exit_status") in ("abort", "fail")
@@ -127,16 +127,16 @@ def _of_events(stream: Stream, key: str | None) -> np.ndarray:
     return found
 
 
-def detectors(run: Run, request: Request, monitor: str | None) -> frozenset[str]:
+def detectors(run: Run, request: Request) -> frozenset[str]:
     """The data keys of the primary stream that are detectors."""
-    return frozenset(_keys(run, run.streams["primary"], request, images(request)[0], monitor).detectors)
+    return frozenset(_keys(run, run.streams["primary"], request, images(request)[0]).detectors)
 
 
-def _keys(run: Run, stream: Stream, request: Request, image: Image, monitor: str | None) -> Keys:
+def _keys(run: Run, stream: Stream, request: Request, image: Image) -> Keys:
     baseline = run.streams.get("baseline")
     declared = frozenset(baseline.owner.values()) if baseline is not None else frozenset()
     layout, owner = image.layout, dict(stream.owner)
-    return sorted_keys(stream.info, owner, stream.channels, request, layout, monitor, declared)
+    return sorted_keys(stream.info, owner, stream.channels, request, layout, declared)
 
 
 def _odd(stream: Stream, key: str) -> str:
@@ -166,32 +166,29 @@ def _known(run: Run, request: Request) -> Known:
     return {role: (value, units) for role, (_, value, units) in found.items()}
 
 
-def with_planes(requests: Sequence[tuple[Run, Request, str | None]]) -> list[tuple[Run, Request, str]]:
+def with_planes(requests: Sequence[tuple[Run, Request]]) -> list[tuple[Run, Request, str]]:
     """The runs of a scan with the planes of those whose start document doesn't say it: by their energy, else by time.
 
-    Given are the runs in the order of time, each with what it asks for, and with the name of its monitor. Each comes
-    with what it asks for, and with what says which plane it is for.
+    Given are the runs in the order of time, each with what it asks for; each comes with what says its plane as well.
     """
     taken: dict[str, set[int]] = defaultdict(set)
     chosen: dict[str, tuple[int, str]] = {}
-    what = [images(request)[0].identity for _, request, _ in requests]
-    for (run, request, monitor), identity in zip(requests, what, strict=True):
-        plane = request.plane if request.placed else _by_energy(run, request, monitor)
+    what = [images(request)[0].identity for _, request in requests]
+    for (run, request), identity in zip(requests, what, strict=True):
+        plane = request.plane if request.placed else _by_energy(run, request)
         if plane is not None:
             if not request.placed and plane in taken[identity]:
                 raise _no_plane(request, f"its energy is that of plane {plane}")
             taken[identity].add(plane)
             chosen[request.run] = plane, "request" if request.placed else "energy"
-    for (_, request, _), identity in zip(requests, what, strict=True):
+    for (_, request), identity in zip(requests, what, strict=True):
         if request.run not in chosen:
             plane = next(number for number in range(len(request.energies) + 1) if number not in taken[identity])
             if plane >= len(request.energies):
                 raise _no_plane(request, "no energy was read in it")
             taken[identity].add(plane)
             chosen[request.run] = plane, "time"
-    return [
-        (run, replace(request, plane=chosen[request.run][0]), chosen[request.run][1]) for run, request, _ in requests
-    ]
+    return [(run, replace(request, plane=chosen[request.run][0]), chosen[request.run][1]) for run, request in requests]
 
 
 def _no_plane(request: Request, why: str) -> DuplicateRunError:
@@ -201,12 +198,12 @@ def _no_plane(request: Request, why: str) -> DuplicateRunError:
     )
 
 
-def _by_energy(run: Run, request: Request, monitor: str | None) -> int | None:
+def _by_energy(run: Run, request: Request) -> int | None:
     """The plane whose energy a run has read, or has in its baseline; None if there is none."""
     energies, stream = request.energies, run.streams.get("primary")
     read: list[float] = []
     if stream is not None:
-        position = _keys(run, stream, request, images(request)[0], monitor).positions.get("energy")
+        position = _keys(run, stream, request, images(request)[0]).positions.get("energy")
         for key in (position.set_point, position.readback) if position is not None else ():
             read += stream.numbers(key)[:1].tolist()
     known = _known(run, request)

@@ -85,7 +85,6 @@ def sorted_keys(
     channels: Mapping[str, str],
     request: Request,
     layout: Layout,
-    monitor: str | None,
     declared: frozenset[str],
 ) -> Keys:
     """What each data key of the primary stream is.
@@ -104,7 +103,7 @@ def sorted_keys(
     for key, device in owner.items():
         role = role_of(device)
         ring = request.devices.role_of(device) == "ring_current"
-        is_monitor = ring if monitor is None else matches(monitor, key, device)
+        is_monitor = ring if request.monitor is None else matches(request.monitor, key, device)
         numeric = info[key].get("dtype") != "string"
         wanted = any(_fits(name, key, (device,), request) for name in request.primary)
         named = request.detectors is None or device in request.detectors or wanted

@@ -87,6 +87,7 @@ class Options:
                 raise
             why = " ".join(str(error).split())
             raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
+        found = replace(found, monitor=self.monitor)
         if not self.primary:
             return found
         named = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)

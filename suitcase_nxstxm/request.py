@@ -88,6 +88,7 @@ class Request:
     detectors: tuple[str, ...] | None = None  # the devices that the run names so; None if it doesn't
     primary: tuple[str, ...] = ()  # the detectors that there must be, the one of the default plot first
     exact: bool = False  # whether these are whole names, of devices or of data keys, or beginnings of names
+    monitor: str | None = None  # the reading that `control` has; by default the ring current
     motors: tuple[str, ...] = ()
     num_points: int | None = None  # the number of events that the run was to have
     rotation: float | None = None  # of the sample, in degrees

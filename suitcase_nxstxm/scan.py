@@ -154,7 +154,7 @@ class Scan:
         journal.document("descriptor", doc)
         _, stream = journal.streams[doc["uid"]]
         if stream is run.streams.get("primary"):
-            stream.scalers = detectors(run, self.running[run.uid][0], self._options.monitor)
+            stream.scalers = detectors(run, self.running[run.uid][0])
 
     def _event(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
         seq_num, data = doc["seq_num"], doc["data"]
@@ -187,7 +187,7 @@ class Scan:
                 self._event(journal, run, primary, event)
         self._external.forget(run.uid)
         run.stop = dict(doc)
-        self.planes += arranged(run, self.running[run.uid][0], self._options.monitor).planes
+        self.planes += arranged(run, self.running[run.uid][0]).planes
         say_lost(run)
         self.file.frames.flush()
         self.file.check()
@@ -246,9 +246,8 @@ class Scan:
 
         def writes(file: h5py.File, name: str, frames: Frames) -> None:
             options = [Options.of_record(run.options) for run in runs]
-            asked = [(run, mine.request(run.start), mine.monitor) for run, mine in zip(runs, options, strict=True)]
-            planes = zip(with_planes(asked), options, strict=True)
-            found = [arranged(run, request, mine.monitor, how) for (run, request, how), mine in planes]
+            asked = [(run, mine.request(run.start)) for run, mine in zip(runs, options, strict=True)]
+            found = [arranged(*placed) for placed in with_planes(asked)]
             write(file, name, found, options[0] if options else self._options, frames)
 
         return writes
