@@ -76,7 +76,7 @@ def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged
     """A run with where its numbers go."""
     whole = images(request)
     stream = run.streams.get("primary", Stream(lambda offset, size: b""))
-    keys = _keys(run, stream, request, whole[0])
+    keys = _keys(run, stream, request)
     found = Arranged(run, request, whole, _known(run, request), placed_by, stream, keys)
     if "primary" not in run.streams:
         stopped = (run.stop or {}).get("exit_status") in ("abort", "fail")
@@ -129,14 +129,13 @@ def _of_events(stream: Stream, key: str | None) -> np.ndarray:
 
 def detectors(run: Run, request: Request) -> frozenset[str]:
     """The data keys of the primary stream that are detectors."""
-    return frozenset(_keys(run, run.streams["primary"], request, images(request)[0]).detectors)
+    return frozenset(_keys(run, run.streams["primary"], request).detectors)
 
 
-def _keys(run: Run, stream: Stream, request: Request, image: Image) -> Keys:
+def _keys(run: Run, stream: Stream, request: Request) -> Keys:
     baseline = run.streams.get("baseline")
     declared = frozenset(baseline.owner.values()) if baseline is not None else frozenset()
-    layout, owner = image.layout, dict(stream.owner)
-    return sorted_keys(stream.info, owner, stream.channels, request, layout, declared)
+    return sorted_keys(stream, request, images(request)[0].layout, declared)
 
 
 def _odd(stream: Stream, key: str) -> str:
@@ -203,7 +202,7 @@ def _by_energy(run: Run, request: Request) -> int | None:
     energies, stream = request.energies, run.streams.get("primary")
     read: list[float] = []
     if stream is not None:
-        position = _keys(run, stream, request, images(request)[0]).positions.get("energy")
+        position = _keys(run, stream, request).positions.get("energy")
         for key in (position.set_point, position.readback) if position is not None else ():
             read += stream.numbers(key)[:1].tolist()
     known = _known(run, request)

@@ -9,6 +9,7 @@ from typing import Any
 
 from suitcase_nxstxm.errors import UnknownDetectorError
 from suitcase_nxstxm.request import Layout, Request
+from suitcase_nxstxm.stream import Stream
 
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
 _DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
@@ -79,18 +80,12 @@ class Keys:
         return nobodys if default else None
 
 
-def sorted_keys(
-    info: Mapping[str, Any],
-    owner: dict[str, str],
-    channels: Mapping[str, str],
-    request: Request,
-    layout: Layout,
-    declared: frozenset[str],
-) -> Keys:
+def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: frozenset[str]) -> Keys:
     """What each data key of the primary stream is.
 
     Only a device that is `declared` a motor, by the run or by its baseline, can be what its name says.
     """
+    info, owner = stream.info, dict(stream.owner)
     keys = Keys(info, owner)
 
     def role_of(device: str) -> str | None:
@@ -119,7 +114,7 @@ def sorted_keys(
         elif key not in readbacks:
             keys.rest.append(key)
     _name_detectors(keys.detectors)
-    for name, key in channels.items():
+    for name, key in stream.channels.items():
         owner[name] = owner.get(key, key)
         if key in keys.detectors:
             keys.detectors[name] = region_of(name)[0]
