@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +17,6 @@ import h5py
 import numpy as np
 
 from suitcase_nxstxm.errors import UnfilledError
-
-logger = logging.getLogger(__name__)
 
 _HDF5 = "application/x-hdf5"
 
@@ -70,6 +68,7 @@ class External:
         if datum is None or resource is None or resource["spec"] not in self._handlers:
             raise UnfilledError(what)
         path = self._allowed(Path(resource.get("root") or "/", resource["resource_path"]), what)
+        self._check_texts([resource["resource_kwargs"], datum["datum_kwargs"]], what)
         try:
             if resource["uid"] not in self._readers:
                 reader = self._handlers[resource["spec"]](str(path), **resource["resource_kwargs"])
@@ -87,7 +86,7 @@ class External:
             resource = self._resources[uid]
             key, path, parameters = resource["data_key"], self._stream_file(resource), resource["parameters"]
             shape = shapes.get(key) or ()
-            number = parameters.get("multiplier") or (shape[0] if len(shape) == 3 else 1)
+            number = max(parameters.get("multiplier") or (shape[0] if len(shape) == 3 else 1), 1)
             try:
                 with _open(path) as file:
                     stored: Any = file[parameters.get("dataset") or parameters["path"]]
@@ -109,9 +108,21 @@ class External:
 
     def _allowed(self, path: Path, what: str) -> Path:
         path = path.resolve()
-        if not any(path.is_relative_to(root) for root in self._roots):
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        if special or not any(path.is_relative_to(root) for root in self._roots):
             raise UnfilledError(f"{what} ({path})")
         return path
+
+    def _check_texts(self, given: Any, what: str) -> None:
+        """Refuse texts in what a handler is given by which it would come to other directories, or to a long name."""
+        if isinstance(given, str):
+            if ".." in given or re.search(r"%[^A-Za-z%]*\d{3}", given):
+                raise UnfilledError(f"{what} ({given:.100})")
+            if given.startswith("/") and Path(given).is_file():
+                self._allowed(Path(given), what)
+        elif isinstance(given, (Mapping, list, tuple)):
+            for inner in given.values() if isinstance(given, Mapping) else given:
+                self._check_texts(inner, what)
 
 
 def _bounds(counted: Mapping[str, int]) -> tuple[int, int]:

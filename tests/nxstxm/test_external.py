@@ -1,6 +1,7 @@
 """Images that lie in files beside the documents: in the file as those that come in events."""
 
 import functools
+from pathlib import Path
 
 import bluesky.plans as bp
 import h5py
@@ -60,6 +61,15 @@ def test_files_that_nobody_allowed(tmp_path, run_engine, blob, form, monkeypatch
         assert "\n" not in str(error.value)
         with pytest.raises(UnfinishedError, match="readable_roots="):
             finish_export(tmp_path / "elsewhere", "scan", docs[0][1]["uid"])
+
+
+@pytest.mark.parametrize("text", ["../../secret", "%9999d", ["a", {"b": "%s/.."}], str(Path(__file__))])
+def test_handlers_are_not_led_elsewhere(tmp_path, run_engine, text):
+    docs = []
+    run_engine(bp.count([hw(str(tmp_path)).img]), lambda *pair: docs.append(pair))
+    docs = [(n, {**d, "resource_kwargs": {"template": text}} if n == "resource" else d) for n, d in docs]
+    with pytest.raises(UnfilledError, match="'img' of event 1"):
+        export(docs, tmp_path, "scan", readable_roots=[tmp_path], handler_registry={"NPY_SEQ": _opens})
 
 
 def _opens(path, **kwargs):
