@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext.peaks.live_maps import LiveMaps
+from bluesky_ext.peaks.table import UNITS
 from bluesky_ext.peaks.tracks import PARTICLE
 from bluesky_ext.positions import Layout
 
@@ -93,5 +94,7 @@ def maps_dataset(live: LiveMaps, layout: Layout, max_maps: int | None, columns: 
     known |= dict(zip(columns, bright.means, strict=True))
     variables: dict[str, tuple] = {"maps": ((REFLECTION, *layout.dims), bright.maps)}
     variables["n_peaks"] = (layout.dims, live.n_peaks(layout))
-    variables |= {name: ((REFLECTION,), values) for name, values in known.items()}
+    variables |= {
+        name: ((REFLECTION,), values, {"units": UNITS[name]} if name in UNITS else {}) for name, values in known.items()
+    }
     return xr.Dataset(variables, {REFLECTION: np.arange(len(bright.maps)), **layout.coordinates()})

@@ -267,6 +267,7 @@ CASES = [
     Case("Sparsifier", lambda **kw: Sparsifier(KEY, ("det", "gap"), registry=REGISTRY, **kw)),
     Case("PeakTracker", lambda **kw: PeakTracker(KEY, **LOCATE, **kw)),
     Case("PeakTracker-mask", lambda **kw: PeakTracker(KEY, **LOCATE, mask=MASK, **kw)),
+    Case("PeakTracker-poni", lambda **kw: PeakTracker(KEY, **LOCATE, poni=PONI, **kw)),
     Case(
         "compose",
         lambda **kw: compose(ImageProcessor(KEY, "dark"), PeakTracker(KEY, **LOCATE), **kw),
