@@ -8,7 +8,7 @@ from bluesky import RunEngine
 from bluesky.plans import grid_scan
 from cases import collect
 
-from bluesky_ext import CrystalMap, PeakTracker, TrackLinker, redo
+from bluesky_ext import CrystalMap, CrystalMapper, PeakTracker, TrackLinker, redo
 from bluesky_ext.peaks import LiveMaps, grains
 from bluesky_ext.plots import plot_crystal_maps
 from bluesky_ext.positions import lay_out
@@ -65,6 +65,17 @@ def test_a_geometry_of_another_detector_costs_the_events_and_is_said_once(shared
     said = [line for line in caplog.text.splitlines() if "give the .poni of this detector" in line]
     assert len(said) == 1
     assert "256 x 256 pixels, and the .poni is of a detector of 256 x 128" in said[0]
+
+
+def test_windows_have_the_d_spacings_of_their_positions(shared_run_engine, caplog):
+    crystal = Crystal(seed=1, shape=(256, 256), n_grains=3, spots_per_grain=3)
+    _, raw, *_ = scanned(shared_run_engine, crystal.geometry.poni)
+    maps = CrystalMapper(KEY, 11, n_windows=9, half_width=5, minmass=700, poni=crystal.geometry.poni).replay(raw)
+    np.testing.assert_allclose(sorted(maps["d"].values), np.repeat(sorted(D), 3) * 1e9, rtol=1e-2)
+    assert maps["d"].attrs["units"] == "nm"
+    other = CrystalMapper(KEY, 11, windows=maps, poni=Crystal(shape=(256, 128), n_grains=0).geometry.poni)
+    assert "maps" not in other.replay(raw)
+    assert "give the .poni of this detector" in caplog.text
 
 
 def test_the_mean_of_azimuths_is_their_mean_direction():

@@ -289,7 +289,9 @@ CASES = [
     ),
     Case(
         "CrystalMapper",
-        lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
+        lambda **kw: CrystalMapper(
+            KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, poni=PONI, db=STORED, **kw
+        ),
         stored=True,
     ),
     Case("AzimuthalIntegrator", lambda **kw: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson", **kw)),
