@@ -268,6 +268,7 @@ CASES = [
     Case("Sparsifier", lambda **kw: Sparsifier(KEY, ("det", "gap"), registry=REGISTRY, **kw)),
     Case("PeakTracker", lambda **kw: PeakTracker(KEY, **LOCATE, **kw)),
     Case("PeakTracker-mask", lambda **kw: PeakTracker(KEY, **LOCATE, mask=MASK, **kw)),
+    Case("PeakTracker-poni", lambda **kw: PeakTracker(KEY, **LOCATE, poni=PONI, **kw)),
     Case(
         "compose",
         lambda **kw: compose(ImageProcessor(KEY, "dark"), PeakTracker(KEY, **LOCATE), **kw),
@@ -289,7 +290,9 @@ CASES = [
     ),
     Case(
         "CrystalMapper",
-        lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
+        lambda **kw: CrystalMapper(
+            KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, poni=PONI, db=STORED, **kw
+        ),
         stored=True,
     ),
     Case("AzimuthalIntegrator", lambda **kw: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson", **kw)),
