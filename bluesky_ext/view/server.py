@@ -15,7 +15,7 @@ from bluesky_ext.engine import Stage
 log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
-#: Connections at once that get answers; for how long one may be idle, and how long those at work are waited for at the end, in s.
+#: Connections at once that get answers; for how long one may be idle, and how long work is waited for at the end, in s.
 _CONNECTIONS, _IDLE, _PATIENCE = 200, 60, 1
 
 
