@@ -25,6 +25,8 @@ from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import LocateParameters, mean_in_windows, warm_up, warm_up_windows
 from bluesky_ext.peaks.crystal_map import REFLECTION
+from bluesky_ext.peaks.table import UNITS
+from bluesky_ext.spectra.azimuthal import poni_bytes
 from bluesky_ext.storage import as_source
 
 NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
@@ -90,6 +92,9 @@ class CrystalMapper(Reduce):
         The stream of the frames.
     keep_runs : int
         So many runs are kept in `runs`, the latest.
+    poni : path, bytes or array of uint8, optional
+        The .poni file with the geometry of the detector, or its content: windows have ``q``, ``two_theta``, ``chi`` and
+        ``d`` with it, as the peaks of a `PeakTracker`.
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
     **locate_kwargs
@@ -118,6 +123,7 @@ class CrystalMapper(Reduce):
     """
 
     libraries = ("numpy", "numba", "scipy", "pandas", "xarray")
+    units = UNITS
 
     def __init__(
         self,
@@ -136,6 +142,7 @@ class CrystalMapper(Reduce):
         stream_name: str = "primary",
         keep_runs: int = KEEP_RUNS,
         directory: str | os.PathLike[str] | None = None,
+        poni: Any = None,
         **locate_kwargs: Any,
     ) -> None:
         refuse_document("CrystalMapper", diameter)
@@ -148,7 +155,10 @@ class CrystalMapper(Reduce):
         known = None if windows is None else known_windows(windows)
         self._kept = KeptRuns(keep_runs, directory, "-windows")
         self._scan = Scan(motors, positions, shape, extents, snaking)
-        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known)
+        content = None if poni is None else poni_bytes(poni)
+        if content is not None:
+            self.libraries = (*self.libraries, "pyFAI")
+        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known, content)
         self._data_key = data_key
         self._stream_name = stream_name
         self._db = db
@@ -161,6 +171,7 @@ class CrystalMapper(Reduce):
             parameters={
                 **{"data_key": data_key, "diameter": diameter, **locate_kwargs},
                 "windows": None if known is None else {name: known[name].to_numpy() for name in known.columns},
+                **({} if content is None else {"poni": np.frombuffer(content, np.uint8)}),
                 **{
                     "n_windows": n_windows,
                     "half_width": half_width,

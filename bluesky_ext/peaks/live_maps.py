@@ -24,7 +24,7 @@ class BrightTracks(NamedTuple):
     total : (n,) float64
         The sum of their values.
     means : list of (n,) float64
-        The mean of each column of their peaks, of the finite values.
+        The mean of each column of their peaks, of the finite values; of azimuths (``chi``) the mean direction.
     """
 
     maps: np.ndarray
@@ -114,9 +114,17 @@ class LiveMaps:
         cells, at = layout.cells_of(frames)
         _spread(cells, at, particles, values, order, maps)
         known = range(len(self.columns)) if columns is None else map(self.columns.index, columns)
-        means = [_means(particles, self._peaks[column, :n], order, len(bright)) for column in known]
+        means = [self._means(column, particles, order, len(bright)) for column in known]
         particle = bright if numbers is None else numbers[bright]
         return BrightTracks(maps.reshape(len(bright), *layout.shape), particle, counts[bright], total[bright], means)
+
+    def _means(self, column: int, particles: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:
+        values = self._peaks[column, : len(particles)]
+        if self.columns[column] != "chi":
+            return _means(particles, values, order, n)
+        angles = np.radians(values)  # 180 and -180 degrees are the same azimuth
+        sines, cosines = (_means(particles, one, order, n) for one in (np.sin(angles), np.cos(angles)))
+        return np.degrees(np.arctan2(sines, cosines))
 
     def _reserve(self, n_rows: int) -> None:
         if n_rows <= len(self._frames):
