@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -71,6 +73,7 @@ class External:
         self._check_texts([resource["resource_kwargs"], datum["datum_kwargs"]], what)
         try:
             if resource["uid"] not in self._readers:
+                self._check_links(path, what, set())
                 reader = self._handlers[resource["spec"]](str(path), **resource["resource_kwargs"])
                 self._readers[resource["uid"]] = reader
             return _image(np.asarray(self._readers[resource["uid"]](**datum["datum_kwargs"])))
@@ -88,6 +91,7 @@ class External:
             shape = shapes.get(key) or ()
             number = max(parameters.get("multiplier") or (shape[0] if len(shape) == 3 else 1), 1)
             try:
+                self._check_links(path, f"{key!r} of run {run}", set())
                 with _open(path) as file:
                     stored: Any = file[parameters.get("dataset") or parameters["path"]]
                     for doc in documents:
@@ -112,6 +116,27 @@ class External:
         if special or not any(path.is_relative_to(root) for root in self._roots):
             raise UnfilledError(f"{what} ({path})")
         return path
+
+    def _check_links(self, path: Path, what: str, known: set[Path]) -> None:
+        """Refuse an HDF5 file of which some part lies in a file that may not be read."""
+        if path in known or not path.is_file() or not h5py.is_hdf5(path):
+            return
+        known.add(path)
+        names: set[str] = set()
+
+        def visit(name: str, link: Any) -> None:
+            if isinstance(link, h5py.ExternalLink):
+                names.add(link.filename)
+            elif isinstance(link, h5py.HardLink) and isinstance(dataset := file[name], h5py.Dataset):
+                names.update(os.fsdecode(part[0]) for part in dataset.external or ())
+                names.update(part.file_name for part in (dataset.virtual_sources() if dataset.is_virtual else ()))
+
+        with _open(path) as file:
+            file.visititems_links(visit)
+        for name in names - {"."}:
+            for place in (path.parent / name, path.parent / Path(name).name, Path(name).absolute()):
+                for found in glob.glob(glob.escape(str(place)).replace("%b", "*")):  # sources may be numbered, by %b
+                    self._check_links(self._allowed(Path(found), what), what, known)
 
     def _check_texts(self, given: Any, what: str) -> None:
         """Refuse texts in what a handler is given by which it would come to other directories, or to a long name."""

@@ -1,6 +1,8 @@
 """Images that lie in files beside the documents: in the file as those that come in events."""
 
 import functools
+import re
+import shutil
 from pathlib import Path
 
 import bluesky.plans as bp
@@ -61,6 +63,31 @@ def test_files_that_nobody_allowed(tmp_path, run_engine, blob, form, monkeypatch
         assert "\n" not in str(error.value)
         with pytest.raises(UnfinishedError, match="readable_roots="):
             finish_export(tmp_path / "elsewhere", "scan", docs[0][1]["uid"])
+
+
+@pytest.mark.parametrize("way", ["link", "virtual", "storage"])
+def test_files_that_lead_to_others(tmp_path, run_engine, blob, way, tmp_path_factory):
+    docs = []
+    run_engine(bp.count([blob], 2), lambda *pair: docs.append(pair))
+    (path,) = tmp_path.glob("*.h5")
+    other = Path(shutil.copy(path, tmp_path_factory.mktemp("elsewhere") / "data.h5"))
+    with h5py.File(path, "r+") as file:
+        frames = file["entry/data/data"][()]
+        del file["entry/data/data"]
+    if way == "storage":
+        other.write_bytes(frames.tobytes())
+    with h5py.File(path, "r+") as file:
+        if way == "link":
+            file["entry/data/data"] = h5py.ExternalLink(other, "entry/data/data")
+        elif way == "virtual":
+            layout = h5py.VirtualLayout(frames.shape, frames.dtype)
+            layout[:] = h5py.VirtualSource(other, "entry/data/data", frames.shape)
+            file.create_virtual_dataset("entry/data/data", layout)
+        else:
+            file.create_dataset("entry/data/data", frames.shape, frames.dtype, external=[(other, 0, frames.nbytes)])
+    with pytest.raises(UnfilledError, match=re.escape(str(other))):
+        export(docs, tmp_path, "refused", readable_roots=[tmp_path])
+    export(docs, tmp_path, "allowed", readable_roots=[tmp_path, other.parent])
 
 
 @pytest.mark.parametrize("text", ["../../secret", "%9999d", ["a", {"b": "%s/.."}], str(Path(__file__))])
