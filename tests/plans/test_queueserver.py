@@ -10,7 +10,7 @@ import pytest
 from bluesky.utils import MsgGenerator, is_plan
 
 import bluesky_ext.plans
-from bluesky_ext import sim
+from bluesky_ext import stxm
 from bluesky_ext.plans import (
     configure_area_det,
     dark_plan,
@@ -19,10 +19,9 @@ from bluesky_ext.plans import (
     grid_scan_nd,
     live_view,
     loop_forever,
-    stxm,
 )
-from bluesky_ext.plans.stxm import ScanType
 from bluesky_ext.sim import Beamline
+from bluesky_ext.stxm import ScanType, sim
 
 OF_STXM = [plan for plan in map(vars(stxm).get, stxm.__all__) if is_plan(plan)]
 PLANS = [grid_scan_nd, fly_scan_nd, configure_area_det, dark_plan, dark_run, live_view, loop_forever, *OF_STXM]

@@ -17,9 +17,9 @@ from bluesky.utils import FailedStatus, RunEngineInterrupted
 from ophyd.sim import det as unknowing
 from ophyd.status import DeviceStatus
 
-import bluesky_ext.plans.stxm as plans
-from bluesky_ext.plans.stxm import Endstation, Polarized, Region, ScanType, Span, make_standard_metadata, sequence_map
-from bluesky_ext.sim import STXM, PointCounter, stxm
+import bluesky_ext.stxm as plans
+from bluesky_ext.stxm import Endstation, Polarized, Region, ScanType, Span, make_standard_metadata, sequence_map
+from bluesky_ext.stxm.sim import STXM, PointCounter, stxm
 
 # Rows, columns.
 NY, NX = 2, 3

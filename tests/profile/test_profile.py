@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bluesky_ext.plans import stxm as plans
-from bluesky_ext.plans.stxm import ScanType
+from bluesky_ext import stxm as plans
+from bluesky_ext.stxm import ScanType
 
 PROFILE = Path(__file__).parents[2] / "profile_collection"
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from bluesky_ext.plans.check import check_finite, check_whole
 from bluesky_ext.plans.grid import Axis
-from bluesky_ext.plans.stxm.endstation import Endstation
-from bluesky_ext.plans.stxm.region import Span
+from bluesky_ext.stxm.endstation import Endstation
+from bluesky_ext.stxm.region import Span
 
 __all__ = ["Dimension", "as_list", "check_flag", "check_setpoints", "dimension", "raster"]
 

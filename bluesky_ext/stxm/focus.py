@@ -8,13 +8,13 @@ from typing import Any
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
-from bluesky_ext.plans.stxm.detectors import check_detectors, set_dwell
-from bluesky_ext.plans.stxm.endstation import as_endstation
-from bluesky_ext.plans.stxm.grid import dimension, raster
-from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.plans.stxm.region import Region
-from bluesky_ext.plans.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
-from bluesky_ext.plans.stxm.scan_type import ScanType
+from bluesky_ext.stxm.detectors import check_detectors, set_dwell
+from bluesky_ext.stxm.endstation import as_endstation
+from bluesky_ext.stxm.grid import dimension, raster
+from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
+from bluesky_ext.stxm.region import Region
+from bluesky_ext.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
+from bluesky_ext.stxm.scan_type import ScanType
 
 __all__ = ["osa_focus", "sample_focus"]
 

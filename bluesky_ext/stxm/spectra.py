@@ -10,13 +10,13 @@ from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_finite
 from bluesky_ext.plans.grid import Axis, Grid
-from bluesky_ext.plans.stxm.detectors import check_detectors, set_dwell
-from bluesky_ext.plans.stxm.endstation import as_endstation
-from bluesky_ext.plans.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension
-from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.plans.stxm.region import Region, Span
-from bluesky_ext.plans.stxm.runs import Run, check_energy, given_md, known_energy, polarized, run_scan, start_document
-from bluesky_ext.plans.stxm.scan_type import ScanType
+from bluesky_ext.stxm.detectors import check_detectors, set_dwell
+from bluesky_ext.stxm.endstation import as_endstation
+from bluesky_ext.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension
+from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
+from bluesky_ext.stxm.region import Region, Span
+from bluesky_ext.stxm.runs import Run, check_energy, given_md, known_energy, polarized, run_scan, start_document
+from bluesky_ext.stxm.scan_type import ScanType
 
 __all__ = ["generic_scan", "sample_line_spectra", "sample_point_spectra"]
 

@@ -12,21 +12,21 @@ in eV, dwell times in ms.
 
 from __future__ import annotations
 
-from bluesky_ext.plans.stxm.endstation import Endstation
-from bluesky_ext.plans.stxm.focus import osa_focus, sample_focus
-from bluesky_ext.plans.stxm.images import (
+from bluesky_ext.stxm.endstation import Endstation
+from bluesky_ext.stxm.focus import osa_focus, sample_focus
+from bluesky_ext.stxm.images import (
     coarse_goni_scan,
     coarse_image_scan,
     detector_image,
     osa_image,
     sample_image,
 )
-from bluesky_ext.plans.stxm.metadata import image_index, make_standard_metadata, sequence_map
-from bluesky_ext.plans.stxm.pattern import pattern_gen_scan
-from bluesky_ext.plans.stxm.region import Polarized, Region, Span
-from bluesky_ext.plans.stxm.scan_type import ScanType
-from bluesky_ext.plans.stxm.spectra import generic_scan, sample_line_spectra, sample_point_spectra
-from bluesky_ext.plans.stxm.stacks import ptychography_scan, sample_image_stack, tomography_scan
+from bluesky_ext.stxm.metadata import image_index, make_standard_metadata, sequence_map
+from bluesky_ext.stxm.pattern import pattern_gen_scan
+from bluesky_ext.stxm.region import Polarized, Region, Span
+from bluesky_ext.stxm.scan_type import ScanType
+from bluesky_ext.stxm.spectra import generic_scan, sample_line_spectra, sample_point_spectra
+from bluesky_ext.stxm.stacks import ptychography_scan, sample_image_stack, tomography_scan
 
 __all__ = [  # noqa: RUF022
     # one plan for each type of scan, 0 to 13

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext.plans.check import check_finite
-from bluesky_ext.plans.stxm.region import Polarized, Region
-from bluesky_ext.plans.stxm.scan_type import ScanType
+from bluesky_ext.stxm.region import Polarized, Region
+from bluesky_ext.stxm.scan_type import ScanType
 
 __all__ = ["as_json", "image_index", "make_standard_metadata", "sequence_map"]
 
@@ -72,7 +72,7 @@ def make_standard_metadata(
 
     Examples
     --------
-    >>> from bluesky_ext.plans.stxm.region import Span
+    >>> from bluesky_ext.stxm.region import Span
     >>> spot = Region(0, {"X": Span("SampleFineX", (1.5,)), "Y": Span("SampleFineY", (0.5,))})
     >>> text = make_standard_metadata(4, [spot], primary_det=["counter0"], energies=[280.0, 290.0], dwell=1.0)
     >>> json.loads(json.loads(text)["wdg_com"])["SINGLE_LST"]["EV_ROIS"]

@@ -14,11 +14,11 @@ from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.grid import Axis
-from bluesky_ext.plans.stxm.endstation import Endstation
-from bluesky_ext.plans.stxm.grid import check_setpoints
-from bluesky_ext.plans.stxm.metadata import as_json
-from bluesky_ext.plans.stxm.region import Polarized
 from bluesky_ext.plans.temporary import read_setting
+from bluesky_ext.stxm.endstation import Endstation
+from bluesky_ext.stxm.grid import check_setpoints
+from bluesky_ext.stxm.metadata import as_json
+from bluesky_ext.stxm.region import Polarized
 
 __all__ = [
     "Run",

@@ -9,13 +9,13 @@ from typing import Any
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
-from bluesky_ext.plans.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
-from bluesky_ext.plans.stxm.endstation import as_endstation
-from bluesky_ext.plans.stxm.grid import check_flag, dimension, raster
-from bluesky_ext.plans.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.plans.stxm.region import Region
-from bluesky_ext.plans.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
-from bluesky_ext.plans.stxm.scan_type import ScanType
+from bluesky_ext.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
+from bluesky_ext.stxm.endstation import as_endstation
+from bluesky_ext.stxm.grid import check_flag, dimension, raster
+from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
+from bluesky_ext.stxm.region import Region
+from bluesky_ext.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
+from bluesky_ext.stxm.scan_type import ScanType
 
 __all__ = [
     "coarse_goni_scan",

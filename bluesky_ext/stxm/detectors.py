@@ -12,7 +12,7 @@ from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_positive
 from bluesky_ext.plans.grid import as_detectors
-from bluesky_ext.plans.stxm.grid import Dimension
+from bluesky_ext.stxm.grid import Dimension
 
 __all__ = ["check_detectors", "check_dwell", "check_lines", "is_line_det", "set_dwell", "set_lines"]
 

@@ -11,13 +11,13 @@ from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_finite
 from bluesky_ext.plans.grid import Axis
-from bluesky_ext.plans.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
-from bluesky_ext.plans.stxm.endstation import Endstation, as_endstation
-from bluesky_ext.plans.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension, raster
-from bluesky_ext.plans.stxm.metadata import image_index, make_standard_metadata, sequence_map
-from bluesky_ext.plans.stxm.region import Polarized, Region, Span
-from bluesky_ext.plans.stxm.runs import Run, polarized, run_scan, start_document
-from bluesky_ext.plans.stxm.scan_type import ScanType
+from bluesky_ext.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
+from bluesky_ext.stxm.endstation import Endstation, as_endstation
+from bluesky_ext.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension, raster
+from bluesky_ext.stxm.metadata import image_index, make_standard_metadata, sequence_map
+from bluesky_ext.stxm.region import Polarized, Region, Span
+from bluesky_ext.stxm.runs import Run, polarized, run_scan, start_document
+from bluesky_ext.stxm.scan_type import ScanType
 
 __all__ = ["ptychography_scan", "sample_image_stack", "tomography_scan"]
 
