@@ -12,9 +12,29 @@ from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_positive
 from bluesky_ext.plans.grid import as_detectors
-from bluesky_ext.stxm.grid import Dimension
+from bluesky_ext.stxm.axes import Dimension
 
-__all__ = ["check_detectors", "check_dwell", "check_lines", "is_line_det", "set_dwell", "set_lines"]
+__all__ = ["Dwell", "check_detectors", "check_dwell", "check_lines", "is_line_det", "set_dwell", "set_lines"]
+
+
+class Dwell:
+    """The counting time of a detector as a device that a scan moves, and reads at each event beside the detector.
+
+    Of a device and a part of it `bluesky.plan_stubs.trigger_and_read` reads the device only, and that has no settings
+    among its readings. This has no parent.
+
+    Parameters
+    ----------
+    detector : Readable
+        The detector, with ``dwell`` in ms.
+    """
+
+    parent = None
+
+    def __init__(self, detector: Any) -> None:
+        signal = detector.dwell
+        self.name = signal.name
+        self.set, self.read, self.describe = signal.set, signal.read, signal.describe
 
 
 def is_line_det(detector: Any) -> bool:
@@ -96,5 +116,6 @@ def set_lines(detectors: Sequence[Any], columns: Dimension) -> MsgGenerator[None
 
 def _line(detector: Any, columns: Dimension) -> list[tuple[Any, float]]:
     """The settings of a line detector, and what they are to be."""
-    axis = columns.axes[0]
-    return [(detector.line_start, axis.start), (detector.line_stop, axis.stop), (detector.line_num, axis.num)]
+    setpoints = columns.axes[0].setpoints
+    ends = [(detector.line_start, setpoints[0]), (detector.line_stop, setpoints[-1])]
+    return [*ends, (detector.line_num, len(setpoints))]

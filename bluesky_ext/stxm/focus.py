@@ -2,19 +2,15 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
-from bluesky_ext.stxm.detectors import check_detectors, set_dwell
-from bluesky_ext.stxm.endstation import as_endstation
-from bluesky_ext.stxm.grid import dimension, raster
-from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.stxm.region import Region
-from bluesky_ext.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
-from bluesky_ext.stxm.scan_type import ScanType
+from bluesky_ext.stxm.axes import even
+from bluesky_ext.stxm.metadata import Region
+from bluesky_ext.stxm.scan import Image, Scan
 
 __all__ = ["osa_focus", "sample_focus"]
 
@@ -34,6 +30,7 @@ def osa_focus(
     *,
     energy: float | None = None,
     dwell: float = 1.0,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Scan a line over the border of the order-sorting aperture at several positions of the zone plate.
@@ -60,6 +57,8 @@ def osa_focus(
         Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -69,8 +68,8 @@ def osa_focus(
         The uid of the run.
     """
     ends = (z_start, z_stop, z_num, y_start, y_stop, x_start, x_stop, num)
-    kind = ("osa_focus", ScanType.OSA_FOCUS, "OSA.Y", "OSA.X")
-    return (yield from _focus(kind, detectors, station, ends, energy, dwell, md))
+    scan = Scan("osa_focus", detectors, station, dwell, per_step, md)
+    return (yield from _focus(scan, ends, energy, dwell))
 
 
 @plan
@@ -88,6 +87,7 @@ def sample_focus(
     *,
     energy: float | None = None,
     dwell: float = 1.0,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Scan a line on the sample at several positions of the zone plate.
@@ -114,6 +114,8 @@ def sample_focus(
         Photon energy in eV, which stays set. By default it is left as it is.
     dwell : float
         Counting time of a point in ms.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -123,42 +125,17 @@ def sample_focus(
         The uid of the run.
     """
     ends = (z_start, z_stop, z_num, y_start, y_stop, x_start, x_stop, num)
-    kind = ("sample_focus", ScanType.SAMPLE_FOCUS, "SampleFineY", "SampleFineX")
-    return (yield from _focus(kind, detectors, station, ends, energy, dwell, md))
+    scan = Scan("sample_focus", detectors, station, dwell, per_step, md)
+    return (yield from _focus(scan, ends, energy, dwell))
 
 
 @plan
-def _focus(
-    kind: tuple[str, ScanType, str, str],
-    detectors: Any,
-    station: Any,
-    ends: tuple[Any, ...],
-    energy: float | None,
-    dwell: float,
-    md: CustomPlanMetadata | None,
-) -> MsgGenerator[str]:
+def _focus(scan: Scan, ends: tuple[Any, ...], energy: float | None, dwell: float) -> MsgGenerator[str]:
     """A focus scan of one kind."""
-    plan_name, scan_type, y, x = kind
     z_start, z_stop, z_num, y_start, y_stop, x_start, x_stop, num = ends
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, dwell)
-    depth = dimension(station_, ["ZonePlate.Z"], [z_start], [z_stop], z_num)
-    line = dimension(station_, [y, x], [y_start, x_start], [y_stop, x_stop], num)
-    settings = check_energy(station_, energy)
-    metadata = make_standard_metadata(
-        scan_type,
-        [Region(0, {"Y": line.span(0), "X": line.span(1), "ZP.Z": depth.span()})],
-        primary_det=[det.name for det in dets],
-        energies=(yield from known_energy(station_, energy)),
-        polarizations=(yield from polarized(station_)),
-        dwell=dwell,
-        sequence_map=sequence_map(1, depth.num, line.num),
-        rev_lu_dct=station_.sources,
-        zp_def=station_.zp_def,
-    )
+    depth = even(scan.station, ["ZonePlate.Z"], [z_start], [z_stop], z_num)
+    line = even(scan.station, [scan.kind.y, scan.kind.x], [y_start, x_start], [y_stop, x_stop], num)
+    region = Region(0, {"Y": line.axes[0], "X": line.axes[1], "ZP.Z": depth.axes[0]})
     names = ("z_start", "z_stop", "z_num", "y_start", "y_stop", "x_start", "x_stop", "num")
     plan_args = {**dict(zip(names, ends, strict=True)), "energy": energy, "dwell": dwell}
-    start = start_document(plan_name, metadata, dets, [depth.axes, line.axes], plan_args, md)
-    runs = [Run(start, raster(depth, line))]
-    yield from set_dwell(dets, dwell)
-    return (yield from run_scan(runs, dets, [*depth.motors, *line.motors], station_, settings))
+    return (yield from scan.measure([Image((depth, line))], [region], plan_args, energy=energy))

@@ -2,51 +2,17 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
-from bluesky_ext.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
-from bluesky_ext.stxm.endstation import as_endstation
-from bluesky_ext.stxm.grid import check_flag, dimension, raster
-from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.stxm.region import Region
-from bluesky_ext.stxm.runs import Run, check_energy, known_energy, polarized, run_scan, start_document
-from bluesky_ext.stxm.scan_type import ScanType
+from bluesky_ext.stxm.axes import even
+from bluesky_ext.stxm.metadata import Region
+from bluesky_ext.stxm.scan import Image, Scan, check_flag
 
-__all__ = [
-    "coarse_goni_scan",
-    "coarse_image_scan",
-    "detector_image",
-    "osa_image",
-    "sample_image",
-]
-
-
-@dataclass(frozen=True)
-class Image:
-    """What one kind of image has of its own.
-
-    Parameters
-    ----------
-    plan_name : str
-        Name of the plan.
-    scan_type : ScanType
-        Number of the type.
-    y, x : str
-        Conventional names of what moves.
-    lines : bool
-        Whether it can be taken line by line.
-    """
-
-    plan_name: str
-    scan_type: ScanType
-    y: str
-    x: str
-    lines: bool = False
+__all__ = ["coarse_goni_scan", "coarse_image_scan", "detector_image", "osa_image", "sample_image"]
 
 
 @plan
@@ -63,6 +29,7 @@ def detector_image(
     energy: float | None = None,
     dwell: float = 1.0,
     snake: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Move the detector through the beam and take an image of its face.
@@ -89,6 +56,8 @@ def detector_image(
         Counting time of a point in ms.
     snake : bool
         Run through every other row backwards.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -98,8 +67,8 @@ def detector_image(
         The uid of the run.
     """
     ends = (y_start, y_stop, y_num, x_start, x_stop, x_num)
-    image = Image("detector_image", ScanType.DETECTOR_IMAGE, "Detector.Y", "Detector.X")
-    return (yield from _image(image, detectors, station, ends, energy, dwell, snake, md))
+    scan = Scan("detector_image", detectors, station, dwell, per_step, md)
+    return (yield from _image(scan, ends, energy, dwell, snake))
 
 
 @plan
@@ -116,6 +85,7 @@ def osa_image(
     energy: float | None = None,
     dwell: float = 1.0,
     snake: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Move the order-sorting aperture through the beam and take an image of its hole.
@@ -142,6 +112,8 @@ def osa_image(
         Counting time of a point in ms.
     snake : bool
         Run through every other row backwards.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -151,8 +123,8 @@ def osa_image(
         The uid of the run.
     """
     ends = (y_start, y_stop, y_num, x_start, x_stop, x_num)
-    image = Image("osa_image", ScanType.OSA_IMAGE, "OSA.Y", "OSA.X")
-    return (yield from _image(image, detectors, station, ends, energy, dwell, snake, md))
+    scan = Scan("osa_image", detectors, station, dwell, per_step, md)
+    return (yield from _image(scan, ends, energy, dwell, snake))
 
 
 @plan
@@ -169,6 +141,7 @@ def sample_image(
     energy: float | None = None,
     dwell: float = 1.0,
     snake: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take an image of the sample with its fine stages, in one run.
@@ -195,6 +168,8 @@ def sample_image(
         Counting time of a point in ms.
     snake : bool
         Run through every other row backwards.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -204,8 +179,8 @@ def sample_image(
         The uid of the run.
     """
     ends = (y_start, y_stop, y_num, x_start, x_stop, x_num)
-    image = Image("sample_image", ScanType.SAMPLE_IMAGE, "SampleFineY", "SampleFineX", lines=True)
-    return (yield from _image(image, detectors, station, ends, energy, dwell, snake, md))
+    scan = Scan("sample_image", detectors, station, dwell, per_step, md)
+    return (yield from _image(scan, ends, energy, dwell, snake))
 
 
 @plan
@@ -222,6 +197,7 @@ def coarse_image_scan(
     energy: float | None = None,
     dwell: float = 1.0,
     snake: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take an image of the sample with its coarse stages, in one run.
@@ -248,6 +224,8 @@ def coarse_image_scan(
         Counting time of a point in ms.
     snake : bool
         Run through every other row backwards.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -257,8 +235,8 @@ def coarse_image_scan(
         The uid of the run.
     """
     ends = (y_start, y_stop, y_num, x_start, x_stop, x_num)
-    image = Image("coarse_image_scan", ScanType.COARSE_IMAGE_SCAN, "Coarse.Y", "Coarse.X")
-    return (yield from _image(image, detectors, station, ends, energy, dwell, snake, md))
+    scan = Scan("coarse_image_scan", detectors, station, dwell, per_step, md)
+    return (yield from _image(scan, ends, energy, dwell, snake))
 
 
 @plan
@@ -275,6 +253,7 @@ def coarse_goni_scan(
     energy: float | None = None,
     dwell: float = 1.0,
     snake: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take an image of the sample with the stages of the goniometer, in one run.
@@ -301,6 +280,8 @@ def coarse_goni_scan(
         Counting time of a point in ms.
     snake : bool
         Run through every other row backwards.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -310,55 +291,21 @@ def coarse_goni_scan(
         The uid of the run.
     """
     ends = (y_start, y_stop, y_num, x_start, x_stop, x_num)
-    image = Image("coarse_goni_scan", ScanType.COARSE_GONI_SCAN, "GoniY", "GoniX")
-    return (yield from _image(image, detectors, station, ends, energy, dwell, snake, md))
+    scan = Scan("coarse_goni_scan", detectors, station, dwell, per_step, md)
+    return (yield from _image(scan, ends, energy, dwell, snake))
 
 
 @plan
-def _image(
-    image: Image,
-    detectors: Any,
-    station: Any,
-    ends: tuple[Any, ...],
-    energy: float | None,
-    dwell: float,
-    snake: bool,
-    md: CustomPlanMetadata | None,
-) -> MsgGenerator[str]:
+def _image(scan: Scan, ends: tuple[Any, ...], energy: float | None, dwell: float, snake: bool) -> MsgGenerator[str]:
     """An image of one kind: point by point, or line by line if the detectors count lines."""
     y_start, y_stop, y_num, x_start, x_stop, x_num = ends
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, dwell, lines=image.lines)
-    by_line = is_line_det(dets[0])
     check_flag("snake", snake)
-    if by_line and snake:
-        raise ValueError(
-            f"snake is {snake!r} and {dets[0].name} counts whole lines, all in one direction: leave it out"
-        )
-    rows = dimension(station_, [image.y], [y_start], [y_stop], y_num)
-    columns = dimension(station_, [image.x], [x_start], [x_stop], x_num, snake=snake)
-    if by_line:
-        check_lines(dets, columns)
-    settings = check_energy(station_, energy)
-    metadata = make_standard_metadata(
-        image.scan_type,
-        [Region(0, {"Y": rows.span(), "X": columns.span()})],
-        primary_det=[det.name for det in dets],
-        energies=(yield from known_energy(station_, energy)),
-        polarizations=(yield from polarized(station_)),
-        dwell=dwell,
-        sequence_map=sequence_map(1, rows.num, 1 if by_line else columns.num, snake=snake),
-        rev_lu_dct=station_.sources,
-        zp_def=station_.zp_def,
-    )
+    if scan.by_line and snake:
+        name = scan.detectors[0].name
+        raise ValueError(f"snake is {snake!r} and {name} counts whole lines, all in one direction: leave it out")
+    rows = even(scan.station, [scan.kind.y], [y_start], [y_stop], y_num)
+    columns = even(scan.station, [scan.kind.x], [x_start], [x_stop], x_num, snake=snake)
+    region = Region(0, {"Y": rows.axes[0], "X": columns.axes[0]})
     names = ("y_start", "y_stop", "y_num", "x_start", "x_stop", "x_num")
     plan_args = {**dict(zip(names, ends, strict=True)), "energy": energy, "dwell": dwell, "snake": snake}
-    axes = [rows.axes] if by_line else [rows.axes, columns.axes]
-    start = start_document(image.plan_name, metadata, dets, axes, plan_args, md)
-    motors = rows.motors if by_line else [*rows.motors, *columns.motors]
-    runs = [Run(start, raster(rows, None if by_line else columns, snake=snake))]
-    carried = {columns.motors[0]: columns.setpoints()[0]} if by_line else {}
-    yield from set_dwell(dets, dwell)
-    if by_line:
-        yield from set_lines(dets, columns)
-    return (yield from run_scan(runs, dets, motors, station_, settings, carried=carried))
+    return (yield from scan.measure([Image((rows, columns))], [region], plan_args, energy=energy))

@@ -2,20 +2,18 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import is_finite
-from bluesky_ext.stxm.detectors import check_detectors, check_dwell, set_dwell
-from bluesky_ext.stxm.endstation import as_endstation
-from bluesky_ext.stxm.grid import as_list, dimension, raster
-from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.stxm.region import Region
-from bluesky_ext.stxm.runs import Run, Setting, check_energy, known_energy, polarized, run_scan, start_document
-from bluesky_ext.stxm.scan_type import ScanType
+from bluesky_ext.stxm.axes import as_list, even
+from bluesky_ext.stxm.detectors import check_dwell
+from bluesky_ext.stxm.metadata import Region
+from bluesky_ext.stxm.scan import Image, Scan
 
 __all__ = ["pattern_gen_scan"]
 
@@ -31,6 +29,7 @@ def pattern_gen_scan(
     pattern: Sequence[Sequence[float]],
     *,
     energy: float | None = None,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Expose a pattern on the sample, each point for a time of its own, and count meanwhile.
@@ -51,6 +50,8 @@ def pattern_gen_scan(
         Rows of exposure times in ms, each above 0.
     energy : float, optional
         Photon energy in eV, which stays set. By default it is left as it is.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -60,46 +61,22 @@ def pattern_gen_scan(
         The uid of the run.
     """
     exposures = _exposures(pattern)
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, exposures[0][0])
-    dwells = [det.dwell for det in dets if hasattr(det, "dwell")]
-    if len(dwells) < len(dets):
+    times = list(chain.from_iterable(exposures))
+    scan = Scan("pattern_gen_scan", detectors, station, times[0], per_step, md)
+    if not all(hasattr(det, "dwell") for det in scan.detectors):
         raise ValueError(
             "pattern_gen_scan needs detectors with dwell, which it sets at each point: give such detectors"
         )
-    for time in {time for row in exposures for time in row}:
-        check_dwell(dets, time)
-    rows = dimension(station_, ["SampleFineY"], [y_start], [y_stop], len(exposures))
-    columns = dimension(station_, ["SampleFineX"], [x_start], [x_stop], len(exposures[0]))
-    settings = check_energy(station_, energy)
-    metadata = make_standard_metadata(
-        ScanType.PATTERN_GEN_SCAN,
-        [Region(0, {"Y": rows.span(), "X": columns.span()})],
-        primary_det=[det.name for det in dets],
-        energies=(yield from known_energy(station_, energy)),
-        polarizations=(yield from polarized(station_)),
-        dwell=exposures[0][0] if len({time for row in exposures for time in row}) == 1 else None,
-        sequence_map=sequence_map(1, rows.num, columns.num),
-        rev_lu_dct=station_.sources,
-        zp_def=station_.zp_def,
-    )
+    for time in set(times):
+        check_dwell(scan.detectors, time)
+    rows = even(scan.station, [scan.kind.y], [y_start], [y_stop], len(exposures))
+    columns = even(scan.station, [scan.kind.x], [x_start], [x_stop], len(exposures[0]))
+    region = Region(0, {"Y": rows.axes[0], "X": columns.axes[0]})
     plan_args = {
         **{"y_start": y_start, "y_stop": y_stop, "x_start": x_start, "x_stop": x_stop},
-        **{"pattern": [list(row) for row in exposures], "energy": energy},
+        **{"pattern": exposures, "energy": energy},
     }
-    axes = [rows.axes, columns.axes]
-    start = start_document("pattern_gen_scan", metadata, dets, axes, plan_args, md)
-    times = [time for row in exposures for time in row]
-    points = [
-        {**point, **dict.fromkeys(dwells, time)} for point, time in zip(raster(rows, columns), times, strict=True)
-    ]
-    runs = [Run(start, points)]
-    yield from set_dwell(dets, exposures[0][0])
-    return (
-        yield from run_scan(
-            runs, dets, [*rows.motors, *columns.motors], station_, settings, also=list(map(Setting, dwells))
-        )
-    )
+    return (yield from scan.measure([Image((rows, columns))], [region], plan_args, energy=energy, times=times))
 
 
 def _exposures(pattern: Any) -> list[tuple[float, ...]]:

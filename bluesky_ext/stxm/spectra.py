@@ -2,21 +2,17 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
-from bluesky_ext.plans.check import check_finite
-from bluesky_ext.plans.grid import Axis, Grid
-from bluesky_ext.stxm.detectors import check_detectors, set_dwell
-from bluesky_ext.stxm.endstation import as_endstation
-from bluesky_ext.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension
-from bluesky_ext.stxm.metadata import make_standard_metadata, sequence_map
-from bluesky_ext.stxm.region import Region, Span
-from bluesky_ext.stxm.runs import Run, check_energy, given_md, known_energy, polarized, run_scan, start_document
-from bluesky_ext.stxm.scan_type import ScanType
+from bluesky_ext.plans.grid import Grid
+from bluesky_ext.stxm.axes import Axis, Dimension, as_list, even, listed
+from bluesky_ext.stxm.metadata import Region
+from bluesky_ext.stxm.scan import Image, Scan, check_flag
 
 __all__ = ["generic_scan", "sample_line_spectra", "sample_point_spectra"]
 
@@ -29,6 +25,7 @@ def sample_point_spectra(
     energies: Sequence[float],
     *,
     dwell: float = 1.0,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take a spectrum of each of some points on the sample, in one run.
@@ -47,6 +44,8 @@ def sample_point_spectra(
         Photon energies in eV, in the order in which they are measured.
     dwell : float
         Counting time of a point in ms.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -55,33 +54,26 @@ def sample_point_spectra(
     str
         The uid of the run.
     """
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, dwell)
-    energy, y, x = (station_[name] for name in ("ENERGY", "SampleFineY", "SampleFineX"))
-    values = check_setpoints("energies", energies, energy)
-    places = _places(positions)
-    check_setpoints("y of positions", [place[0] for place in places], y)
-    check_setpoints("x of positions", [place[1] for place in places], x)
-    regions = [
-        Region(number, {"Y": Span("SampleFineY", place[:1], y.name), "X": Span("SampleFineX", place[1:], x.name)})
-        for number, place in enumerate(places)
-    ]
-    metadata = make_standard_metadata(
-        ScanType.SAMPLE_POINT_SPECTRA,
-        regions,
-        primary_det=[det.name for det in dets],
-        energies=values,
-        polarizations=(yield from polarized(station_)),
-        dwell=dwell,
-        rev_lu_dct=station_.sources,
-        zp_def=station_.zp_def,
+    scan = Scan("sample_point_spectra", detectors, station, dwell, per_step, md)
+    energy = listed(scan.station, "ENERGY", energies, "energies")
+    given = as_list("positions", positions, "(y, x) of each point")
+    places = [as_list("a position", place, "(y, x)") for place in given]
+    if not places:
+        raise ValueError("positions is empty: give (y, x) for one point or more")
+    for place in places:
+        if len(place) != 2:
+            raise ValueError(f"positions has {tuple(place)!r} in it: give (y, x) for each point")
+    y, x = (
+        listed(scan.station, name, values, f"{axis} of positions")
+        for axis, name, values in zip("yx", (scan.kind.y, scan.kind.x), zip(*places, strict=True), strict=True)
     )
-    plan_args = {"positions": [list(place) for place in places], "energies": list(values), "dwell": dwell}
-    start = start_document("sample_point_spectra", metadata, dets, [], plan_args, md)
-    start |= _shape(md, [energy, y, x], len(values) * len(places))
-    points = [{energy: value, y: place[0], x: place[1]} for value in values for place in places]
-    yield from set_dwell(dets, dwell)
-    return (yield from run_scan([Run(start, points)], dets, [energy, y, x], station_))
+    regions = [
+        Region(number, {"Y": Axis(y.name, (at_y,), y.device), "X": Axis(x.name, (at_x,), x.device)})
+        for number, (at_y, at_x) in enumerate(zip(y.setpoints, x.setpoints, strict=True))
+    ]
+    image = Image((Dimension((energy,)), Dimension((y, x))))
+    plan_args = {"positions": places, "energies": energy.setpoints, "dwell": dwell}
+    return (yield from scan.measure([image], regions, plan_args, energies=energy.setpoints))
 
 
 @plan
@@ -96,6 +88,7 @@ def sample_line_spectra(
     energies: Sequence[float],
     *,
     dwell: float = 1.0,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take a spectrum of each point of a line on the sample, in one run.
@@ -118,6 +111,8 @@ def sample_line_spectra(
         Photon energies in eV, in the order in which they are measured.
     dwell : float
         Counting time of a point in ms.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -126,31 +121,16 @@ def sample_line_spectra(
     str
         The uid of the run.
     """
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, dwell)
-    energy = station_["ENERGY"]
-    values = check_setpoints("energies", energies, energy)
-    line = dimension(station_, ["SampleFineY", "SampleFineX"], [y_start, x_start], [y_stop, x_stop], num)
-    metadata = make_standard_metadata(
-        ScanType.SAMPLE_LINE_SPECTRA,
-        [Region(0, {"Y": line.span(0), "X": line.span(1)})],
-        primary_det=[det.name for det in dets],
-        energies=values,
-        polarizations=(yield from polarized(station_)),
-        dwell=dwell,
-        sequence_map=sequence_map(1, len(values), line.num),
-        rev_lu_dct=station_.sources,
-        zp_def=station_.zp_def,
-    )
+    scan = Scan("sample_line_spectra", detectors, station, dwell, per_step, md)
+    energy = listed(scan.station, "ENERGY", energies, "energies")
+    line = even(scan.station, [scan.kind.y, scan.kind.x], [y_start, x_start], [y_stop, x_stop], num)
+    region = Region(0, {"Y": line.axes[0], "X": line.axes[1]})
     plan_args = {
         **{"y_start": y_start, "y_stop": y_stop, "x_start": x_start, "x_stop": x_stop, "num": num},
-        **{"energies": list(values), "dwell": dwell},
+        **{"energies": energy.setpoints, "dwell": dwell},
     }
-    spectrum = Axis(energy, values[0], values[-1], len(values), False)
-    start = start_document("sample_line_spectra", metadata, dets, [[spectrum], line.axes], plan_args, md)
-    points = [{energy: value, **point} for value in values for point in line.points()]
-    yield from set_dwell(dets, dwell)
-    return (yield from run_scan([Run(start, points)], dets, [energy, *line.motors], station_))
+    image = Image((Dimension((energy,)), line))
+    return (yield from scan.measure([image], [region], plan_args, energies=energy.setpoints))
 
 
 @plan
@@ -161,6 +141,7 @@ def generic_scan(
     energy: float | None = None,
     dwell: float = 1.0,
     snake: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Scan any one, two or three devices over a grid, in one run.
@@ -179,6 +160,8 @@ def generic_scan(
         Counting time of a point in ms.
     snake : bool
         Run through every other row backwards.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -187,64 +170,22 @@ def generic_scan(
     str
         The uid of the run.
     """
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, dwell)
+    scan = Scan("generic_scan", detectors, station, dwell, per_step, md)
     check_flag("snake", snake)
     grid = Grid.parse(args, snake)
     if len(grid.axes) > 3:
         raise ValueError(f"{len(grid.axes)} devices are too many for a generic scan: give 1, 2 or 3")
+    axes = []
     for axis in grid.axes:
         axis.check_limits()
-    dimensions = [Dimension((axis,), (station_.name_of(axis.motor),)) for axis in grid.axes]
-    settings = check_energy(station_, energy)
-    if any(device in grid.motors for device in settings):
+        setpoints = np.linspace(axis.start, axis.stop, axis.num).tolist()
+        axes.append(Axis(scan.station.name_of(axis.motor), tuple(setpoints), axis.motor))
+    scanned = next((axis.setpoints for axis in axes if axis.name == "ENERGY"), ())
+    if scanned and energy is not None:
         raise ValueError(f"energy is {energy!r} and the energy is scanned: leave it out")
     # The fastest is x: as in the metadata of such scans.
-    spans = {name: dim.span() for name, dim in zip("XYZ", reversed(dimensions), strict=False)}
-    *slow, fast = [dim.num for dim in dimensions]
-    rows = 1
-    for num in slow:
-        rows *= num
-    scanned = next((dim.setpoints() for dim in dimensions if dim.names == ("ENERGY",)), None)
-    metadata = make_standard_metadata(
-        ScanType.GENERIC_SCAN,
-        [Region(0, spans)],
-        primary_det=[det.name for det in dets],
-        energies=scanned if scanned is not None else (yield from known_energy(station_, energy)),
-        polarizations=(yield from polarized(station_)),
-        dwell=dwell,
-        # Only two axes are an image in which every other row is backwards.
-        sequence_map=sequence_map(1, rows, fast, snake=snake) if len(dimensions) < 3 else None,
-        rev_lu_dct=station_.sources,
-        zp_def=station_.zp_def,
-    )
+    region = Region(0, dict(zip("XYZ", reversed(axes), strict=False)))
+    image = Image(tuple(Dimension((axis,), snake and axis is not axes[0]) for axis in axes))
     told = [repr(arg) if isinstance(arg, Movable) else arg for arg in args]
     plan_args = {"args": told, "energy": energy, "dwell": dwell, "snake": snake}
-    start = start_document("generic_scan", metadata, dets, [[axis] for axis in grid.axes], plan_args, md)
-    yield from set_dwell(dets, dwell)
-    return (yield from run_scan([Run(start, list(grid.points()))], dets, list(grid.motors), station_, settings))
-
-
-def _places(positions: Any) -> list[tuple[float, float]]:
-    """The positions as pairs of numbers."""
-    places = [
-        tuple(as_list("a position", place, "(y, x)"))
-        for place in as_list("positions", positions, "(y, x) of each point")
-    ]
-    if not places:
-        raise ValueError("positions is empty: give (y, x) for one point or more")
-    for place in places:
-        if len(place) != 2:
-            raise ValueError(f"positions has {place!r} in it: give (y, x) for each point")
-        for value in place:
-            check_finite("a position", value)
-    return [(float(y), float(x)) for y, x in places]
-
-
-def _shape(md: Any, motors: Sequence[Any], points: int) -> dict[str, Any]:
-    """What the start document says of points that make no grid."""
-    told = {"motors": [motor.name for motor in motors], "num_points": points, "num_intervals": points - 1}
-    dimensions = [([name], "primary") for name in getattr(motors[0], "hints", {}).get("fields", [])]
-    hints = {"dimensions": dimensions} if dimensions else {}
-    given = given_md(md)
-    return {**told, **given, "hints": {**hints, **given["hints"]}}
+    return (yield from scan.measure([image], [region], plan_args, energy=energy, energies=scanned))

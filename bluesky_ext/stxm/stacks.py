@@ -2,22 +2,18 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 from bluesky.protocols import Readable
 from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_finite
-from bluesky_ext.plans.grid import Axis
-from bluesky_ext.stxm.detectors import check_detectors, check_lines, is_line_det, set_dwell, set_lines
-from bluesky_ext.stxm.endstation import Endstation, as_endstation
-from bluesky_ext.stxm.grid import Dimension, as_list, check_flag, check_setpoints, dimension, raster
-from bluesky_ext.stxm.metadata import image_index, make_standard_metadata, sequence_map
-from bluesky_ext.stxm.region import Polarized, Region, Span
-from bluesky_ext.stxm.runs import Run, polarized, run_scan, start_document
-from bluesky_ext.stxm.scan_type import ScanType
+from bluesky_ext.stxm.axes import Axis, Dimension, as_list, even, listed, points
+from bluesky_ext.stxm.endstation import Endstation
+from bluesky_ext.stxm.metadata import Polarized, Region, image_index
+from bluesky_ext.stxm.scan import Image, Scan, check_flag
 
 __all__ = ["ptychography_scan", "sample_image_stack", "tomography_scan"]
 
@@ -32,6 +28,7 @@ def sample_image_stack(
     polarizations: Sequence[float | Sequence[float]] | None = None,
     dwell: float = 1.0,
     single_run: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take an image of each region of the sample at each energy and each polarisation.
@@ -55,6 +52,8 @@ def sample_image_stack(
         Counting time of a point in ms.
     single_run : bool
         Make one run of all images, which are of one shape then. By default each image is a run.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -63,8 +62,8 @@ def sample_image_stack(
     str
         The uid of the first run.
     """
-    kind = Stack("sample_image_stack", ScanType.SAMPLE_IMAGE_STACK, single_run, lines=True)
-    return (yield from _stack(kind, detectors, station, regions, energies, polarizations, None, dwell, md))
+    scan = Scan("sample_image_stack", detectors, station, dwell, per_step, md)
+    return (yield from _stack(scan, regions, energies, polarizations, None, single_run, dwell))
 
 
 @plan
@@ -78,6 +77,7 @@ def tomography_scan(
     polarizations: Sequence[float | Sequence[float]] | None = None,
     dwell: float = 1.0,
     single_run: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take an image of the sample at each angle, each energy and each polarisation.
@@ -103,6 +103,8 @@ def tomography_scan(
         Counting time of a point in ms.
     single_run : bool
         Make one run of all images, which are of one shape then. By default each image is a run.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -111,12 +113,9 @@ def tomography_scan(
     str
         The uid of the first run.
     """
-    kind = Stack("tomography_scan", ScanType.TOMOGRAPHY_SCAN, single_run, lines=True)
-    return (
-        yield from _stack(
-            kind, detectors, station, [region], energies, polarizations, () if angles is None else angles, dwell, md
-        )
-    )
+    scan = Scan("tomography_scan", detectors, station, dwell, per_step, md)
+    turns = [] if angles is None else angles
+    return (yield from _stack(scan, [region], energies, polarizations, turns, single_run, dwell))
 
 
 @plan
@@ -129,6 +128,7 @@ def ptychography_scan(
     polarizations: Sequence[float | Sequence[float]] | None = None,
     dwell: float = 10.0,
     single_run: bool = False,
+    per_step: Callable[..., Any] | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Take a diffraction pattern at each point of an image, at each energy and each polarisation.
@@ -153,6 +153,8 @@ def ptychography_scan(
         Counting time of a point in ms.
     single_run : bool
         Make one run of all images, which are of one shape then. By default each image is a run.
+    per_step : callable, optional
+        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
     md : dict, optional
         More metadata for the start document.
 
@@ -161,180 +163,54 @@ def ptychography_scan(
     str
         The uid of the first run.
     """
-    kind = Stack("ptychography_scan", ScanType.PTYCHOGRAPHY_SCAN, single_run)
-    return (yield from _stack(kind, detectors, station, [region], energies, polarizations, None, dwell, md))
-
-
-@dataclass(frozen=True)
-class Stack:
-    """What one kind of stack has of its own.
-
-    Parameters
-    ----------
-    plan_name : str
-        Name of the plan.
-    scan_type : ScanType
-        Number of the type.
-    single_run : bool
-        Whether all images are one run.
-    lines : bool
-        Whether it can be taken line by line.
-    """
-
-    plan_name: str
-    scan_type: ScanType
-    single_run: bool
-    lines: bool = False
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One image of a stack.
-
-    Parameters
-    ----------
-    index : dict
-        Where in the file it belongs.
-    settings : mapping
-        What is set for it.
-    image : tuple of Dimension
-        Its rows and columns.
-    """
-
-    index: dict[str, Any]
-    settings: Mapping[Any, Any]
-    image: tuple[Dimension, Dimension]
+    scan = Scan("ptychography_scan", detectors, station, dwell, per_step, md)
+    return (yield from _stack(scan, [region], energies, polarizations, None, single_run, dwell))
 
 
 @plan
 def _stack(
-    kind: Stack,
-    detectors: Any,
-    station: Any,
+    scan: Scan,
     regions: Any,
     energies: Any,
     polarizations: Any,
     angles: Any,
+    single_run: bool,
     dwell: float,
-    md: CustomPlanMetadata | None,
 ) -> MsgGenerator[str]:
-    """A stack of one kind."""
-    station_ = as_endstation(station)
-    dets = check_detectors(detectors, dwell, lines=kind.lines)
-    by_line = is_line_det(dets[0])
-    check_flag("single_run", kind.single_run)
-    images = _images(station_, regions)
-    values = check_setpoints("energies", energies, station_["ENERGY"])
-    turns = () if angles is None else check_setpoints("angles", angles, station_["GoniTheta"])
-    given = _polarizations(station_, polarizations)
-    if by_line and len({columns.axes for _, columns in images}) > 1:
-        raise ValueError(f"{dets[0].name} counts lines of one length and place: give regions with the same x")
-    if kind.single_run and len({(rows.num, columns.num) for rows, columns in images}) > 1:
+    """A stack of one kind: the undulator is slow, then the rotation, then the energy, then the regions."""
+    check_flag("single_run", single_run)
+    images = _images(scan.station, regions)
+    energy = listed(scan.station, "ENERGY", energies, "energies")
+    turn = None if angles is None else listed(scan.station, "GoniTheta", angles, "angles")
+    undulator, settings = _undulator(scan.station, polarizations)
+    if scan.by_line and len({columns.axes for _, columns in images}) > 1:
+        raise ValueError(f"{scan.detectors[0].name} counts lines of one length and place: give regions with the same x")
+    if single_run and len({(len(rows), len(columns)) for rows, columns in images}) > 1:
         raise ValueError("single_run is True and the regions differ in their numbers of points: leave it out")
-    if by_line:
-        check_lines(dets, images[0][1])
-    settings = given if given else (yield from polarized(station_))
-    turned = {"GONI.T": Span("GoniTheta", turns, station_["GoniTheta"].name)} if turns else {}
-    places = [
-        Region(number, {"Y": rows.span(), "X": columns.span(), **turned})
+    turned = {"GONI.T": turn} if turn else {}
+    areas = [
+        Region(number, {"Y": rows.axes[0], "X": columns.axes[0], **turned})
         for number, (rows, columns) in enumerate(images)
     ]
-    planes = list(_planes(station_, places, images, values, given, turns or (None,)))
-
-    def metadata(index: Mapping[str, Any], entry: str, planes: int, image: tuple[Dimension, Dimension]) -> str:
-        rows, columns = image
-        return make_standard_metadata(
-            kind.scan_type,
-            places,
-            primary_det=[det.name for det in dets],
-            energies=values,
-            polarizations=settings,
-            dwell=dwell,
-            img_idx_map=index,
-            sequence_map=sequence_map(planes, rows.num, 1 if by_line else columns.num),
-            rev_lu_dct=station_.sources,
-            zp_def=station_.zp_def,
-            entry_name=entry,
-        )
-
-    def start(metadata: str, image: tuple[Dimension, Dimension], *slow: Sequence[Axis]) -> dict[str, Any]:
-        rows, columns = image
-        plan_args = {
-            **{"regions": [list(region) for region in regions], "energies": list(values), "dwell": dwell},
-            **{"polarizations": [setting.as_dict() for setting in settings], "single_run": kind.single_run},
-            **({"angles": list(turns)} if turns else {}),
-        }
-        axes = [*slow, rows.axes] if by_line else [*slow, rows.axes, columns.axes]
-        return start_document(kind.plan_name, metadata, dets, axes, plan_args, md)
-
-    def points(plane: Plane) -> Iterator[dict[Any, float]]:
-        rows, columns = plane.image
-        # The energy is set before the run; here it is said again so that every event has it.
-        return raster(rows, None if by_line else columns, fixed=plane.settings)
-
-    if kind.single_run:
-        index = {str(number): plane.index for number, plane in enumerate(planes)}
-        # The images are one dimension more, whatever it is that changes from one to the next.
-        slow = Axis(station_["ENERGY"], values[0], values[-1], len(planes), False)
-        md_ = start(metadata(index, "entry0", len(planes), images[0]), images[0], (slow,))
-        runs = [Run(md_, [point for plane in planes for point in points(plane)])]
-    else:
-        seen: set[str] = set()
-        runs = []
-        for plane in planes:
-            entry = plane.index["entry"]
-            md_ = start(metadata(plane.index, entry, 1, plane.image), plane.image)
-            runs.append(Run(md_, points(plane), before=plane.settings, baseline=entry not in seen))
-            seen.add(entry)
-    scanned = list(planes[0].settings)
-    moved = planes[0].image[0].motors if by_line else [*planes[0].image[0].motors, *planes[0].image[1].motors]
-    carried = {images[0][1].motors[0]: images[0][1].setpoints()[0]} if by_line else {}
-    yield from set_dwell(dets, dwell)
-    if by_line:
-        yield from set_lines(dets, images[0][1])
-    return (yield from run_scan(runs, dets, [*scanned, *moved], station_, carried=carried))
-
-
-def _planes(
-    station: Endstation,
-    places: Sequence[Region],
-    images: Sequence[tuple[Dimension, Dimension]],
-    energies: Sequence[float],
-    polarizations: Sequence[Polarized],
-    angles: Sequence[float | None],
-) -> Iterator[Plane]:
-    """The images in the order in which they are taken: the undulator is slow, then the rotation, then the energy."""
-    energy = station["ENERGY"]
-    for pol_idx, polarization in enumerate(polarizations or (None,)):
-        for turn, angle in enumerate(angles):
-            for e_idx, value in enumerate(energies):
-                for sp_idx, (place, image) in enumerate(zip(places, images, strict=True)):
-                    entry = (pol_idx * len(angles) + turn) * len(places) + sp_idx
-                    index = image_index(
-                        place,
-                        energy=e_idx,
-                        polarization=pol_idx,
-                        region_index=sp_idx,
-                        rotation_angle=angle,
-                        entry=f"entry{entry}",
-                    )
-                    settings: dict[Any, float] = {}
-                    if polarization is not None:
-                        settings |= _undulator(station, polarization)
-                    if angle is not None:
-                        settings[station["GoniTheta"]] = angle
-                    settings[energy] = value
-                    yield Plane(index, settings, image)
-
-
-def _undulator(station: Endstation, setting: Polarized) -> dict[Any, float]:
-    """Where the devices of the undulator are set to."""
-    values = {
-        "EPUPolarization": setting.polarization,
-        "EPUOffset": setting.offset,
-        "EPUAngle": setting.angle,
+    slow = [Dimension(axes) for axes in (undulator, tuple(turned.values()), (energy,)) if axes]
+    turns = turn.setpoints if turn else (None,)
+    places = product(range(max(len(settings), 1)), enumerate(turns), range(len(energy.setpoints)))
+    runs = []
+    for moves, (pol, (number, angle), e) in zip(points(slow), places, strict=True):
+        for sp, image in enumerate(images):
+            entry = f"entry{(pol * len(turns) + number) * len(images) + sp}"
+            at = {"energy": e, "polarization": pol, "region_index": sp, "rotation_angle": angle, "entry": entry}
+            runs.append(Image(image, image_index(sp, **at), moves))
+    if single_run:
+        index = {str(number): run.index for number, run in enumerate(runs)}
+        runs = [Image((*slow, *_joined(images, scan.by_line)), index)]
+    plan_args = {
+        **{"regions": [list(region) for region in regions], "energies": energy.setpoints, "dwell": dwell},
+        **{"polarizations": [setting.as_dict() for setting in settings], "single_run": single_run},
+        **({"angles": turn.setpoints} if turn else {}),
     }
-    return {station[name]: value for name, value in values.items() if name == "EPUPolarization" or name in station}
+    said = {"energies": energy.setpoints, "polarizations": settings}
+    return (yield from scan.measure(runs, areas, plan_args, **said))
 
 
 def _images(station: Endstation, regions: Any) -> list[tuple[Dimension, Dimension]]:
@@ -345,17 +221,17 @@ def _images(station: Endstation, regions: Any) -> list[tuple[Dimension, Dimensio
         if len(ends) != 6:
             raise ValueError(f"{region!r} is no region: give (y_start, y_stop, y_num, x_start, x_stop, x_num)")
         y_start, y_stop, y_num, x_start, x_stop, x_num = ends
-        rows = dimension(station, ["SampleFineY"], [y_start], [y_stop], y_num)
-        images.append((rows, dimension(station, ["SampleFineX"], [x_start], [x_stop], x_num)))
+        rows = even(station, ["SampleFineY"], [y_start], [y_stop], y_num)
+        images.append((rows, even(station, ["SampleFineX"], [x_start], [x_stop], x_num)))
     if not images:
         raise ValueError("regions is empty: give one region or more")
     return images
 
 
-def _polarizations(station: Endstation, polarizations: Any) -> list[Polarized]:
-    """The settings of the undulator; none if it is to stay as it is."""
+def _undulator(station: Endstation, polarizations: Any) -> tuple[tuple[Axis, ...], list[Polarized]]:
+    """The devices of the undulator and their settings; none if they are to stay as they are."""
     if polarizations is None:
-        return []
+        return (), []
     settings = []
     for given in as_list("polarizations", polarizations, "the settings"):
         values = list(given) if hasattr(given, "__iter__") else [given]
@@ -363,10 +239,27 @@ def _polarizations(station: Endstation, polarizations: Any) -> list[Polarized]:
             raise ValueError(f"polarizations has {given!r} in it: give a number, or (polarization, offset, angle)")
         for value in values:
             check_finite("a value in polarizations", value)
-        setting = Polarized(*map(float, values))
-        for device, value in _undulator(station, setting).items():
-            check_setpoints("polarizations", [value], device)
-        settings.append(setting)
+        settings.append(Polarized(*map(float, values)))
     if not settings:
         raise ValueError("polarizations is empty: give one or more, or leave it out")
-    return settings
+    names = {"EPUPolarization": "polarization", "EPUOffset": "offset", "EPUAngle": "angle"}
+    axes = [
+        listed(station, name, [getattr(setting, part) for setting in settings], "polarizations")
+        for name, part in names.items()
+        if name == "EPUPolarization" or name in station
+    ]
+    return tuple(axes), settings
+
+
+def _joined(images: list[tuple[Dimension, Dimension]], by_line: bool) -> tuple[Dimension, ...]:
+    """The dimensions of all regions in one run: of several, their points or lines one after the other."""
+    if len(images) == 1:
+        return images[0]
+    columns = images[0][1]
+    stepped = [image[:1] if by_line else image for image in images]
+    places = [point for dimensions in stepped for point in points(dimensions)]
+    axes = [
+        Axis(axis.name, tuple(place[axis.device] for place in places), axis.device)
+        for axis in (dim.axes[0] for dim in stepped[0])
+    ]
+    return (Dimension(tuple(axes)), columns) if by_line else (Dimension(tuple(axes)),)
