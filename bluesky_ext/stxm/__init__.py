@@ -15,9 +15,15 @@ from __future__ import annotations
 from bluesky_ext.stxm.axes import Axis
 from bluesky_ext.stxm.endstation import Endstation
 from bluesky_ext.stxm.focus import osa_focus, sample_focus
-from bluesky_ext.stxm.images import coarse_goni_scan, coarse_image_scan, detector_image, osa_image, sample_image
-from bluesky_ext.stxm.metadata import Polarized, Region, image_index, make_standard_metadata
-from bluesky_ext.stxm.pattern import pattern_gen_scan
+from bluesky_ext.stxm.images import (
+    coarse_goni_scan,
+    coarse_image_scan,
+    detector_image,
+    osa_image,
+    pattern_gen_scan,
+    sample_image,
+)
+from bluesky_ext.stxm.metadata import make_standard_metadata
 from bluesky_ext.stxm.spectra import generic_scan, sample_line_spectra, sample_point_spectra
 from bluesky_ext.stxm.stacks import ptychography_scan, sample_image_stack, tomography_scan
 
@@ -41,8 +47,5 @@ __all__ = [  # noqa: RUF022
     "Endstation",
     # what their start documents say
     "make_standard_metadata",
-    "image_index",
-    "Region",
     "Axis",
-    "Polarized",
 ]

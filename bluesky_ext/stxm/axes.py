@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from operator import add
 from typing import Any
 
@@ -15,10 +16,8 @@ from bluesky.utils import snake_cyclers
 from cycler import Cycler, cycler
 
 from bluesky_ext.plans import grid
-from bluesky_ext.plans.check import check_finite, check_whole
-from bluesky_ext.stxm.endstation import Endstation
 
-__all__ = ["Axis", "Dimension", "as_list", "even", "listed", "pattern", "points"]
+__all__ = ["Axis", "Dimension", "as_list", "pattern", "points"]
 
 
 @dataclass(frozen=True)
@@ -75,67 +74,6 @@ class Dimension:
         return [axis.device for axis in self.axes]
 
 
-def even(
-    station: Endstation,
-    names: Sequence[str],
-    starts: Sequence[Any],
-    stops: Sequence[Any],
-    num: Any,
-    *,
-    snake: bool = False,
-) -> Dimension:
-    """A dimension of even steps; raises a ValueError if the devices cannot go there.
-
-    Parameters
-    ----------
-    station : Endstation
-        The devices.
-    names : sequence of str
-        Conventional names of those that move.
-    starts, stops : sequence of float
-        First and last setpoint of each.
-    num : int
-        Number of points.
-    snake : bool
-        Whether it is run through in both directions in turn.
-    """
-    for name, start, stop in zip(names, starts, stops, strict=True):
-        check_finite(f"start of {name}", start)
-        check_finite(f"stop of {name}", stop)
-        check_whole(f"num of {name}", num, 1)
-    axes = [
-        Axis(name, tuple(np.linspace(float(start), float(stop), int(num)).tolist()), station[name])
-        for name, start, stop in zip(names, starts, stops, strict=True)
-    ]
-    for axis in axes:
-        axis.check_limits()
-    return Dimension(tuple(axes), snake)
-
-
-def listed(station: Endstation, name: str, setpoints: Any, said: str) -> Axis:
-    """A device with listed setpoints; raises a ValueError or TypeError if it cannot go there.
-
-    Parameters
-    ----------
-    station : Endstation
-        The devices.
-    name : str
-        Conventional name of the device.
-    setpoints : sequence of float
-        What the plan was given.
-    said : str
-        What they are called in the plan.
-    """
-    device, values = station[name], as_list(said, setpoints, "numbers")
-    if not values:
-        raise ValueError(f"{said} is empty: give one number or more")
-    for value in values:
-        check_finite(f"a value in {said}", value)
-    axis = Axis(name, tuple(map(float, values)), device)
-    axis.check_limits()
-    return axis
-
-
 def as_list(name: str, value: Any, wanted: str) -> list[Any]:
     """What a plan was given as a list; raises a TypeError that says what is wanted in it, if it is none."""
     if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
@@ -156,33 +94,30 @@ def pattern(dimensions: Sequence[Dimension]) -> dict[str, Any]:
     are in ``plan_pattern_args``. There is no pattern where devices move together.
     """
     axes = [axis for dim in dimensions for axis in dim.axes]
+    ends = [[dim.axes[0].setpoints[0], dim.axes[0].setpoints[-1]] for dim in dimensions]
     fields = [[field for device in dim.devices for field in _fields(device)] for dim in dimensions]
     num_points = math.prod(map(len, dimensions))
-    hints: dict[str, Any] = {"dimensions": [(names, "primary") for names in fields]} if all(fields) else {}
     said: dict[str, Any] = {
         "motors": [axis.device.name for axis in axes],
         "shape": [len(dim) for dim in dimensions],
         "snaking": [dim.snake for dim in dimensions],
         "num_points": num_points,
         "num_intervals": num_points - 1,
+        "hints": {"dimensions": [(names, "primary") for names in fields]} if all(fields) else {},
     }
     is_even, is_grid = all(axis.is_even for axis in axes), len(axes) == len(dimensions)
-    ends = [[dim.axes[0].setpoints[0], dim.axes[0].setpoints[-1]] for dim in dimensions]
     if is_even:
         said["extents"] = ends
-    if is_grid:
-        args: list[Any] = []
-        for number, (dim, (start, stop)) in enumerate(zip(dimensions, ends, strict=True)):
-            device = repr(dim.axes[0].device)
-            args += [device, start, stop, len(dim)] if is_even else [device, list(dim.axes[0].setpoints)]
-            args += [dim.snake] if is_even and number else []
-        snakes: dict[str, Any] = {} if is_even else {"snake_axes": False}
-        said["plan_pattern"] = "outer_product" if is_even else "outer_list_product"
-        said["plan_pattern_args"] = {"args": args, **snakes}
-        said["plan_pattern_module"] = plan_patterns.__name__
-    if is_even and is_grid:
-        hints["gridding"] = "rectilinear"
-    return {**said, "hints": hints}
+    if is_grid and is_even:
+        said["hints"]["gridding"] = "rectilinear"
+        args = [[repr(dim.devices[0]), *end, len(dim), dim.snake] for dim, end in zip(dimensions, ends, strict=True)]
+        del args[0][-1]  # the slowest is run through once
+        said |= {"plan_pattern": "outer_product", "plan_pattern_args": {"args": [*chain(*args)]}}
+    elif is_grid:
+        args = [[repr(axis.device), list(axis.setpoints)] for axis in axes]
+        given = {"args": [*chain(*args)], "snake_axes": False}
+        said |= {"plan_pattern": "outer_list_product", "plan_pattern_args": given}
+    return said | ({"plan_pattern_module": plan_patterns.__name__} if is_grid else {})
 
 
 def _fields(device: Any) -> list[str]:

@@ -49,7 +49,7 @@ def scan_edge(
     likeness : float
         Correlation of the map of the particles with the truth.
     """
-    s = stxm(seed)
+    s: Any = stxm(seed)
     sample = s.microscope.sample
     (y0, y1), (x0, x1) = sample.extents
     y, x = np.meshgrid(np.linspace(y0, y1, y_num), np.linspace(x0, x1, x_num), indexing="ij")

@@ -1,20 +1,16 @@
-"""The detectors of a scan: whether they can make it, and how long they count; points, or lines."""
+"""The detectors of a scan: whether they can make it, and what they are set to: a counting time, a line."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import bluesky.plan_stubs as bps
-from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.check import check_positive
 from bluesky_ext.plans.grid import as_detectors
-from bluesky_ext.stxm.axes import Dimension
+from bluesky_ext.stxm.axes import Axis
 
-__all__ = ["Dwell", "check_detectors", "check_dwell", "check_lines", "is_line_det", "set_dwell", "set_lines"]
+__all__ = ["Dwell", "check_detectors", "check_settings", "exposure", "is_line_det", "line_settings"]
 
 
 class Dwell:
@@ -38,12 +34,12 @@ class Dwell:
 
 
 def is_line_det(detector: Any) -> bool:
-    """Whether a detector counts a whole line for each trigger, as `bluesky_ext.sim.LineCounter` does."""
+    """Whether a detector counts a whole line for each trigger, as `bluesky_ext.stxm.sim.LineCounter` does."""
     return all(hasattr(detector, name) for name in ("line_start", "line_stop", "line_num"))
 
 
-def check_detectors(detectors: Any, dwell: float, *, lines: bool = False) -> tuple[Any, ...]:
-    """The detectors as a tuple; raises a ValueError or TypeError that says what is wrong with them.
+def check_detectors(detectors: Any, dwell: float, *, lines: bool) -> tuple[Any, ...]:
+    """The detectors of a plan as a tuple; raises a ValueError or TypeError that says what is wrong with them.
 
     Parameters
     ----------
@@ -59,7 +55,7 @@ def check_detectors(detectors: Any, dwell: float, *, lines: bool = False) -> tup
     for det in dets:
         if dets.count(det) > 1:
             raise ValueError(f"{det.name} is among the detectors {dets.count(det)} times: give each once")
-    if not any(_exposure(det) for det in dets):
+    if not exposure(dets, dwell):
         names = ", ".join(det.name for det in dets)
         raise ValueError(f"none of the detectors ({names}) has dwell or cam.acquire_time: give one that counts so long")
     by_line = [det.name for det in dets if is_line_det(det)]
@@ -67,55 +63,33 @@ def check_detectors(detectors: Any, dwell: float, *, lines: bool = False) -> tup
         raise ValueError(f"{by_line[0]} counts whole lines, and this scan is made point by point: give point detectors")
     if by_line and len(by_line) < len(dets):
         raise ValueError(f"{by_line[0]} counts whole lines and other detectors points: give detectors of one kind")
-    check_dwell(dets, dwell)
+    check_settings(exposure(dets, dwell))
     return dets
 
 
-def check_dwell(detectors: Sequence[Readable], dwell: float) -> None:
-    """Raise a ValueError if a detector says that it cannot count so long, in ms."""
-    for signal, factor in filter(None, map(_exposure, detectors)):
-        _check(signal, dwell * factor)
-
-
-def check_lines(detectors: Sequence[Any], columns: Dimension) -> None:
-    """Raise a ValueError if a line detector says that it cannot count this line."""
+def exposure(detectors: Sequence[Any], dwell: float) -> dict[Any, float]:
+    """The signals that say how long the detectors count, and what they are to be for a time in ms."""
+    settings = {}
     for det in detectors:
-        for signal, value in _line(det, columns):
-            _check(signal, value)
+        if hasattr(det, "dwell"):
+            settings[det.dwell] = dwell
+        elif (signal := getattr(getattr(det, "cam", None), "acquire_time", None)) is not None:
+            settings[signal] = dwell / 1000
+    return settings
 
 
-def _check(signal: Any, value: Any) -> None:
-    """Ask before the scan; what can only be asked asynchronously says so itself when it is set."""
-    check_value = getattr(signal, "check_value", None)
-    if check_value is not None and not inspect.iscoroutinefunction(check_value):
-        check_value(value)
+def line_settings(detectors: Sequence[Any], line: Axis) -> dict[Any, float]:
+    """The signals that say which line the line detectors count, and what they are to be."""
+    values = {"line_start": line.setpoints[0], "line_stop": line.setpoints[-1], "line_num": len(line.setpoints)}
+    return {getattr(det, name): value for det in detectors for name, value in values.items()}
 
 
-@plan
-def set_dwell(detectors: Sequence[Readable], dwell: float) -> MsgGenerator[None]:
-    """Set how long the detectors count, in ms."""
-    for signal, factor in filter(None, map(_exposure, detectors)):
-        yield from bps.mv(signal, dwell * factor)
+def check_settings(settings: Mapping[Any, float]) -> None:
+    """Raise a ValueError if a signal says that it cannot be set so.
 
-
-def _exposure(detector: Any) -> tuple[Any, float] | None:
-    """The signal that says how long a detector counts, and how many of its units are 1 ms."""
-    if hasattr(detector, "dwell"):
-        return detector.dwell, 1.0
-    signal = getattr(getattr(detector, "cam", None), "acquire_time", None)
-    return None if signal is None else (signal, 1e-3)
-
-
-@plan
-def set_lines(detectors: Sequence[Any], columns: Dimension) -> MsgGenerator[None]:
-    """Set which line the line detectors count."""
-    for det in detectors:
-        for signal, value in _line(det, columns):
-            yield from bps.mv(signal, value)
-
-
-def _line(detector: Any, columns: Dimension) -> list[tuple[Any, float]]:
-    """The settings of a line detector, and what they are to be."""
-    setpoints = columns.axes[0].setpoints
-    ends = [(detector.line_start, setpoints[0]), (detector.line_stop, setpoints[-1])]
-    return [*ends, (detector.line_num, len(setpoints))]
+    Asked before the scan; what can only be asked asynchronously says so itself when it is set.
+    """
+    for signal, value in settings.items():
+        check_value = getattr(signal, "check_value", None)
+        if check_value is not None and not inspect.iscoroutinefunction(check_value):
+            check_value(value)

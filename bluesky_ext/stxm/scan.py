@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import numpy as np
 from bluesky.utils import MsgGenerator, plan
 
+from bluesky_ext.plans.check import check_finite, check_whole
 from bluesky_ext.plans.temporary import read_setting
-from bluesky_ext.stxm.axes import Dimension, listed, pattern, points
-from bluesky_ext.stxm.detectors import Dwell, check_detectors, check_lines, is_line_det, set_dwell, set_lines
-from bluesky_ext.stxm.endstation import Endstation, as_endstation
-from bluesky_ext.stxm.metadata import Polarized, Region, as_json, make_standard_metadata
+from bluesky_ext.stxm.axes import Axis, Dimension, as_list, pattern, points
+from bluesky_ext.stxm.detectors import Dwell, check_detectors, check_settings, exposure, is_line_det, line_settings
+from bluesky_ext.stxm.endstation import Endstation
+from bluesky_ext.stxm.metadata import as_json, make_standard_metadata
 from suitcase_nxstxm.scan_types import scan_types
 
-__all__ = ["Image", "Scan", "check_flag"]
+__all__ = ["Image", "Scan"]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What the scans of one type have of their own.
-
-    Parameters
-    ----------
-    scan_type : scan_types
-        The type.
-    y, x : str
-        Conventional names of the devices that move across the beam.
-    lines : bool
-        Whether it can be made with detectors that count a line for each trigger.
-    """
+class Kind(NamedTuple):
+    """What the scans of one type have of their own: what moves, and whether whole lines can be counted."""
 
     scan_type: scan_types
     y: str = "SampleFineY"
     x: str = "SampleFineX"
+    z: str = "ZonePlate.Z"
     lines: bool = False
 
 
@@ -70,7 +63,7 @@ class Image:
     dimensions : tuple of Dimension
         Its points, the slowest dimension first. Of line detectors, the last is the line.
     index : mapping, optional
-        Where in the file it belongs, as `image_index` gives it; of several images in one run by their numbers.
+        Where in the file it belongs, ``img_idx_map``; of several images in one run by their numbers.
     settings : mapping
         What is set before the run, and read at each event.
     """
@@ -92,90 +85,103 @@ class Scan:
     ----------
     name : str
         Name of the plan.
-    detectors, station, dwell, per_step, md
-        As the plans have them.
+    given : mapping
+        All its arguments by their names.
+    dwell : float, optional
+        Counting time of a point in ms, if that is none of them.
     """
 
-    def __init__(self, name: str, detectors: Any, station: Any, dwell: float, per_step: Any, md: Any) -> None:
+    def __init__(self, name: str, given: Mapping[str, Any], dwell: float | None = None) -> None:
         self._name = name
         self.kind = KINDS[name]
-        self.station: Endstation = as_endstation(station)
-        self.detectors = check_detectors(detectors, dwell, lines=self.kind.lines)
+        self.given = dict(given)
+        self.station: Endstation = given["station"]
+        if not isinstance(self.station, Endstation):
+            said = reprlib.repr(self.station)
+            raise TypeError(f"station is {said}: give an Endstation, the devices by their conventional names")
+        self._dwell = given["dwell"] if dwell is None else dwell
+        self.detectors = check_detectors(given["detectors"], self._dwell, lines=self.kind.lines)
         self.by_line = is_line_det(self.detectors[0])
-        if per_step is not None and not callable(per_step):
-            raise TypeError(f"per_step is {per_step!r}: give a plan of (detectors, step, pos_cache), or leave it out")
-        self._dwell = dwell
-        self._per_step = bps.one_nd_step if per_step is None else per_step
-        self._md = _given(md)
+        for flag in {"snake", "single_run"} & set(given):
+            if not isinstance(given[flag], bool):  # of a text such as "no" nobody knows what it means
+                raise TypeError(f"{flag} is {given[flag]!r}: give True or False")
+        self._per_step = bps.one_nd_step if given["per_step"] is None else given["per_step"]
+        if not callable(self._per_step):
+            raise TypeError(f"per_step is {self._per_step!r}: give a plan such as one_nd_step, or leave it out")
+        self._md = _given(given["md"])
+
+    def even(self, letters: str, num: Any, *, ends: Mapping[str, Any] | None = None, snake: bool = False) -> Dimension:
+        """A dimension of even steps of ``y``, ``x`` or ``z``, or of several, from ``y_start`` to ``y_stop``."""
+        given, axes = self.given if ends is None else ends, []
+        for letter in letters:
+            name, start, stop = getattr(self.kind, letter), given[f"{letter}_start"], given[f"{letter}_stop"]
+            check_finite(f"start of {name}", start)
+            check_finite(f"stop of {name}", stop)
+            check_whole(f"num of {name}", num, 1)
+            setpoints = np.linspace(float(start), float(stop), int(num)).tolist()
+            axes.append(Axis(name, tuple(setpoints), self.station[name]))
+            axes[-1].check_limits()
+        return Dimension(tuple(axes), snake)
+
+    def listed(self, name: str, setpoints: Any, said: str) -> Axis:
+        """The setpoints that were given for a device, by the name of the parameter."""
+        device, values = self.station[name], as_list(said, setpoints, "numbers")
+        if not values:
+            raise ValueError(f"{said} is empty: give one number or more")
+        for value in values:
+            check_finite(f"a value in {said}", value)
+        axis = Axis(name, tuple(map(float, values)), device)
+        axis.check_limits()
+        return axis
 
     @plan
     def measure(
         self,
         images: Sequence[Image],
-        regions: Sequence[Region],
-        plan_args: Mapping[str, Any],
+        regions: Sequence[Mapping[str, Axis]],
         *,
-        energy: float | None = None,
         energies: Sequence[float] = (),
-        polarizations: Sequence[Polarized] = (),
+        polarizations: Sequence[tuple[float, float, float]] = (),
         times: Sequence[float] = (),
     ) -> MsgGenerator[str]:
         """Measure the images one after the other, each in a run of its own, with the shutter open.
 
-        At every end the shutter is closed, and what the runs moved goes back to where it was.
-
-        Parameters
-        ----------
-        images : sequence of Image
-            The images.
-        regions : sequence of Region
-            All regions of the scan.
-        plan_args : mapping
-            The arguments of the plan, for the start documents.
-        energy : float, optional
-            Where the energy is set to, and stays.
-        energies, polarizations : sequence
-            Those that are scanned; without, the metadata have those that are set.
-        times : sequence of float
-            Counting time of each point, if they differ: they are set and read at each event.
-
-        Returns
-        -------
-        str
-            The uid of the first run.
+        At every end the shutter is closed, and what the runs moved goes back to where it was. Energies and
+        polarisations are those that are scanned, by default those that are set. Times are the counting times of the
+        points, if they differ: they are set and read at each event.
         """
+        energy = self.given.get("energy")
         station, dets = self.station, self.detectors
-        kept = {} if energy is None else {station["ENERGY"]: listed(station, "ENERGY", [energy], "energy").setpoints[0]}
-        line = images[0].dimensions[-1] if self.by_line else None
-        if line is not None:
-            check_lines(dets, line)
+        kept = {} if energy is None else {station["ENERGY"]: self.listed("ENERGY", [energy], "energy").setpoints[0]}
+        settings, carried = exposure(dets, self._dwell), {}
+        if self.by_line:
+            (line,) = images[0].dimensions[-1].axes
+            settings |= line_settings(dets, line)
+            carried[line.device] = line.setpoints[0]
+        check_settings(settings)
         said = {
             "energies": energies or list(kept.values()) or (yield from _seen(station, "ENERGY")),
             "polarizations": polarizations or (yield from _polarized(station)),
             "dwell": self._dwell if len(set(times)) < 2 else None,
         }
-        starts = [self._start(image, regions, said, plan_args) for image in images]
+        starts = [self._start(image, regions, said) for image in images]
         moved = [*images[0].settings, *(device for dim in self._stepped(images[0]) for device in dim.devices)]
-        carried = {} if line is None else {line.devices[0]: line.axes[0].setpoints[0]}
         beam = station.beam()
 
         def inner() -> MsgGenerator[str]:
-            for settings in filter(None, (kept, carried)):
-                yield from _move(settings)
+            yield from _move(kept)
+            yield from _move(carried)
             yield from beam.open(stay=True)
             uids: list[str] = []
             entries: set[str] = set()
             for image, start in zip(images, starts, strict=True):
-                if image.settings:
-                    yield from _move(image.settings)
+                yield from _move(image.settings)
                 run: Any = bpp.run_wrapper(self._events(image, times, image.entry not in entries), md=start)
                 uids.append((yield from run))
                 entries.add(image.entry)
             return uids[0]
 
-        yield from set_dwell(dets, self._dwell)
-        if line is not None:
-            yield from set_lines(dets, line)
+        yield from _move(settings)
         # The beam innermost: the shutter is closed before anything moves back.
         measured = bpp.finalize_wrapper(inner(), beam.restore)
         measured = bpp.reset_positions_wrapper(measured, [*moved, *carried])
@@ -185,23 +191,22 @@ class Scan:
         """The dimensions of an image that are measured in steps: all but the line of line detectors."""
         return image.dimensions[:-1] if self.by_line else image.dimensions
 
-    def _start(
-        self, image: Image, regions: Sequence[Region], said: dict[str, Any], plan_args: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _start(self, image: Image, regions: Sequence[Mapping[str, Axis]], said: dict[str, Any]) -> dict[str, Any]:
         """The start document of a run, in which the caller's metadata win."""
         names = [det.name for det in self.detectors]
         metadata = make_standard_metadata(
             self.kind.scan_type,
-            regions,
+            dict(enumerate(regions)),
             primary_det=names,
             img_idx_map=image.index,
-            rev_lu_dct=self.station.sources,
+            rev_lu_dct={name: device.name for name, device in self.station.devices.items()},
             zp_def=self.station.zp_def,
             entry_name=image.entry,
             **said,
         )
         grid = pattern(self._stepped(image))
-        args = {"detectors": list(map(repr, self.detectors)), **plan_args, "per_step": repr(self._per_step)}
+        args = {name: value for name, value in self.given.items() if name not in ("station", "md")}
+        args |= {"detectors": list(map(repr, self.detectors)), "per_step": repr(self._per_step)}
         return {
             **{"plan_name": self._name, "plan_args": json.loads(as_json(args)), "detectors": names},
             **{**grid, "metadata": metadata, **self._md, "hints": {**grid["hints"], **self._md["hints"]}},
@@ -238,25 +243,19 @@ def _seen(station: Endstation, name: str) -> MsgGenerator[list[float]]:
 
 
 @plan
-def _polarized(station: Endstation) -> MsgGenerator[list[Polarized]]:
-    """The setting of the undulator as it is, in a list; an empty one if it is not known."""
+def _polarized(station: Endstation) -> MsgGenerator[list[tuple[float, float, float]]]:
+    """The polarisation, offset and angle of the undulator as they are, in a list; an empty one if not known."""
     polarization = yield from _seen(station, "EPUPolarization")
-    if not polarization:
-        return []
-    offset, angle = (yield from _seen(station, "EPUOffset")), (yield from _seen(station, "EPUAngle"))
-    return [Polarized(*polarization, *(offset or [0.0]), *(angle or [0.0]))]
+    offset = (yield from _seen(station, "EPUOffset")) or [0.0]
+    angle = (yield from _seen(station, "EPUAngle")) or [0.0]
+    return [(polarization[0], offset[0], angle[0])] if polarization else []
 
 
 @plan
 def _move(settings: Mapping[Any, Any]) -> MsgGenerator[None]:
-    yield from bps.checkpoint()
-    yield from bps.mv(*chain.from_iterable(settings.items()))
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Raise a TypeError unless the value is True or False: of a text such as "no" nobody knows what it means."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}: give True or False")
+    if settings:
+        yield from bps.checkpoint()
+        yield from bps.mv(*chain.from_iterable(settings.items()))
 
 
 def _given(md: Any) -> dict[str, Any]:

@@ -1,23 +1,22 @@
 """Spectra: of points, of a line, and whatever else is scanned: the generic scan."""
 
-# Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
-# strings it cannot resolve.
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from bluesky.protocols import Movable, Readable
-from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan
+from bluesky.utils import CustomPlanMetadata, MsgGenerator
 
 from bluesky_ext.plans.grid import Grid
-from bluesky_ext.stxm.axes import Axis, Dimension, as_list, even, listed
-from bluesky_ext.stxm.metadata import Region
-from bluesky_ext.stxm.scan import Image, Scan, check_flag
+from bluesky_ext.stxm.axes import Axis, Dimension, as_list
+from bluesky_ext.stxm.parameters import scan_plan
+from bluesky_ext.stxm.scan import Image, Scan
 
 __all__ = ["generic_scan", "sample_line_spectra", "sample_point_spectra"]
 
 
-@plan
+@scan_plan
 def sample_point_spectra(
     detectors: Sequence[Readable] | Readable,
     station: Readable,
@@ -34,28 +33,11 @@ def sample_point_spectra(
 
     Parameters
     ----------
-    detectors : list or tuple
-        Point detectors, or a single one.
-    station : Readable
-        The `Endstation`: the devices, the shutter and the zone plate.
     positions : list of pairs
         Positions of SampleFineY and SampleFineX in um, ``(y, x)`` for each point.
-    energies : list of float
-        Photon energies in eV, in the order in which they are measured.
-    dwell : float
-        Counting time of a point in ms.
-    per_step : callable, optional
-        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
-    md : dict, optional
-        More metadata for the start document.
-
-    Returns
-    -------
-    str
-        The uid of the run.
     """
-    scan = Scan("sample_point_spectra", detectors, station, dwell, per_step, md)
-    energy = listed(scan.station, "ENERGY", energies, "energies")
+    scan = Scan("sample_point_spectra", locals())
+    energy = scan.listed("ENERGY", energies, "energies")
     given = as_list("positions", positions, "(y, x) of each point")
     places = [as_list("a position", place, "(y, x)") for place in given]
     if not places:
@@ -63,20 +45,18 @@ def sample_point_spectra(
     for place in places:
         if len(place) != 2:
             raise ValueError(f"positions has {tuple(place)!r} in it: give (y, x) for each point")
-    y, x = (
-        listed(scan.station, name, values, f"{axis} of positions")
-        for axis, name, values in zip("yx", (scan.kind.y, scan.kind.x), zip(*places, strict=True), strict=True)
-    )
+    ys, xs = zip(*places, strict=True)
+    y = scan.listed(scan.kind.y, ys, "y of positions")
+    x = scan.listed(scan.kind.x, xs, "x of positions")
     regions = [
-        Region(number, {"Y": Axis(y.name, (at_y,), y.device), "X": Axis(x.name, (at_x,), x.device)})
-        for number, (at_y, at_x) in enumerate(zip(y.setpoints, x.setpoints, strict=True))
+        {"Y": replace(y, setpoints=(at_y,)), "X": replace(x, setpoints=(at_x,))}
+        for at_y, at_x in zip(y.setpoints, x.setpoints, strict=True)
     ]
     image = Image((Dimension((energy,)), Dimension((y, x))))
-    plan_args = {"positions": places, "energies": energy.setpoints, "dwell": dwell}
-    return (yield from scan.measure([image], regions, plan_args, energies=energy.setpoints))
+    return (yield from scan.measure([image], regions, energies=energy.setpoints))
 
 
-@plan
+@scan_plan
 def sample_line_spectra(
     detectors: Sequence[Readable] | Readable,
     station: Readable,
@@ -97,43 +77,19 @@ def sample_line_spectra(
 
     Parameters
     ----------
-    detectors : list or tuple
-        Point detectors, or a single one.
-    station : Readable
-        The `Endstation`: the devices, the shutter and the zone plate.
-    y_start, y_stop : float
-        SampleFineY at the two ends of the line in um.
-    x_start, x_stop : float
-        SampleFineX at the two ends of the line in um.
+    y_start, y_stop, x_start, x_stop : float
+        SampleFineY and SampleFineX at the two ends of the line in um.
     num : int
         Number of points of the line.
-    energies : list of float
-        Photon energies in eV, in the order in which they are measured.
-    dwell : float
-        Counting time of a point in ms.
-    per_step : callable, optional
-        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
-    md : dict, optional
-        More metadata for the start document.
-
-    Returns
-    -------
-    str
-        The uid of the run.
     """
-    scan = Scan("sample_line_spectra", detectors, station, dwell, per_step, md)
-    energy = listed(scan.station, "ENERGY", energies, "energies")
-    line = even(scan.station, [scan.kind.y, scan.kind.x], [y_start, x_start], [y_stop, x_stop], num)
-    region = Region(0, {"Y": line.axes[0], "X": line.axes[1]})
-    plan_args = {
-        **{"y_start": y_start, "y_stop": y_stop, "x_start": x_start, "x_stop": x_stop, "num": num},
-        **{"energies": energy.setpoints, "dwell": dwell},
-    }
+    scan = Scan("sample_line_spectra", locals())
+    energy, line = scan.listed("ENERGY", energies, "energies"), scan.even("yx", num)
+    region = {"Y": line.axes[0], "X": line.axes[1]}
     image = Image((Dimension((energy,)), line))
-    return (yield from scan.measure([image], [region], plan_args, energies=energy.setpoints))
+    return (yield from scan.measure([image], [region], energies=energy.setpoints))
 
 
-@plan
+@scan_plan
 def generic_scan(
     detectors: Sequence[Readable] | Readable,
     station: Readable,
@@ -148,30 +104,10 @@ def generic_scan(
 
     Parameters
     ----------
-    detectors : list or tuple
-        Point detectors, or a single one.
-    station : Readable
-        The `Endstation`: the devices, the shutter and the zone plate.
     *args : Movable or float
         Four for each device, the slowest first: ``motor, start, stop, num``.
-    energy : float, optional
-        Photon energy in eV, which stays set. By default it is left as it is.
-    dwell : float
-        Counting time of a point in ms.
-    snake : bool
-        Run through every other row backwards.
-    per_step : callable, optional
-        What is done at each point instead of `bluesky.plan_stubs.one_nd_step`, and with the same arguments.
-    md : dict, optional
-        More metadata for the start document.
-
-    Returns
-    -------
-    str
-        The uid of the run.
     """
-    scan = Scan("generic_scan", detectors, station, dwell, per_step, md)
-    check_flag("snake", snake)
+    scan = Scan("generic_scan", locals())
     grid = Grid.parse(args, snake)
     if len(grid.axes) > 3:
         raise ValueError(f"{len(grid.axes)} devices are too many for a generic scan: give 1, 2 or 3")
@@ -184,8 +120,6 @@ def generic_scan(
     if scanned and energy is not None:
         raise ValueError(f"energy is {energy!r} and the energy is scanned: leave it out")
     # The fastest is x: as in the metadata of such scans.
-    region = Region(0, dict(zip("XYZ", reversed(axes), strict=False)))
+    region = dict(zip("XYZ", reversed(axes), strict=False))
     image = Image(tuple(Dimension((axis,), snake and axis is not axes[0]) for axis in axes))
-    told = [repr(arg) if isinstance(arg, Movable) else arg for arg in args]
-    plan_args = {"args": told, "energy": energy, "dwell": dwell, "snake": snake}
-    return (yield from scan.measure([image], [region], plan_args, energy=energy, energies=scanned))
+    return (yield from scan.measure([image], [region], energies=scanned))

@@ -21,7 +21,7 @@ from ophyd.status import DeviceStatus
 
 import bluesky_ext.stxm as plans
 from bluesky_ext.plots import reshape
-from bluesky_ext.stxm import Axis, Endstation, Polarized, Region, make_standard_metadata
+from bluesky_ext.stxm import Axis, Endstation, make_standard_metadata
 from bluesky_ext.stxm.sim import STXM, PointCounter, stxm
 from suitcase_nxstxm import scan_types
 
@@ -413,7 +413,7 @@ def test_numbers_of_numpy_become_those_of_json(run_engine: RunEngine, s, station
 
 def test_metadata_that_are_no_json():
     with pytest.raises(TypeError, match="is no JSON: give numbers"):
-        make_standard_metadata(6, [Region(0, {})], primary_det=["counter0"], zp_def={"zpD": 1 + 2j})  # pyright: ignore[reportArgumentType]
+        make_standard_metadata(6, {0: {}}, primary_det=["counter0"], zp_def={"zpD": 1 + 2j})  # pyright: ignore[reportArgumentType]
 
 
 @DIFFERENT
@@ -577,7 +577,7 @@ BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
         "4.0 is no place of it",
     ),
     (lambda s, e: plans.sample_image_stack(s.counter, e, [IMAGE], ENERGIES, single_run="no"), "single_run is 'no'"),
-    (lambda s, e: plans.tomography_scan([s.counter], e, IMAGE, ENERGIES, None), "angles is empty"),
+    (lambda s, e: plans.tomography_scan([s.counter], e, IMAGE, ENERGIES, None), "angles is None"),
     (lambda s, e: plans.generic_scan(s.counter, e, s.energy, 280, 290, 3, energy=285.2), "the energy is scanned"),
     (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [1, 2]), "a row of pattern is 1"),
     (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [[1, 1e9]]), "1000000000.0 cannot be set"),
@@ -601,18 +601,17 @@ def test_mistakes_are_said_in_one_line_before_anything_moves(s, station, make_ba
 
 
 def test_metadata_say_what_is_not_known():
-    spot = Region(7, {"X": Axis("SampleX", (1.0,)), "Y": Axis("SampleY", (2.0,))})
-    metadata = told({"metadata": make_standard_metadata(4, [spot], primary_det=["counter0"])})
+    spot = {7: {"X": Axis("SampleX", (1.0,)), "Y": Axis("SampleY", (2.0,))}}
+    metadata = told({"metadata": make_standard_metadata(4, spot, primary_det=["counter0"])})
     assert metadata["rois"]["7"]["X"]["IS_POINT"]
     assert metadata["rois"]["7"]["OSA"]["X"] == {**metadata["rois"]["7"]["OSA"]["X"], "ENABLED": False, "START": None}
     assert metadata["dwell"] is None
     assert metadata["img_idx_map"] == {"e_idx": 0, "pol_idx": 0, "sp_idx": 0, "sp_id": 7, "entry": "entry0"}
     polarized = make_standard_metadata(
-        *(7, [spot]),
-        primary_det=["a", "b"],
-        default_det="b",
+        *(7, spot),
+        primary_det=["b", "a"],
         energies=[1.0, 2.0],
-        polarizations=[Polarized(3)],
+        polarizations=[(3.0, 0.0, 0.0)],
         dwell=2.0,
     )
     assert told({"metadata": polarized})["rois"]["7"]["EV_ROIS"][0]["EPU_POL_PNTS"] == [3]
@@ -622,11 +621,10 @@ def test_metadata_say_what_is_not_known():
 @pytest.mark.parametrize(
     ("arguments", "options", "word"),
     [
-        ((14, []), {"primary_det": ["a"]}, "14 is unknown"),
-        ((6, []), {"primary_det": ["a"]}, "regions is empty"),
-        ((6, [Region(0, {})]), {"primary_det": "a"}, "primary_det is 'a'"),
-        ((6, [Region(0, {})]), {"primary_det": ["a"], "default_det": "b"}, "default_det is 'b'"),
-        ((6, [Region(0, {})]), {"primary_det": ["a"], "dwell": float("nan")}, "dwell is nan"),
+        ((14, {}), {"primary_det": ["a"]}, "14 is unknown"),
+        ((6, {}), {"primary_det": ["a"]}, "regions is empty"),
+        ((6, {0: {}}), {"primary_det": "a"}, "primary_det is 'a'"),
+        ((6, {0: {}}), {"primary_det": ["a"], "dwell": float("nan")}, "dwell is nan"),
     ],
 )
 def test_metadata_that_cannot_be(arguments, options, word):
@@ -636,7 +634,7 @@ def test_metadata_that_cannot_be(arguments, options, word):
 
 def test_a_region_has_known_axes_only():
     with pytest.raises(ValueError, match="'W' is no axis"):
-        Region(0, {"W": Axis("x", (1.0,))})
+        make_standard_metadata(6, {0: {"W": Axis("x", (1.0,))}}, primary_det=["a"])
 
 
 def pattern_points(s: STXM, start: dict[str, Any]) -> list[dict[str, float]]:
