@@ -4,7 +4,7 @@
                     shutter=shutter, shutter_open="open", shutter_close="closed"))
 
 They need bluesky alone, and take any devices that speak its protocols. The plans of an STXM are in
-`bluesky_ext.plans.stxm`.
+`bluesky_ext.stxm`.
 """
 
 from __future__ import annotations

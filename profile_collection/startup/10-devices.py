@@ -1,7 +1,8 @@
 """The devices. These are simulated: put your own here, under the names that the files after this one use."""
 
-from bluesky_ext.plans.stxm import Endstation
-from bluesky_ext.sim import beamline, stxm
+from bluesky_ext.sim import beamline
+from bluesky_ext.stxm import Endstation
+from bluesky_ext.stxm.sim import stxm
 
 simulated = beamline(seed=0, shape=(512, 512), frames_per_point=2)
 

@@ -1,7 +1,7 @@
 """The plans of crystal mapping and of the microscope, beside those of Bluesky (`bp`, `bps`)."""
 
 from bluesky_ext.plans import configure_area_det, dark_plan, fly_scan_nd, grid_scan_nd, loop_forever, wait_for_outcome
-from bluesky_ext.plans.stxm import (
+from bluesky_ext.stxm import (
     coarse_goni_scan,
     coarse_image_scan,
     detector_image,

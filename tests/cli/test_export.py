@@ -12,8 +12,8 @@ from bluesky import RunEngine
 
 from bluesky_ext import Recorder
 from bluesky_ext.cli import main
-from bluesky_ext.plans.stxm import Endstation, sample_image, sample_image_stack
-from bluesky_ext.sim import stxm
+from bluesky_ext.stxm import Endstation, sample_image, sample_image_stack
+from bluesky_ext.stxm.sim import stxm
 
 IMAGE = (-1, 1, 3, -1, 1, 4)
 

@@ -12,8 +12,8 @@ import pytest
 from bluesky import RunEngine
 from suitcase.utils import MemoryBuffersManager
 
-from bluesky_ext.plans.stxm import Endstation, sample_image_stack, tomography_scan
-from bluesky_ext.sim import stxm as microscope
+from bluesky_ext.stxm import Endstation, sample_image_stack, tomography_scan
+from bluesky_ext.stxm.sim import stxm as microscope
 from suitcase_nxstxm import NXstxmWriter, export, export_scan, finish_export
 from suitcase_nxstxm.errors import DuplicateRunError, UnfinishedError
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 
-import bluesky_ext.plans.stxm as plans
-from bluesky_ext.plans.stxm import Endstation
-from bluesky_ext.sim import STXM, stxm
+import bluesky_ext.stxm as plans
+from bluesky_ext.stxm import Endstation
+from bluesky_ext.stxm.sim import STXM, stxm
 from suitcase_nxstxm import NXstxmWriter
 
 IMAGE = (-1.0, 1.0, 3, -2.0, 2.0, 4)

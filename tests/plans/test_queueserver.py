@@ -10,7 +10,7 @@ import pytest
 from bluesky.utils import MsgGenerator, is_plan
 
 import bluesky_ext.plans
-from bluesky_ext import sim
+from bluesky_ext import stxm
 from bluesky_ext.plans import (
     configure_area_det,
     dark_plan,
@@ -19,10 +19,10 @@ from bluesky_ext.plans import (
     grid_scan_nd,
     live_view,
     loop_forever,
-    stxm,
 )
-from bluesky_ext.plans.stxm import ScanType
 from bluesky_ext.sim import Beamline
+from bluesky_ext.stxm import sim
+from suitcase_nxstxm import scan_types
 
 OF_STXM = [plan for plan in map(vars(stxm).get, stxm.__all__) if is_plan(plan)]
 PLANS = [grid_scan_nd, fly_scan_nd, configure_area_det, dark_plan, dark_run, live_view, loop_forever, *OF_STXM]
@@ -41,7 +41,7 @@ def test_plans_are_plans_and_describe_themselves(plan):
 
 
 def test_md_is_last():
-    assert len(OF_STXM) == len(ScanType)
+    assert len(OF_STXM) == len(scan_types)
     for plan in (grid_scan_nd, fly_scan_nd, dark_run, live_view, *OF_STXM):
         assert list(inspect.signature(plan).parameters)[-1] == "md"
 

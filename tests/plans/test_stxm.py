@@ -6,20 +6,24 @@ import copy
 import itertools
 import json
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky.plan_stubs import null, one_nd_step, trigger_and_read
 from bluesky.plans import count
 from bluesky.simulators import RunEngineSimulator
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 from ophyd.sim import det as unknowing
 from ophyd.status import DeviceStatus
 
-import bluesky_ext.plans.stxm as plans
-from bluesky_ext.plans.stxm import Endstation, Polarized, Region, ScanType, Span, make_standard_metadata, sequence_map
-from bluesky_ext.sim import STXM, PointCounter, stxm
+import bluesky_ext.stxm as plans
+from bluesky_ext.plots import reshape
+from bluesky_ext.stxm import Axis, Endstation, make_standard_metadata
+from bluesky_ext.stxm.sim import STXM, PointCounter, stxm
+from suitcase_nxstxm import scan_types
 
 # Rows, columns.
 NY, NX = 2, 3
@@ -29,23 +33,24 @@ ENERGIES = [280.0, 285.2, 290.0]
 POSITIONS = [(0.5, 1.5), (-1.0, 2.0)]
 
 # For each type of scan: the plan, what it is told, how many runs and how many events in each.
-SCANS: dict[ScanType, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, int]] = {
-    ScanType.DETECTOR_IMAGE: (plans.detector_image, WIDE, {}, 1, 6),
-    ScanType.OSA_IMAGE: (plans.osa_image, WIDE, {}, 1, 6),
-    ScanType.OSA_FOCUS: (plans.osa_focus, (-1700.0, -1690.0, 2, -50.0, 50.0, -20.0, 20.0, 3), {}, 1, 6),
-    ScanType.SAMPLE_FOCUS: (plans.sample_focus, (-1450.0, -1430.0, 2, -1.0, 1.0, 0.0, 2.0, 3), {}, 1, 6),
-    ScanType.SAMPLE_POINT_SPECTRA: (plans.sample_point_spectra, (POSITIONS, ENERGIES), {}, 1, 6),
-    ScanType.SAMPLE_LINE_SPECTRA: (plans.sample_line_spectra, (0.0, 1.0, 0.0, 2.0, 4, ENERGIES), {}, 1, 12),
-    ScanType.SAMPLE_IMAGE: (plans.sample_image, IMAGE, {}, 1, 6),
-    ScanType.SAMPLE_IMAGE_STACK: (plans.sample_image_stack, ([IMAGE], ENERGIES), {"polarizations": [2, 3]}, 6, 6),
-    ScanType.COARSE_IMAGE_SCAN: (plans.coarse_image_scan, WIDE, {}, 1, 6),
-    ScanType.COARSE_GONI_SCAN: (plans.coarse_goni_scan, WIDE, {}, 1, 6),
-    ScanType.TOMOGRAPHY_SCAN: (plans.tomography_scan, (IMAGE, [280.0, 285.2], [-30.0, 0.0, 30.0]), {}, 6, 6),
-    ScanType.PATTERN_GEN_SCAN: (plans.pattern_gen_scan, (-1.0, 1.0, -2.0, 2.0, [[1, 2, 3], [4, 5, 6]]), {}, 1, 6),
-    ScanType.PTYCHOGRAPHY_SCAN: (plans.ptychography_scan, ((-0.1, 0.1, 2, -0.1, 0.1, 3), [280.0, 285.2]), {}, 2, 6),
+SCANS: dict[scan_types, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, int]] = {
+    scan_types.DETECTOR_IMAGE: (plans.detector_image, WIDE, {}, 1, 6),
+    scan_types.OSA_IMAGE: (plans.osa_image, WIDE, {}, 1, 6),
+    scan_types.OSA_FOCUS: (plans.osa_focus, (-1700.0, -1690.0, 2, -50.0, 50.0, -20.0, 20.0, 3), {}, 1, 6),
+    scan_types.SAMPLE_FOCUS: (plans.sample_focus, (-1450.0, -1430.0, 2, -1.0, 1.0, 0.0, 2.0, 3), {}, 1, 6),
+    scan_types.SAMPLE_POINT_SPECTRA: (plans.sample_point_spectra, (POSITIONS, ENERGIES), {}, 1, 6),
+    scan_types.SAMPLE_LINE_SPECTRA: (plans.sample_line_spectra, (0.0, 1.0, 0.0, 2.0, 4, ENERGIES), {}, 1, 12),
+    scan_types.SAMPLE_IMAGE: (plans.sample_image, IMAGE, {}, 1, 6),
+    scan_types.SAMPLE_IMAGE_STACK: (plans.sample_image_stack, ([IMAGE], ENERGIES), {"polarizations": [2, 3]}, 6, 6),
+    scan_types.COARSE_IMAGE_SCAN: (plans.coarse_image_scan, WIDE, {}, 1, 6),
+    scan_types.COARSE_GONI_SCAN: (plans.coarse_goni_scan, WIDE, {}, 1, 6),
+    scan_types.TOMOGRAPHY_SCAN: (plans.tomography_scan, (IMAGE, [280.0, 285.2], [-30.0, 0.0, 30.0]), {}, 6, 6),
+    scan_types.PATTERN_GEN_SCAN: (plans.pattern_gen_scan, (-1.0, 1.0, -2.0, 2.0, [[1, 2, 3], [4, 5, 6]]), {}, 1, 6),
+    scan_types.PTYCHOGRAPHY_SCAN: (plans.ptychography_scan, ((-0.1, 0.1, 2, -0.1, 0.1, 3), [280.0, 285.2]), {}, 2, 6),
 }
-KINDS = [*SCANS, ScanType.GENERIC_SCAN]
-IMAGES = {ScanType.DETECTOR_IMAGE, ScanType.OSA_IMAGE, ScanType.COARSE_IMAGE_SCAN, ScanType.COARSE_GONI_SCAN}
+STACKS = {"sample_image_stack", "tomography_scan", "ptychography_scan"}
+KINDS = [*SCANS, scan_types.GENERIC_SCAN]
+IMAGES = {scan_types.DETECTOR_IMAGE, scan_types.OSA_IMAGE, scan_types.COARSE_IMAGE_SCAN, scan_types.COARSE_GONI_SCAN}
 ALL, DIFFERENT = (
     pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.name.lower())
     for kinds in (KINDS, [kind for kind in KINDS if kind not in IMAGES])  # the images differ in their axes alone
@@ -66,21 +71,26 @@ def station(s: STXM) -> Endstation:
 def make(s: STXM, station: Endstation) -> Callable[..., Any]:
     """Give the plan of a type of scan."""
 
-    def make(kind: ScanType, **options: Any) -> Any:
-        if kind is ScanType.GENERIC_SCAN:
+    def make(kind: scan_types, **options: Any) -> Any:
+        if kind is scan_types.GENERIC_SCAN:
             return plans.generic_scan(
                 [s.counter], station, s.sample_y, 0, 1, 2, s.zoneplate_z, -1450, -1440, 3, **options
             )
         plan, args, more, *_ = SCANS[kind]
-        detectors = [s.ccd, s.counter] if kind is ScanType.PTYCHOGRAPHY_SCAN else [s.counter, s.diode]
+        detectors = [s.ccd, s.counter] if kind is scan_types.PTYCHOGRAPHY_SCAN else [s.counter, s.diode]
         return plan(detectors, station, *args, **{**more, **options})
 
     return make
 
 
-def numbers(kind: ScanType) -> tuple[int, int]:
+def plan_name(kind: scan_types) -> str:
+    """The plan of a type of scan."""
+    return "generic_scan" if kind is scan_types.GENERIC_SCAN else SCANS[kind][0].__name__
+
+
+def numbers(kind: scan_types) -> tuple[int, int]:
     """Runs, and events in each of them."""
-    return (1, 6) if kind is ScanType.GENERIC_SCAN else SCANS[kind][3:]
+    return (1, 6) if kind is scan_types.GENERIC_SCAN else SCANS[kind][3:]
 
 
 def positions(s: STXM) -> dict[str, float]:
@@ -108,10 +118,7 @@ def test_every_scan_leaves_documents_that_say_all(run_engine: RunEngine, s, stat
     for start in documents.of("start"):
         metadata = told(start)
         assert metadata["scan_type"] == kind
-        assert start["plan_name"] == {
-            ScanType.SAMPLE_IMAGE_STACK: "sample_image_stack",
-            ScanType.PTYCHOGRAPHY_SCAN: "ptychography_scan",
-        }.get(kind, start["plan_name"])
+        assert start["plan_name"] == plan_name(kind)
         assert metadata["primary_det"] == start["detectors"]
         assert metadata["default_det"] == start["detectors"][0]
         assert metadata["rev_lu_dct"]["ENERGY"] == "energy"
@@ -146,12 +153,12 @@ def grid(spans: dict[str, Any], axis: str) -> list[float]:
 @pytest.mark.parametrize(
     ("kind", "y", "x"),
     [
-        (ScanType.DETECTOR_IMAGE, "detector_y", "detector_x"),
-        (ScanType.OSA_IMAGE, "osa_y", "osa_x"),
-        (ScanType.SAMPLE_IMAGE, "sample_y", "sample_x"),
-        (ScanType.COARSE_IMAGE_SCAN, "coarse_y", "coarse_x"),
-        (ScanType.COARSE_GONI_SCAN, "goni_y", "goni_x"),
-        (ScanType.PATTERN_GEN_SCAN, "sample_y", "sample_x"),
+        (scan_types.DETECTOR_IMAGE, "detector_y", "detector_x"),
+        (scan_types.OSA_IMAGE, "osa_y", "osa_x"),
+        (scan_types.SAMPLE_IMAGE, "sample_y", "sample_x"),
+        (scan_types.COARSE_IMAGE_SCAN, "coarse_y", "coarse_x"),
+        (scan_types.COARSE_GONI_SCAN, "goni_y", "goni_x"),
+        (scan_types.PATTERN_GEN_SCAN, "sample_y", "sample_x"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
@@ -166,13 +173,11 @@ def test_an_image_goes_row_by_row(run_engine: RunEngine, s, make, documents, kin
 
 
 def test_a_snaked_image_goes_back_and_forth(run_engine: RunEngine, make, documents):
-    run_engine(make(ScanType.SAMPLE_IMAGE, snake=True), documents)
+    run_engine(make(scan_types.SAMPLE_IMAGE, snake=True), documents)
     xs = np.reshape(documents.data("sample_x_user_setpoint"), (NY, NX))
     forwards = np.linspace(-2, 2, NX)
     np.testing.assert_array_equal(xs, [forwards, forwards[::-1]])
     assert documents.start["snaking"] == [False, True]
-    columns = [place["col"] for place in told(documents.start)["sequence_map"].values()]
-    assert columns == [0, 1, 2, 2, 1, 0]
 
 
 def test_an_image_shows_the_sample(run_engine: RunEngine, s, station, documents):
@@ -204,7 +209,6 @@ def test_an_image_line_by_line_is_the_image_point_by_point(run_engine: RunEngine
     assert descriptor["data_keys"]["line0_waveform_rbv"]["shape"] == [NX]
     assert descriptor["configuration"]["line0"]["data"]["line0_line_start"] == -2
     assert told(documents.start)["rois"]["0"]["X"]["SETPOINTS"] == np.linspace(-2, 2, NX).tolist()
-    assert len(told(documents.start)["sequence_map"]) == NY
     rates = [s.microscope.rate(s.conditions())] * NX
     for row in documents.data("line0_waveform_rbv"):
         np.testing.assert_allclose(row, np.multiply(rates, 2e-3), rtol=0.9)
@@ -238,7 +242,7 @@ def test_the_focus_on_the_aperture_is_upstream_of_that_on_the_sample(run_engine:
 
 
 def test_point_spectra_interleave_the_points(run_engine: RunEngine, s, make, documents):
-    run_engine(make(ScanType.SAMPLE_POINT_SPECTRA, dwell=1000.0), documents)
+    run_engine(make(scan_types.SAMPLE_POINT_SPECTRA, dwell=1000.0), documents)
     assert documents.data("energy_user_setpoint") == [280, 280, 285.2, 285.2, 290, 290]
     places = zip(documents.data("sample_y_user_setpoint"), documents.data("sample_x_user_setpoint"), strict=True)
     assert list(places) == POSITIONS * 3
@@ -253,7 +257,7 @@ def test_point_spectra_interleave_the_points(run_engine: RunEngine, s, make, doc
 
 
 def test_line_spectra_measure_the_line_at_each_energy(run_engine: RunEngine, make, documents):
-    run_engine(make(ScanType.SAMPLE_LINE_SPECTRA), documents)
+    run_engine(make(scan_types.SAMPLE_LINE_SPECTRA), documents)
     assert documents.data("energy_user_setpoint") == np.repeat(ENERGIES, 4).tolist()
     assert documents.data("sample_x_user_setpoint") == np.tile(np.linspace(0, 2, 4), 3).tolist()
     assert documents.data("sample_y_user_setpoint") == np.tile(np.linspace(0, 1, 4), 3).tolist()
@@ -287,22 +291,33 @@ def test_a_stack_is_a_run_for_each_image(run_engine: RunEngine, s, station, docu
 
 
 def test_a_stack_in_one_run_has_the_same_events(run_engine: RunEngine, make, documents):
-    run_engine(make(ScanType.SAMPLE_IMAGE_STACK, single_run=True), documents)
+    run_engine(make(scan_types.SAMPLE_IMAGE_STACK, single_run=True), documents)
     documents.validate()
     index = told(documents.start)["img_idx_map"]
     assert [index[str(number)]["e_idx"] for number in range(6)] == [0, 1, 2, 0, 1, 2]
     assert [index[str(number)]["entry"] for number in range(6)] == ["entry0"] * 3 + ["entry1"] * 3
     assert documents.stop["num_events"] == {"baseline": 2, "primary": 6 * NY * NX}
     assert documents.start["num_points"] == 6 * NY * NX
-    assert documents.start["shape"] == [6, NY, NX]
+    assert documents.start["shape"] == [2, 3, NY, NX]
     assert documents.data("energy_user_setpoint") == np.tile(np.repeat(ENERGIES, NY * NX), 2).tolist()
-    places = told(documents.start)["sequence_map"]
-    assert places["7"] == {"img_num": 1, "row": 0, "col": 1}
-    assert len(places) == 6 * NY * NX
+
+
+def test_a_stack_of_several_regions_in_one_run_has_the_points_of_all(run_engine: RunEngine, s, station, documents):
+    regions = [IMAGE, (0, 1, NY, 0, 1, NX)]
+    run_engine(plans.sample_image_stack([s.counter], station, regions, [280.0, 285.2], single_run=True), documents)
+    indices = told(documents.start)["img_idx_map"].values()
+    assert [(index["e_idx"], index["sp_id"], index["entry"]) for index in indices] == [
+        (e, sp, f"entry{sp}") for e in (0, 1) for sp in (0, 1)
+    ]
+    assert documents.start["shape"] == [2, 2 * NY * NX]
+    places = zip(documents.data("sample_y_user_setpoint"), documents.data("sample_x_user_setpoint"), strict=True)
+    axes = [(np.linspace(y0, y1, ny), np.linspace(x0, x1, nx)) for y0, y1, ny, x0, x1, nx in regions]
+    expected = [place for y, x in axes for place in itertools.product(y, x)]
+    assert list(places) == expected * 2
 
 
 def test_tomography_turns_the_sample(run_engine: RunEngine, make, documents):
-    run_engine(make(ScanType.TOMOGRAPHY_SCAN), documents)
+    run_engine(make(scan_types.TOMOGRAPHY_SCAN), documents)
     indices = [told(start)["img_idx_map"] for start in documents.of("start")]
     assert [(i["entry"], i["rotation_angle"], i["e_idx"]) for i in indices] == [
         (f"entry{turn}", angle, e) for turn, angle in enumerate((-30.0, 0.0, 30.0)) for e in (0, 1)
@@ -322,7 +337,7 @@ def test_tomography_turns_the_sample(run_engine: RunEngine, make, documents):
 
 
 def test_a_pattern_exposes_each_point_for_its_time(run_engine: RunEngine, s, make, documents):
-    run_engine(make(ScanType.PATTERN_GEN_SCAN), documents)
+    run_engine(make(scan_types.PATTERN_GEN_SCAN), documents)
     assert documents.data("counter0_dwell") == documents.data("pmt_dwell") == [1, 2, 3, 4, 5, 6]
     places = zip(documents.data("sample_y"), documents.data("sample_x"), strict=True)
     through = [float(s.microscope.sample.transmission(y, x, s.energy.where, 0.0)) for y, x in places]
@@ -333,7 +348,7 @@ def test_a_pattern_exposes_each_point_for_its_time(run_engine: RunEngine, s, mak
 
 
 def test_ptychography_takes_frames(run_engine: RunEngine, s, make, documents):
-    run_engine(make(ScanType.PTYCHOGRAPHY_SCAN, dwell=50.0), documents)
+    run_engine(make(scan_types.PTYCHOGRAPHY_SCAN, dwell=50.0), documents)
     frames = [event["data"]["ccd_image"] for event in documents.events()]
     assert {frame.shape for frame in frames} == {(64, 64)}
     for event, frame in zip(documents.events(), frames, strict=True):
@@ -398,7 +413,7 @@ def test_numbers_of_numpy_become_those_of_json(run_engine: RunEngine, s, station
 
 def test_metadata_that_are_no_json():
     with pytest.raises(TypeError, match="is no JSON: give numbers"):
-        make_standard_metadata(6, [Region(0, {})], primary_det=["counter0"], zp_def={"zpD": 1 + 2j})  # pyright: ignore[reportArgumentType]
+        make_standard_metadata(6, {0: {}}, primary_det=["counter0"], zp_def={"zpD": 1 + 2j})  # pyright: ignore[reportArgumentType]
 
 
 @DIFFERENT
@@ -417,7 +432,7 @@ def test_pause_and_resume(run_engine: RunEngine, s, make, paused, documents, kin
     assert positions(s) == pytest.approx(before)
     # Nothing was counted in the dark.
     dark = [event["data"].get("counter0_single_value_rbv", 1e9) for event in documents.events()]
-    if kind in (ScanType.SAMPLE_IMAGE, ScanType.SAMPLE_IMAGE_STACK, ScanType.TOMOGRAPHY_SCAN):
+    if kind in (scan_types.SAMPLE_IMAGE, scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN):
         assert min(dark) > 100
 
 
@@ -552,6 +567,7 @@ BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
     (lambda s, e: plans.sample_image([s.line], e, *IMAGE[:5], 100_001), "line0_line_num: 100001 cannot be set"),
     (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, snake="no"), "snake is 'no': give True or False"),
     (lambda s, e: plans.generic_scan(s.counter, e, s.osa_x, 0, 1, 2, snake=1), "snake is 1: give True or False"),
+    (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, per_step=3), "per_step is 3"),
     (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, md="dark"), "md is 'dark': give a dict"),
     (lambda s, e: plans.sample_image([s.counter], e, *IMAGE, md={"hints": 3}), "hints of md is 3: give a dict"),
     (lambda s, e: plans.sample_point_spectra([s.counter], e, (0.5, 1.5), ENERGIES), "a position is 0.5"),
@@ -561,7 +577,7 @@ BAD: list[tuple[Callable[[STXM, Endstation], Any], str]] = [
         "4.0 is no place of it",
     ),
     (lambda s, e: plans.sample_image_stack(s.counter, e, [IMAGE], ENERGIES, single_run="no"), "single_run is 'no'"),
-    (lambda s, e: plans.tomography_scan([s.counter], e, IMAGE, ENERGIES, None), "angles is empty"),
+    (lambda s, e: plans.tomography_scan([s.counter], e, IMAGE, ENERGIES, None), "angles is None"),
     (lambda s, e: plans.generic_scan(s.counter, e, s.energy, 280, 290, 3, energy=285.2), "the energy is scanned"),
     (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [1, 2]), "a row of pattern is 1"),
     (lambda s, e: plans.pattern_gen_scan([s.counter], e, 0, 1, 0, 1, [[1, 1e9]]), "1000000000.0 cannot be set"),
@@ -585,18 +601,17 @@ def test_mistakes_are_said_in_one_line_before_anything_moves(s, station, make_ba
 
 
 def test_metadata_say_what_is_not_known():
-    spot = Region(7, {"X": Span("SampleX", (1.0,)), "Y": Span("SampleY", (2.0,))})
-    metadata = told({"metadata": make_standard_metadata(4, [spot], primary_det=["counter0"])})
+    spot = {7: {"X": Axis("SampleX", (1.0,)), "Y": Axis("SampleY", (2.0,))}}
+    metadata = told({"metadata": make_standard_metadata(4, spot, primary_det=["counter0"])})
     assert metadata["rois"]["7"]["X"]["IS_POINT"]
     assert metadata["rois"]["7"]["OSA"]["X"] == {**metadata["rois"]["7"]["OSA"]["X"], "ENABLED": False, "START": None}
     assert metadata["dwell"] is None
     assert metadata["img_idx_map"] == {"e_idx": 0, "pol_idx": 0, "sp_idx": 0, "sp_id": 7, "entry": "entry0"}
     polarized = make_standard_metadata(
-        *(7, [spot]),
-        primary_det=["a", "b"],
-        default_det="b",
+        *(7, spot),
+        primary_det=["b", "a"],
         energies=[1.0, 2.0],
-        polarizations=[Polarized(3)],
+        polarizations=[(3.0, 0.0, 0.0)],
         dwell=2.0,
     )
     assert told({"metadata": polarized})["rois"]["7"]["EV_ROIS"][0]["EPU_POL_PNTS"] == [3]
@@ -606,11 +621,10 @@ def test_metadata_say_what_is_not_known():
 @pytest.mark.parametrize(
     ("arguments", "options", "word"),
     [
-        ((14, []), {"primary_det": ["a"]}, "14 is not a valid ScanType"),
-        ((6, []), {"primary_det": ["a"]}, "regions is empty"),
-        ((6, [Region(0, {})]), {"primary_det": "a"}, "primary_det is 'a'"),
-        ((6, [Region(0, {})]), {"primary_det": ["a"], "default_det": "b"}, "default_det is 'b'"),
-        ((6, [Region(0, {})]), {"primary_det": ["a"], "dwell": float("nan")}, "dwell is nan"),
+        ((14, {}), {"primary_det": ["a"]}, "14 is unknown"),
+        ((6, {}), {"primary_det": ["a"]}, "regions is empty"),
+        ((6, {0: {}}), {"primary_det": "a"}, "primary_det is 'a'"),
+        ((6, {0: {}}), {"primary_det": ["a"], "dwell": float("nan")}, "dwell is nan"),
     ],
 )
 def test_metadata_that_cannot_be(arguments, options, word):
@@ -620,19 +634,93 @@ def test_metadata_that_cannot_be(arguments, options, word):
 
 def test_a_region_has_known_axes_only():
     with pytest.raises(ValueError, match="'W' is no axis"):
-        Region(0, {"W": Span("x", (1.0,))})
+        make_standard_metadata(6, {0: {"W": Axis("x", (1.0,))}}, primary_det=["a"])
 
 
-def test_a_sequence_map_is_not_as_long_as_the_scan():
-    assert sequence_map(1, 2, 2) == {
-        **{0: {"img_num": 0, "row": 0, "col": 0}, 1: {"img_num": 0, "row": 0, "col": 1}},
-        **{2: {"img_num": 0, "row": 1, "col": 0}, 3: {"img_num": 0, "row": 1, "col": 1}},
-    }
-    assert sequence_map(200, 500, 500) == {}
+def pattern_points(s: STXM, start: dict[str, Any]) -> list[dict[str, float]]:
+    """The points that Bluesky makes of the pattern in a start document, by the names of the motors."""
+    devices = {repr(device): device for device in s.devices.values()}
+    kwargs = dict(start["plan_pattern_args"])
+    args = [devices.get(arg, arg) if isinstance(arg, str) else arg for arg in kwargs.pop("args")]
+    made = getattr(import_module(start["plan_pattern_module"]), start["plan_pattern"])(args, *kwargs.values())
+    return [{device.name: float(at) for device, at in point.items()} for point in made]
 
 
-def test_the_types_are_numbered_from_0_to_13():
-    assert [kind.value for kind in ScanType] == list(range(14))
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((kind, {}) for kind in KINDS),
+        *((kind, {"single_run": True, "polarizations": None}) for kind in KINDS if plan_name(kind) in STACKS),
+    ],
+)
+def test_the_pattern_is_what_bluesky_makes_of_it(run_engine: RunEngine, s, make, documents, kind, options):
+    run_engine(make(kind, **options), documents)
+    start = documents.of("start")[0]
+    if len(start["motors"]) > len(start["shape"]):
+        assert "plan_pattern" not in start  # what moves together, along a line, is none of Bluesky's patterns
+        return
+    motors = start["motors"]
+    events = [event["data"] for event in documents.events()][: start["num_points"]]
+    assert pattern_points(s, start) == [{name: data[f"{name}_user_setpoint"] for name in motors} for data in events]
+
+
+def test_uneven_energies_are_not_told_as_even(run_engine: RunEngine, s, station, documents):
+    uneven = [280.0, 290.0, 285.2]
+    run_engine(plans.sample_line_spectra([s.counter], station, 0, 1, 0, 2, 4, uneven), documents)
+    run_engine(plans.sample_image_stack([s.counter], station, [IMAGE], uneven, single_run=True), documents)
+    run_engine(
+        plans.sample_image_stack([s.counter], station, [IMAGE], [280.0, 285.0, 290.0], single_run=True), documents
+    )
+    line, stack, even = documents.of("start")
+    for start in (line, stack):
+        assert start["shape"][0] == 3
+        assert "extents" not in start
+        assert "gridding" not in start["hints"]
+        (roi,) = told(start)["rois"]["0"]["EV_ROIS"]
+        assert (roi["SETPOINTS"], roi["STEP"]) == (uneven, None)
+    assert stack["plan_pattern_args"]["args"][1] == uneven
+    assert even["extents"] == [[280, 290], [-1, 1], [-2, 2]]
+    assert even["hints"]["gridding"] == "rectilinear"
+    # Without the readbacks, no position is made up.
+    counts = {"counter": np.arange(3 * NY * NX)}
+    assert "energy" not in reshape(counts, "counter", metadata=stack).coords
+    assert reshape(counts, "counter", metadata=even)["energy"].values.tolist() == [280, 285, 290]
+
+
+def test_a_tomogram_of_one_run_says_its_angles_and_energies(run_engine: RunEngine, make, documents):
+    run_engine(make(scan_types.TOMOGRAPHY_SCAN, single_run=True), documents)
+    start = documents.start
+    assert start["motors"] == ["goni_theta", "energy", "sample_y", "sample_x"]
+    assert start["shape"] == [3, 2, NY, NX]
+    assert start["extents"] == [[-30, 30], [280, 285.2], [-1, 1], [-2, 2]]
+    tomogram = reshape(documents, "counter0_single_value_rbv")
+    assert tomogram.shape == (3, 2, NY, NX)
+    np.testing.assert_allclose(tomogram["energy"], [280, 285.2], atol=0.01)
+
+
+@pytest.mark.parametrize("num", [99, 101])
+def test_a_start_document_has_no_line_for_each_point(run_engine: RunEngine, s, station, documents, num):
+    """Neither for those of a small scan, nor for those of a large one."""
+    args = (-1, 1, num, -2, 2, 100)
+    run_engine(plans.sample_image([s.counter], station, *args, per_step=lambda *_: null()), documents)
+    assert len(json.dumps(documents.start)) < 50_000
+    assert told(documents.start)["sequence_map"] == {}
+
+
+def test_per_step_is_what_is_done_at_each_point(run_engine: RunEngine, s, station, documents):
+    def thrice(detectors: Any, step: Any, pos_cache: Any) -> Any:
+        yield from one_nd_step(detectors, step, pos_cache)
+        assert list(step) == [s.sample_y, s.sample_x]
+        assert s.counter in detectors
+        for _ in range(2):
+            yield from trigger_and_read([*detectors, *step])
+
+    run_engine(plans.sample_image([s.counter], station, *IMAGE, per_step=thrice), documents)
+    documents.validate()
+    assert documents.stop["num_events"]["primary"] == 3 * NY * NX
+    xs = documents.data("sample_x_user_setpoint")
+    assert xs == np.tile(np.repeat(np.linspace(-2, 2, NX), 3), NY).tolist()
+    assert not s.shutter.is_open
 
 
 def test_an_endstation_is_read_as_a_device(run_engine: RunEngine, station, documents):

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bluesky_ext.plans import stxm as plans
-from bluesky_ext.plans.stxm import ScanType
+from bluesky_ext import stxm as plans
+from suitcase_nxstxm import scan_types
 
 PROFILE = Path(__file__).parents[2] / "profile_collection"
 
@@ -106,7 +106,7 @@ def test_scans_in_the_profile_have_their_maps_and_files_and_are_kept(profile):
 def test_the_profile_has_a_plan_for_each_type_of_scan():
     imported = (PROFILE / "startup" / "20-plans.py").read_text()
     every = [name for name in plans.__all__ if is_plan_function(name)]
-    assert len(every) == len(ScanType)
+    assert len(every) == len(scan_types)
     assert [name for name in every if f" {name},\n" not in imported] == []
 
 

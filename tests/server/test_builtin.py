@@ -11,12 +11,13 @@ from bluesky.plans import grid_scan
 from runs import feed, run_of, streamed_run
 
 from bluesky_ext import replay
-from bluesky_ext.plans.stxm import Endstation, sample_image
 from bluesky_ext.server import Site
 from bluesky_ext.server.executors import executor_of
 from bluesky_ext.server.registry import configured
-from bluesky_ext.sim import beamline, powder_beamline, stxm
+from bluesky_ext.sim import beamline, powder_beamline
 from bluesky_ext.sim.fluorescence import fluorescence_beamline
+from bluesky_ext.stxm import Endstation, sample_image
+from bluesky_ext.stxm.sim import stxm
 
 
 def documents_of(plan) -> list:

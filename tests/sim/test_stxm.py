@@ -11,7 +11,7 @@ from bluesky.plans import count, scan
 from event_model import DocumentNames, schema_validators
 from ophyd.utils import LimitError
 
-from bluesky_ext.sim import Ring, Stage, stxm
+from bluesky_ext.stxm.sim import Ring, Stage, stxm
 
 
 def test_counts_are_poisson_about_the_truth():

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bluesky_ext.sim import Conditions, Material, Microscope, Polarization, Resonance, Ring, Specimen, ZonePlate
+from bluesky_ext.stxm.sim import Conditions, Material, Microscope, Polarization, Resonance, Ring, Specimen, ZonePlate
 
 EDGE = 290.0
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bluesky_ext.sim.spectrum import check_number
+from bluesky_ext.sim.check import check_number
 from bluesky_ext.spectra.fluorescence import FluorescenceModel, fluorescence_model
 
 __all__ = ["FluorescenceSample"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bluesky_ext.sim.ccd import CCD
-from bluesky_ext.sim.counter import LineCounter, PointCounter, RingCurrent
-from bluesky_ext.sim.microscope import Conditions, Microscope, Polarization
-from bluesky_ext.sim.ring import BeamTime
 from bluesky_ext.sim.shutter import Shutter
-from bluesky_ext.sim.stage import Monochromator, Stage
+from bluesky_ext.stxm.sim.ccd import CCD
+from bluesky_ext.stxm.sim.counter import LineCounter, PointCounter, RingCurrent
+from bluesky_ext.stxm.sim.microscope import Conditions, Microscope, Polarization
+from bluesky_ext.stxm.sim.ring import BeamTime
+from bluesky_ext.stxm.sim.stage import Monochromator, Stage
 
 __all__ = ["STXM", "stxm"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bluesky_ext.sim.spectrum import check_number
+from bluesky_ext.sim.check import check_number
 
 __all__ = ["BeamTime", "Ring"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from bluesky.utils import maybe_await
 from bluesky_ext.plans.beam import Beam
 from bluesky_ext.plans.check import check_finite
 
-__all__ = ["Endstation", "as_endstation"]
+__all__ = ["Endstation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +73,6 @@ class Endstation:
     def __contains__(self, name: str) -> bool:
         return name in self.devices
 
-    @property
-    def sources(self) -> dict[str, str]:
-        """Name of each device by its conventional name: what becomes ``rev_lu_dct`` of the metadata."""
-        return {name: device.name for name, device in self.devices.items()}
-
     def name_of(self, device: Any) -> str:
         """Conventional name of a device; its own if it has none."""
         return next((name for name, known in self.devices.items() if known is device), device.name)
@@ -100,12 +94,3 @@ class Endstation:
         for device in self.devices.values():
             keys |= await maybe_await(device.describe())
         return keys
-
-
-def as_endstation(station: Any) -> Endstation:
-    """The endstation, or a TypeError that says what one is."""
-    if not isinstance(station, Endstation):
-        raise TypeError(
-            f"station is {reprlib.repr(station)}: give an Endstation, the devices by their conventional names"
-        )
-    return station

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-from bluesky_ext.sim.ring import Ring
-from bluesky_ext.sim.specimen import Specimen
-from bluesky_ext.sim.spectrum import check_number
-from bluesky_ext.sim.zoneplate import ZonePlate, wavelength
+from bluesky_ext.sim.check import check_number
+from bluesky_ext.stxm.sim.ring import Ring
+from bluesky_ext.stxm.sim.specimen import Specimen
+from bluesky_ext.stxm.sim.zoneplate import ZonePlate, wavelength
 
 __all__ = ["Conditions", "Microscope", "Polarization"]
 

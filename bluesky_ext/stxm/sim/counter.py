@@ -13,11 +13,11 @@ from ophyd import Component, Device
 from ophyd.signal import InternalSignal
 from ophyd.status import DeviceStatus
 
-from bluesky_ext.sim.microscope import Conditions, Microscope
-from bluesky_ext.sim.ring import BeamTime
 from bluesky_ext.sim.setting import Setting
 from bluesky_ext.sim.shutter import Shutter
-from bluesky_ext.sim.stage import Stage
+from bluesky_ext.stxm.sim.microscope import Conditions, Microscope
+from bluesky_ext.stxm.sim.ring import BeamTime
+from bluesky_ext.stxm.sim.stage import Stage
 
 __all__ = ["LineCounter", "PhotonDetector", "PointCounter", "RingCurrent"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from ophyd.utils import LimitError
 
 from bluesky_ext.sim.motor import SimMotor
-from bluesky_ext.sim.zoneplate import ZonePlate
+from bluesky_ext.stxm.sim.zoneplate import ZonePlate
 
 __all__ = ["Monochromator", "Stage"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from ophyd import Component, Device
 from ophyd.signal import UNSET_VALUE, InternalSignal
 
-from bluesky_ext.sim.counter import PhotonDetector
-from bluesky_ext.sim.microscope import Conditions
+from bluesky_ext.stxm.sim.counter import PhotonDetector
+from bluesky_ext.stxm.sim.microscope import Conditions
 
 __all__ = ["CCD"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from bluesky_ext.sim.spectrum import Material, Resonance, check_number
+from bluesky_ext.sim.check import check_number
+from bluesky_ext.stxm.sim.spectrum import Material, Resonance
 
 __all__ = ["FILM", "PARTICLES", "Particle", "Specimen"]
 
