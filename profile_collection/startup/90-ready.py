@@ -4,4 +4,4 @@ PROFILE_READY = True
 
 print("""\
 Scans are kept in runs/.
-  a scan that is kept run = find_run(catalog, -1) or catalog[uid]; reshape(run, "dexela_stats_total")""")
+  a scan that is kept run = find_run(catalog, -1) or catalog[uid]; reshape(run, key) of one of its readings""")

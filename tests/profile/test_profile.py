@@ -122,12 +122,14 @@ def test_a_startup_file_that_fails_leaves_no_sentinel(profile):
     assert "no such motor" in answer.stdout + answer.stderr
 
 
-@pytest.mark.parametrize("left_out", ["2?-crystal-*.py", "3?-stxm*.py"])
-def test_crystal_mapping_and_the_microscope_stand_each_alone(profile, left_out):
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("left_out", "device"), [("2?-crystal-*.py", "counter0"), ("3?-stxm*.py", "dexela")])
+def test_crystal_mapping_and_the_microscope_stand_each_alone(profile, left_out, device):
     for file in (profile / "startup").glob(left_out):
         file.unlink()
-    answer = ipython(profile, "assert PROFILE_READY; print(*RE(bp.count([locals().get('counter0', shutter)])))")
+    answer = ipython(profile, f"assert PROFILE_READY; print('ran', *RE(bp.count([{device}])))")
     assert "Traceback" not in answer.stdout + answer.stderr, answer.stdout + answer.stderr
+    assert "\nran " in answer.stdout
 
 
 @pytest.mark.parametrize("path", sorted((PROFILE / "startup").glob("*.py")), ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""The profile under a queueserver: a manager and a worker of their own, with Redis."""
+"""The profile under a queueserver, with a manager, a worker and Redis of its own, and under blueapi."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import httpx
 import pytest
 import xarray as xr
 import zmq
+from bluesky.utils import is_plan
 
 from bluesky_ext import open_catalog
+from bluesky_ext.plans import stxm
 from bluesky_ext.storage import close_catalog, find_derived, find_run
 
-pytestmark = [pytest.mark.queueserver, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 PROFILE = Path(__file__).parents[2] / "profile_collection"
 USER = {"user": "somebody", "user_group": "primary"}
@@ -53,17 +56,32 @@ class Manager:
         return self.ask("queue_item_add", item=item, **USER)
 
     def wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
-        deadline = time.monotonic() + 120
-        while not done(self.ask("status")):
-            assert time.monotonic() < deadline, self._log.read_text()[-5000:]
-            time.sleep(0.1)
+        wait(lambda: done(self.ask("status")), self._log)
+
+
+def wait(done: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < deadline, log.read_text()[-5000:]
+        time.sleep(0.1)
+
+
+def assert_maps(folder: Path, uid: str) -> None:
+    with xr.open_dataset(folder / "maps" / f"{uid}.nc", engine="h5netcdf") as dataset:
+        assert (dataset.sizes["sample_y"], dataset.sizes["sample_x"]) == (3, 4)
+        assert dataset.sizes["reflection"] > 10
+
+
+def assert_file(folder: Path, uid: str) -> None:
+    with h5py.File(folder / "nxstxm" / f"{uid}.hdf5") as file:
+        assert file["entry0/counter0/data"].shape == (3, 4)
 
 
 @contextmanager
-def process(*command: str | Path, log: Path) -> Iterator[None]:
+def process(*command: str | Path, log: Path, env: dict[str, str] | None = None) -> Iterator[None]:
     """A program that ends with the test, and all that it started."""
     with log.open("w") as out:
-        started = subprocess.Popen(command, cwd=log.parent, stdout=out, stderr=out, start_new_session=True)
+        started = subprocess.Popen(command, cwd=log.parent, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
         yield
     finally:
@@ -138,10 +156,43 @@ def test_plans_of_the_queue_have_their_maps_and_files_and_are_kept(manager: Mana
         assert find_run(catalog, uid).stop["num_events"]["primary"] == 12
         peaks, maps = find_derived(catalog, uid)
         assert (peaks.stop["exit_status"], maps.stop["exit_status"]) == ("success", "success")
-        with xr.open_dataset(tmp_path / "maps" / f"{uid}.nc", engine="h5netcdf") as dataset:
-            assert dict(dataset.sizes)["sample_y"] == 3
-            assert dict(dataset.sizes)["sample_x"] == 4
-            assert dataset.sizes["reflection"] > 10
+        assert_maps(tmp_path, uid)
     close_catalog(catalog)
-    with h5py.File(tmp_path / "nxstxm" / f"{image}.hdf5") as file:
-        assert file["entry0/counter0/data"].shape == (3, 4)
+    assert_file(tmp_path, image)
+
+
+def test_blueapi_serves_plans_that_have_their_maps_and_files(tmp_path: Path):
+    program = shutil.which("blueapi")
+    assert program, "no blueapi: pip install blueapi bluesky-ext in an environment of its own, and put it on PATH"
+    (port,) = free_ports(1)
+    site, log = tmp_path / "site.yaml", tmp_path / "log"
+    site.write_text(f"api:\n  url: http://127.0.0.1:{port}\n")
+    command = [program, "-c", PROFILE / "blueapi" / "config.yaml", "-c", site, "serve"]
+    python_path = os.pathsep.join([str(PROFILE / "blueapi"), os.environ.get("PYTHONPATH", "")])
+    with (
+        process(*command, log=log, env={**os.environ, "PYTHONPATH": python_path}),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+
+        def answers() -> bool:
+            with suppress(httpx.ConnectError):
+                return client.get("/environment").json()["initialized"]
+            return False
+
+        def run(name: str, **params: Any) -> str:
+            request = {"name": name, "params": params, "instrument_session": "cm1-1"}
+            task = client.post("/tasks", json=request).raise_for_status().json()
+            client.put("/worker/task", json=task).raise_for_status()
+            wait(lambda: client.get(f"/tasks/{task['task_id']}").json()["is_complete"], log)
+            outcome = client.get(f"/tasks/{task['task_id']}").json()["outcome"]
+            assert outcome["outcome"] == "success", outcome
+            return outcome["result"]
+
+        wait(answers, log)
+        served = {plan["name"] for plan in client.get("/plans").json()["plans"]}
+        of_stxm = {name for name in stxm.__all__ if is_plan(getattr(stxm, name))}
+        assert of_stxm - served == {"generic_scan"}
+        assert_maps(tmp_path, run("crystal_grid", detectors=["dexela"], rows=[-1, 1, 3], columns=[-1, 1, 4]))
+        y = {"y_start": -1, "y_stop": 1, "y_num": 3}
+        x = {"x_start": -1, "x_stop": 1, "x_num": 4}
+        assert_file(tmp_path, run("sample_image", detectors=["counter0"], station="endstation", **y, **x))
