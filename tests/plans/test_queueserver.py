@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bluesky.utils import MsgGenerator, is_plan
+from bluesky_queueserver.manager import profile_ops
 
 import bluesky_ext.plans
 from bluesky_ext import stxm
@@ -48,7 +49,6 @@ def test_md_is_last():
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_queueserver_reads_the_plans(plan):
-    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
     processed = profile_ops._process_plan(plan, existing_devices={}, existing_plans={})  # noqa: SLF001
     assert processed["name"] == plan.__name__
     assert processed["description"]
@@ -58,7 +58,6 @@ def test_queueserver_reads_the_plans(plan):
 
 def prepared(namespace: dict[str, Any], name: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """A plan of the queue as it is called: names become devices, wherever a device may stand."""
-    profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
     plans, devices, plans_in, devices_in = profile_ops.existing_plans_and_devices_from_nspace(nspace=namespace)
     item = {"name": name, "args": args, "kwargs": kwargs, "user_group": "primary"}
     assert profile_ops.validate_plan(item, allowed_plans=plans, allowed_devices=devices) == (True, "")

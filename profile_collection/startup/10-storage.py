@@ -7,6 +7,7 @@ catalogue of a server: open_catalog("https://tiled.site.org", api_key=...).
 from contextlib import suppress
 
 from bluesky_ext import open_catalog, redo, save
+from bluesky_ext.plots import plot_real_aspect, reshape
 from bluesky_ext.storage import find_derived, find_run
 
 catalog = open_catalog("./runs")

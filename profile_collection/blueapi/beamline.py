@@ -1,0 +1,78 @@
+"""The devices and the plans that blueapi serves. The devices are simulated: put your own here."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from bluesky.preprocessors import subs_decorator
+from bluesky.protocols import Readable
+from bluesky.utils import MsgGenerator
+from event_model import RunRouter
+
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, plans, sim, stxm
+from bluesky_ext.stxm.sim import stxm as simulated_microscope
+from suitcase.nxstxm import NXstxmWriter
+
+simulated, microscope = sim.beamline(seed=0, shape=(512, 512), frames_per_point=2), simulated_microscope(seed=0)
+endstation = stxm.Endstation(microscope.devices, microscope.shutter, zp_def=microscope.zp_def)
+
+
+class Devices:
+    """What blueapi asks for the devices; ophyd-async's are better in a DeviceManager of dodal, which connects them."""
+
+    def build_and_connect(self, **_: Any) -> SimpleNamespace:
+        """The devices by their names; none of these fails."""
+        used = [simulated.detector, simulated.shutter, simulated.y, simulated.x, microscope.counter, endstation]
+        return SimpleNamespace(devices={device.name: device for device in used}, build_errors={}, connection_errors={})
+
+
+devices = Devices()
+
+# The RunEngine is blueapi's, and the analysis subscribed by each plan.
+ip = ImageProcessor("dexela_image", subtrahend="dark", dark_age=3600)
+pt = PeakTracker("dexela_image", diameter=11, minmass=700)
+cm = CrystalMap(search_range=3, memory=1000, directory="maps")
+ip.subscribe(pt)
+pt.subscribe(cm)
+nxstxm = NXstxmWriter("nxstxm", "{uid}")
+analysed = subs_decorator([ip, RunRouter([lambda name, start: ([nxstxm] if "metadata" in start else [], [])])])
+
+
+@analysed
+def crystal_grid(
+    detectors: Sequence[Readable],
+    rows: tuple[float, float, int],
+    columns: tuple[float, float, int],
+    time_per_point: float = 0.2,
+    time_per_frame: float = 0.1,
+) -> MsgGenerator[str]:
+    """Map the crystal on a grid: start, stop and number of its rows and of its columns, a dark before them."""
+    axes = (simulated.y, *rows, simulated.x, *columns)
+    times = {"time_per_point": time_per_point, "time_per_frame": time_per_frame}
+    shutter = {"shutter": simulated.shutter, "shutter_open": "open", "shutter_close": "closed"}
+    return (yield from plans.grid_scan_nd(detectors, *axes, **times, **shutter))
+
+
+# Not among them are grid_scan_nd, fly_scan_nd and generic_scan: blueapi has no way to give a plan its *args.
+served = (
+    plans.dark_run,
+    plans.live_view,
+    plans.loop_forever,
+    stxm.detector_image,
+    stxm.osa_image,
+    stxm.osa_focus,
+    stxm.sample_focus,
+    stxm.sample_point_spectra,
+    stxm.sample_line_spectra,
+    stxm.sample_image,
+    stxm.sample_image_stack,
+    stxm.coarse_image_scan,
+    stxm.coarse_goni_scan,
+    stxm.tomography_scan,
+    stxm.pattern_gen_scan,
+    stxm.ptychography_scan,
+)
+globals().update({plan.__name__: analysed(plan) for plan in served})
+
+__all__ = ["crystal_grid"]
+__all__ += [plan.__name__ for plan in served]
