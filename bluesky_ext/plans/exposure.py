@@ -131,7 +131,7 @@ def prepare_detectors(
     time_per_point, time_per_frame : float
         As for `configure_area_det`.
     """
-    async_dets = [det for det in detectors if is_async_det(det)]
+    async_dets: list[Any] = [det for det in detectors if is_async_det(det)]
     if not async_dets:
         return
     from ophyd_async.core import TriggerInfo  # pyright: ignore[reportMissingImports]

@@ -127,13 +127,13 @@ def test_a_map_is_bright_where_the_motors_were(run_engine, b, plan, dims, shape,
     assert "not as its start document says" not in caplog.text
 
 
-@pytest.mark.parametrize("plan", ["grid_scan, snaked", "spiral_square", "scan_nd of a product"])
 def test_a_plan_without_motors_says_how_to_name_them(run_engine, b, caplog):
     cm, _ = scanned(run_engine, b.detector, bp.count([b.detector], 3))
     assert cm.dataset["maps"].dims == ("reflection", "point")
     assert caplog.text.count("the scan has no motors: its points are numbered; give motors=") == 1
 
 
+@pytest.mark.parametrize("plan", ["grid_scan, snaked", "spiral_square", "scan_nd of a product"])
 def test_encoders_that_shake_do_not_hide_a_grid(run_engine, b, plan):
     y, x = (Shaky(name=name, limits=(-9, 9)) for name in ("sample_y", "sample_x"))
     detector = CrystalDetector(name="dexela", crystal=b.crystal, y=y, x=x)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bluesky.plans as bp
 import h5py
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ophyd_async.core import init_devices
 from ophyd_async.sim import SimMotor
 
 from bluesky_ext import ImageProcessor
-from bluesky_ext.plans import fly_scan_nd, grid_scan_nd
+from bluesky_ext.plans import dark_wrapper, fly_scan_nd, grid_scan_nd
 from bluesky_ext.sim import Beamline
 
 
@@ -46,6 +47,15 @@ def test_a_scan(
     assert (len(dark), len(light)) == (frames, 6 * frames)
     means = light.reshape(6, frames, 240, 320).mean(axis=1) - dark.mean(axis=0)
     np.testing.assert_array_equal(images[-6:], np.clip(means, 0, None))
+    assert stage.stats.failed == 0
+
+
+def test_a_dark_before_another_plan(run_engine: RunEngine, bench: Beamline, blob: Any, axes, documents):
+    stage = ImageProcessor("blob", subtrahend="dark")
+    run_engine.subscribe(stage)
+    plan = bp.grid_scan([blob], *axes)
+    run_engine(dark_wrapper(plan, [blob], bench.shutter, "closed", shutter_open="open"), documents)
+    assert documents.stop["num_events"] == {"dark": 1, "primary": 6}
     assert stage.stats.failed == 0
 
 
