@@ -15,11 +15,12 @@ from bluesky_ext.plans.fly import fly_scan_nd
 from bluesky_ext.plans.live_view import live_view
 from bluesky_ext.plans.loop import loop_forever
 from bluesky_ext.plans.outcome import wait_for_outcome
-from bluesky_ext.plans.step import grid_scan_nd
+from bluesky_ext.plans.step import grid_scan_axes, grid_scan_nd
 
 __all__ = [  # noqa: RUF022
     # whole runs
     "grid_scan_nd",
+    "grid_scan_axes",
     "fly_scan_nd",
     "live_view",
     "dark_run",

@@ -2,17 +2,18 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import bluesky.plan_stubs as bps
 from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator, plan
+from bluesky.utils import MsgGenerator, plan, short_uid
 
 from bluesky_ext.plans.check import check_positive
 from bluesky_ext.plans.temporary import read_setting
 
-__all__ = ["Exposure", "check_times", "configure_area_det", "configure_detectors"]
+__all__ = ["Exposure", "check_times", "configure_area_det", "configure_detectors", "prepare_detectors"]
 
 
 class Exposure(NamedTuple):
@@ -83,7 +84,7 @@ def configure_area_det(det: Readable, time_per_point: float, time_per_frame: flo
         period = max(per_frame, (yield from _set(cam.acquire_period, per_frame)))
     frames = 1
     if number is not None:
-        frames = yield from _set(number, max(1, round(time_per_point / period)))
+        frames = yield from _set(number, _frames(time_per_point, period))
     return Exposure(int(frames), per_frame, frames * period)
 
 
@@ -91,7 +92,9 @@ def configure_area_det(det: Readable, time_per_point: float, time_per_frame: flo
 def configure_detectors(
     detectors: Sequence[Readable], time_per_point: float, time_per_frame: float
 ) -> MsgGenerator[Exposure]:
-    """Set the exposure of those detectors that are area detectors; returns the longest.
+    """Set the exposure of those detectors that have the settings of it; returns the longest of all area detectors.
+
+    Those of ophyd-async are told theirs by `prepare_detectors`.
 
     Parameters
     ----------
@@ -109,12 +112,50 @@ def configure_detectors(
     for det in detectors:
         if is_area_det(det):
             exposures.append((yield from configure_area_det(det, time_per_point, time_per_frame)))
+        elif is_async_det(det):
+            frames = _frames(time_per_point, time_per_frame)
+            exposures.append(Exposure(frames, time_per_frame, frames * time_per_frame))
     return max(exposures, key=lambda exposure: exposure.time_per_point)
+
+
+@plan
+def prepare_detectors(
+    detectors: Sequence[Readable], time_per_point: float, time_per_frame: float
+) -> MsgGenerator[None]:
+    """Prepare those detectors that are of ophyd-async for one point at a trigger; they forget it when they are staged.
+
+    Parameters
+    ----------
+    detectors : sequence
+        The detectors.
+    time_per_point, time_per_frame : float
+        As for `configure_area_det`.
+    """
+    async_dets: list[Any] = [det for det in detectors if is_async_det(det)]
+    if not async_dets:
+        return
+    from ophyd_async.core import TriggerInfo  # pyright: ignore[reportMissingImports]
+
+    point = TriggerInfo(livetime=time_per_frame, collections_per_event=_frames(time_per_point, time_per_frame))
+    group = short_uid("prepare")
+    for det in async_dets:
+        yield from bps.prepare(det, point, group=group)
+    yield from bps.wait(group=group)
 
 
 def is_area_det(det: Any) -> bool:
     """Whether a detector has the settings of an area detector."""
     return hasattr(getattr(det, "cam", None), "acquire_time")
+
+
+def is_async_det(det: Any) -> bool:
+    """Whether a detector is one of ophyd-async, which is told its exposure when it is prepared."""
+    core = sys.modules.get("ophyd_async.core")  # where it was not imported there is no device of it
+    return core is not None and isinstance(det, core.StandardDetector)
+
+
+def _frames(time_per_point: float, time_per_frame: float) -> int:
+    return max(1, round(time_per_point / time_per_frame))
 
 
 def _name(det: Any) -> str:

@@ -2,6 +2,7 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from bluesky.utils import CustomPlanMetadata, MsgGenerator, plan, short_uid
 
 from bluesky_ext.plans.beam import Beam
 from bluesky_ext.plans.check import check_finite, check_positive
-from bluesky_ext.plans.exposure import check_times, configure_detectors
+from bluesky_ext.plans.exposure import check_times, configure_detectors, prepare_detectors
 from bluesky_ext.plans.flight import Flight, check_flyer, check_velocity
 from bluesky_ext.plans.grid import Grid, as_detectors
 from bluesky_ext.plans.run import check_scan, scan_run, start_metadata
@@ -56,7 +57,8 @@ def fly_scan_nd(
     Parameters
     ----------
     detectors : list or tuple
-        The detectors, or a single one. The exposure is set of those that are area detectors.
+        The detectors, or a single one. The exposure is set of those that are area detectors, of ophyd
+        or ophyd-async.
     *args : Movable or float
         Four for each axis of the grid, the slowest axis first: ``motor, start, stop, num``. Start and stop are the
         positions of the first and the last point. The last motor is the one that flies; it needs a ``velocity``.
@@ -131,7 +133,8 @@ def fly_scan_nd(
     rows = _rows(dets, grid, flight, beam, open_and_close, velocity if move_velocity is None else move_velocity)
     # Nobody answered: the messages are only listed, and there is no velocity to go back to.
     kept = [] if velocity is None else [TemporarySetting(fast.motor.velocity, velocity)]
-    return (yield from scan_run(rows, dets, grid, beam, take_dark, start, kept))
+    prepare = functools.partial(prepare_detectors, dets, time_per_point, time_per_frame)
+    return (yield from scan_run(rows, dets, grid, beam, take_dark, prepare, start, kept))
 
 
 def _rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import bluesky.preprocessors as bpp
@@ -11,7 +11,7 @@ from bluesky.utils import MsgGenerator, plan
 
 from bluesky_ext.plans.beam import Beam
 from bluesky_ext.plans.dark import take_dark
-from bluesky_ext.plans.exposure import Exposure, is_area_det
+from bluesky_ext.plans.exposure import Exposure, is_area_det, is_async_det
 from bluesky_ext.plans.grid import Grid
 from bluesky_ext.plans.temporary import TemporarySetting
 
@@ -35,9 +35,12 @@ def check_scan(detectors: Sequence[Readable], grid: Grid, beam: Beam, dark: bool
     for det in detectors:
         if det in grid.motors:
             raise ValueError(f"{det.name} is a detector and a motor: motors are read anyway, give it as a motor only")
-    if not any(is_area_det(det) for det in detectors):
+    if not any(is_area_det(det) or is_async_det(det) for det in detectors):
         names = ", ".join(det.name for det in detectors)
-        raise ValueError(f"none of the detectors ({names}) has cam.acquire_time: give an area detector")
+        raise ValueError(
+            f"none of the detectors ({names}) has cam.acquire_time, or is a StandardDetector of ophyd-async: "
+            "give an area detector"
+        )
     if dark and not beam.has_shutter:
         raise ValueError("take_dark is True and there is no shutter: give shutter, or take_dark=False")
 
@@ -102,6 +105,7 @@ def scan_run(
     grid: Grid,
     beam: Beam,
     dark: bool,
+    prepare: Callable[[], MsgGenerator[None]],
     md: dict[str, Any],
     kept: Sequence[TemporarySetting] = (),
 ) -> MsgGenerator[str]:
@@ -119,6 +123,8 @@ def scan_run(
         The shutter.
     dark : bool
         Whether to take a dark.
+    prepare : callable
+        A plan for when the detectors have just been staged.
     md : dict
         The metadata.
     kept : sequence of TemporarySetting
@@ -132,8 +138,10 @@ def scan_run(
 
     def inner() -> MsgGenerator[None]:
         yield from beam.close(wait=dark)
+        yield from prepare()
         if dark:
             yield from take_dark(detectors)
+            yield from prepare()
         yield from points
 
     run: Any = inner()

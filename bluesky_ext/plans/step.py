@@ -2,6 +2,8 @@
 
 # Annotations are not postponed here: bluesky-queueserver takes them for the types of a plan's parameters, and
 # strings it cannot resolve.
+import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +14,11 @@ from bluesky.utils import CustomPlanMetadata, MsgGenerator, merge_cycler, plan
 
 from bluesky_ext.plans.beam import Beam
 from bluesky_ext.plans.check import check_finite
-from bluesky_ext.plans.exposure import check_times, configure_detectors
+from bluesky_ext.plans.exposure import check_times, configure_detectors, prepare_detectors
 from bluesky_ext.plans.grid import Grid, as_detectors
 from bluesky_ext.plans.run import check_scan, scan_run, start_metadata
 
-__all__ = ["grid_scan_nd"]
+__all__ = ["grid_scan_axes", "grid_scan_nd"]
 
 
 @plan
@@ -45,7 +47,8 @@ def grid_scan_nd(
     Parameters
     ----------
     detectors : list or tuple
-        The detectors, or a single one. The exposure is set of those that are area detectors.
+        The detectors, or a single one. The exposure is set of those that are area detectors, of ophyd
+        or ophyd-async.
     *args : Movable or float
         Four for each axis of the grid, the slowest axis first: ``motor, start, stop, num``. Start and stop are the
         positions of the first and the last point.
@@ -103,7 +106,78 @@ def grid_scan_nd(
         "backoff": backoff,
     }
     start = start_metadata("grid_scan_nd", dets, grid, exposure, time_per_point, plan_args, md)
-    return (yield from scan_run(_points(dets, grid, beam, backoff), dets, grid, beam, take_dark, start))
+    prepare = functools.partial(prepare_detectors, dets, time_per_point, time_per_frame)
+    return (yield from scan_run(_points(dets, grid, beam, backoff), dets, grid, beam, take_dark, prepare, start))
+
+
+@plan
+def grid_scan_axes(
+    detectors: Sequence[Readable],
+    axes: Sequence[tuple[Movable, float, float, int]],
+    time_per_point: float = 1.0,
+    time_per_frame: float = 0.1,
+    shutter: Movable | None = None,
+    shutter_open: Any = None,
+    shutter_close: Any = None,
+    shutter_wait_open: float = 0.0,
+    shutter_wait_close: float = 0.0,
+    take_dark: bool = True,
+    snake: Sequence[Movable] | bool = False,
+    backoff: float = 0.0,
+    md: CustomPlanMetadata | None = None,
+) -> MsgGenerator[str]:
+    """The scan of `grid_scan_nd` with its axes in a list, for blueapi, which can't give a plan its ``*args``.
+
+    ``{"detectors": ["dexela"], "axes": [["y", -1, 1, 21], ["x", -1, 1, 21]], "take_dark": false}``
+
+    Parameters
+    ----------
+    detectors : list or tuple
+        The detectors.
+    axes : list of tuple
+        Motor, start, stop and number of points of each axis, the slowest axis first.
+    time_per_point, time_per_frame : float
+        As for `grid_scan_nd`, as are all that follow.
+    shutter : Movable, optional
+        The shutter.
+    shutter_open, shutter_close : Any
+        The values that open and close it.
+    shutter_wait_open, shutter_wait_close : float
+        Seconds to wait after it was set.
+    take_dark : bool
+        Take a dark before the first point.
+    snake : bool or list
+        The axes that are run through in both directions in turn.
+    backoff : float
+        How far before its first point each row begins.
+    md : dict, optional
+        More metadata for the start document.
+
+    Returns
+    -------
+    str
+        The uid of the run.
+    """
+    for axis in axes:
+        if isinstance(axis, str) or not isinstance(axis, Sequence) or len(axis) != 4:
+            raise ValueError(f"axes has {axis!r} in it: give motor, start, stop, num for each, the slowest motor first")
+    return (
+        yield from grid_scan_nd(
+            detectors,
+            *itertools.chain.from_iterable(axes),
+            time_per_point=time_per_point,
+            time_per_frame=time_per_frame,
+            shutter=shutter,
+            shutter_open=shutter_open,
+            shutter_close=shutter_close,
+            shutter_wait_open=shutter_wait_open,
+            shutter_wait_close=shutter_wait_close,
+            take_dark=take_dark,
+            snake=snake,
+            backoff=backoff,
+            md=md,
+        )
+    )
 
 
 def _points(detectors: Sequence[Readable], grid: Grid, beam: Beam, backoff: float) -> MsgGenerator[None]:

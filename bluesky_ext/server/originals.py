@@ -20,7 +20,7 @@ from bluesky_ext.storage import as_source, documents
 from bluesky_ext.storage.adapters import Pair, is_broker
 from bluesky_ext.storage.catalog import is_container
 from bluesky_ext.storage.find import find_run
-from bluesky_ext.storage.stored import is_run
+from bluesky_ext.storage.stored import is_run, run_of
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,8 @@ def find_original(source: Any, parents: list[Any]) -> tuple[Any, int]:
     if isinstance(source, Iterator):
         raise TypeError(f"{source!r} can be read only once: give a list, a Recording, a run or a function")
     there: Any
-    if is_run(source):
-        there = {source.metadata["start"]["uid"]: source}
+    if (run := run_of(source)) is not None:
+        there = {run.metadata["start"]["uid"]: run}
     elif isinstance(source, Recording):
         there = {} if source.start is None else {source.start["uid"]: source}
     elif isinstance(source, str | os.PathLike) and Path(source).is_dir():

@@ -16,6 +16,7 @@ from bluesky_ext.engine.frames.datums import HandlerClass
 from bluesky_ext.server.filling import Filling, filled
 from bluesky_ext.storage import as_sink, as_source
 from bluesky_ext.storage.adapters import Pair
+from bluesky_ext.storage.stored import is_run
 
 
 def replay(
@@ -149,6 +150,7 @@ def expected_events(source: Any) -> int | None:
 
 
 def _registered(source: Any) -> dict[str, HandlerClass]:
-    """The handlers that a Broker was given, for a header of its; databroker 2 has none."""
-    registry = getattr(getattr(source, "db", None), "reg", None)
-    return dict(getattr(registry, "handler_reg", None) or {})
+    """The handlers that a Broker of databroker 1 was given, for a header of its; that of databroker 2 has none."""
+    if is_run(source):
+        return {}
+    return dict(getattr(getattr(getattr(source, "db", None), "reg", None), "handler_reg", {}))

@@ -37,9 +37,9 @@ def as_source(source: object) -> Iterable[Pair]:
         Tried in this order:
 
         - a path of a recording, or of a directory of recordings, which follow each other in order of time;
-        - a run of a Tiled catalogue: read by `documents`, with its images as they were saved;
-        - something with ``documents()``, as a header of databroker. The empty stop that it gives for a run without one
-          is left out;
+        - a run of a Tiled catalogue, or of databroker 2: read by `documents`, with its images as they were saved;
+        - something with ``documents()``, as a header of databroker 1. The empty stop that it gives for a run without
+          one is left out;
         - a function that needs no arguments and returns an iterable of pairs, as a generator function does;
         - an iterable of pairs, as a `Recording` or a list.
 
@@ -149,8 +149,8 @@ def _recorded(path: Path) -> Iterable[Pair]:
 
 
 def _documents(documents: Callable[..., Any]) -> Iterator[Any]:
-    # Never filled: stages read images by their references, and not every run can fill (databroker 2 over SQL). That is
-    # the default, and said as False or as "no"; only the runs of databroker 1 by way of `v2` have none, and say "no".
+    # Never filled: stages read images by their references. That is the default; only the runs of databroker 1 by way
+    # of `v2` have none, and are told "no".
     fill = inspect.signature(documents).parameters.get("fill")
     for name, document in documents() if fill is None or fill.default is not fill.empty else documents(fill="no"):
         if document or plain_name(name) != "stop":

@@ -14,7 +14,7 @@ from bluesky_ext.engine.frames.references import FrameReference
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.storage.columns import StoredRows, column
 from bluesky_ext.storage.log import Place
-from bluesky_ext.storage.stored import entries, is_run
+from bluesky_ext.storage.stored import entries, run_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,8 +32,7 @@ def read(
     Parameters
     ----------
     run : object
-        The client of a run in a catalogue, or whatever else `as_source` takes: a recording, a header of databroker, a
-        list of documents.
+        What `documents` takes, or whatever else `as_source` takes: a recording, a list of documents.
     streams : collection of str, optional
         Which streams are read; all by default.
     arrays : collection of str, optional
@@ -61,12 +60,13 @@ def read(
     ValueError
         If there are several runs.
     """
+    stored = run_of(run)
     start: dict[str, Any] = {}
     stop: dict[str, Any] | None = None
     found: dict[str, _Stream] = {}
     by_descriptor: dict[str, _Stream] = {}
     frames = _Frames()
-    for name, document, places in entries(run) if is_run(run) else ((*pair, ()) for pair in as_source(run)):
+    for name, document, places in ((*pair, ()) for pair in as_source(run)) if stored is None else entries(stored):
         match name:
             case "start" if start:
                 raise ValueError(f"there are several runs, {start['uid']} is the first: give one of them")
@@ -93,7 +93,7 @@ def read(
         if name not in found:
             raise LookupError(f"run {start.get('uid')} has no stream {name!r}, only {list(found)}: give one of these")
     attributes = {"start": start, "stop": stop, "complete": stop is not None}
-    return {name: found[name].dataset(run, attributes) for name in (found if streams is None else streams)}
+    return {name: found[name].dataset(stored, attributes) for name in (found if streams is None else streams)}
 
 
 class _Frames:

@@ -13,7 +13,10 @@ from bluesky_ext.storage.log import CONTAINER, TOKEN, Entry, read_log
 from bluesky_ext.storage.rebuilt import rebuilt
 from bluesky_ext.storage.rows import BLOCK_BYTES, fetch
 
-__all__ = ["documents", "entries", "is_run"]
+__all__ = ["documents", "entries", "is_run", "run_of"]
+
+#: How the versions of the layout begin that runs in MongoDB have; those of Tiled's own catalogue begin with 3.
+_OF_MONGODB = ("1", "2")
 
 
 def documents(run: Any, streams: Callable[[str], object] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -26,13 +29,15 @@ def documents(run: Any, streams: Callable[[str], object] | None = None) -> Itera
     tables and arrays, in order of time across its streams; what is in files comes as arrays too. Such a run has
     no uids of events any more, and the types of its scalars are those of its table.
 
+    Of a run that databroker 2 keeps in MongoDB, they are those that it has: what is in files stays a reference.
+
     Images are read in blocks of up to 64 MiB for each data key; rows of a block are windows on it, which keep it
     alive. They are read-only, as large arrays of recordings are: copy one that is to be changed in place.
 
     Parameters
     ----------
-    run : client
-        The client of a run in a catalogue.
+    run : client or header
+        The client of a run in a catalogue, also of one that databroker 2 opened, or a header of databroker 2.
     streams : callable, optional
         Of which streams, by name, events are wanted; the others have no events and no images are read for them.
 
@@ -41,6 +46,7 @@ def documents(run: Any, streams: Callable[[str], object] | None = None) -> Itera
     TypeError
         If this is no run.
     """
+    run = _known(run)
     left_out: set[str] = set()
     blocks: dict[tuple[str, str], _Blocks] = {}
     for name, document, places in entries(run):
@@ -64,8 +70,9 @@ def documents(run: Any, streams: Callable[[str], object] | None = None) -> Itera
 
 def entries(run: Any) -> Iterable[Entry]:
     """Return the documents of a run, and where their images are."""
-    if not is_run(run):
-        raise TypeError(f"{type(run).__module__}.{type(run).__qualname__} is no run of a catalogue: give catalog[uid]")
+    run = _known(run)
+    if (_layout(run) or "").startswith(_OF_MONGODB):
+        return _of_mongodb(run)
     log = _log_of(run)
     logged = iter(()) if log is None else read_log(log)
     # Of a writer that was killed at its first flush there are arrays, and a log with nothing in it.
@@ -74,8 +81,38 @@ def entries(run: Any) -> Iterable[Entry]:
 
 
 def is_run(thing: object) -> bool:
-    """Whether this is the client of a run."""
-    return any(getattr(spec, "name", None) == "BlueskyRun" for spec in getattr(thing, "specs", ()))
+    """Whether this is the client of a run, or a header of databroker 2."""
+    return run_of(thing) is not None
+
+
+def run_of(thing: object) -> Any:
+    """Return the client of a run that shows how it is stored, of one that databroker 2 opened too; None if it is none.
+
+    ``db.v2[uid]`` shows a run as it would be in MongoDB, and a header of databroker 2 has such a client.
+    """
+    run: Any = getattr(thing, "v2", thing)
+    layout = _layout(run)
+    return None if layout is None else run if layout.startswith(_OF_MONGODB) else getattr(run, "v3", run)
+
+
+def _known(thing: object) -> Any:
+    run = run_of(thing)
+    if run is None:
+        name = f"{type(thing).__module__}.{type(thing).__qualname__}"
+        raise TypeError(f"{name} is no run of a catalogue: give catalog[uid]")
+    return run
+
+
+def _layout(thing: object) -> str | None:
+    """The version of the layout of a run; None if this is none."""
+    specs = getattr(thing, "specs", ())
+    return next((spec.version or "" for spec in specs if getattr(spec, "name", None) == "BlueskyRun"), None)
+
+
+def _of_mongodb(run: Any) -> Iterator[Entry]:
+    for name, document in run.documents():
+        if document or name != "stop":  # of a run without one it is empty
+            yield Entry(name, dict(document), [])
 
 
 def array_of(run: Any, stream: str, key: str) -> Any:

@@ -1,12 +1,9 @@
 """The devices and the plans that blueapi serves. The devices are simulated: put your own here."""
 
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from bluesky.preprocessors import subs_decorator
-from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator
 from event_model import RunRouter
 
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, plans, sim, stxm
@@ -38,23 +35,9 @@ nxstxm = NXstxmWriter("nxstxm", "{uid}")
 analysed = subs_decorator([ip, RunRouter([lambda name, start: ([nxstxm] if "metadata" in start else [], [])])])
 
 
-@analysed
-def crystal_grid(
-    detectors: Sequence[Readable],
-    rows: tuple[float, float, int],
-    columns: tuple[float, float, int],
-    time_per_point: float = 0.2,
-    time_per_frame: float = 0.1,
-) -> MsgGenerator[str]:
-    """Map the crystal on a grid: start, stop and number of its rows and of its columns, a dark before them."""
-    axes = (simulated.y, *rows, simulated.x, *columns)
-    times = {"time_per_point": time_per_point, "time_per_frame": time_per_frame}
-    shutter = {"shutter": simulated.shutter, "shutter_open": "open", "shutter_close": "closed"}
-    return (yield from plans.grid_scan_nd(detectors, *axes, **times, **shutter))
-
-
 # Not among them are grid_scan_nd, fly_scan_nd and generic_scan: blueapi has no way to give a plan its *args.
 served = (
+    plans.grid_scan_axes,
     plans.dark_run,
     plans.live_view,
     plans.loop_forever,
@@ -74,5 +57,4 @@ served = (
 )
 globals().update({plan.__name__: analysed(plan) for plan in served})
 
-__all__ = ["crystal_grid"]
-__all__ += [plan.__name__ for plan in served]
+__all__ = [plan.__name__ for plan in served]

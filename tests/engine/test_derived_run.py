@@ -96,6 +96,15 @@ def test_rows_are_one_page_and_count_on(derived, sink):
     assert list(event_model.unpack_event_page(named(sink, "event_page")[0]))[1]["data"] == {"x": 2.0, "n": 2}
 
 
+def test_rows_have_the_time_of_their_event_and_one_that_sorts_them(derived, sink):
+    now = 1796075581.25
+    derived.rows("primary", {"x": np.arange(10_000)}, event={"time": now, "timestamps": {}})
+    (page,) = named(sink, "event_page")
+    assert page["time"] == sorted({*page["time"]})
+    assert page["time"][0] == page["timestamps"]["x"][0] == now
+    assert page["time"][-1] < now + 0.0025
+
+
 def test_a_value_that_is_taken_away_is_gone(derived, sink):
     event = {"uid": "e", "time": 2.0, "seq_num": 1, "data": {"a": 1, "b": 2}, "timestamps": {"a": 1.0, "b": 1.5}}
     keys = {key: {"source": "dev", "dtype": "integer", "shape": [], "units": "s"} for key in "ab"}

@@ -17,6 +17,7 @@ from bluesky_ext.plans import (
     dark_plan,
     dark_run,
     fly_scan_nd,
+    grid_scan_axes,
     grid_scan_nd,
     live_view,
     loop_forever,
@@ -26,7 +27,8 @@ from bluesky_ext.stxm import sim
 from suitcase_nxstxm import scan_types
 
 OF_STXM = [plan for plan in map(vars(stxm).get, stxm.__all__) if is_plan(plan)]
-PLANS = [grid_scan_nd, fly_scan_nd, configure_area_det, dark_plan, dark_run, live_view, loop_forever, *OF_STXM]
+SCANS = [grid_scan_nd, grid_scan_axes, fly_scan_nd]
+PLANS = [*SCANS, configure_area_det, dark_plan, dark_run, live_view, loop_forever, *OF_STXM]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -43,7 +45,7 @@ def test_plans_are_plans_and_describe_themselves(plan):
 
 def test_md_is_last():
     assert len(OF_STXM) == len(scan_types)
-    for plan in (grid_scan_nd, fly_scan_nd, dark_run, live_view, *OF_STXM):
+    for plan in (*SCANS, dark_run, live_view, *OF_STXM):
         assert list(inspect.signature(plan).parameters)[-1] == "md"
 
 

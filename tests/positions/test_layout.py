@@ -217,3 +217,8 @@ def test_the_motors_of_a_scan_are_known_however_many_stages_later():
     assert motors_of(together) == ["my", "mx"]
     assert motors_of({"hints": {"dimensions": [[["time"], "primary"]]}}) == motors_of({"analysis": "mine"}) == []
     assert planned_by({"shape": [2, 3], "plan_name": "rel_grid_scan"}).is_relative
+
+
+def test_a_scan_without_motors_says_what_to_do():
+    assert "the scan has no motors: its points are numbered; give motors=" in lay_out(np.arange(1, 4), {}).remark
+    assert lay_out(np.arange(1, 2), {}).remark == ""  # of a single image there is no map

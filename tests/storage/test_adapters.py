@@ -258,34 +258,6 @@ def test_a_catalogue_is_a_sink_and_its_run_a_source_that_can_be_read_again(embed
         as_sink(embedded[uid_of(docs)])
 
 
-def plain(value: object) -> object:
-    """As event_model.sanitize_doc does it, as databases do to documents."""
-    return json.loads(json.dumps(value, default=lambda array: array.tolist()))
-
-
-@pytest.mark.filterwarnings("ignore::Warning")
-def test_databroker_is_a_sink_and_its_headers_are_sources() -> None:
-    v1 = pytest.importorskip("databroker.v1")
-    database = v1.temp()
-    pairs = documents_of("header")
-    sink = as_sink(database)
-    for name, document in pairs:
-        sink(name, document)
-    header = database["header"]
-    assert names(header) == NAMES
-    events = [plain(document["data"]) for name, document in as_source(header) if name == "event"]
-    assert events == [{"x": float(n), "image": (IMAGE + n).tolist()} for n in range(2)]
-    with pytest.raises(TypeError, match="holds many runs"):
-        as_source(database)
-    run = database.v2["header"]
-    first, second, *pages, last = names(run)
-    assert (first, second, set(pages), last) == ("start", "descriptor", {"event_page"}, "stop")
-    rows = [x for name, document in as_source(run) if name == "event_page" for x in document["data"]["x"]]
-    assert rows == [0.0, 1.0]
-    with pytest.raises(TypeError, match="is no sink of documents"):
-        as_sink(run)
-
-
 def nested(document: dict) -> list:
     return [value for value in document.values() if isinstance(value, Mapping)]
 
