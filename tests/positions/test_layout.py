@@ -10,20 +10,16 @@ from bluesky_ext.positions import Planned, lay_out, motors_of, planned_by
 YS, XS = np.linspace(-1, 1, 7), np.linspace(-1, 1, 9)
 PLANNED = Planned((7, 9), [(-1, 1), (-1, 1)])
 SNAKED = Planned((7, 9), [(-1, 1), (-1, 1)], (False, True))
-RNG = np.random.default_rng(0)
 
 
-def grid(ys=YS, xs=XS, *, snake=False, noise=0.0, stop=None, draw=RNG.normal):
+def grid(ys=YS, xs=XS, *, snake=False, noise=0.0, stop=None, draw="normal"):
     """Readings of y and x in a grid scan; the noise is in smallest steps."""
     points = [(y, x) for row, y in enumerate(ys) for x in (xs[::-1] if snake and row % 2 else xs)][:stop]
     y, x = np.array(points, float).T
     steps = [np.diff(np.sort(axis)).min() for axis in (ys, xs)]
-    return {"y": y + noise * steps[0] * draw(size=len(y)), "x": x + noise * steps[1] * draw(size=len(x))}
-
-
-def uniform(size):
-    """Noise that is never more than one."""
-    return RNG.uniform(-1, 1, size)
+    rng = np.random.default_rng(0)  # one for each test: what others draw is none of its business
+    drawn = rng.normal(size=(2, len(y))) if draw == "normal" else rng.uniform(-1, 1, (2, len(y)))
+    return {"y": y + noise * steps[0] * drawn[0], "x": x + noise * steps[1] * drawn[1]}
 
 
 def laid_out(readings, planned=None, **more):
@@ -51,7 +47,7 @@ def test_a_grid_is_one_while_it_grows(planned, snake, n):
         np.testing.assert_allclose(layout.coords["y"][1], YS)
 
 
-@pytest.mark.parametrize("draw", [RNG.normal, uniform])
+@pytest.mark.parametrize("draw", ["normal", "uniform"])
 @pytest.mark.parametrize("noise", [0.02, 0.2])
 def test_noise_of_the_encoders_does_not_hide_a_grid(noise, draw):
     readings = grid(snake=True, noise=noise, draw=draw)
@@ -65,7 +61,7 @@ def test_noise_of_the_encoders_does_not_hide_a_grid(noise, draw):
 
 @pytest.mark.parametrize("ys", [YS, np.array([-1, -0.3, 0.2, 0.5, 1])])
 def test_a_noisy_grid_that_nobody_planned(ys):
-    readings = grid(ys, noise=0.2, draw=uniform)
+    readings = grid(ys, noise=0.2, draw="uniform")
     assert laid_out(readings).shape == (len(ys), 9)
     sent = grid(ys)
     jittered = grid(ys, noise=0.2)  # normal: their levels overlap, but it is known where the motors were sent
@@ -114,7 +110,7 @@ def hexagons():
     [
         spiral(60),
         *({name: values[:n] for name, values in spiral(60).items()} for n in range(2, 8)),
-        {"y": RNG.uniform(size=200), "x": RNG.uniform(size=200)},
+        dict(zip("yx", np.random.default_rng(0).uniform(size=(2, 200)), strict=True)),
         hexagons(),
         {"y": [0, 0, 1, 1, 0], "x": [0, 1, 0, 1, 1]},  # one cell has two points
         {"x": [0, 1, 2, 1, 0]},
