@@ -106,7 +106,7 @@ class TrackLinker(TrackReduce):
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Take the rows from the store if none came by, and emit them."""
         state: Linking = run.state
-        if self._db is not None and not state.linker.frames and not state.rows:
+        if self._db is not None and not len(state.linker.rows.numbers) and not state.rows:
             self._take_stored(run)
         super().finish_run(run, stop)
 
