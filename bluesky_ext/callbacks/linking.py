@@ -55,7 +55,8 @@ class Linking:
 
     A frame is whole when the stream of frames has told which rows it has, and these are there, whichever came
     first. Peaks of other makers have no such stream: then the rows of another frame mean that one is whole.
-    ``frames`` are the events of that stream with their descriptors, where they are to be handed on.
+    ``frames`` are the events of that stream with their descriptors, where they are to be handed on: as bytes, which are
+    a fifth of the memory.
     """
 
     linker: Tracks
@@ -63,7 +64,7 @@ class Linking:
     rows: dict[int, list[_Chunk]] = field(default_factory=dict)
     valid: dict[int, range] = field(default_factory=dict)
     linked: set[int] = field(default_factory=set)  # of those in ``rows``
-    frames: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
+    frames: dict[int, tuple[bytes, Mapping[str, Any]]] = field(default_factory=dict)
     is_crowded: bool = False  # which was said
 
     def add_rows(self, frame: int, chunk: _Chunk) -> None:

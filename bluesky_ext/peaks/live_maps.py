@@ -78,14 +78,14 @@ class LiveMaps:
         slots = self._slots_of(bright)
         self._take_bright(bright, slots)
         at, here = self._places(layout)
-        are_all = len(at) == len(self._rows.numbers) and here.all()
-        values = self._values[slots, : len(at)] if are_all else self._values[np.ix_(slots, at)]
-        values[:, ~here] = 0.0
+        values = (self._values[slot, : len(self._rows.numbers)] for slot in slots)
+        if not here.all() or len(at) < len(self._rows.numbers):
+            values = (np.where(here, its_own[at], 0.0) for its_own in values)
         with np.errstate(invalid="ignore"):  # 0 / 0 where no value is finite
             means = self._sums[:, slots] / self._known[:, slots]
         known = range(len(self._names)) if columns is None else map(self._names.index, columns)
         return BrightTracks(
-            layout.placed_columns(values),
+            layout.placed_columns(list(values)),
             bright if self._numbers is None else self._numbers[bright],
             self._counts[bright],
             self._total[bright],
@@ -128,11 +128,13 @@ class LiveMaps:
     def _slots_of(self, bright: np.ndarray) -> np.ndarray:
         """The slots of these tracks; one that was not among the brightest takes the slot of one that is no more."""
         entering = bright[self._slot[bright] < 0]
-        missing = len(bright) - len(self._owners)
-        if missing > 0:
-            self._owners, self._taken = (_resized(one, len(bright), -1) for one in (self._owners, self._taken))
-            self._sums, self._known = (_resized(one, len(bright), 0) for one in (self._sums, self._known))
-            self._values = _resized(self._values.T, len(bright), 0).T
+        self._owners, self._taken = (_resized(one, len(bright), -1) for one in (self._owners, self._taken))
+        self._sums, self._known = (_resized(one, len(bright), 0) for one in (self._sums, self._known))
+        (n_slots, n_frames), needed = self._values.shape, len(self._rows.numbers)
+        if n_slots < len(self._owners) or n_frames < needed:
+            larger = np.zeros((len(self._owners), needed + needed // 4))
+            larger[:n_slots, :n_frames] = self._values
+            self._values = larger
         if len(entering):
             free = np.setdiff1d(np.arange(len(self._owners)), self._slot[bright])[: len(entering)]
             leaving = self._owners[free]
@@ -145,17 +147,11 @@ class LiveMaps:
     def _take_bright(self, bright: np.ndarray, slots: np.ndarray) -> None:
         """Add the rows of bright tracks that are new, or new to their slots, to what is known of them."""
         rows = self._rows
-        if self._values.shape[1] < len(rows.numbers):
-            self._values = _resized(self._values, max(len(rows.numbers), 3 * self._values.shape[1] // 2), 0)
         taken, owners = _new_rows(self._last[bright], self._taken[slots], slots, self._previous)
         self._taken[slots] = self._last[bright]
         self._values[owners, np.searchsorted(rows.stops, taken, side="right")] = rows.column(self._value)[taken]
-        for column, name in enumerate(self._names):
-            values = rows.column(name)[taken].astype(float)
-            finite = np.isfinite(values)
-            # One after the other, so that the sums are the same however often they were asked for.
-            np.add.at(self._sums[column], owners[finite], values[finite])
-            np.add.at(self._known[column], owners[finite], 1)
+        for name, sums, known in zip(self._names, self._sums, self._known, strict=True):
+            _add(owners, rows.column(name)[taken].astype(float), sums, known)
 
     def _places(self, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         """Where the frames of the layout are among those of the rows, and whether they are."""
@@ -177,10 +173,10 @@ def _largest(total: np.ndarray, counts: np.ndarray, n: int | None) -> np.ndarray
 
 
 def _resized(array: np.ndarray, length: int, fill: int) -> np.ndarray:
-    """An array with a longer last axis."""
+    """An array whose last axis is so long at least."""
     if length <= array.shape[-1]:
         return array
-    larger = np.full((*array.shape[:-1], length), fill, array.dtype)
+    larger = np.full((*array.shape[:-1], max(length, 3 * array.shape[-1] // 2)), fill, array.dtype)
     larger[..., : array.shape[-1]] = array
     return larger
 
@@ -225,6 +221,15 @@ def _new_rows(
             rows[stop], owners[stop] = row, slots[track]
             row = previous[row]
     return rows, owners
+
+
+@kernel()
+def _add(owners: np.ndarray, values: np.ndarray, sums: np.ndarray, known: np.ndarray) -> None:
+    """Add the finite values one after the other, so that sums are the same however often they were asked for."""
+    for row in range(len(owners)):
+        if np.isfinite(values[row]):
+            sums[owners[row]] += values[row]
+            known[owners[row]] += 1
 
 
 @functools.cache

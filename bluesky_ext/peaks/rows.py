@@ -11,7 +11,7 @@ PARTICLE = "particle"
 """The column that names the track of a peak."""
 
 #: By how much a column grows that is full.
-GROWTH = 1.5
+GROWTH = 1.25
 
 
 class PeakRows:
