@@ -116,8 +116,10 @@ class LiveMaps:
         particles, n_tracks = rows.particles, rows.n_tracks
         if n_tracks > 2 * rows.n_rows + 1000:  # numbers of another maker, which need not count from 0
             self._begin()
-            self._numbers, particles = np.unique(particles, return_inverse=True)
-            n_tracks = len(self._numbers)
+            here = particles >= 0
+            self._numbers, ranks = np.unique(particles[here], return_inverse=True)
+            particles, n_tracks = np.full(rows.n_rows, -1), len(self._numbers)
+            particles[here] = ranks
         self._total, self._counts = _resized(self._total, n_tracks, 0), _resized(self._counts, n_tracks, 0)
         self._last, self._slot = _resized(self._last, n_tracks, -1), _resized(self._slot, n_tracks, -1)
         self._previous = _resized(self._previous, rows.n_rows, -1)
@@ -151,7 +153,7 @@ class LiveMaps:
         self._taken[slots] = self._last[bright]
         self._values[owners, np.searchsorted(rows.stops, taken, side="right")] = rows.column(self._value)[taken]
         for name, sums, known in zip(self._names, self._sums, self._known, strict=True):
-            _add(owners, rows.column(name)[taken].astype(float), sums, known)
+            _add(owners, rows.column(name)[taken].astype(float, copy=False), sums, known)
 
     def _places(self, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         """Where the frames of the layout are among those of the rows, and whether they are."""
@@ -191,9 +193,11 @@ def _count(
     last: np.ndarray,
     previous: np.ndarray,
 ) -> None:
-    """Add the rows from the first one on to their tracks."""
+    """Add the rows from the first one on to their tracks; those of none, below 0, are left out."""
     for row in range(first, len(particles)):
         track = particles[row]
+        if track < 0:
+            continue
         counts[track] += 1
         if np.isfinite(values[row - first]):
             total[track] += values[row - first]

@@ -107,8 +107,8 @@ class PeakRows:
             self._stops = _extended(self._stops, np.array([stop]), place, place + 1)
             self.n_rows, self._n_frames = stop, place + 1
         self._names |= dict.fromkeys(columns)
-        for some in (particles, later):
-            self.n_tracks = max(self.n_tracks, int(some.max(initial=-1)) + 1) if some is not None else self.n_tracks
+        for some in (particles, () if later is None else later):
+            self.n_tracks = max(self.n_tracks, int(np.max(some, initial=-1)) + 1)
 
     def table(self, t_column: str, names: Iterable[str] = ()) -> pd.DataFrame:
         """A row a peak, with the frame number and the column `particle`; these columns if there are none yet."""

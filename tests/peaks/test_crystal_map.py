@@ -78,6 +78,15 @@ def test_no_tracks_give_no_maps_of_the_right_shape():
     assert dataset["y"].shape == (0,)
 
 
+@pytest.mark.parametrize("number", [8, 10**12])
+def test_peaks_of_no_track_are_on_no_map(linked, number):
+    linked["particle"] = [-7, number, -1, number]
+    dataset = crystal_maps(linked, GRID)
+    np.testing.assert_array_equal(dataset["maps"], [[[0, 2, 0], [40, 0, 0]]])
+    assert dataset["particle"].values.tolist() == [number]
+    np.testing.assert_array_equal(dataset["n_peaks"], [[1, 2, 0], [1, 0, 0]])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"value": "signal"}, "the table has no column 'signal'"), ({"max_maps": 0}, "max_maps=0 must be at least 1")],
