@@ -22,8 +22,8 @@ from benchmarks.runner import HEADER, Pair, measure
 from bluesky_ext import FluorescenceFit, FluorescenceMap
 from bluesky_ext.sim.fluorescence import FluorescenceSample
 from bluesky_ext.spectra.fluorescence import fit_spectra, fluorescence_model
+from bluesky_ext.spectra.fluorescence.background import background
 from bluesky_ext.spectra.fluorescence.configuration import parsed
-from bluesky_ext.spectra.fluorescence.kernels import background
 from bluesky_ext.spectra.fluorescence.theory import linear
 
 #: Where the measured spectra and their configurations are, with how many times faster than PyMca each is to be.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Diffractograms,
         FluorescenceFit,
         FluorescenceMap,
+        ImageOrienter,
         ImageProcessor,
         MaskApplier,
         PeakTracker,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     # stages
+    "ImageOrienter",
     "ImageProcessor",
     "MaskApplier",
     "Sparsifier",
@@ -75,7 +77,7 @@ __getattr__, __dir__ = lazy(
     {
         "bluesky_ext.callbacks": (
             *("AzimuthalIntegrator", "CrystalMap", "CrystalMapper", "DataFrameDumper", "Diffractograms"),
-            *("FluorescenceFit", "FluorescenceMap", "ImageProcessor", "MaskApplier"),
+            *("FluorescenceFit", "FluorescenceMap", "ImageOrienter", "ImageProcessor", "MaskApplier"),
             *("PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),

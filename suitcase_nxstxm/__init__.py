@@ -3,7 +3,7 @@
 Importable as ``suitcase_nxstxm`` and, beside the other suitcases, as ``suitcase.nxstxm``.
 """
 
-from suitcase_nxstxm.gather import export_scan
+from suitcase_nxstxm.export import Serializer, export, export_scan, finish_export
 from suitcase_nxstxm.scan_types import (
     focus_scans,
     line_spec_scans,
@@ -16,7 +16,6 @@ from suitcase_nxstxm.scan_types import (
     stack_type_scans,
     two_posner_scans,
 )
-from suitcase_nxstxm.serializer import Serializer, export, finish_export
 from suitcase_nxstxm.writer import NXstxmWriter
 
 __all__ = [

@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["LENGTH", "Devices", "mended_units", "role_of"]
-
 LENGTH = frozenset({"m", "mm", "um", "µm", "μm", "micron", "microns", "nm", "pm"})
 
 # The names are compared without case, punctuation and the prefix DNM_. The first that a scan knows is taken, so the

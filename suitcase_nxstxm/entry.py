@@ -1,22 +1,31 @@
-"""An NXentry: everything in it but the numbers of the detectors."""
+"""The entries of a file: by what their runs are for, each with what was asked for, the baseline and its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import tzinfo
+import itertools
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.entries import EntryGroup
-from suitcase_nxstxm.layout import Layout
-from suitcase_nxstxm.nexus import existing, group, iso_time, name_in, put, text
-from suitcase_nxstxm.request import Axis, Request
+from suitcase_nxstxm.arranged import Arranged, Member
+from suitcase_nxstxm.devices import Devices
+from suitcase_nxstxm.errors import UnfinishedError
+from suitcase_nxstxm.frames import FRAMES, Frames
+from suitcase_nxstxm.keys import Known
+from suitcase_nxstxm.nexus import group, iso_time, legal, name_in, put, text
+from suitcase_nxstxm.nxdata import Numbers
+from suitcase_nxstxm.options import Options
+from suitcase_nxstxm.request import Request
 from suitcase_nxstxm.scan_types import label
+from suitcase_nxstxm.table import Rows, write_configuration, write_stream
 
-__all__ = ["Entry", "Facts"]
+logger = logging.getLogger(__name__)
 
 # Where the lengths of a zone plate's definition go, and that they are in um; the outermost zone is in nm.
 _ZONE_PLATE = {
@@ -26,204 +35,201 @@ _ZONE_PLATE = {
     "fl": ("focal_length", "um"),
 }
 
+_TEXT = h5py.string_dtype()
+_ROW: list[tuple[str, object]] = [("uid", _TEXT), ("scan_id", float), ("plan_name", _TEXT), ("user", _TEXT)]
+_ROW += [("plane", np.int64), ("placed_by", _TEXT), ("start_time", _TEXT), ("end_time", _TEXT)]
+_ROW += [("exit_status", _TEXT), ("reason", _TEXT)]
 
-@dataclass(frozen=True)
-class Facts:
-    """What no document says: who exports, and where.
 
-    Parameters
-    ----------
-    source_name, instrument_name
-        The names of the synchrotron and of the beamline.
-    title
-        The title of every entry. By default the plan's name and the number of the scan.
-    timezone
-        The zone that times are written in, with its offset from UTC; by default UTC.
+def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options, frames: Frames) -> None:
+    """Write the entries of a scan, anew if there are any, of its runs in the order of time, to a file of this name."""
+    for old in [old for old in file if old != FRAMES]:
+        del file[old]
+    file.attrs["NX_class"] = "NXroot"
+    file.attrs["creator"] = "suitcase-nxstxm"
+    file.attrs["file_time"] = datetime.now(UTC).isoformat()
+    file.attrs["HDF5_Version"] = h5py.version.hdf5_version
+    file.attrs["h5py_version"] = h5py.version.version
+    entries = _entries(runs)
+    measured = {what: found for what, found in entries.items() if any(isinstance(one, Member) for one in found)}
+    if not measured:
+        raise UnfinishedError(f"{name} has no data: nothing was measured in any of its runs")
+    for what in entries.keys() - measured.keys():
+        logger.warning(
+            "%s of %s has no data: its run ended before anything was measured", json.loads(what)["entry"], name
+        )
+    names = _names(measured)
+    written: dict[tuple[str, ...], h5py.Group] = {}
+    for what in sorted(measured, key=lambda what: (len(names[what]), names[what])):
+        entry = group(file, names[what], "NXentry")
+        mine = [one.of if isinstance(one, Member) else one for one in measured[what]]
+        members = [one for one in measured[what] if isinstance(one, Member)]
+        scan = members[0].request.scan
+        others = [*mine, *(one for one in runs if one.request.scan == scan)]
+        # Without a baseline of its own an entry has that of the run of the scan which began first.
+        known = next((one.known for one in others if one.known), {})
+        _write_title(entry, members[0], mine, options, known)
+        collection = group(entry, "collection", "NXcollection")
+        asked = [one.request for one in measured[what]]
+        _write_runs(collection, list(zip(mine, asked, strict=True)), options.timezone)
+        Numbers(entry, members, known, frames).write()
+        _write_streams(collection, mine, others, members[0].request.devices, written)
+    file.attrs["default"] = min(names.values(), key=lambda name: (len(name), name))
+    if FRAMES in file:
+        del file[FRAMES]  # what is in the file by another name stays
+
+
+def _entries(runs: Iterable[Arranged]) -> dict[str, list[Member | Arranged]]:
+    """What the runs have for each entry, by what it is for; those that have measured nothing are there as well.
+
+    A run whose frames are of another shape than those of the runs before it is an entry of its own.
     """
+    found: dict[str, list[Member | Arranged]] = {}
+    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
+    for one in runs:
+        for part in one.places.parts:
+            what = part.image.identity
+            for key in one.places.frames.intersection(part.keys):
+                name, shape = one.keys.detectors[key], one.stream.columns[key][0].shape
+                first = shapes.setdefault((what, name), shape)
+                if shape != first:
+                    logger.warning(
+                        "frames of %r of run %s have shape %s, in the runs before it %s: it is an entry of its own",
+                        *(name, one.run.uid, shape, first),
+                    )
+                    what = json.dumps({**json.loads(what), "run": one.run.uid})
+                    break
+            found.setdefault(what, []).append(Member(one, part))
+        if not one.places.parts:
+            found.setdefault(one.images[0].identity, []).append(one)
+    return found
 
-    source_name: str | None = None
-    instrument_name: str | None = None
-    title: str | None = None
-    timezone: tzinfo | None = None
 
-
-class Entry:
-    """The NXentry of a layout, made or, if another run has made it, taken as it is.
-
-    Parameters
-    ----------
-    there
-        The entry in the file.
-    layout, request
-        What the entry's arrays look like, and the run that writes now.
-    facts
-        What no document says.
-    """
-
-    def __init__(self, there: EntryGroup, layout: Layout, request: Request, facts: Facts) -> None:
-        self.there = there
-        self.layout = layout
-        self.request = request
-        self._facts = facts
-        there.reserve(layout.fields)
-        self._known: dict[str, tuple[float, str | None]] = {}
-
-    @property
-    def group(self) -> h5py.Group:
-        """The NXentry."""
-        return self.there.group
-
-    @property
-    def instrument(self) -> h5py.Group:
-        """Its NXinstrument."""
-        return self.there.instrument
-
-    @property
-    def collection(self) -> h5py.Group:
-        """Its NXcollection."""
-        return self.there.collection
-
-    @property
-    def plot(self) -> h5py.Group | None:
-        """The NXdata of the default plot; None as long as nothing is in it."""
-        return self.there.plot
-
-    def begin(self, start: Mapping[str, Any]) -> None:
-        """Write what the start document says."""
-        request, facts = self.request, self._facts
-        began = iso_time(start["time"], facts.timezone)
-        self.there.runs.begin(request.run, began, request.plane, start)
-        if "definition" not in self.group:
-            self._describe(start)
-            text(self.group, "start_time", began)
-        if request.rotation is not None:
-            self._rotation(request.rotation, None)
-
-    def end(self, stop: Mapping[str, Any]) -> None:
-        """Write what the stop document says."""
-        self.there.runs.end(self.request.run, iso_time(stop["time"], self._facts.timezone), stop)
-
-    def _describe(self, start: Mapping[str, Any]) -> None:
-        request, facts = self.request, self._facts
-        text(self.group, "definition", "NXstxm")
-        title = facts.title or start.get("title")
-        if title is None:
-            title = " ".join(str(start[key]) for key in ("plan_name", "scan_id") if key in start)
-        text(self.group, "title", str(title) or label(request.scan_type))
-        text(self.group, "entry_identifier", request.run)
-        user = start.get("user") or start.get("login_id")
-        if user:
-            text(group(self.group, "user", "NXuser"), "name", str(user))
-        if facts.instrument_name:
-            text(self.instrument, "name", facts.instrument_name)
-        source = group(self.instrument, "source", "NXsource")
-        text(source, "type", "Synchrotron X-ray Source")
-        # The definition wants a name, and this is what is known of it unless someone gives it.
-        text(source, "name", facts.source_name or "unknown")
-        text(source, "probe", "x-ray")
-        group(self.instrument, "monochromator", "NXmonochromator")
-        self._rotation(np.nan, None)
-        sample = start.get("sample_name", start.get("sample"))
-        if isinstance(sample, str) and sample:
-            text(group(self.group, "sample", "NXsample"), "name", sample)
-        put(self.collection, "scan_request", request.text)
-        put(self.collection, "scan_type", request.scan_type.name)
-        self._zone_plate()
-        self._polarization()
-
-    def _zone_plate(self) -> None:
-        if not self.request.zone_plate:
-            return
+def _write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], options: Options, known: Known) -> None:
+    """Write what an entry has beside its numbers: title, times, source, sample, what was asked for."""
+    request, start = first.request, first.of.run.start
+    text(entry, "definition", "NXstxm")
+    title = options.title or start.get("title")
+    if title is None:
+        title = " ".join(str(start[key]) for key in ("plan_name", "scan_id") if key in start)
+    text(entry, "title", str(title) or label(request.scan_type))
+    text(entry, "entry_identifier", request.run)
+    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in runs), options.timezone))
+    ends = [one.run.stop["time"] for one in runs if one.run.stop is not None]
+    text(entry, "end_time", iso_time(max(ends), options.timezone) if ends else "")
+    user = start.get("user") or start.get("login_id")
+    if user:
+        text(group(entry, "user", "NXuser"), "name", str(user))
+    instrument = group(entry, "instrument", "NXinstrument")
+    if options.instrument_name:
+        text(instrument, "name", options.instrument_name)
+    source = group(instrument, "source", "NXsource")
+    text(source, "type", "Synchrotron X-ray Source")
+    # The definition wants a name, and this is what is known of it unless someone gives it.
+    text(source, "name", options.source_name or "unknown")
+    text(source, "probe", "x-ray")
+    if "ring_current" in known:
+        value, units = known["ring_current"]
+        put(source, "current", value, units=units)
+    group(instrument, "monochromator", "NXmonochromator")
+    angle, units = known.get("rotation", (np.nan, None)) if request.rotation is None else (request.rotation, None)
+    sample = group(entry, "sample", "NXsample")
+    put(sample, "rotation_angle", float(angle), units=units or "deg")
+    name = start.get("sample_name", start.get("sample"))
+    if isinstance(name, str) and name:
+        text(sample, "name", name)
+    collection = group(entry, "collection", "NXcollection")
+    put(collection, "scan_request", request.text)
+    put(collection, "scan_type", request.scan_type.name)
+    if request.zone_plate:
         # As a group of the instrument it would be an error to the validator, which knows no zone plate there.
-        plate = group(self.collection, "zone_plate", "NXcollection")
-        for key, value in self.request.zone_plate.items():
+        plate = group(collection, "zone_plate", "NXcollection")
+        for key, value in request.zone_plate.items():
             if isinstance(value, (int, float, str)):
                 name, units = _ZONE_PLATE.get(key, (str(key), None))
                 put(plate, name_in(plate, name, str(key)), value, units=units, name=str(key))
-
-    def _polarization(self) -> None:
-        asked = self.request.polarization
-        if asked is None:
-            return
-        polarization = group(self.collection, "polarization", "NXcollection")
-        put(polarization, "number", asked.number)
-        for name, value, units in (("angle", asked.angle, "deg"), ("offset", asked.offset, None)):
+    asked = request.polarization
+    if asked is not None:
+        polarization = group(collection, "polarization", "NXcollection")
+        said = [("number", asked.number, None), ("angle", asked.angle, "deg"), ("offset", asked.offset, None)]
+        for name, value, units in said:
             if value is not None:
                 put(polarization, name, value, units=units)
 
-    def _rotation(self, angle: float, units: str | None) -> None:
-        sample = group(self.group, "sample", "NXsample")
-        put(sample, "rotation_angle", float(angle), units=units or "deg")
 
-    def axes_of(self, data: h5py.Group) -> None:
-        """Write the fields of an NXdata that all detectors have, or link it to them."""
-        first = self.plot
-        if first is not None and first != data:
-            for name, item in first.items():
-                if name != "data" and name not in data:
-                    data[name] = item
-            for name, value in first.attrs.items():
-                data.attrs[name] = value
-            return
-        layout, request = self.layout, self.request
-        text(data, "stxm_scan_type", label(request.scan_type))
-        data.attrs["signal"] = "data"
-        data.attrs["axes"] = np.array([axis.name.encode() for axis in layout.axes])
-        for name, (axis, dimension) in layout.fields.items():
-            data.attrs[f"{name}_indices"] = dimension
-            if layout.grows:
-                data.create_dataset(name, data=axis.points, maxshape=(None,), chunks=(1024,), fillvalue=np.nan)
-            else:
-                put(data, name, axis.points)
-            for attribute, value in (("units", axis.units), ("name", axis.original)):
-                if value:
-                    existing(data, name).attrs[attribute] = value
-        spectral = "energy" in layout.fields
-        here = slice(None) if spectral else slice(request.plane, request.plane + 1)
-        put(data, "count_time", request.count_times[here], units="s")
-        if not spectral:
-            put(data, "energy", request.energies[here], units="eV")
-        for name, place in (("sample_x", layout.sample_x), ("sample_y", layout.sample_y)):
-            if name not in layout.fields:
-                put(data, name, [np.nan if place is None else place], units="um")
-        self._fill_in()
+def _write_runs(collection: h5py.Group, runs: Sequence[tuple[Arranged, Request]], zone: tzinfo | None) -> None:
+    """Write the table of an entry's runs, each with what it asks for there: who, what, when, how it ended."""
+    rows = []
+    for one, request in runs:
+        start, stop = one.run.start, one.run.stop or {}
+        scan_id = start.get("scan_id")
+        rows.append(
+            (
+                *(start["uid"], scan_id if isinstance(scan_id, (int, float)) else np.nan),
+                *(str(start.get("plan_name", "")), str(start.get("user") or start.get("login_id") or "")),
+                *(request.plane, one.placed_by, iso_time(start["time"], zone)),
+                *(iso_time(stop["time"], zone) if stop else "",),
+                *(str(stop.get("exit_status") or "unknown") if stop else "", str(stop.get("reason") or "")),
+            )
+        )
+    collection.create_dataset("runs", data=np.array(rows, np.dtype(_ROW)))
+    ends = [row[-2] for row in rows if row[-2]]
+    text(collection, "exit_status", next((end for end in ends if end != "success"), "success" if ends else "unknown"))
 
-    def know(self, role: str, value: float, units: str | None, *, first: bool) -> None:
-        """Take a value that the baseline has for what the request left open; the entry has that of its first run."""
-        self._known[role] = (value, units)
-        if not first:
-            return
-        if role == "rotation" and self.request.rotation is None:
-            self._rotation(value, units)
-        elif role == "ring_current":
-            put(group(self.instrument, "source", "NXsource"), "current", value, units=units)
-        self._fill_in()
 
-    @property
-    def energy(self) -> float | None:
-        """The energy that the baseline has, where it is better than what was asked for."""
-        asked = self.request.energy_is_set and not np.isnan(self.request.energies).all()
-        return None if asked or "energy" not in self._known else self._known["energy"][0]
+def _write_streams(
+    collection: h5py.Group,
+    mine: Sequence[Arranged],
+    others: Sequence[Arranged],
+    devices: Devices,
+    written: dict[tuple[str, ...], h5py.Group],
+) -> None:
+    """Write the streams and the settings of an entry's runs; entries of the same runs have the same ones."""
+    uids = tuple(one.run.uid for one in mine)
+    if uids in written:
+        for name, item in written[uids].items():
+            if isinstance(item, h5py.Group) and name not in collection:
+                collection[name] = item
+        return
+    written[uids] = collection
+    for name in dict.fromkeys(name for one in mine for name in one.run.streams):
+        found = [(one, one.run.streams[name]) for one in mine if name in one.run.streams]
+        rows = [
+            Rows(one.run.uid, stream, one.rest if name == "primary" else [*stream.columns]) for one, stream in found
+        ]
+        write_stream(collection, name, rows, devices)
+    for one in others if "baseline" not in collection else ():
+        if "baseline" in one.run.streams:
+            stream = one.run.streams["baseline"]
+            write_stream(collection, "baseline", [Rows(one.run.uid, stream, [*stream.columns])], devices)
+            break
+    write_configuration(collection, (found for one in mine for found in one.run.configurations), devices)
 
-    def _fill_in(self) -> None:
-        data = self.plot
-        if data is not None:
-            for role, (value, units) in self._known.items():
-                open_ = {
-                    "energy": "energy" not in self.layout.fields and self.energy is not None,
-                    "sample_x": "sample_x" not in self.layout.fields and self.layout.sample_x is None,
-                    "sample_y": "sample_y" not in self.layout.fields and self.layout.sample_y is None,
-                }
-                if open_.get(role):
-                    put(data, role, [value], units=units)
-                elif role in self.layout.along and not self.layout.grows:
-                    # A coordinate of a line along which only the other one moves.
-                    points = existing(data, role)
-                    if np.isnan(points[()]).all():
-                        points[...] = value
-                        if units:
-                            points.attrs["units"] = units
 
-    def axis(self, name: str) -> Axis:
-        """The axis, or the coordinate beside one, of this name."""
-        return self.layout.fields[name][0]
+def _names(members: Mapping[str, Any]) -> dict[str, str]:
+    """The name of each entry: the one that its runs ask for; of several that ask for one, the first has it."""
+    held: dict[str, dict[str, Any]] = {what: json.loads(what) for what in members}
+    asked = {one["entry"] for one in held.values()}
+    found: dict[str, str] = {}
+    for what in sorted(held, key=lambda what: (len(held[what]["entry"]), held[what]["entry"], _rank(held[what]))):
+        name = legal(held[what]["entry"])
+        if name in found.values():
+            name = _unused(name, asked | set(found.values()))
+        found[what] = name
+    return found
+
+
+def _rank(held: Mapping[str, Any]) -> tuple[Any, ...]:
+    angle = held["angle"]
+    return held["polarization"], held["region"], -math.inf if angle is None else angle, held["time"], held["run"]
+
+
+def _unused(name: str, taken: Iterable[str]) -> str:
+    """The name if nothing has it, else the first like it with a number that nothing has."""
+    taken = set(taken)
+    stem = name.rstrip("0123456789")
+    first = name[len(stem) :]
+    numbers = itertools.count(int(first) + 1 if first else 1)
+    while name in taken:
+        name = f"{stem}{next(numbers)}"
+    return name

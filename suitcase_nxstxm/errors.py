@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BusyError",
-    "DuplicateRunError",
-    "FinalFileExistsError",
-    "MetadataError",
-    "MisfitError",
-    "NXstxmError",
-    "NoPrimaryStreamError",
-    "NothingToFinishError",
-    "SecondStartError",
-    "UnfilledError",
-    "UnfinishedError",
-    "UnknownDetectorError",
-    "UnknownScanTypeError",
-]
-
 
 class NXstxmError(Exception):
     """Anything that this suitcase says about documents and files."""
@@ -40,18 +24,13 @@ class DuplicateRunError(NXstxmError, ValueError):
 
 
 class UnfilledError(NXstxmError, ValueError):
-    """An event that refers to a file instead of holding its numbers.
-
-    Parameters
-    ----------
-    what
-        What is in a file.
-    """
+    """An event that refers to a file instead of holding its numbers; `what` is in a file."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what} is in a file beside the documents: give documents that are filled in (event_model.Filler, "
-            "databroker's documents(fill=True)), or use the command bluesky-ext export nxstxm, which fills them in"
+            f"{what} is in a file beside the documents: let it be read (readable_roots=, and handler_registry= for "
+            "resource documents), give documents that are filled in (event_model.Filler, databroker's "
+            "documents(fill=True)), or use the command bluesky-ext export nxstxm, which fills them in"
         )
 
 
@@ -81,3 +60,7 @@ class UnfinishedError(NXstxmError, RuntimeError):
 
 class BusyError(NXstxmError, BlockingIOError):
     """Another export is writing this file at the moment."""
+
+
+class JournalError(NXstxmError, RuntimeError):
+    """A journal that another version has written, or that is damaged."""

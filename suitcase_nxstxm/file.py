@@ -1,51 +1,36 @@
-"""A file under construction: ``.tmp`` until it is complete, then under its own name, all at once."""
+"""A scan's file under construction: ``.tmp`` and journal until it is complete, then its own name, all at once."""
 
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import h5py
 
-from suitcase_nxstxm.content import begin, complete, failure, mark, unmark
-from suitcase_nxstxm.disk import Disk
-from suitcase_nxstxm.errors import (
-    FinalFileExistsError,
-    MetadataError,
-    NothingToFinishError,
-    UnfinishedError,
-)
-from suitcase_nxstxm.name import locked, move
+from suitcase_nxstxm.disk import Disk, locked, move
+from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, UnfinishedError
+from suitcase_nxstxm.frames import Frames
+from suitcase_nxstxm.journal import Journal, first_document
 from suitcase_nxstxm.prefix import file_name, prefix_of
-from suitcase_nxstxm.runs import unfinished
-
-__all__ = ["TmpFile", "find"]
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".hdf5"
-_TEMPLATE = "file_prefix"  # in a file under construction only: the prefix before it was filled in
 
 
 class TmpFile:
-    """The file of a scan under construction, ``<first_uid>-<prefix>.hdf5.tmp`` beside what it will be.
+    """The file of a scan under construction, ``<first_uid>-<prefix>.hdf5.tmp`` beside what it will be, and its journal.
 
-    Only one export at a time has it open. One that an export left behind when it was killed is taken up again: the
-    same documents put the same numbers to the same places.
-
-    Parameters
-    ----------
-    directory
-        Where the file goes.
-    prefix
-        Its name without the suffix, filled in.
-    first_uid
-        The uid of the first run of the scan.
-    template
-        The prefix before it was filled in.
+    Frames are in the ``.tmp``, all else is in ``<first_uid>-<prefix>.hdf5.journal`` until the scan is finished. Only
+    one export at a time has them open. What an export left behind when it was killed is taken up again. The template is
+    the prefix before it was filled in.
     """
 
     def __init__(self, directory: Path, prefix: str, first_uid: str, template: str | None = None) -> None:
@@ -58,52 +43,73 @@ class TmpFile:
         if out:
             raise MetadataError(f"file_prefix {prefix!r} leads out of the directory {str(directory)!r}")
         self.path = self.final.with_name(f"{_begin(first_uid)}{self.final.name}.tmp")
+        self.journal_path = self.path.with_suffix(".journal")
+        self.frames = Frames(self._hdf5)
         self._lock: int | None = None
         self._disk: Disk | None = None
         self._file: h5py.File | None = None
+        self._journal: io.FileIO | None = None
+        self._has_frames = False
 
     @property
     def artifact(self) -> Path:
         """What there is of it now."""
         return self.path
 
-    def open(self) -> h5py.File:
-        """The file, open for writing: as it is, or empty if there is none that can be read.
+    def open(self, store: Callable[..., Any], *, create: bool = True) -> Journal:
+        """The journal, open for writing: as it is, or empty if there is none; without `create` one must be there.
 
-        Raises
-        ------
-        BusyError
-            If another export has it open.
+        What can't be read is moved aside, or, without `create`, an error.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._already_final():
             self.path.unlink()
-        self._lock = locked(self.path)
+        if not self.path.exists() and self.final.exists() and create:
+            self.journal_path.unlink(missing_ok=True)  # left behind by a kill after the file had got its name
+        self._lock = locked(self.path, create)
         try:
-            if os.fstat(self._lock).st_size:
-                try:
-                    self._file = self._opened("r+")
-                except OSError as error:
-                    moved = self._set_aside()
-                    logger.warning("%s can't be read (%s) and is now %s", self.path, error, moved.name)
-                    os.close(self._lock)
-                    self._lock = locked(self.path)
-            if self._file is None:
-                file = self._file = self._opened("w")
-                begin(file)
-                file.attrs[_TEMPLATE] = self._template
-                file.flush()
+            begun = os.fstat(self._lock).st_size > 0
+            try:
+                return self._taken_up(store, begun)
+            except OSError as error:
+                if not begun:
+                    raise
+                if not create:
+                    raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {error}") from error
+                why = str(error)
+            moved = self._set_aside()
+            self.close()
+            if self.journal_path.exists():
+                move(self.journal_path, moved.with_name(f"{moved.name}.journal"))
+            logger.warning("%s can't be read (%s) and is now %s", self.path, why, moved.name)
+            self._lock = locked(self.path)
+            return self._taken_up(store, False)
         except BaseException:
             self.close()
             raise
-        return self._file
 
-    def _opened(self, mode: str) -> h5py.File:
-        if self._lock is None:
-            raise ValueError(f"{self.path} isn't open")
-        self._disk = Disk(self._lock, str(self.path))
-        # Of the earliest version, because the later ones don't open again after a kill.
-        return h5py.File(self._disk, mode, libver="earliest")
+    def _taken_up(self, store: Callable[..., Any], begun: bool) -> Journal:
+        if begun and not self.journal_path.exists():
+            raise FileNotFoundError("it has no journal")
+        descriptor = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        self._journal = io.FileIO(descriptor, "rb+", closefd=False)
+        journal = Journal(self._journal, str(self.journal_path), store, {"file_prefix": self._template})
+        self._has_frames = journal.has_frames
+        if begun and self._has_frames:
+            self._hdf5()
+        return journal
+
+    def _hdf5(self) -> h5py.File:
+        """The HDF5 file, which is made when the first frame comes, or when it is written."""
+        if self._file is None:
+            if self._lock is None:
+                raise ValueError(f"{self.path} isn't open")
+            mode = "r+" if self._has_frames else "w"
+            self._has_frames = True
+            self._disk = Disk(self._lock, str(self.path))
+            # Of the earliest version, because the later ones don't open again after a kill.
+            self._file = h5py.File(self._disk, mode, libver="earliest")
+        return self._file
 
     def check(self) -> None:
         """Raise the error of the first write that failed, if one did."""
@@ -111,77 +117,63 @@ class TmpFile:
             self._disk.check()
 
     def close(self) -> None:
-        """Write everything and close the file; others may have it then."""
-        failed = self._close()
-        if failed is not None:
-            failed.check()
-
-    def fail(self, error: BaseException, run: str) -> None:
-        """Mark the file as one whose export failed, and close it: another export of the run lets it be finished."""
-        mark(self._file, error, run)
-        failed = self._close()
-        if failed is not None and not isinstance(error, OSError):
-            logger.warning("%s isn't written to its end: %s", self.path, failed.error)
-
-    def _close(self) -> Disk | None:
-        """Close the file; return its disk if a write has failed."""
+        """Close the file; others may have it then."""
         file, self._file = self._file, None
         disk, self._disk = self._disk, None
         lock, self._lock = self._lock, None
+        journal, self._journal = self._journal, None
+        self.frames = Frames(self._hdf5)
         try:
             if file is not None:
                 file.close()
         finally:
+            if journal is not None:
+                os.close(journal.fileno())
             if lock is not None:
                 os.close(lock)
-        return disk if disk is not None and disk.error is not None else None
+        if disk is not None:
+            disk.check()
 
-    def mended(self, run: str) -> None:
-        """Take the mark of a failure away, if it is of a run that has been exported again, as a whole."""
-        unmark(self._file, run)
-
-    def finish(self, overwrite: bool = False) -> Path:
-        """Give the file its final name, once it is complete and on the disk; return that name.
-
-        Raises
-        ------
-        FinalFileExistsError
-            If there is a file of that name and ``overwrite`` isn't set. The tmp file stays.
-        NothingToFinishError
-            If there is no tmp file.
-        UnfinishedError
-            If a run lacks its stop document, or an export failed.
-        """
-        self.close()
-        if self._already_final():
-            self.path.unlink()
-            return self.final
-        if not overwrite and self.final.exists() and self.path.exists():
+    def finish(self, write: Callable[[h5py.File, str, Frames], None], *, overwrite: bool = False) -> Path:
+        """Write the file, and give it its final name when it is on the disk; return that name."""
+        if not overwrite and self.final.exists():
             raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
-        self._lock = locked(self.path, create=False)
-        try:
-            self._complete()
-            self.check()
-            os.fsync(self._lock)
-            self._publish(overwrite)
-        finally:
-            self.close()
+        self._write(write)
+        if overwrite:
+            os.replace(self.path, self.final)
+        else:
+            move(self.path, self.final)
+        self._forget()
         return self.final
 
-    def _already_final(self) -> bool:
-        """Whether someone was killed between giving the file its final name and taking this one away."""
-        try:
-            return self.final.samefile(self.path)
-        except FileNotFoundError:
-            return False
+    def _write(self, write: Callable[[h5py.File, str, Frames], None]) -> None:
+        """Write the file, and bring it to the disk."""
+        file = self._hdf5()
+        write(file, str(self.path), self.frames)
+        file.attrs["file_name"] = self.final.name
+        file.close()
+        self._file = None
+        self.check()
+        if self._lock is not None:
+            os.fsync(self._lock)
 
-    def set_aside(self) -> Path:
-        """Move the tmp file out of the way of another export; return its new name."""
-        self._lock = locked(self.path, create=False)
-        try:
-            return self._set_aside()
-        finally:
-            self.close()
+    def _forget(self) -> None:
+        """Take the journal away, and bring to the disk that the file has another name."""
+        self.close()
+        self.journal_path.unlink(missing_ok=True)
+        if os.name != "nt":
+            directory = os.open(self.final.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def set_aside(self, write: Callable[[h5py.File, str, Frames], None]) -> Path:
+        """Write what there is, and move it out of the way of another export; return its new name."""
+        self._write(write)
+        aside = self._set_aside()
+        self._forget()
+        return aside
 
     def _set_aside(self) -> Path:
         for number in itertools.count(1):
@@ -193,56 +185,68 @@ class TmpFile:
             return aside
         raise AssertionError
 
-    def _complete(self) -> None:
+    def _already_final(self) -> bool:
+        """Whether someone was killed between giving the file its final name and taking this one away."""
         try:
-            file = self._opened("r+")
-        except OSError as error:
-            raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {error}") from error
-        with file:
-            failed = failure(file)
-            if failed is not None:
-                raise UnfinishedError(f"{self.path} is of an export that failed ({failed}): export the run again")
-            waiting = unfinished(file)
-            if waiting:
-                raise UnfinishedError(f"{self.path} has no stop document of run {', '.join(waiting)}")
-            complete(file, str(self.path))
-            if _TEMPLATE in file.attrs:
-                del file.attrs[_TEMPLATE]
-            file.attrs["file_name"] = self.final.name
+            return self.final.samefile(self.path)
+        except FileNotFoundError:
+            return False
 
-    def _publish(self, overwrite: bool) -> None:
-        if overwrite:
-            os.replace(self.path, self.final)
-        else:
-            move(self.path, self.final)
-        directory = os.open(self.final.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    def already_finished(self) -> bool:
+        """Take the name of construction away from a file that has its final name already; whether it had."""
+        found = self._already_final()
+        if found:
+            self.path.unlink()
+            self.journal_path.unlink(missing_ok=True)
+        return found
+
+
+class Buffer:
+    """The file of a scan in memory: there is no other name for it, and nothing of it survives the process."""
+
+    _journals: ClassVar[WeakKeyDictionary[io.BytesIO, io.BytesIO]] = WeakKeyDictionary()
+
+    def __init__(self, handle: io.BytesIO) -> None:
+        self.artifact = self.final = handle
+        self.frames = Frames(self._no_file)
+
+    def _no_file(self) -> h5py.File:
+        raise TypeError("a buffer stores no frames beside its journal")
+
+    def open(self, store: Callable[..., Any], *, create: bool = True) -> Journal:
+        """The journal: as it is, or empty if there is none."""
+        journal = self._journals.setdefault(self.artifact, io.BytesIO())
+        return Journal(journal, "the buffer", store, {})
+
+    def check(self) -> None:
+        """Nothing goes wrong in memory."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def already_finished(self) -> bool:
+        """A buffer has one name."""
+        return False
+
+    def finish(self, write: Callable[[h5py.File, str, Frames], None], *, overwrite: bool = False) -> io.BytesIO:
+        """Write the file to the buffer, from its beginning; return the buffer."""
+        self.artifact.seek(0)
+        self.artifact.truncate()
+        with h5py.File(self.artifact, "w", libver="earliest") as file:
+            write(file, "the buffer", self.frames)
+        return self.artifact
 
 
 def find(directory: Path, template: str, first_uid: str) -> TmpFile:
-    """The file under construction of a scan, whose prefix may still have ``{...}`` in it.
-
-    Raises
-    ------
-    NothingToFinishError
-        If there is none.
-    """
+    """The file under construction of a scan, whose prefix may still have ``{...}`` in it; an error if there is none."""
     if "{" not in template:
         return TmpFile(directory, prefix_of(template, {}, first_uid), first_uid)
-    # What filled it in is in documents that aren't here; the file remembers.
+    # What filled it in is in documents that aren't here; the journal remembers.
     begin = _begin(first_uid)
     filled = template.replace("{uid}", file_name(first_uid))
     listed = sorted(directory.rglob(f"{glob.escape(begin)}*{_SUFFIX}.tmp"))
     for path in dict.fromkeys([TmpFile(directory, filled, first_uid).path, *listed]):
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                same = file.attrs.get(_TEMPLATE) == template
-        except OSError:
-            continue
-        if same:
+        if first_document(path.with_suffix(".journal")).get("file_prefix") == template:
             name = path.name.removeprefix(begin).removesuffix(f"{_SUFFIX}.tmp")
             return TmpFile(directory, str(path.relative_to(directory).with_name(name)), first_uid, template)
     raise NothingToFinishError(f"there is nothing to finish: no {begin}{template}{_SUFFIX}.tmp in {directory}")

@@ -1,86 +1,127 @@
-"""What an area detector or a spectrometer has for each point, in the file: the frames of an NXdetector."""
+"""The frames of area detectors in the file under construction: stored when they come, and linked to their places."""
 
 from __future__ import annotations
 
-import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.block import LARGE
-from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.nexus import dataset
+from suitcase_nxstxm.nexus import array, dataset, existing
+from suitcase_nxstxm.stream import FrameRows, Values
 
-__all__ = ["Frames"]
+FRAMES = "frames"
+"""The group of the frames, for as long as the file is under construction."""
+
+_FLUSH_EVERY = 0.1  # s: what was flushed survives a kill
+
+Placed = Iterable[tuple[np.ndarray, Values]]
+"""Frames, and which ones of a detector they are."""
 
 
 class Frames:
-    """The frames of a detector, one a chunk, in the type that they come in; made when the first one comes.
+    """The frames of a scan, one a chunk, compressed, in datasets by what they are of; `opened` opens the file."""
 
-    Those that were never measured are NaN where the frames are of floats, and 0 where they are of integers.
+    def __init__(self, opened: Callable[[], h5py.File]) -> None:
+        self._opened = opened
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._flushed = 0.0
 
-    Parameters
-    ----------
-    detector
-        The NXdetector.
-    name
-        What people call it.
-    size
-        How many points there are; None if nobody knows.
-    units
-        Of the numbers.
-    """
-
-    def __init__(self, detector: h5py.Group, name: str, size: int | None, units: str | None) -> None:
-        self._detector = detector
-        self._name = name
-        self._size = size
-        self._units = units
-        self._stored = dataset(detector, "data")
-
-    def put(self, index: int, values: np.ndarray) -> None:
-        """Put the frame of a point.
-
-        Raises
-        ------
-        MisfitError
-            If it has another shape than the ones before.
-        """
-        stored = self._stored
+    def put(self, name: str, row: int, frame: np.ndarray) -> None:
+        """Store a frame as a row of a dataset, which is made with its first one."""
+        stored = self.dataset(name)
         if stored is None:
-            stored = self._stored = self._create("data", values.shape, values.dtype)
-        if stored.shape[1:] != values.shape:
-            raise MisfitError(
-                f"a frame of {self._name!r} has shape {values.shape}, the ones before have {stored.shape[1:]}"
-            )
-        if not np.can_cast(values.dtype, stored.dtype):
-            # Integers beyond 2**53 don't get here, so those that become floats beside others keep their values.
-            stored = self._stored = self._wider(stored, np.promote_types(values.dtype, stored.dtype))
-        if index >= stored.shape[0]:
-            stored.resize(index + 1, axis=0)
-        stored[index] = values
+            group = self._opened().require_group(FRAMES)
+            shape = {"maxshape": (None, *frame.shape), "chunks": (1, *frame.shape)}
+            stored = self._datasets[name] = array(group, name, (0, *frame.shape), frame.dtype, large=True, **shape)
+        if row >= stored.shape[0]:
+            stored.resize(row + 1, axis=0)
+        stored[row] = frame
+        if time.monotonic() - self._flushed >= _FLUSH_EVERY:
+            self.flush()
 
-    def _create(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
-        large = (self._size or 1) * math.prod(shape) * dtype.itemsize > LARGE
-        made = self._detector.create_dataset(
-            name,
-            (0, *shape),
-            dtype,
-            maxshape=(self._size, *shape),
-            chunks=(1, *shape),
-            fillvalue=np.nan if dtype.kind == "f" else None,
-            **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}),
+    def flush(self) -> None:
+        """Bring to the file what HDF5 still has in memory."""
+        if self._datasets:
+            self._opened().flush()
+            self._flushed = time.monotonic()
+
+    def dataset(self, name: str) -> h5py.Dataset | None:
+        """A dataset of frames; None if there is none, or if it didn't come to the disk before a kill."""
+        if name not in self._datasets:
+            group = self._opened().get(FRAMES)
+            found = dataset(group, name) if isinstance(group, h5py.Group) else None
+            if found is None:
+                return None
+            self._datasets[name] = found
+        return self._datasets[name]
+
+    def there(self, read: FrameRows) -> np.ndarray:
+        """Which of some frames are on the disk: those that didn't come there before a kill are not."""
+        stored = self.dataset(read.frames)
+        if stored is None:
+            return np.zeros(len(read), bool)
+        zeros = (0,) * (stored.ndim - 1)
+        found = (
+            row < stored.shape[0] and stored.id.get_chunk_info_by_coord((row, *zeros)).byte_offset is not None
+            for row in read.rows.tolist()
         )
-        made.attrs["units"] = self._units or ""
-        return made
+        return np.fromiter(found, bool, len(read))
 
-    def _wider(self, old: h5py.Dataset, dtype: np.dtype) -> h5py.Dataset:
-        """The frames in a type that holds those to come as well."""
-        made = self._create("data_wide", old.shape[1:], dtype)
-        made.resize(old.shape[0], axis=0)
-        for index in range(old.shape[0]):
-            if old.id.get_chunk_info_by_coord((index, *(0 for _ in old.shape[1:]))).byte_offset is not None:
-                made[index] = old[index]
-        del self._detector["data"]
-        self._detector.move("data_wide", "data")
-        return made
+    def read(self, read: FrameRows) -> Iterator[np.ndarray | None]:
+        """Some frames, one by one; None for one that isn't on the disk."""
+        stored = self.dataset(read.frames)
+        for row, there in zip(read.rows.tolist(), self.there(read).tolist(), strict=True):
+            yield stored[row] if there and stored is not None else None
+
+
+def put_frames(made: h5py.Dataset, placed: Placed, frames: Frames) -> None:
+    """Put frames to a dataset of them, wherever they are now."""
+    for places, read in placed:
+        for place, frame in zip(
+            places.tolist(), read if isinstance(read, np.ndarray) else frames.read(read), strict=True
+        ):
+            if frame is not None:
+                made[place] = frame
+
+
+def link_frames(
+    parent: h5py.Group,
+    number: int,
+    placed: Placed,
+    frames: Frames,
+    kept: Callable[[], h5py.Group],
+    dtype_of: Callable[[list[np.dtype]], np.dtype],
+) -> h5py.Dataset | None:
+    """Make the dataset ``data`` of frames that are all stored: the very dataset of them, or a virtual one.
+
+    None if some frames are not stored, or if they differ in their shape. It has `number` frames, measured or not, of
+    the type that `dtype_of` finds for several; `kept` makes the group of what a virtual dataset shows.
+    """
+    stored: dict[str, dict[int, int]] = defaultdict(dict)
+    for places, read in placed:
+        if isinstance(read, np.ndarray):
+            return None
+        there = frames.there(read)
+        stored[read.frames].update(zip(places[there].tolist(), read.rows[there].tolist(), strict=True))
+    sources = [(found, stored[name]) for name in stored if stored[name] and (found := frames.dataset(name)) is not None]
+    if len({found.shape[1:] for found, _ in sources}) != 1:
+        return None
+    dtype, (first, rows) = dtype_of([found.dtype for found, _ in sources]), sources[0]
+    if len(sources) == 1 and first.dtype == dtype and all(k == v for k, v in rows.items()) and len(first) <= number:
+        first.resize(number, axis=0)
+        parent["data"] = first
+        return existing(parent, "data")
+    layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
+    for found, rows in sources:
+        own = str(found.name).rpartition("/")[2]
+        if own not in kept():
+            kept()[own] = found
+        source = h5py.VirtualSource(".", f"{kept().name}/{own}", found.shape, found.dtype, found.maxshape)
+        pairs = np.array(sorted(rows.items()))
+        for part in np.split(pairs, np.flatnonzero((np.diff(pairs, axis=0) != 1).any(axis=1)) + 1):
+            (place, row), size = part[0].tolist(), len(part)
+            layout[place : place + size] = source[row : row + size]
+    return parent.create_virtual_dataset("data", layout, fillvalue=np.nan if dtype.kind == "f" else 0)

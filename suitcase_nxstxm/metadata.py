@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from suitcase_nxstxm.errors import MetadataError
-
-__all__ = ["as_json", "as_number", "scan_metadata", "unpacked"]
+from suitcase_nxstxm.request import number_of_points
 
 
 def unpacked(value: object, name: str) -> Any:
@@ -44,17 +43,9 @@ def scan_metadata(start: Mapping[str, Any]) -> dict[str, Any] | None:
     for place, found in (("metadata", start.get("metadata")), ("start document", start)):
         found = unpacked(found, f"{place!r} of run {start['uid']}")
         if isinstance(found, Mapping) and ("rois" in found or "wdg_com" in found or "scan_type" in found):
-            names = (
-                "rois",
-                "wdg_com",
-                "img_idx_map",
-                "zp_def",
-                "rev_lu_dct",
-                "sp_id_lst",
-                "primary_det",
-                "sequence_map",
-            )
-            inner = {k: unpacked(found[k], f"{k!r} of run {start['uid']}") for k in names if k in found}
+            known = ("rois", "wdg_com", "img_idx_map", "zp_def", "rev_lu_dct", "sp_id_lst", "primary_det")
+            known += ("sequence_map",)
+            inner = {k: unpacked(found[k], f"{k!r} of run {start['uid']}") for k in known if k in found}
             return {**found, **inner}
     return None
 
@@ -77,3 +68,55 @@ def _plain(value: object) -> object:
 def as_number(value: object) -> float | None:
     """A number as a float; None for anything else."""
     return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else None
+
+
+def table(value: object) -> Mapping[str, Any]:
+    """A table as it is; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def set_points(roi: Mapping[str, Any], most: int) -> np.ndarray | None:
+    """The set points of a region of interest: as listed, or evenly from start to stop; None if it has neither."""
+    listed = roi.get("SETPOINTS")
+    if listed is not None and not (hasattr(listed, "__len__") and not len(listed)):
+        try:
+            points = np.array(listed, dtype=float)
+        except (TypeError, ValueError):
+            points = np.array(np.nan)
+        if points.ndim != 1 or not np.isfinite(points).all():
+            raise MetadataError(f"'SETPOINTS' of {roi.get('POSITIONER')!r} are no list of numbers: {str(listed)[:60]}")
+        return points
+    start, stop, number = (as_number(roi.get(name)) for name in ("START", "STOP", "NPOINTS"))
+    if start is not None and stop is not None and number:
+        return np.linspace(start, stop, number_of_points(number, most, repr(roi.get("POSITIONER"))))
+    return None
+
+
+def numerically(key: str) -> tuple[int, str]:
+    """What sorts texts by the numbers that they are; those that are none come last."""
+    return (int(key), key) if str(key).lstrip("-").isdigit() else (1 << 62, str(key))
+
+
+def sequence(listed: object, run: str, most: int) -> np.ndarray | None:
+    """Image, row and column of each event by its number, as ``sequence_map`` has them."""
+    if not isinstance(listed, Mapping) or not listed:
+        return None
+    try:
+        places = {
+            int(event): (int(place.get("img_num") or 0), int(place["row"]), int(place["col"]))
+            for event, place in listed.items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise MetadataError(f"the 'sequence_map' of run {run} isn't of rows and columns: {error!r}") from error
+    number = number_of_points(max(places) + 1, most, f"the 'sequence_map' of run {run}")
+    found = np.full((number, 3), -1, np.int64)
+    for event, place in places.items():
+        found[event] = place
+    return found
+
+
+def names(value: object) -> tuple[str, ...]:
+    """The names in a text, a list or a table."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(map(str, value)) if isinstance(value, (Mapping, Sequence)) else ()

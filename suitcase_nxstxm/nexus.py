@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["dataset", "existing", "group", "iso_time", "legal", "legal_names", "name_in", "put", "text"]
+LARGE = 1 << 20
+"""Arrays of more bytes than this are compressed."""
 
 
 def legal(name: str) -> str:
@@ -70,27 +73,25 @@ def existing(parent: h5py.Group, name: str) -> h5py.Dataset:
 def text(parent: h5py.Group, name: str, value: str) -> None:
     """Write text as an array of one: the readers of this field take its first element."""
     # Of fixed length, because some of them (Mantis) decode what they get, and h5py has decoded the others already.
-    encoded = value.encode()
-    # With room for a time with its microseconds, so that a later one goes to the same place.
-    put(parent, name, np.array([encoded], dtype=f"S{max(len(encoded), 32)}"))
+    put(parent, name, np.array([value.encode() or b" "]))
 
 
-def put(parent: h5py.Group, name: str, value: ArrayLike | str, /, **attributes: object) -> h5py.Dataset:
-    """Write a small dataset with its attributes; one that is there is overwritten, in place if it can be."""
-    array = value if isinstance(value, str) else np.asarray(value)
-    made = dataset(parent, name)
-    if made is not None and isinstance(array, np.ndarray) and (made.shape, made.dtype) == (array.shape, array.dtype):
-        made[...] = array
-    else:
-        if made is not None:
-            del parent[name]
-        made = parent.create_dataset(name, data=array)
+def put(parent: h5py.Group, name: str, value: ArrayLike | str, /, **attributes: object) -> None:
+    """Write a small dataset with those of its attributes that are known."""
+    made = parent.create_dataset(name, data=value if isinstance(value, str) else np.asarray(value))
     for key, item in attributes.items():
         if item is not None:
             made.attrs[key] = item
-    return made
 
 
 def iso_time(seconds: float, zone: tzinfo | None = None) -> str:
     """A time since the epoch in ISO 8601 with its offset from UTC, in the given zone or in UTC."""
     return datetime.fromtimestamp(seconds, zone or UTC).isoformat()
+
+
+def array(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:
+    """A dataset that is compressed if it is large; where nothing is written to floats they are NaN."""
+    dtype = np.dtype(dtype)
+    if options.pop("large", math.prod(shape) * dtype.itemsize > LARGE):
+        options = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True} | options
+    return parent.create_dataset(name, shape, dtype, fillvalue=np.nan if dtype.kind == "f" else None, **options)

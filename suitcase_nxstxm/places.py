@@ -1,237 +1,170 @@
-"""Which entry of a file is for what, and what only all its entries together tell.
-
-An entry is for one polarisation, one region and one angle. Programs that give two of these the same name mean two
-entries; the names that these get must not depend on which of their runs comes first. So each entry keeps what it is for
-while the file is under construction, and the names are settled at the end.
-"""
+"""Where numbers go: the way of a run through an array, and the events of a run that go this way."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-import h5py
 import numpy as np
 
-from suitcase_nxstxm.entries import HELD, unused
-from suitcase_nxstxm.nexus import dataset, existing, group, put
-from suitcase_nxstxm.request import Request
-from suitcase_nxstxm.runs import RunTable, entries
-from suitcase_nxstxm.scan_types import scan_types
-
-__all__ = ["identity", "known", "places", "remember", "settle"]
-
-_KNOWN, _KNOWN_SINCE = "known", "known_since"
-"""Attributes of an entry, for as long as the file is under construction."""
-
-_SEVERAL = frozenset(
-    {
-        scan_types.SAMPLE_POINT_SPECTRA,
-        scan_types.SAMPLE_LINE_SPECTRA,
-        scan_types.SAMPLE_IMAGE_STACK,
-        scan_types.TOMOGRAPHY_SCAN,
-        scan_types.PTYCHOGRAPHY_SCAN,
-    }
-)
+from suitcase_nxstxm.request import Image, Layout, Request, number_of_points
 
 
-def identity(request: Request, entry: str, region: str) -> str:
-    """What an entry is for, as JSON: the same for all runs that go to it."""
-    several = request.several_runs and request.scan_type in _SEVERAL
-    return json.dumps(
-        {
-            "entry": entry,
-            "polarization": request.polarization_index,
-            "region": region,
-            "angle": request.angle,
-            # Images of one kind are no scan together: each run is an entry of its own.
-            "time": 0.0 if several else request.time,
-            "run": "" if several else request.run,
-            "scan": request.scan if request.several_runs else request.run,
-        },
-        sort_keys=True,
-    )
+@dataclass(frozen=True)
+class Path:
+    """The way of a run through the array of its entry."""
+
+    shape: tuple[int, ...]
+    base: int = 0  # the flat index in the array at which the run begins: that of its plane
+    order: tuple[int, ...] | None = None  # see `Request`
+    snaking: tuple[bool, ...] = ()  # one shorter than the array if the planes are runs of their own
+    # The flat index of the first point of each event, from `base` on, and how many points each of these events covers;
+    # -1 where it isn't known. It goes before `order` and `snaking`.
+    listed: np.ndarray | None = None
+    covered: int = 1
+
+    @property
+    def straight(self) -> bool:
+        """Whether the run goes through the array as the array is stored."""
+        order = self.order or ()
+        return (
+            self.listed is None
+            and not any(self.snaking)
+            and order == tuple(range(len(self.shape)))[len(self.shape) - len(order) :]
+        )
+
+    @property
+    def by_planes(self) -> bool:
+        """Whether the run goes through one plane of the array after the other."""
+        return self.order is None or len(self.order) < len(self.shape) or self.order[0] == 0
+
+    @property
+    def size(self) -> int:
+        """How many points the array has from the beginning of the run on."""
+        return math.prod(self.shape) - self.base
+
+    def flat(self, taken: np.ndarray) -> np.ndarray:
+        """The flat indices in the array of points by their number in the run, from 0; the same shape."""
+        if self.straight:
+            return self.base + taken
+        if self.listed is not None:
+            events = taken // self.covered
+            begins = np.append(self.listed, -1)[np.minimum(events, len(self.listed))]
+            return self.base + np.where(begins < 0, taken, begins + taken % self.covered)
+        levels = self.order or tuple(range(len(self.shape)))[len(self.shape) - len(self.snaking) :]
+        inner = math.prod(self.shape[level] for level in levels)
+        # A plane that is a run of its own begins at its own beginning, whichever way the one before it ended.
+        plane, within = np.divmod(taken, inner)
+        flat = self.base + plane * inner
+        for i, level in enumerate(levels):
+            passes = within // inner
+            inner //= self.shape[level]
+            step = within // inner % self.shape[level]
+            if i < len(self.snaking) and self.snaking[i]:
+                step = np.where(passes % 2, self.shape[level] - 1 - step, step)
+            flat = flat + step * math.prod(self.shape[level + 1 :])
+        return flat
 
 
-def places(request: Request) -> set[tuple[str, int]]:
-    """The planes of entries that a run is for; none if it doesn't say which."""
-    if not request.placed:
-        return set()
-    images = request.images or (request,)
-    if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
-        images = images[:1]  # it may go on to the others, or they are runs of their own
-    return {(identity(image, image.entry, image.region_key), image.plane) for image in images}
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The events of a run that go to one entry."""
+
+    image: Image  # of the entry, or the first one of several
+    path: Path  # the way through its array
+    rows: np.ndarray | None  # of these events, ascending; None if they are all
+    first: np.ndarray  # for each of them the number of its first point on the path
+    unit: int  # how many points a whole event covers
+    keys: tuple[str, ...]  # the detectors that are for the entry
+    element: int | None  # which number of an event is for the entry, where an event has one for each of several
+    at: np.ndarray | None = None  # the flat index of each event whose set points say it, -1 for the others
+    number: np.ndarray | None = None  # how many points each event covers; None if all cover a unit of them
+    reached: int = 0  # how many points of the path have been reached
+
+    def points(self, events: slice, size: int, taken: bool) -> np.ndarray:
+        """The flat indices of the points of some events, each of this size; shape (events, size).
+
+        With ``taken`` their numbers in the entry as they were taken, instead of those in the array.
+        """
+        numbers = self.first[events, np.newaxis] + np.arange(size)
+        if taken:
+            return self.path.base + numbers
+        found = self.path.flat(numbers)
+        if self.at is None or size != 1:
+            return found
+        told = self.at[events, np.newaxis]
+        return np.where(told < 0, found, told)
+
+    @cached_property
+    def straight(self) -> bool:
+        """Whether the points were taken in the order in which the array has them."""
+        return self.path.straight and (self.at is None or bool((self.at < 0).all()))
+
+    @cached_property
+    def _ascending(self) -> bool:
+        return bool((np.diff(self.first) >= 0).all())
+
+    @cached_property
+    def _by_planes(self) -> bool:
+        if self.at is None:
+            return self.path.by_planes
+        plane = self.image.layout.plane_size
+        return bool(((self.at < 0) | (self.at // plane == (self.path.base + self.first) // plane)).all())
+
+    def events(self, begin: int, end: int, taken: bool) -> slice:
+        """The events that may have points in some planes, which are between two flat indices.
+
+        With ``taken`` these are the numbers of points as they were taken.
+        """
+        if not self._ascending or not (taken or self._by_planes):
+            return slice(0, len(self.first))
+        found = np.searchsorted(self.first, [begin - self.path.base - self.unit + 1, end - self.path.base])
+        return slice(int(found[0]), int(found[1]))
 
 
-def remember(entry: h5py.Group, values: Mapping[str, tuple[float, str | None]], began: float) -> bool:
-    """Keep what the baseline of the entry's first run has, for entries whose runs have none; whether it is this one."""
-    if began > entry.attrs.get(_KNOWN_SINCE, math.inf):
-        return False
-    entry.attrs[_KNOWN] = json.dumps(values)
-    entry.attrs[_KNOWN_SINCE] = began
-    return True
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the numbers of a run go."""
+
+    parts: list[Part]  # its events by the entry that they go to
+    frames: frozenset[str] = frozenset()  # detectors with an array a point: its sum goes to the grid
+    aside: frozenset[str] = frozenset()  # detectors that are read once for many points, which have no place on the grid
 
 
-def known(entry: h5py.Group) -> dict[str, tuple[float, str | None]]:
-    """What the baseline of an entry's run has; nothing if it has no baseline."""
-    return json.loads(entry.attrs.get(_KNOWN, "{}"))
+def path_of(request: Request, layout: Layout, images: Sequence[Image], several: Sequence[int] | None) -> Path:
+    """The way of a run through the array of an entry; `several` are the images of a run of several that go there."""
+    levels = len(request.order or layout.shape)
+    fits = len(request.snaking) == levels or (layout.planes and len(request.snaking) == levels - 1)
+    base = request.plane * layout.plane_size if layout.planes and several is None else 0
+    path = Path(layout.shape, base, request.order, request.snaking if fits else ())
+    listed, shape = request.sequence, layout.shape
+    if listed is None or not len(listed) or len(shape) < 2 or (listed[:, 1:] >= shape[-2:]).any():
+        return path  # without a list, or with one of something else than what is stored here
+    covered = shape[-1] if listed[:, 2].max() <= 0 else 1
+    plane = math.prod(shape[-2:])
+    image, row, column = listed.T
+    within = np.where(image < 0, -1, row * shape[-1] + column)
+    if several is None:
+        found = np.where(image < 0, -1, image * plane + within)
+    else:
+        events = plane // covered
+        found = np.full(number_of_points(path.size // covered, request.max_points, "a run of images"), -1)
+        for number in several:
+            mine = np.flatnonzero(image == number)[:events]
+            begin = images[number].plane * events
+            found[begin : begin + len(mine)] = images[number].plane * plane + within[mine]
+    usual = np.arange(len(found)) * covered
+    if (found >= path.size).any() or (((found == usual) | (found < 0)).all() and not any(path.snaking)):
+        return path
+    return replace(path, listed=found, covered=covered)
 
 
-def settle(file: h5py.File, final: bool) -> None:
-    """Put planes into the order of time where nothing else tells it, share the baseline, and give entries their names.
-
-    Parameters
-    ----------
-    file
-        The file.
-    final
-        Whether nothing more comes: what is for the time of construction is taken away.
-    """
-    for _, entry in entries(file):
-        _order(entry)
-    _share(file)
-    _name(file)
-    if final:
-        for _, entry in entries(file):
-            for name in (HELD, _KNOWN, _KNOWN_SINCE):
-                if name in entry.attrs:
-                    del entry.attrs[name]
-
-
-def _name(file: h5py.File) -> None:
-    """Give each entry the name that its runs ask for; of several that ask for one, the first by what it is for."""
-    held = {name: json.loads(str(e.attrs[HELD])) for name, e in entries(file) if HELD in e.attrs}
-    order = sorted(held, key=lambda name: (len(held[name]["entry"]), held[name]["entry"], _rank(held[name])))
-    asked = {what["entry"] for what in held.values()}
-    taken = set(map(str, file)) - set(held)
-    wanted: dict[str, str] = {}
-    for name in order:
-        mine = held[name]["entry"]
-        if mine in taken:
-            mine = unused(mine, taken | asked)
-        taken.add(mine)
-        wanted[name] = mine
-    moving = {name: new for name, new in wanted.items() if name != new}
-    for number, name in enumerate(moving):
-        file.move(name, f"moving {number}")
-    for number, (name, new) in enumerate(moving.items()):
-        file.move(f"moving {number}", new)
-        _mend_virtual(group(file, new, "NXentry"), f"/{name}/", f"/{new}/")
-
-
-def _rank(held: Mapping[str, Any]) -> tuple[Any, ...]:
-    angle = held["angle"]
-    return held["polarization"], held["region"], -math.inf if angle is None else angle, held["time"], held["run"]
-
-
-def _mend_virtual(entry: h5py.Group, old: str, new: str) -> None:
-    """Let the virtual datasets of a renamed entry show what they showed."""
-    for detector in group(entry, "instrument", "NXinstrument").values():
-        seen = dataset(detector, "data") if isinstance(detector, h5py.Group) else None
-        if seen is None or not seen.is_virtual:
-            continue
-        attributes = dict(seen.attrs)
-        source = seen.virtual_sources()[0].dset_name
-        grid = entry.file[source.replace(old, new, 1)]
-        if isinstance(grid, h5py.Dataset):
-            layout = h5py.VirtualLayout(seen.shape, seen.dtype)
-            layout[:] = h5py.VirtualSource(".", grid.name, shape=grid.shape)
-            del detector["data"]
-            made = detector.create_virtual_dataset("data", layout, fillvalue=np.nan)
-            made.attrs.update(attributes)
-
-
-def _share(file: h5py.File) -> None:
-    """Let the entries of a scan whose runs had no baseline have that of another run of the scan."""
-    by_scan: dict[str, list[h5py.Group]] = {}
-    for _, entry in entries(file):
-        held = entry.attrs.get(HELD)
-        if held is not None:
-            by_scan.setdefault(json.loads(str(held))["scan"], []).append(entry)
-    for members in by_scan.values():
-        having = [entry for entry in members if known(entry)]
-        if not having:
-            continue
-        # That of the run which began first, whatever order the runs came in.
-        first = min(having, key=_began)
-        for entry in members:
-            if not known(entry):
-                _take_over(entry, first)
-
-
-def _began(entry: h5py.Group) -> str:
-    return min(RunTable(group(entry, "collection", "NXcollection")).column("start_time"))
-
-
-def _take_over(entry: h5py.Group, other: h5py.Group) -> None:
-    mine, theirs = (group(e, "collection", "NXcollection") for e in (entry, other))
-    if "baseline" in theirs and "baseline" not in mine:
-        mine["baseline"] = theirs["baseline"]
-    plots = [item for item in entry.values() if isinstance(item, h5py.Group) and item.attrs.get("NX_class") == "NXdata"]
-    instrument = group(entry, "instrument", "NXinstrument")
-    for role, (value, units) in known(other).items():
-        if role == "ring_current":
-            put(group(instrument, "source", "NXsource"), "current", value, units=units)
-        elif role == "rotation":
-            _fill(dataset(group(entry, "sample", "NXsample"), "rotation_angle"), value, units)
-        elif role in ("sample_x", "sample_y", "energy"):
-            for plot in plots:
-                _fill(dataset(plot, role), value, units)
-        if role == "energy":
-            _fill(dataset(group(instrument, "monochromator", "NXmonochromator"), "energy"), value, units)
-
-
-def _fill(stored: h5py.Dataset | None, value: float, units: str | None) -> None:
-    """Put a value to where nothing is known."""
-    if stored is None or not np.isnan(stored[()]).all():
-        return
-    if np.size(stored[()]) > 1 and not str(stored.name).endswith("/energy"):
-        return  # the axis of a scan
-    stored[...] = value
-    if units:
-        stored.attrs["units"] = units
-
-
-def _order(entry: h5py.Group) -> None:
-    """Put the planes that have nothing but the time of their runs to say which they are into its order."""
-    table = RunTable(group(entry, "collection", "NXcollection"))
-    moves = table.in_order_of_time()
-    if not moves:
-        return
-    for data, size in _planar(entry):
-        _permute(data, moves, size)
-
-
-def _planar(entry: h5py.Group) -> Iterator[tuple[h5py.Dataset, int]]:
-    """The datasets of an entry that are filled plane by plane, with the length of a plane along their first dimension.
-
-    Not the energies, which are those that were asked for whatever was measured at them.
-    """
-    shape = existing(group(entry, str(entry.attrs["default"]), "NXdata"), "data").shape
-    size = math.prod(shape[1:])
-    for item in itertools.chain(entry.values(), group(entry, "instrument", "NXinstrument").values()):
-        data = dataset(item, "data") if isinstance(item, h5py.Group) else None
-        if data is None or data.is_virtual:
-            continue
-        if data.shape == shape:
-            yield data, 1
-        elif data.maxshape == (shape[0] * size, *data.shape[1:]):
-            yield data, size
-
-
-def _permute(data: h5py.Dataset, moves: Mapping[int, int], size: int) -> None:
-    """Move planes of a dataset, one cycle of them after the other, so that two planes at a time are in memory."""
-    if data.shape[0] < (max(moves) + 1) * size or data.shape[0] < (max(moves.values()) + 1) * size:
-        data.resize((max(*moves, *moves.values()) + 1) * size, axis=0)
-    left = dict(moves)
-    while left:
-        at = next(iter(left))
-        carried = data[at * size : (at + 1) * size]
-        while at in left:
-            target = left.pop(at)
-            displaced = data[target * size : (target + 1) * size]
-            data[target * size : (target + 1) * size] = carried
-            carried, at = displaced, target
+def sequence_numbers(listed: np.ndarray) -> np.ndarray:
+    """For each event of a ``sequence_map`` its number among the events of its image; shape (n,)."""
+    numbers = np.zeros(len(listed), np.int64)
+    for image in np.unique(listed[:, 0]):
+        mine = listed[:, 0] == image
+        numbers[mine] = np.arange(np.count_nonzero(mine))
+    return numbers

@@ -11,8 +11,6 @@ from typing import Any
 
 from suitcase_nxstxm.errors import MetadataError
 
-__all__ = ["check_template", "file_name", "prefix_of"]
-
 _FIELD = re.compile(r"start\[([^\[\].]+)\]|([^\[\].]+)")
 _SPEC = re.compile(r"([^{}]?[<>=^])?[-+ ]?0?\d{0,2}(\.\d{1,2})?[a-zA-Z%]?")
 _DIGITS = 12
@@ -36,13 +34,7 @@ def file_name(text: str, longest: int = 200) -> str:
 
 
 def check_template(template: str) -> None:
-    """Refuse a file_prefix that is more than text and fields of the start document.
-
-    Raises
-    ------
-    ValueError
-        If it is malformed, or asks for a part of a field, or for a width of more than two digits.
-    """
+    """Refuse a file_prefix that is more than text and fields of the start document."""
     list(_parts(template))
 
 

@@ -1,31 +1,26 @@
-"""The scan as it was asked for: what a start document says, in one form for every way of saying it."""
+"""The scan as it was asked for, in one form for every way of saying it, and the images that a run of it fills."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from suitcase_nxstxm.devices import Devices
+from suitcase_nxstxm.devices import Devices, mended_units
 from suitcase_nxstxm.errors import MetadataError
-from suitcase_nxstxm.scan_types import scan_types
-
-__all__ = ["MAX_POINTS", "Axis", "Polarization", "Region", "Request", "number_of_points"]
+from suitcase_nxstxm.nexus import legal
+from suitcase_nxstxm.scan_types import SPECTRA, STACKS, focus_scans, scan_types
 
 MAX_POINTS = 10_000_000
 """The most points of an axis, of an image, or of a stream, unless the caller says otherwise: 80 MB of numbers each."""
 
 
 def number_of_points(number: float, most: int, what: str) -> int:
-    """A number of points that a document asks for.
-
-    Raises
-    ------
-    MetadataError
-        If there are more than the most; it is said before there is an array of so many.
-    """
+    """A number of points that a document asks for."""
     if not 0 <= number <= most:
         raise MetadataError(f"{what} has {number:.15g} points, and the most are {most}: give a larger max_points=")
     return int(number)
@@ -33,27 +28,13 @@ def number_of_points(number: float, most: int, what: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """The set points of one positioner.
+    """The set points of one positioner."""
 
-    Parameters
-    ----------
-    name
-        Its field in the file.
-    points
-        The set points, in the order in which the array has them; float64, shape (n,).
-    device
-        The positioner that goes there, by the name that its readings have or that people call it.
-    units
-        Their unit; None if it isn't known.
-    original
-        What people call it, where its field can't have that name.
-    """
-
-    name: str
-    points: np.ndarray
-    device: str = ""
+    name: str  # of its field in the file
+    points: np.ndarray  # in the order in which the array has them; float64, shape (n,)
+    device: str = ""  # the positioner, by the name that its readings have or that people call it
     units: str | None = None
-    original: str | None = None
+    original: str | None = None  # what people call it, where its field can't have that name
 
     def __len__(self) -> int:
         return len(self.points)
@@ -78,107 +59,54 @@ class Polarization:
     offset: float | None = None
 
 
+def _unknown() -> np.ndarray:
+    return np.array([np.nan])
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One run of a scan as it was asked for.
+    """One run of a scan as it was asked for."""
 
-    Parameters
-    ----------
-    run
-        The uid of the run.
-    scan_type
-        The kind of the scan.
-    entry
-        The entry of the file that the run belongs to.
-    plane
-        Where in the entry's stack its first number goes: the index of the energy.
-    regions
-        The regions that the run measures, in the order in which it measures them at each energy.
-    axes
-        Those of a generic scan, the slowest first.
-    together
-        Positioners of a generic scan that move along with an axis, by the number of the axis.
-    order
-        For each level of the scan's loops, outermost first, the dimension of the array that it runs along. None if it
-        is the same.
-    snaking
-        Which of these levels go back and forth.
-    ordered
-        Whether the points are known to come in this order, whatever their set points are.
-    follows
-        Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
-        plans: what wraps a plan changes its messages, not what the plan says of itself.
-    energies, count_times
-        The energies in eV and the time at each in s; shape (n,), both. NaN where it isn't known.
-    energy_is_set
-        Whether the scan itself goes to these energies. Otherwise the energy read at its start is the better one.
-    detectors
-        The devices that the run names as its detectors. None if it doesn't.
-    primary
-        The detectors, or the beginnings of their names, that there must be; the first makes the default plot.
-    exact
-        Whether these are whole names, of devices or of data keys.
-    motors
-        The devices that the run names as its motors.
-    num_points
-        The number of events that the run was to have.
-    rotation
-        The angle of the sample in degrees.
-    scan
-        The same for all runs of one scan, and for no other at the same time.
-    planned
-        How many planes the scan has, each of which may be a run. None if it says so nowhere.
-    text
-        The request in the words of the start document: JSON.
-    time
-        When the run began, in s since the epoch.
-    polarization_index, angle
-        Which of the scan's polarisations the run is for, and at which angle of a tomography; with the region they tell
-        entries of one name apart.
-    placed
-        Whether the start document says which plane the run is for.
-    images
-        For a run of several images the request of each of them, in the order in which they are taken.
-    sequence
-        For each event of the run the number of its image, its row and its column; shape (n, 3), -1 for events that it
-        says nothing of. None if it says nothing at all.
-    max_points
-        The most points of an image, of an axis, or of a stream.
-    """
-
-    run: str
+    run: str  # its uid
     scan_type: scan_types
-    entry: str = "entry0"
-    plane: int = 0
-    regions: tuple[Region, ...] = ()
-    axes: tuple[Axis, ...] = ()
-    together: Mapping[int, Sequence[Axis]] = field(default_factory=dict)
+    entry: str = "entry0"  # of the file, that the run belongs to
+    plane: int = 0  # of the entry's stack, where its first number goes: the index of the energy
+    regions: tuple[Region, ...] = ()  # in the order in which they are measured at each energy
+    axes: tuple[Axis, ...] = ()  # of a generic scan, the slowest first
+    together: Mapping[int, Sequence[Axis]] = field(default_factory=dict)  # that move along with one of these axes
+    # For each level of the scan's loops, outermost first, the dimension of the array that it runs along; and which of
+    # them go back and forth. None if the dimensions are in the same order.
     order: tuple[int, ...] | None = None
     snaking: tuple[bool, ...] = ()
-    ordered: bool = False
+    ordered: bool = False  # whether the points are known to come in this order, whatever their set points are
+    # Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
+    # plans: what wraps a plan changes its messages, not what the plan says of itself.
     follows: bool = False
-    energies: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
-    count_times: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
-    energy_is_set: bool = False
-    detectors: tuple[str, ...] | None = None
-    primary: tuple[str, ...] = ()
-    exact: bool = False
+    energies: np.ndarray = field(default_factory=_unknown)  # in eV, NaN where it isn't known; shape (n,)
+    count_times: np.ndarray = field(default_factory=_unknown)  # at each energy, in s; shape (n,)
+    energy_is_set: bool = False  # by the scan itself; otherwise the energy read at its start is the better one
+    detectors: tuple[str, ...] | None = None  # the devices that the run names so; None if it doesn't
+    primary: tuple[str, ...] = ()  # the detectors that there must be, the one of the default plot first
+    exact: bool = False  # whether these are whole names, of devices or of data keys, or beginnings of names
+    monitor: str | None = None  # the reading that `control` has; by default the ring current
     motors: tuple[str, ...] = ()
-    num_points: int | None = None
-    rotation: float | None = None
+    num_points: int | None = None  # the number of events that the run was to have
+    rotation: float | None = None  # of the sample, in degrees
     polarization: Polarization | None = None
     zone_plate: Mapping[str, Any] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
-    scan: str = ""
-    planned: int | None = 1
-    text: str = "{}"
-    time: float = 0.0
+    scan: str = ""  # the same for all runs of one scan, and for no other at the same time
+    planned: int | None = 1  # how many planes the scan has, each of which may be a run; None if nobody says it
+    text: str = "{}"  # the request in the words of the start document: JSON
+    time: float = 0.0  # when the run began, in s since the epoch
+    # With the region these tell entries of one name apart.
     polarization_index: int = 0
     angle: float | None = None
-    placed: bool = True
-    images: tuple[Request, ...] = ()
+    placed: bool = True  # whether the start document says which plane the run is for
+    images: tuple[Request, ...] = ()  # of a run of several images, that of each, in the order in which they are taken
+    # For each event the number of its image, its row and its column; shape (n, 3), -1 for events that aren't listed.
     sequence: np.ndarray | None = None
-    max_points: int = MAX_POINTS
+    max_points: int = MAX_POINTS  # of an image, of an axis, or of a stream
 
     @property
     def region_key(self) -> str:
@@ -189,3 +117,162 @@ class Request:
     def several_runs(self) -> bool:
         """Whether the scan may consist of more runs than this one."""
         return self.planned is None or self.planned > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What the arrays of one entry look like."""
+
+    entry: str  # its name
+    axes: tuple[Axis, ...]  # one for each dimension of the data
+    along: Mapping[str, tuple[Axis, int]] = field(default_factory=dict)  # other fields along one: those of a line
+    # Where the sample is parked in um, where neither an axis nor a line says so; None if only the baseline knows it.
+    sample_x: float | None = None
+    sample_y: float | None = None
+    planes: bool = False  # whether the first axis is one of planes that are measured one after the other
+    grows: bool = False  # whether the number of points of its only axis isn't known before the end
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the data."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """The number of points of the scan."""
+        return math.prod(self.shape)
+
+    @property
+    def plane_size(self) -> int:
+        """The number of points that are measured, and written, as one."""
+        return math.prod(self.shape[1:]) if self.planes else self.size
+
+    @property
+    def fields(self) -> dict[str, tuple[Axis, int]]:
+        """All fields that run along a dimension of the data: the axes and those beside them."""
+        return {axis.name: (axis, i) for i, axis in enumerate(self.axes)} | dict(self.along)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An array of the file that a run fills, or one plane of it."""
+
+    request: Request  # what the run asks for here
+    layout: Layout
+    identity: str  # what its entry is for, as JSON: the same for all images that go there, of whatever runs
+
+    @property
+    def plane(self) -> int:
+        """The plane of the array that the image is; 0 for an array without planes."""
+        return self.request.plane if self.layout.planes else 0
+
+
+def images(request: Request) -> list[Image]:
+    """The images that a run fills, in the order in which it takes them; those of its regions stand together."""
+    found = []
+    for own in request.images or (request,):
+        keys = [region.key for region in own.regions] if len(own.regions) > 1 else [own.region_key]
+        found += [
+            Image(own, layout, _identity(own, layout.entry, key))
+            for layout, key in zip(_layouts(own), keys, strict=True)
+        ]
+    return found
+
+
+def planes_of(request: Request) -> list[tuple[str, int]]:
+    """The planes of entries that a run is for; none if it doesn't say which."""
+    if not request.placed:
+        return []
+    found = images(request)
+    if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
+        found = found[: len(request.regions)]  # it may go on to the others, or they are runs of their own
+    return list(dict.fromkeys((image.identity, image.plane) for image in found))
+
+
+def _identity(request: Request, entry: str, region: str) -> str:
+    # Runs of these types go to one entry together; images of other types are each an entry of their own.
+    several = request.several_runs and request.scan_type in STACKS | SPECTRA
+    return json.dumps(
+        {
+            "entry": entry,
+            "polarization": request.polarization_index,
+            "region": region,
+            "angle": request.angle,
+            "time": 0.0 if several else request.time,
+            "run": "" if several else request.run,
+            "scan": request.scan if request.several_runs else request.run,
+        }
+    )
+
+
+_MOVED = {scan_types.DETECTOR_IMAGE: "detector", scan_types.OSA_IMAGE: "osa", scan_types.OSA_FOCUS: "osa"}
+"""What moves in a scan, if it isn't the sample."""
+
+
+def _layouts(request: Request) -> list[Layout]:
+    """What the arrays look like that a run fills: one, or of point spectra one a region."""
+    kind, entry = request.scan_type, request.entry
+    if kind is scan_types.GENERIC_SCAN:
+        return [_generic(request)]
+    energy = Axis("energy", request.energies, "ENERGY", "eV")
+    if kind is scan_types.SAMPLE_POINT_SPECTRA:
+        # Their numbers go on where those of the run's own entry begin.
+        stem, number = entry.rstrip("0123456789"), len(request.regions)
+        first = int(entry[len(stem) :] or 0) * number
+        parked = [(_parked(region.x), _parked(region.y)) for region in request.regions]
+        return [Layout(f"{stem}{first + k}", (energy,), sample_x=x, sample_y=y) for k, (x, y) in enumerate(parked)]
+    (region,) = request.regions
+    what = _MOVED.get(kind, "sample")
+    x, y = _named(region.x, f"{what}_x", request), _named(region.y, f"{what}_y", request)
+    if kind not in focus_scans and kind is not scan_types.SAMPLE_LINE_SPECTRA:
+        return [Layout(entry, (energy, y, x), planes=True) if kind in STACKS else Layout(entry, (y, x))]
+    if len(x) != len(y):
+        number = max(len(x), len(y))
+        x, y = (replace(axis, points=np.linspace(axis.points[0], axis.points[-1], number)) for axis in (x, y))
+    position = Axis("line_position", way(x.points, y.points), "", x.units or y.units)
+    along = {axis.name: (axis, 1) for axis in (x, y)}
+    if kind in focus_scans:
+        return [Layout(entry, (_named(region.z, "zoneplate_z", request), position), along)]
+    # Each energy may be a run of its own.
+    return [Layout(entry, (energy, position), along, planes=request.several_runs)]
+
+
+def _named(axis: Axis | None, name: str, request: Request) -> Axis:
+    if axis is None:
+        raise MetadataError(f"run {request.run} has no set points for {name}")
+    return Axis(name, axis.points, axis.device, axis.units)
+
+
+def _parked(axis: Axis | None) -> float | None:
+    return float(axis.points[0]) if axis is not None else None
+
+
+def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The way along a line from its first point; shape (n,), as both coordinates, one of which may be unknown: NaN."""
+    known = [points - points[0] for points in (x, y) if not np.isnan(points).all()]
+    return np.hypot(known[0], known[-1] if len(known) > 1 else 0.0) if known else np.full(len(x), np.nan)
+
+
+def _generic(request: Request) -> Layout:
+    if not request.axes:
+        raise MetadataError(f"run {request.run} is a generic scan without an axis")
+    taken = {"data", "count_time", "stxm_scan_type"}
+    axes = tuple(_of_its_own(axis, taken, request) for axis in request.axes)
+    along = {}
+    for dimension, others in request.together.items():
+        for other in others:
+            axis = _of_its_own(other, taken, request)
+            along[axis.name] = (axis, dimension)
+    grows = len(axes) == 1 and not len(axes[0])
+    return Layout(request.entry, axes, along, grows=grows)
+
+
+def _of_its_own(axis: Axis, taken: set[str], request: Request) -> Axis:
+    """The axis under a name that is legal and that nothing else has; the energy is ``energy``, as readers want it."""
+    role = request.devices.role_of(axis.device) or request.devices.role_of(axis.name)
+    name = "energy" if role == "energy" and "energy" not in taken else legal(axis.name)
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    units = mended_units(role, axis.units)
+    return Axis(name, axis.points, axis.device, units, axis.name if axis.name != name else None)

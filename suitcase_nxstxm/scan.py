@@ -2,112 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 from suitcase.utils import MultiFileManager
 
-from suitcase_nxstxm.buffer import Buffer
-from suitcase_nxstxm.entries import Entries
-from suitcase_nxstxm.entry import Facts
-from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, NXstxmError, UnfilledError
-from suitcase_nxstxm.file import TmpFile
-from suitcase_nxstxm.layout import layouts
-from suitcase_nxstxm.metadata import scan_metadata
-from suitcase_nxstxm.plain import plain_request
+from suitcase_nxstxm.arrange import points_of
+from suitcase_nxstxm.arranged import arranged, detectors, say_lost, with_planes
+from suitcase_nxstxm.entry import write
+from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfinishedError
+from suitcase_nxstxm.external import External
+from suitcase_nxstxm.file import Buffer, TmpFile
+from suitcase_nxstxm.frames import Frames
+from suitcase_nxstxm.journal import Journal, Run
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import prefix_of
-from suitcase_nxstxm.request import MAX_POINTS, Request, number_of_points
-from suitcase_nxstxm.run import Run
-from suitcase_nxstxm.stxm import stxm_request
+from suitcase_nxstxm.request import Image, Request, images, planes_of
+from suitcase_nxstxm.scan_types import scan_types
+from suitcase_nxstxm.stream import Stored, Stream
 
-__all__ = ["LABEL", "Options", "Scan", "place"]
+logger = logging.getLogger(__name__)
 
 LABEL = "all"
 """The label of what this suitcase writes, among the artifacts of a Manager."""
 
-
-@dataclass(frozen=True)
-class Options:
-    """What the caller knows and the documents don't, or say otherwise.
-
-    Parameters
-    ----------
-    scan_type
-        The scan type, as a number or a name. By default that of the metadata; without metadata what the names of the
-        motors speak for.
-    primary_det
-        The detector of the default plot; or a list of detectors that there must be, that one first.
-    monitor
-        The reading that ``control`` has. By default the ring current.
-    source_name, instrument_name
-        The names of the synchrotron and of the beamline.
-    title
-        The title of the entries. By default the plan's name and the number of the scan.
-    timezone
-        The zone that times are written in. By default UTC.
-    max_points
-        The most points of an image, of an axis, or of a stream. What asks for more is refused before it costs memory.
-    max_keys
-        The most streams and data keys of a run.
-    """
-
-    scan_type: int | str | None = None
-    primary_det: str | Sequence[str] | None = None
-    monitor: str | None = None
-    source_name: str | None = None
-    instrument_name: str | None = None
-    title: str | None = None
-    timezone: tzinfo | None = None
-    max_points: int = MAX_POINTS
-    max_keys: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not all(isinstance(name, str) and name for name in self.primary):
-            raise TypeError(f"primary_det is {self.primary_det!r}: it is the name of a detector, or a list of names")
-
-    @property
-    def primary(self) -> tuple[Any, ...]:
-        """The detectors that the caller wants, the one of the default plot first."""
-        wanted = self.primary_det
-        if wanted is None:
-            return ()
-        return tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
-
-    @property
-    def facts(self) -> Facts:
-        """Those that the file just states."""
-        return Facts(self.source_name, self.instrument_name, self.title, self.timezone)
-
-    def request(self, start: Mapping[str, Any]) -> Request:
-        """What a start document asks for."""
-        try:
-            metadata = scan_metadata(start)
-            if metadata is None:
-                found = plain_request(start, self.scan_type, self.max_points)
-            else:
-                found = stxm_request(start, metadata, self.scan_type, self.max_points)
-            for image in found.images or (found,):
-                for layout in layouts(image):
-                    number_of_points(layout.plane_size, self.max_points, f"an image of run {found.run}")
-        except NXstxmError as error:
-            if start["uid"] in str(error):
-                raise
-            raise type(error)(f"run {start['uid']}: {error}") from error
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # What other programs write there can be wrong in more ways than anyone lists.
-            why = " ".join(str(error).split())
-            raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
-        if not self.primary:
-            return found
-        images = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)
-        return replace(found, primary=self.primary, exact=False, images=images)
+_LARGE_FRAME = 1 << 16  # bytes: smaller arrays are in the journal
 
 
-def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
+def file_of(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
     """The file under construction in a directory, or in memory if a Manager of buffers stands for it."""
     prefix = prefix_of(file_prefix, start, first_uid)
     if isinstance(directory, (str, Path)):
@@ -120,122 +48,248 @@ def place(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid:
     return Buffer(known[postfix]["handle"] if postfix in known else directory.open(LABEL, postfix, "xb"))
 
 
-@dataclass(eq=False)
 class Scan:
-    """The runs of a scan that is being written to one file.
+    """The runs of a scan that go to one file.
 
-    The file is open while any of its runs is; a failure marks it and closes it.
+    The journal is open while any of the runs is; a failure is noted in it and closes it. The options are those of runs
+    to come: of runs that are in the journal they are there.
 
-    Parameters
+    Attributes
     ----------
-    file
-        The file.
-    options
-        What the caller knows.
+    running
+        What the runs that haven't ended ask for, and the images that they fill.
+    planned, planes
+        How many planes the scan has, None if nobody says it; and how many its runs that have ended were for.
+    failed, stopped
+        Whether the export of a run failed, and whether a run ended before its time.
     """
 
-    file: TmpFile | Buffer
-    options: Options
-    running: dict[str, Run] = field(default_factory=dict)
-    ended: dict[str, str] = field(default_factory=dict)
-    failed: bool = False
-    planes: int = 0
-    _descriptors: dict[str, Run] = field(default_factory=dict)
-    _entries: Entries | None = None
+    def __init__(self, file: TmpFile | Buffer, options: Options | None = None) -> None:
+        self.file = file
+        self.running: dict[str, tuple[Request, list[Image]]] = {}
+        self.planned: int | None = None
+        self.planes = 0
+        self.failed = self.stopped = False
+        self._options = options or Options()
+        self._external = External(self._options.readable_roots, self._options.handler_registry)
+        self._journal: Journal | None = None
+        self._taken: set[tuple[str, int]] = set()  # planes of entries
+        self._unplaced = 0  # runs that don't say which plane they are for
 
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Take a document, other than a start, of one of the runs."""
-        match name:
-            case "descriptor" | "event" | "event_page" | "stop":
-                getattr(self, name)(doc)
-            case "stream_datum":
-                raise UnfilledError("data of a run")
+    @property
+    def complete(self) -> bool:
+        """Whether no other run is to come."""
+        all_there = self.planned is not None and self.planes >= self.planned
+        return not self.running and (self.stopped or all_there)
+
+    def wants(self, request: Request) -> bool:
+        """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
+        if not request.placed:
+            return self.planned is None or max(self._unplaced, self.planes) < self.planned
+        return self._taken.isdisjoint(planes_of(request))
 
     def start(self, doc: Mapping[str, Any], request: Request) -> None:
         """Begin a run."""
-        with self._guarded(request.run):
-            if self._entries is None:
-                self._entries = Entries(self.file.open())
-            self.running[request.run] = Run(
-                self._entries, doc, request, self.options.facts, self.options.monitor, self.options.max_keys
+        if not self._taken and not self._unplaced:
+            self.planned = request.planned
+        try:
+            journal, planes = self._opened(), planes_of(request)
+            for run in journal.runs.values():
+                both = set(run.planes) & set(planes)
+                if both and run.uid != request.run:
+                    raise DuplicateRunError(
+                        f"run {request.run} is for plane {min(plane for _, plane in both)} of {request.entry}, and so "
+                        f"is run {run.uid}: export only one of them"
+                    )
+            journal.document("start", {"doc": doc, "options": self._options.record(), "planes": planes})
+        except DuplicateRunError:
+            self.release()  # nothing of the run is in the journal, which is as good as it was
+            raise
+        except BaseException as error:
+            self._fail(request.run, error)
+            raise
+        self._taken |= set(planes)
+        self._unplaced += not request.placed
+        self.running[request.run] = request, images(request)
+
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document, other than a start, of one of the runs."""
+        journal = self._journal
+        if name in ("event", "event_page", "stream_datum"):
+            if journal is None or doc["descriptor"] not in journal.streams:
+                raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
+            run, stream = journal.streams[doc["descriptor"]]
+        elif name in ("descriptor", "stop"):
+            if journal is None or doc["run_start"] not in self.running:
+                raise MetadataError(f"a {name} document of run {doc['run_start']} came without its start document")
+            run, stream = journal.runs[doc["run_start"]], None
+        elif name == "bulk_events":
+            raise MetadataError("'bulk_events' are no longer documents of Bluesky: make them event pages")
+        else:
+            if name in ("resource", "datum", "datum_page", "stream_resource"):
+                self._external.take(name, doc)
+            return
+        try:
+            if stream is None:
+                (self._descriptor if name == "descriptor" else self._stop)(journal, run, doc)
+            elif name == "event":
+                self._event(journal, run, stream, doc)
+            elif name == "event_page":
+                self._event_page(journal, run, stream, doc)
+            elif stream is run.streams.get("primary"):
+                self._external.expect(run.uid, doc)
+            else:
+                logger.warning("run %s: images that are in files are read of stream 'primary' only", run.uid)
+        except BaseException as error:  # so that no file looks whole which isn't
+            self._fail(run.uid, error)
+            raise
+
+    def _descriptor(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
+        number = run.n_keys + 1 + len(doc["data_keys"])
+        if number > self._options.max_keys:
+            raise MisfitError(
+                f"run {run.uid} has {number} streams and data keys, and the most are {self._options.max_keys}: "
+                "give a larger max_keys="
             )
+        journal.document("descriptor", doc)
+        _, stream = journal.streams[doc["uid"]]
+        if stream is run.streams.get("primary"):
+            stream.scalers = detectors(run, self.running[run.uid][0])
 
-    def descriptor(self, doc: Mapping[str, Any]) -> None:
-        """Take the description of a stream of one of the runs."""
-        run = self._of(doc["run_start"], "descriptor")
-        self._descriptors[doc["uid"]] = run
-        with self._guarded(run.request.run):
-            run.descriptor(doc)
+    def _event(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
+        seq_num, data = doc["seq_num"], doc["data"]
+        if not 0 < seq_num <= self._options.max_points:
+            raise MisfitError(
+                f"event {seq_num} of run {run.uid}: they count from 1, and to max_points={self._options.max_points} "
+                "at most"
+            )
+        for key, is_filled in (doc.get("filled") or {}).items():
+            if is_filled is False and key in data and stream is run.streams.get("primary"):
+                what = f"{key!r} of event {seq_num} of run {run.uid}"
+                data = {**data, key: self._external.image(data[key], what)}
+        journal.row(doc["descriptor"], seq_num, doc.get("time", np.nan), data)
 
-    def event(self, doc: Mapping[str, Any]) -> None:
-        """Take an event of one of the runs."""
-        run = self._described(doc)
-        with self._guarded(run.request.run):
-            run.event(doc)
+    def _event_page(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
+        times, filled = doc.get("time") or [np.nan] * len(doc["seq_num"]), doc.get("filled") or {}
+        for i, (seq_num, time) in enumerate(zip(doc["seq_num"], times, strict=True)):
+            event = {"descriptor": doc["descriptor"], "seq_num": seq_num, "time": time}
+            event["data"] = {key: column[i] for key, column in doc["data"].items()}
+            event["filled"] = {key: column[i] for key, column in filled.items()}
+            self._event(journal, run, stream, event)
 
-    def event_page(self, doc: Mapping[str, Any]) -> None:
-        """Take events of one of the runs."""
-        run = self._described(doc)
-        with self._guarded(run.request.run):
-            run.event_page(doc)
-
-    def stop(self, doc: Mapping[str, Any]) -> None:
-        """End a run; with the last one that is open the file is closed."""
-        run = self._of(doc["run_start"], "stop")
-        with self._guarded(run.request.run):
-            run.stop(doc)
-            self.file.mended(run.request.run)
-            self.planes += run.planes
-            self._forget(run)
-            self.ended[run.request.run] = str(doc.get("exit_status"))
+    def _stop(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
+        """End a run, whose numbers have all their place; else say so."""
+        if "primary" in run.streams:
+            primary = run.streams["primary"]
+            shapes = {key: info.get("shape") or () for key, info in primary.info.items()}
+            for descriptor, seq_num, key, image in self._external.streamed(run.uid, shapes):
+                event = {"descriptor": descriptor, "seq_num": seq_num, "data": {key: image}}
+                self._event(journal, run, primary, event)
+        self._external.forget(run.uid)
+        run.stop = dict(doc)
+        self.planes += arranged(run, self.running[run.uid][0]).planes
+        say_lost(run)
+        self.file.frames.flush()
+        self.file.check()
+        journal.document("stop", doc)
+        del self.running[run.uid]
+        self.stopped |= doc.get("exit_status") in ("abort", "fail")
 
     def release(self) -> None:
-        """Close the file, if no run is open; it is opened again for the next one."""
+        """Close the journal, if no run is open; it is opened again for the next one."""
         if not self.running:
-            self._entries = None
-            self.file.close()
-
-    def close(self) -> None:
-        """Close the file, with what the open runs have so far."""
-        open_runs, self.running = list(self.running.values()), {}
-        self._descriptors.clear()
-        if self._entries is not None:
-            self._entries = None
+            journal, self._journal = self._journal, None
             try:
-                for run in open_runs:
-                    run.flush()
+                if journal is not None:
+                    journal.write_index()
             finally:
                 self.file.close()
 
-    def _forget(self, run: Run) -> None:
-        del self.running[run.request.run]
-        self._descriptors = {uid: other for uid, other in self._descriptors.items() if other is not run}
+    def close(self) -> None:
+        """Close the journal, with what the open runs have so far."""
+        self.running.clear()
+        self.release()
 
-    def _of(self, uid: str, what: str) -> Run:
-        run = self.running.get(uid)
-        if run is None:
-            raise MetadataError(f"a {what} document of run {uid} came without its start document")
-        return run
+    def finish(self, overwrite: bool = False) -> Any:
+        """Write the file, all of whose runs have ended, and give it its final name; return that, or the buffer."""
+        if self.file.already_finished():
+            return self.file.final
+        with self._whole() as journal:
+            runs, where = journal.runs.values(), self.file.artifact
+            failed = next((run.failure for run in runs if run.failure is not None), None)
+            if failed is not None:
+                raise UnfinishedError(f"{where} is of an export that failed ({failed}): export the run again")
+            waiting = [run.uid for run in runs if run.stop is None]
+            if waiting:
+                raise UnfinishedError(f"{where} has no stop document of run {', '.join(waiting)}")
+            return self.file.finish(self._writes(journal), overwrite=overwrite)
 
-    def _described(self, doc: Mapping[str, Any]) -> Run:
-        run = self._descriptors.get(doc["descriptor"])
-        if run is None:
-            raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
-        return run
+    def set_aside(self) -> Path:
+        """Write what there is of the runs, whether they have ended or not, and move it away; return its new name."""
+        if not isinstance(self.file, TmpFile):
+            raise TypeError("a buffer has no place to be set aside to")
+        with self._whole() as journal:
+            return self.file.set_aside(self._writes(journal))
 
     @contextmanager
-    def _guarded(self, uid: str) -> Iterator[None]:
-        """Let no failure leave a file behind that looks whole."""
+    def _whole(self) -> Iterator[Journal]:
+        """The journal of all runs, to be written to a file, which is closed then."""
         try:
-            yield
-            self.file.check()
-        except BaseException as error:
-            if isinstance(error, DuplicateRunError) and uid not in self.running:
-                self.release()  # nothing of the run is in the file, which is as good as it was
-                raise
-            self.failed = True
-            self.running.clear()
-            self._descriptors.clear()
-            self._entries = None
-            self.file.fail(error, uid)
-            raise
+            yield self._journal or self.file.open(self._store, create=False)
+        finally:
+            self._journal = None
+            self.file.close()
+
+    def _writes(self, journal: Journal) -> Any:
+        """What writes the runs of a journal to a file."""
+        runs = sorted(journal.runs.values(), key=lambda run: run.start["time"])
+
+        def writes(file: h5py.File, name: str, frames: Frames) -> None:
+            options = [Options.of_record(run.options) for run in runs]
+            asked = [(run, mine.request(run.start)) for run, mine in zip(runs, options, strict=True)]
+            found = [arranged(*placed) for placed in with_planes(asked)]
+            write(file, name, found, options[0] if options else self._options, frames)
+
+        return writes
+
+    def _store(self, run: Run, stream: Stream, key: str, seq_num: int, array: np.ndarray) -> Stored | None:
+        """Store a frame, or the plane of a stack, of which there may be many, where it can stay."""
+        if array.nbytes < _LARGE_FRAME or stream is not run.streams.get("primary") or isinstance(self.file, Buffer):
+            return None
+        request, found = self.running[run.uid]
+        layout = found[0].layout
+        by_point = layout.grows or request.num_points in (layout.plane_size, layout.size)
+        plane = layout.planes and array.size == layout.plane_size and not by_point
+        plane &= request.scan_type is not scan_types.PTYCHOGRAPHY_SCAN or array.ndim == 1
+        if not plane and (array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None):
+            return None
+        if not plane and not layout.planes and array.size == layout.size:
+            return None  # all of an image
+        if plane:
+            array = array.reshape(layout.shape[1:])
+        begin = found[0].plane * (1 if plane else layout.plane_size)
+        what = found[0].identity
+        if len(found) > 1 or not request.placed:
+            begin, what = 0, run.uid
+        name = sha256(repr((what, key, array.dtype.str, array.shape)).encode()).hexdigest()[:16]
+        row = begin + seq_num - 1
+        self.file.frames.put(f"f{name}", row, array)
+        self.file.check()
+        return Stored(f"f{name}", row, np.nan if plane else float(array.sum(dtype=float)))
+
+    def _opened(self) -> Journal:
+        if self._journal is None:
+            self._journal = self.file.open(self._store)
+        return self._journal
+
+    def _fail(self, uid: str, error: BaseException) -> None:
+        """Note that the export of a run failed."""
+        journal, self._journal = self._journal, None
+        self.failed = True
+        self.running.clear()
+        try:
+            if journal is not None and uid in journal.runs and not isinstance(error, OSError):
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+                journal.document("failure", {"run_start": uid, "why": why})
+        finally:
+            self.file.close()

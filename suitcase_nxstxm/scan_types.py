@@ -6,21 +6,6 @@ from enum import IntEnum
 
 from suitcase_nxstxm.errors import UnknownScanTypeError
 
-__all__ = [
-    "as_scan_type",
-    "focus_scans",
-    "label",
-    "line_spec_scans",
-    "multi_entry_scans",
-    "scan_types",
-    "single_2d_scans",
-    "single_entry_scans",
-    "single_image_scans",
-    "spectra_type_scans",
-    "stack_type_scans",
-    "two_posner_scans",
-]
-
 
 class scan_types(IntEnum):  # noqa: N801 - the name under which programs import it from this suitcase
     """The scan types, and the other names that some of them go by."""
@@ -60,39 +45,31 @@ stack_type_scans = [7, 11]
 spectra_type_scans = [4, 8]
 line_spec_scans = [5]
 
-# https://manual.nexusformat.org/classes/applications/NXstxm.html: these words and no others. What the definition has
-# no word for is called by what its data are.
+STACKS = frozenset({scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN})
+"""The scan types that have a plane for each energy."""
+
+SPECTRA = frozenset({scan_types.SAMPLE_POINT_SPECTRA, scan_types.SAMPLE_LINE_SPECTRA})
+
 _LABELS = {
-    scan_types.DETECTOR_IMAGE: "detector image",
-    scan_types.OSA_IMAGE: "osa image",
-    scan_types.OSA_FOCUS: "osa focus",
-    scan_types.SAMPLE_FOCUS: "sample focus",
-    scan_types.SAMPLE_POINT_SPECTRA: "sample point spectrum",
-    scan_types.SAMPLE_LINE_SPECTRA: "sample line spectrum",
-    scan_types.SAMPLE_IMAGE: "sample image",
-    scan_types.SAMPLE_IMAGE_STACK: "sample image stack",
-    scan_types.GENERIC_SCAN: "generic scan",
-    scan_types.COARSE_IMAGE_SCAN: "sample image",
-    scan_types.COARSE_GONI_SCAN: "sample image",
-    scan_types.TOMOGRAPHY_SCAN: "sample image stack",
-    scan_types.PATTERN_GEN_SCAN: "sample image",
-    scan_types.PTYCHOGRAPHY_SCAN: "sample image stack",
+    scan_types.COARSE_IMAGE_SCAN: scan_types.SAMPLE_IMAGE,
+    scan_types.COARSE_GONI_SCAN: scan_types.SAMPLE_IMAGE,
+    scan_types.TOMOGRAPHY_SCAN: scan_types.SAMPLE_IMAGE_STACK,
+    scan_types.PATTERN_GEN_SCAN: scan_types.SAMPLE_IMAGE,
+    scan_types.PTYCHOGRAPHY_SCAN: scan_types.SAMPLE_IMAGE_STACK,
 }
+"""What the definition has no word for is called by what its data are."""
 
 
 def label(scan_type: scan_types) -> str:
-    """The word that ``stxm_scan_type`` has for a scan type."""
-    return _LABELS[scan_type]
+    """The word that ``stxm_scan_type`` has for a scan type: of the definition, and no other.
+
+    https://manual.nexusformat.org/classes/applications/NXstxm.html
+    """
+    return _LABELS.get(scan_type, scan_type).name.lower().replace("_", " ").replace("spectra", "spectrum")
 
 
 def as_scan_type(value: object) -> scan_types:
-    """The scan type that a number, a name or an alias stands for.
-
-    Raises
-    ------
-    UnknownScanTypeError
-        If it is none of them.
-    """
+    """The scan type that a number, a name or an alias stands for."""
     try:
         if isinstance(value, str):
             name = value.strip()

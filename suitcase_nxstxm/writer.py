@@ -9,15 +9,11 @@ from typing import Any
 
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm.buffer import Buffer
-from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfilledError, UnfinishedError
-from suitcase_nxstxm.file import TmpFile
-from suitcase_nxstxm.places import places
+from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfinishedError
+from suitcase_nxstxm.file import Buffer, TmpFile
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.prefix import check_template
-from suitcase_nxstxm.request import Request
-from suitcase_nxstxm.scan import LABEL, Options, Scan, place
-
-__all__ = ["NXstxmWriter"]
+from suitcase_nxstxm.scan import LABEL, Scan, file_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +21,16 @@ _MOST_WAITING = 32
 """How many scans may wait for runs, and how many may run. A scan that has been left never ends by itself."""
 
 
-_CURE = "give a file_prefix with {uid} or {scan_id} in it"
-
-
 class NXstxmWriter:
     """A callback that writes an NXstxm file for every scan that passes, and gathers the runs of a scan in one file.
 
-    Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file gets its final
-    name when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of other scans may come
-    in between. A scan some of whose runs never come is finished by the same scan when it begins once more, by `finish`,
-    or, with a warning, when too many others wait for their runs.
+    Subscribe it to a RunEngine or to a RemoteDispatcher. Events go to the disk as they come; the file is written, and
+    gets its final name, when the scan is complete: all of its runs have ended, or one of them was aborted. Runs of
+    other scans may come in between. A scan some of whose runs never come is finished by the same scan when it begins
+    once more, by `finish`, or, with a warning, when too many others wait for their runs.
 
-    Live runs (``purpose="live"``, for alignment) are left out. Every other run is to be a scan that can be exported.
-    One that isn't (no primary stream, metadata that can't be read) is an error, which with ``on_error="raise"`` goes to
-    who sent the document: with other runs in between subscribe it with ``on_error="log"``, or let only scans come to
-    it. Images that the documents only refer to are an error as well: ``bluesky-ext export nxstxm`` fills them in
-    afterwards.
-
+    Live runs (``purpose="live"``, for alignment) are left out. Every other run is to be a scan that can be exported:
+    one that isn't (no primary stream, metadata that can't be read, images in files that may not be read) is an error.
     That the name of a file is taken is said at the start of its scan, before anything is measured.
 
     Parameters
@@ -52,8 +41,8 @@ class NXstxmWriter:
         The name of a file without ``.hdf5``. ``{...}`` are taken from the start document of the scan's first run.
     overwrite : bool
         Replace existing files.
-    on_error : {"raise", "log"}
-        Whether a failure to write goes to who sent the document, which aborts a scan of the RunEngine, or to the log.
+    on_error : {"log", "raise"}
+        Whether a failure to write goes to the log, or to who sent the document, which aborts a scan of the RunEngine.
         The file stays under construction in any case.
     **options
         The options of `Serializer`.
@@ -65,20 +54,17 @@ class NXstxmWriter:
         file_prefix: str = "{uid}-",
         *,
         overwrite: bool = False,
-        on_error: str = "raise",
+        on_error: str = "log",
         **options: Any,
     ) -> None:
         if on_error not in ("raise", "log"):
             raise ValueError(f"on_error is {on_error!r}: it is 'raise' or 'log'")
         check_template(file_prefix)
-        self._directory = directory
-        self._file_prefix = file_prefix
-        self._overwrite = overwrite
-        self._on_error = on_error
+        self._directory, self._file_prefix = directory, file_prefix
+        self._overwrite, self._on_error = overwrite, on_error
         self._options = Options(**options)
-        self._scans: dict[str, _Pending] = {}
-        self._of_run: dict[str, _Pending] = {}
-        self._of_descriptor: dict[str, str] = {}
+        self._scans: dict[str, Scan] = {}  # that are not finished, the one longest without a document first
+        self._of: dict[str, Scan] = {}  # the scan of each run and of each descriptor
         self._finished: list[Any] = []
         self._incomplete: list[Any] = []
 
@@ -94,17 +80,25 @@ class NXstxmWriter:
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
-        run = ""
+        keys = ("uid",) if name == "start" else ("run_start", "descriptor", "resource")
+        key = next((key for key in keys if key in doc), keys[-1])
+        uid = doc.get(key, "")
         try:
-            run = self._run_of(name, doc)
-            self._take(name, doc, run)
+            if not isinstance(uid, str):
+                raise MetadataError(f"a document {name!r} has {key} {uid!r:.60}: it is the uid of a run or of a stream")
+            if name == "start":
+                if doc.get("purpose") != "live":  # for alignment: of which nothing is kept
+                    self._start(doc)
+            elif uid in self._of:  # else of a run that failed, or that began before this callback was there
+                self._take(self._of[uid], name, doc)
         except Exception:
-            pending = self._of_run.get(run)
-            if pending is not None and pending.scan.failed:
-                self._failed(pending)
+            scan = self._of.get(uid) if isinstance(uid, str) else None
+            if scan is not None and scan.failed:
+                # The other runs of its scan still go to its file, which stays under construction.
+                self._forget(scan, whole=scan.planned == 1)
             if self._on_error == "raise":
                 raise
-            logger.exception("run %s isn't exported", run or f"of a document {name!r}")
+            logger.exception("the run of a document %r with %s %.60r isn't exported", name, key, uid)
 
     def finish(self) -> list[Any]:
         """Give their final names to the files of all scans that have ended; return those of all finished ones.
@@ -115,17 +109,13 @@ class NXstxmWriter:
             If a run hasn't ended. Its file is closed and stays under construction.
         """
         waiting, errors = [], []
-        for pending in list(self._scans.values()):
-            if pending.scan.failed:
-                self._drop(pending)
-                pending.scan.close()
-            elif pending.scan.running:
-                waiting += list(pending.scan.running)
-                self._drop(pending)
-                pending.scan.close()
+        for scan in list(self._scans.values()):
+            if scan.running:
+                waiting += list(scan.running)
+                self._close(scan)
             else:
                 try:
-                    self._finish(pending)
+                    self._finish(scan)
                 except (NXstxmError, OSError) as error:
                     errors.append(error)  # after the others
         if errors:
@@ -140,155 +130,89 @@ class NXstxmWriter:
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is None:
             self.finish()
-            return
-        for pending in list(self._scans.values()):
-            self._drop(pending)
-            pending.scan.close()
+        for scan in list(self._scans.values()):
+            self._close(scan)
 
-    def _take(self, name: str, doc: Mapping[str, Any], run: str) -> None:
-        if name == "start":
-            if doc.get("purpose") != "live":  # for alignment: of which nothing is kept
-                self._start(doc)
-            return
-        pending = self._of_run.get(run)
-        if pending is None:
-            return  # of a run that failed, which has been said, or that began before this callback was there
-        if name in ("stream_datum", "stream_resource"):
-            raise UnfilledError(f"data of run {run}")
-        if name == "descriptor":
-            self._of_descriptor[doc["uid"]] = run
-        pending.scan(name, doc)
+    def _take(self, scan: Scan, name: str, doc: Mapping[str, Any]) -> None:
+        if name in ("descriptor", "resource"):
+            self._of[doc["uid"]] = scan
+        scan.take(name, doc)
         if name == "stop":
-            del self._of_run[run]
-            self._of_descriptor = {d: r for d, r in self._of_descriptor.items() if r != run}
-            if pending.complete:
-                self._finish(pending)
+            del self._of[doc["run_start"]]
+            if scan.complete:
+                self._finish(scan)
             self._bound()
 
     def _start(self, doc: Mapping[str, Any]) -> None:
         request = self._options.request(doc)
         # A run that is all of its scan is no part of another one like it, which may have lost its stop document.
-        scan = request.scan if request.several_runs else request.run
-        pending = self._scans.get(scan)
-        if pending is not None and not pending.wants(request):
+        name = request.scan if request.several_runs else request.run
+        scan = self._scans.get(name)
+        if scan is not None and not scan.wants(request):
             try:
-                self._finish(pending)
+                self._finish(scan)
             except UnfinishedError as error:  # which is no reason to lose the scan that begins once more
                 logger.warning("%s", error)
-            pending = None
+            scan = None
         for other in self._scans.values():
-            if other is not pending:
-                other.scan.release()  # only files that are being written are open
-        if pending is None:
-            file = place(self._directory, self._file_prefix, doc, doc["uid"])
+            if other is not scan:
+                other.release()  # only files that are being written are open
+        if scan is None:
+            file = file_of(self._directory, self._file_prefix, doc, doc["uid"])
             self._check_name(file)
-            pending = self._scans[scan] = _Pending(Scan(file, self._options), request)
-        self._scans[scan] = self._scans.pop(scan)  # the last that something came for
-        self._of_run[request.run] = pending
-        pending.add(request)
-        pending.scan.start(doc, request)
+            scan = Scan(file, self._options)
+        self._scans.pop(name, None)
+        self._scans[name] = self._of[request.run] = scan
+        scan.start(doc, request)
         self._bound()
 
     def _check_name(self, file: TmpFile | Buffer) -> None:
         """Say at the start of a scan that its file can't get its name: before anything is measured."""
-        others = [other.scan.file for other in self._scans.values() if not other.scan.failed]
+        others = [other.file for other in self._scans.values() if not other.failed]
+        cure = "give a file_prefix with {uid} or {scan_id} in it"
         if isinstance(file, Buffer):
-            if not any(file.artifact is other.artifact for other in others) and file.artifact not in self._finished:
-                return
             # Two scans in one buffer would become one file, whatever may be overwritten.
-            raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {_CURE}")
-        if self._overwrite:
+            if any(file.artifact is other for other in (*self._finished, *(other.artifact for other in others))):
+                raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {cure}")
             return
+        what = ""
         if file.final.exists():
             what = f"{file.final} exists"
         elif any(isinstance(other, TmpFile) and other.final == file.final for other in others):
             what = f"{file.final} is to be the file of another scan that isn't complete"
-        else:
-            return
-        if self._on_error == "raise":
-            raise FinalFileExistsError(f"{what}: {_CURE}, or overwrite=True")
-        logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, _CURE)
+        if what and not self._overwrite:
+            if self._on_error == "raise":
+                raise FinalFileExistsError(f"{what}: {cure}, or overwrite=True")
+            logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, cure)
 
     def _bound(self) -> None:
         """Finish the scan that has waited longest for a run, if too many wait; give up the one that runs longest."""
-        running = [pending for pending in self._scans.values() if pending.scan.running]
+        running = [scan for scan in self._scans.values() if scan.running]
         if len(running) > _MOST_WAITING:
-            logger.warning("%d scans have no stop document: %s stays", len(running), running[0].scan.file.artifact)
-            self._drop(running[0])
-            running[0].scan.close()
-        idle = [pending for pending in self._scans.values() if not pending.scan.running]
+            logger.warning("%d scans have no stop document: %s stays", len(running), running[0].file.artifact)
+            self._close(running[0])
+        idle = [scan for scan in self._scans.values() if not scan.running]
         if len(idle) > _MOST_WAITING:
-            logger.warning(
-                "%d scans wait for their runs: %s is finished without", len(idle), idle[0].scan.file.artifact
-            )
+            logger.warning("%d scans wait for their runs: %s is finished without", len(idle), idle[0].file.artifact)
             self._finish(idle[0])
 
-    def _finish(self, pending: _Pending) -> None:
-        self._drop(pending)
-        pending.scan.close()
-        if pending.scan.failed:
-            return  # which has been said; what there is stays under construction
-        finished = pending.scan.file.finish(self._overwrite)
+    def _finish(self, scan: Scan) -> None:
+        if scan.failed:  # which has been said; what there is stays under construction
+            self._close(scan)
+            return
+        self._forget(scan)
+        finished = scan.finish(self._overwrite)
         self._finished.append(finished)
-        if pending.short:
-            logger.warning("%s has %d of %s planes", finished, pending.scan.planes, pending.planned or "more")
+        if not scan.stopped and scan.planned is not None and scan.planes < scan.planned:
+            logger.warning("%s has %d of %d planes", finished, scan.planes, scan.planned)
             self._incomplete.append(finished)
 
-    def _failed(self, pending: _Pending) -> None:
-        """Let runs that failed be; the others of their scan still go to its file, which stays under construction."""
-        gone = {run for run, other in self._of_run.items() if other is pending}
-        self._of_run = {run: other for run, other in self._of_run.items() if run not in gone}
-        self._of_descriptor = {d: run for d, run in self._of_descriptor.items() if run not in gone}
-        if pending.planned == 1:
-            self._drop(pending)
+    def _close(self, scan: Scan) -> None:
+        self._forget(scan)
+        scan.close()
 
-    def _drop(self, pending: _Pending) -> None:
-        self._scans = {key: other for key, other in self._scans.items() if other is not pending}
-        gone = {run for run, other in self._of_run.items() if other is pending}
-        self._of_run = {run: other for run, other in self._of_run.items() if run not in gone}
-        self._of_descriptor = {d: run for d, run in self._of_descriptor.items() if run not in gone}
-
-    def _run_of(self, name: str, doc: Mapping[str, Any]) -> str:
-        key = "uid" if name == "start" else "run_start" if "run_start" in doc else "descriptor"
-        uid = doc.get(key, "")
-        if not isinstance(uid, str):
-            raise MetadataError(f"a document {name!r} has {key} {uid!r:.60}: it is the uid of a run or of a stream")
-        return self._of_descriptor.get(uid, "") if key == "descriptor" else uid
-
-
-class _Pending:
-    """A scan some of whose runs may still be to come."""
-
-    def __init__(self, scan: Scan, request: Request) -> None:
-        self.scan = scan
-        self.planned = request.planned
-        self._taken: set[tuple[str, int]] = set()
-        self._unplaced = 0
-
-    def add(self, request: Request) -> None:
-        """Count a run in."""
-        self._taken |= places(request)
-        self._unplaced += not request.placed
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a run ended before its time."""
-        return any(status in ("abort", "fail") for status in self.scan.ended.values())
-
-    @property
-    def short(self) -> bool:
-        """Whether planes are missing for no reason that is known."""
-        return not self.stopped and self.planned is not None and self.scan.planes < self.planned
-
-    @property
-    def complete(self) -> bool:
-        """Whether no other run is to come."""
-        if self.scan.running:
-            return False
-        return self.stopped or (self.planned is not None and self.scan.planes >= self.planned)
-
-    def wants(self, request: Request) -> bool:
-        """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
-        if not request.placed:
-            return self.planned is None or max(self._unplaced, self.scan.planes) < self.planned
-        return not places(request) & self._taken
+    def _forget(self, scan: Scan, *, whole: bool = True) -> None:
+        """Take nothing more of the runs of a scan; nor, if it is the whole scan, of others that may come."""
+        self._of = {uid: other for uid, other in self._of.items() if other is not scan}
+        if whole:
+            self._scans = {name: other for name, other in self._scans.items() if other is not scan}

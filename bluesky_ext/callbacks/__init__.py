@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bluesky_ext.callbacks.crystal_map import CrystalMap
     from bluesky_ext.callbacks.crystal_mapper import CrystalMapper
     from bluesky_ext.callbacks.data_frame_dumper import DataFrameDumper
+    from bluesky_ext.callbacks.image_orienter import ImageOrienter
     from bluesky_ext.callbacks.image_processor import ImageProcessor
     from bluesky_ext.callbacks.mask_applier import MaskApplier
     from bluesky_ext.callbacks.peak_tracker import PeakTracker
@@ -26,6 +27,7 @@ __all__ = [
     "Diffractograms",
     "FluorescenceFit",
     "FluorescenceMap",
+    "ImageOrienter",
     "ImageProcessor",
     "MaskApplier",
     "PeakTracker",
@@ -39,6 +41,7 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.callbacks.crystal_map": ("CrystalMap",),
         "bluesky_ext.callbacks.crystal_mapper": ("CrystalMapper",),
         "bluesky_ext.callbacks.data_frame_dumper": ("DataFrameDumper",),
+        "bluesky_ext.callbacks.image_orienter": ("ImageOrienter",),
         "bluesky_ext.callbacks.image_processor": ("ImageProcessor",),
         "bluesky_ext.callbacks.mask_applier": ("MaskApplier",),
         "bluesky_ext.callbacks.peak_tracker": ("PeakTracker",),

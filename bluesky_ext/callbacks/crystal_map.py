@@ -22,6 +22,7 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import LiveMaps, PeakRows, StreamLinker, warm_up_live_maps
 from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, maps_dataset
+from bluesky_ext.peaks.table import SCATTERING
 
 
 class _Given:
@@ -165,7 +166,7 @@ class CrystalMap(TrackReduce):
 
     def tree(self, state: _Mapping) -> dict[str, Any]:
         """The maps so far of the brightest tracks with what is known of each, and the numbers of peaks: two NXdata."""
-        dataset = self._dataset(state, columns=("z", "y", "x"))
+        dataset = self._dataset(state, columns=("z", "y", "x", *SCATTERING))
         groups = {name: nxdata_of(dataset, name) for name in ("maps", "n_peaks")}
         return entry(state.start, "maps", **groups)
 

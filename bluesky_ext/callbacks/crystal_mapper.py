@@ -12,7 +12,7 @@ import xarray as xr
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
-from bluesky_ext.callbacks.mapped_run import MappedRun
+from bluesky_ext.callbacks.mapped_run import STALE, MappedRun
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.callbacks.stored import StoredRun, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
@@ -22,12 +22,9 @@ from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.peaks import LocateParameters, warm_up, warm_up_windows
+from bluesky_ext.peaks.table import UNITS
+from bluesky_ext.spectra.azimuthal import poni_bytes
 from bluesky_ext.storage import as_source
-
-NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
-STALE = (
-    "dark and light have what was taken back, and are to be computed anew from the stored run: give db=, or replay it"
-)
 
 
 class CrystalMapper(Reduce):
@@ -75,6 +72,9 @@ class CrystalMapper(Reduce):
         The stream of the frames.
     keep_runs : int
         So many runs are kept in `runs`, the latest.
+    poni : path, bytes or array of uint8, optional
+        The .poni file with the geometry of the detector, or its content: windows have ``q``, ``two_theta``, ``chi`` and
+        ``d`` with it, as the peaks of a `PeakTracker`.
     directory : path, optional
         Where the dataset of each run is saved, as ``<uid of the scan>-windows.nc`` (NetCDF 4, which is HDF5).
     **locate_kwargs
@@ -103,6 +103,7 @@ class CrystalMapper(Reduce):
     """
 
     libraries = ("numpy", "numba", "scipy", "pandas", "xarray")
+    units = UNITS
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class CrystalMapper(Reduce):
         stream_name: str = "primary",
         keep_runs: int = KEEP_RUNS,
         directory: str | os.PathLike[str] | None = None,
+        poni: Any = None,
         **locate_kwargs: Any,
     ) -> None:
         refuse_document("CrystalMapper", diameter)
@@ -133,11 +135,12 @@ class CrystalMapper(Reduce):
         known = None if windows is None else known_windows(windows)
         self._kept = KeptRuns(keep_runs, directory, "-windows")
         self._scan = Scan(motors, positions, shape, extents, snaking)
-        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known)
-        self._data_key = data_key
-        self._stream_name = stream_name
-        self._db = db
-        self._options = options
+        content = None if poni is None else poni_bytes(poni)
+        if content is not None:
+            self.libraries = (*self.libraries, "pyFAI")
+        self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known, content)
+        self._data_key, self._stream_name = data_key, stream_name
+        self._db, self._options = db, options
         self._replayed: Any = None
         warm_up_images()
         warm_up(("float64",), diameter)
@@ -146,14 +149,13 @@ class CrystalMapper(Reduce):
             parameters={
                 **{"data_key": data_key, "diameter": diameter, **locate_kwargs},
                 "windows": None if known is None else {name: known[name].to_numpy() for name in known.columns},
+                **({} if content is None else {"poni": np.frombuffer(content, np.uint8)}),
                 **{"n_windows": n_windows, "half_width": half_width, "stream_name": stream_name},
                 **self._scan.as_dict(),
             },
             data_keys=(data_key,),
             **options,
         )
-
-    # What there is of the run that started last
 
     @property
     def dark(self) -> np.ndarray | None:
@@ -228,8 +230,6 @@ class CrystalMapper(Reduce):
             self._replayed = None
         return self.dataset
 
-    # Documents
-
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
         """The stage that a record is of, which reads a run twice if that one did."""
@@ -279,9 +279,7 @@ class CrystalMapper(Reduce):
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Say what the maps lack, and emit them."""
         state: MappedRun | None = run.state
-        about = [run.incomplete]
-        if state is not None and state.shape is not None and not self._has_stored:
-            about += [NO_MAPS] * (state.windows is None) + [STALE] * state.extremes.stale
+        about = [run.incomplete, *(() if state is None or self._has_stored else state.lacks())]
         names = {stream.name for stream in run.streams.values() if stream.wanted}
         if names and self._stream_name not in names:
             about.append(f"no stream {self._stream_name!r} came; {self._data_key} is in {sorted(names)}")

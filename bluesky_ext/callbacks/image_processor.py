@@ -13,6 +13,7 @@ import numpy as np
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext.callbacks.stored import StoredRun
 from bluesky_ext.engine import Map, Stage, image_blocks
+from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.images import (
     Gaps,
     apply_mask,
@@ -49,6 +50,7 @@ class _State:
     """What is kept of a run: its masks, the dark of another run that it may use, and its darks, none yet."""
 
     uid: str
+    is_live: bool
     masks: UsedMasks | None
     earlier: _Dark | None
     darks: deque[_Dark] = field(default_factory=lambda: deque(maxlen=DARKS))
@@ -114,6 +116,7 @@ class ImageProcessor(MaskedMap):
     dark_age : float, optional
         For a run without such an event: how old the latest one of another run may be when the run starts, in seconds;
         ``<data_key>_dark_run`` has the uid of the run that each dark is of. Without it, darks of other runs are none.
+        An event without any dark fails; in a live run, for alignment, nothing is taken away from it instead.
     db : catalog, optional
         What `bluesky_ext.storage.open_catalog` returned: where that one is looked for if this stage has seen none.
     mask : array, str, tuple or list of these, optional
@@ -203,7 +206,7 @@ class ImageProcessor(MaskedMap):
 
     def begin(self, start: Mapping[str, Any]) -> _State:
         """The masks of the run, the dark of another run, and its darks, none yet."""
-        return _State(start["uid"], super().begin(start), self._earlier_dark(start))
+        return _State(start["uid"], is_live(start), super().begin(start), self._earlier_dark(start))
 
     def about(self, state: _State) -> dict[str, Any]:
         """The masks of the run, and the dark of another run that its events have if there is none in it."""
@@ -227,6 +230,8 @@ class ImageProcessor(MaskedMap):
         earlier = [dark for dark in state.darks if dark.time <= event["time"]]
         if state.earlier is not None and not earlier:
             earlier.append(state.earlier)
+        if not earlier and state.is_live:
+            return None, None, *mask
         if not earlier:
             age = self._dark_age
             other = "give dark_age to use one of another run" if age is None else f"no other run has one of {age:g} s"

@@ -15,6 +15,7 @@ from trackpy.linking import SubnetOversizeException
 from bluesky_ext.engine import Reduce, frames_of
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.peaks import PeakRows, StreamLinker
+from bluesky_ext.peaks.table import UNITS
 
 #: Where more peaks than this compete for those of the next frame, they are easily mixed up, and the log says so.
 CROWD = 10
@@ -149,6 +150,7 @@ class TrackReduce(Reduce):
     """
 
     libraries = ("numpy", "numba", "pandas", "scipy", "trackpy")
+    units = UNITS
 
     def __init__(self, link: Mapping[str, Any], *, stream_name: str, **stage: Any) -> None:
         self._link = dict(link)

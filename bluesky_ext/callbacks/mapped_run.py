@@ -19,6 +19,11 @@ from bluesky_ext.images import mean_frame
 from bluesky_ext.peaks import mean_in_windows
 from bluesky_ext.peaks.crystal_map import REFLECTION
 
+NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
+STALE = (
+    "dark and light have what was taken back, and are to be computed anew from the stored run: give db=, or replay it"
+)
+
 
 @dataclass
 class MappedRun:
@@ -62,6 +67,10 @@ class MappedRun:
             return xr.Dataset()
         windows = self.maps.found(*images) if find and self.windows is None else self.windows
         return self.maps.dataset(self.start, self.points.layout(), self.means, windows, *images)
+
+    def lacks(self) -> list[str]:
+        """What is to be said of it where it can't be read a second time."""
+        return [] if self.shape is None else [NO_MAPS] * (self.windows is None) + [STALE] * self.extremes.stale
 
     def look_again(self, stored: Callable[[], StoredRun] | None) -> None:
         """Do what only the end allows: find the windows, and take from the stored run what did not come by."""

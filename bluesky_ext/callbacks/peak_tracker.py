@@ -16,6 +16,8 @@ from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
 from bluesky_ext.peaks import LocateParameters, locate, peak_columns, warm_up
+from bluesky_ext.peaks.table import UNITS
+from bluesky_ext.spectra.azimuthal import poni_bytes, scattering
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class _Locate:
     keywords: dict[str, Any]
     gaps: Gaps
     mask: np.ndarray | None = None
+    poni: bytes | None = None
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> Rows:
         image = mean_blocks(image_blocks(data, self.data_key), self.gaps)
@@ -41,6 +44,8 @@ class _Locate:
         if n_gaps and self.gaps and image.dtype.kind == "f":
             table, n_gaps = self._locate(image, mask, measured(image, self.gaps))
         columns = {str(name): column.to_numpy() for name, column in table.items()}
+        if self.poni is not None:
+            columns |= scattering(self.poni, columns["y"], columns["x"], image.shape)
         return Rows({**columns, "frame": np.full(len(table), seq_num)}, {"n_gaps": n_gaps})
 
     def _locate(self, image: np.ndarray, mask: np.ndarray | None, found: np.ndarray | None) -> tuple[pd.DataFrame, int]:
@@ -57,9 +62,10 @@ class PeakTracker(MaskedMap):
     """The peaks of every image: each is an event, a row of its image's page.
 
     The columns are those of `trackpy.locate`, ``y x mass size ecc signal raw_mass ep`` (two sizes and errors for a
-    diameter that differs between the axes), and ``frame``, the ``seq_num`` of the event that the image is of. The
-    stream ``frames`` has an event for each image, one without peaks too, with their number ``n_rows``, the scan's other
-    scalar readings, and ``n_gaps``: how many pixels that no mask covers are no measurement.
+    diameter that differs between the axes); with a .poni ``q two_theta chi d``, as
+    `bluesky_ext.spectra.azimuthal.scattering` has them; and ``frame``, the ``seq_num`` of the event that the image is
+    of. The stream ``frames`` has an event for each image, one without peaks too, with their number ``n_rows``, the
+    scan's other scalar readings, and ``n_gaps``: how many pixels that no mask covers are no measurement.
 
     Parameters
     ----------
@@ -76,6 +82,8 @@ class PeakTracker(MaskedMap):
     gaps : "auto", True or False
         Which pixels are no measurement and masked in the image that they are in: see `bluesky_ext.images.Gaps`. With
         False none is; those that are not finite count as zero then.
+    poni : path, bytes or array of uint8, optional
+        The .poni file with the geometry of the detector, read now, or its content. It needs pyFAI.
     **locate_kwargs
         Any keyword of `trackpy.locate` (``minmass``, ``separation``, ``percentile``, ``topn`` and so on), and of
         `bluesky_ext.engine.Map` (``executor``, ``on_error`` and so on).
@@ -88,6 +96,7 @@ class PeakTracker(MaskedMap):
 
     makes_rows = True
     libraries = ("numpy", "numba", "scipy", "pandas")
+    units = UNITS
     # The number of peaks of a frame is worth a plot. The rows are not: BestEffortCallback would draw anew for each.
     hinted = ("n_rows",)
 
@@ -99,6 +108,7 @@ class PeakTracker(MaskedMap):
         mask: Any = None,
         registry: Any = None,
         gaps: Gaps = "auto",
+        poni: Any = None,
         **locate_kwargs: Any,
     ) -> None:
         refuse_document("PeakTracker", diameter)
@@ -109,12 +119,19 @@ class PeakTracker(MaskedMap):
         warm_up_images()
         warm_up_blocks()
         warm_up(diameter=diameter, mask=given is not None or bool(gaps))
-        of_mask = {} if given is None else {"mask": given.parameters}
+        parameters = {"data_key": data_key, "diameter": diameter, **locate_kwargs, "gaps": gaps}
+        if given is not None:
+            parameters["mask"] = given.parameters
+        content = None if poni is None else poni_bytes(poni)
+        if content is not None:
+            scattering(content, (), ())  # refuses a bad one now, not at the first event
+            parameters["poni"] = np.frombuffer(content, np.uint8)
+            self.libraries = (*self.libraries, "pyFAI")
         super().__init__(
-            _Locate(data_key, diameter, locate_kwargs, gaps, known_mask(given)),
+            _Locate(data_key, diameter, locate_kwargs, gaps, known_mask(given), content),
             given=given,
             gaps=gaps,
-            parameters={"data_key": data_key, "diameter": diameter, **locate_kwargs, "gaps": gaps, **of_mask},
+            parameters=parameters,
             data_keys=(data_key,),
             **options,
         )

@@ -14,7 +14,7 @@ from trackpy.linking import Linker
 from bluesky_ext._arguments import check_keywords, keywords_of, split_keywords
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
-from bluesky_ext.callbacks.tree import entry, nxdata
+from bluesky_ext.callbacks.tree import entry, nxdata_of_peaks
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
 from bluesky_ext.engine.codec.documents import dumps, loads
 from bluesky_ext.engine.documents.open_runs import OpenStream
@@ -73,10 +73,7 @@ class TrackLinker(TrackReduce):
 
     def tree(self, state: Linking) -> dict[str, Any]:
         """The tracks so far, an NXdata ``tracks`` with a row a peak: y over x, and beside them what else is known."""
-        table = state.linker.tracks
-        axes = [name for name in ("y", "x") if name in table] or [str(name) for name in table.columns[:1]]
-        arrays = {str(name): table[name].to_numpy() for name in table}
-        return entry(state.start, "tracks", tracks=nxdata(axes[0], axes[1:], arrays))
+        return entry(state.start, "tracks", tracks=nxdata_of_peaks(state.linker.tracks))
 
     def finish(self, state: Linking, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit every row with its particle."""

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+
+from bluesky_ext.peaks.table import UNITS
 
 
 def entry(start: Mapping[str, Any], default: str, **groups: Any) -> dict[str, Any]:
@@ -26,9 +29,17 @@ def nxdata_of(dataset: xr.Dataset, signal: str) -> dict[str, Any]:
     variable = dataset[signal]
     axes = [str(name) for name in variable.dims]
     arrays: dict[str, Any] = {name: np.arange(dataset.sizes[name]) for name in axes}
-    for name, coordinate in variable.coords.items():
-        arrays[str(name)] = coordinate.to_numpy()
-        if coordinate.attrs:
-            arrays[f"{name}_attrs"] = dict(coordinate.attrs)
-    arrays |= {str(name): one.to_numpy() for name, one in dataset.items() if one.dims == variable.dims[:1]}
+    along = {name: one for name, one in dataset.items() if one.dims == variable.dims[:1]}
+    for name, one in {**variable.coords, **along}.items():
+        arrays[str(name)] = one.to_numpy()
+        if one.attrs:
+            arrays[f"{name}_attrs"] = dict(one.attrs)
     return nxdata(signal, axes, {**arrays, signal: variable.to_numpy()})
+
+
+def nxdata_of_peaks(peaks: pd.DataFrame) -> dict[str, Any]:
+    """The NXdata of a table with a row a peak: y over x, and beside them what else is known."""
+    axes = [name for name in ("y", "x") if name in peaks] or [str(name) for name in peaks.columns[:1]]
+    arrays: dict[str, Any] = {str(name): peaks[name].to_numpy() for name in peaks}
+    arrays |= {f"{name}_attrs": {"units": UNITS[name]} for name in UNITS if name in peaks}
+    return nxdata(axes[0], axes[1:], arrays)

@@ -14,6 +14,7 @@ from bluesky_ext.peaks import locate, mean_in_windows, peak_columns, place_windo
 from bluesky_ext.peaks.crystal_map import REFLECTION
 from bluesky_ext.peaks.windows import EDGES, RESERVED
 from bluesky_ext.positions import Layout, lay_out
+from bluesky_ext.spectra.azimuthal import scattering
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class WindowMaps:
         As for `bluesky_ext.peaks.windows_around`.
     known : DataFrame, optional
         The windows, or the peaks that they are around; see `known_windows`.
+    poni : bytes, optional
+        The geometry of the detector: windows have what their positions mean, see `bluesky_ext.spectra.azimuthal`.
     """
 
     diameter: int | tuple[int, int]
@@ -35,18 +38,25 @@ class WindowMaps:
     half_width: int
     n_windows: int
     known: pd.DataFrame | None = None
+    poni: bytes | None = None
 
     def __post_init__(self) -> None:
         anywhere = (2**31, 2**31)
         columns = peak_columns(self.diameter, **self.locate_kwargs)
         windows_around(pd.DataFrame({name: [0.0] for name in columns}), self.half_width, anywhere, self.n_windows)
-        placed = self.placed(anywhere)
+        placed = self._placed(anywhere)
+        if self.poni is not None:
+            scattering(self.poni, (), ())
         # What xarray imports with the first dataset takes half a second.
         nowhere = lay_out(np.empty(0, np.int64), {})
         window_maps([], [], pd.DataFrame() if placed is None else placed.head(0), [], nowhere)
 
     def placed(self, shape: tuple[int, ...]) -> pd.DataFrame | None:
         """The windows that are known, on an image of this shape; None if none are."""
+        windows = self._placed(shape)
+        return None if windows is None else self._with_scattering(windows, shape)
+
+    def _placed(self, shape: tuple[int, ...]) -> pd.DataFrame | None:
         if self.known is None:
             return None
         if {"dy", "dx"}.isdisjoint(self.known):
@@ -60,7 +70,13 @@ class WindowMaps:
 
     def found(self, dark: np.ndarray, light: np.ndarray) -> pd.DataFrame:
         """The windows around the brightest peaks on light - dark."""
-        return windows_around(self.located(dark, light), self.half_width, dark.shape, self.n_windows)
+        windows = windows_around(self.located(dark, light), self.half_width, dark.shape, self.n_windows)
+        return self._with_scattering(windows, dark.shape)
+
+    def _with_scattering(self, windows: pd.DataFrame, shape: tuple[int, ...]) -> pd.DataFrame:
+        if self.poni is None:
+            return windows
+        return windows.assign(**scattering(self.poni, windows["y"], windows["x"], (shape[0], shape[1])))
 
     def dataset(
         self,

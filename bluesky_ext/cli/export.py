@@ -88,7 +88,7 @@ def run_nxstxm(options: argparse.Namespace) -> int:
         total = None if None in counts else sum(count or 0 for count in counts)
         bar = stack.enter_context(tqdm(total=total, unit="event", unit_scale=True, desc="export", disable=None))
         writer = stack.enter_context(
-            NXstxmWriter(options.directory, options.prefix, overwrite=options.overwrite, **given)
+            NXstxmWriter(options.directory, options.prefix, overwrite=options.overwrite, on_error="raise", **given)
         )
         for source in runs:
             try:

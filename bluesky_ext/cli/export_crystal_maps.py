@@ -45,6 +45,9 @@ def add_to(formats: Any) -> None:
     parser.add_argument("--threshold", type=float, default=0.65, help="how much the maps of a grain overlap")
     parser.add_argument("--max-maps", type=int, default=1000, help="maps of so many reflections, the brightest")
     parser.add_argument(
+        "--poni", type=Path, help="the geometry of the detector: q, two_theta, chi and d of peaks and reflections"
+    )
+    parser.add_argument(
         "--search-range",
         type=float,
         metavar="PIXELS",
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         for name, mapped in _mapped(options, catalog):
             try:
                 dataset, peaks = mapped if isinstance(mapped, tuple) else _maps_of(name, mapped, options)
-                given = {"formats": options.formats.split(","), "overwrite": options.overwrite}
+                given = {"formats": options.formats.split(","), "overwrite": options.overwrite, "poni": options.poni}
                 for path in export_crystal_maps(
                     dataset, options.directory, name, peaks=peaks, threshold=options.threshold, **given
                 ):

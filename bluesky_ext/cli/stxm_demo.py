@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     station = Endstation(s.devices, s.shutter, zp_def=s.zp_def)
     RE = RunEngine(call_returns_result=False)
     with (
-        NXstxmWriter(options.directory, "{uid}", source_name="simulation") as writer,
+        NXstxmWriter(options.directory, "{uid}", source_name="simulation", on_error="raise") as writer,
         tqdm(total=len(ENERGIES), unit="image", desc="scan") as bar,
     ):
         RE.subscribe(writer)

@@ -110,6 +110,11 @@ class MaskClient:
         """The registry in a directory, without a server; the directory is made if it is not there."""
         return cls.open(os.path.abspath(os.path.expanduser(os.fspath(directory))), **options)
 
+    @property
+    def uri(self) -> str:
+        """The address of its container."""
+        return self._root.uri
+
     def close(self) -> None:
         """Close the catalogue, and with it all clients that came from it."""
         close_catalog(self._root)

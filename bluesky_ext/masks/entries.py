@@ -23,8 +23,10 @@ DRAFT = "mask_draft"
 #: Only our masks have it: detector, name and version in one, which one request lists for all of them. What else is ours
 #: has it empty: where a child of a container has none, there may be masks of other programs.
 IDENT = "mask_ident"
+#: The host of catalogues in this process.
+EMBEDDED = "local-tiled-app"
 #: Servers on these hosts are in this process or beside it.
-THIS_MACHINE = ("local-tiled-app", "localhost", "127.0.0.1", "::1")
+THIS_MACHINE = (EMBEDDED, "localhost", "127.0.0.1", "::1")
 #: The mask of a detector that nobody named.
 ANY = "any"
 

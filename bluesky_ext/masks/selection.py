@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import reprlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from bluesky_ext.engine.documents.descriptors import data_key
 from bluesky_ext.masks.arrays import as_mask, combine_masks, mask_sha256
+from bluesky_ext.masks.attempt import Attempt, is_outage
+from bluesky_ext.masks.copies import read_copy, write_copy
+from bluesky_ext.masks.entries import EMBEDDED
 from bluesky_ext.masks.errors import MaskDamaged, MaskNotFound
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +84,10 @@ class SelectedMasks:
         if not self._given:
             raise ValueError("masks=[]: give at least one mask, or None where that is allowed")
         self._registry = registry
-        self._lock = threading.Lock()
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._attempt: Attempt[UsedMasks] | None = None
+        #: What was found by the masks that are to be looked up, by their places.
+        self._latest: dict[int, dict[str, Any]] = {}
         self.known: UsedMasks | None = None
         arrays = [mask for mask in self._given if isinstance(mask, _Array)]
         if arrays:
@@ -108,6 +118,9 @@ class SelectedMasks:
     def look_up(self) -> UsedMasks:
         """The masks as they are now; those that are named are read.
 
+        A registry on a server that does not answer, or fails, is waited for two seconds, once, and asked again in a
+        thread until it does; meanwhile the masks of known uids are those of which there is a copy on this machine.
+
         Raises
         ------
         MaskNotFound, OSError
@@ -117,30 +130,70 @@ class SelectedMasks:
         ValueError
             If the masks are not of one shape.
         """
-        return self.known or self._use(self._open())
+        if self.known:
+            return self.known
+        if not is_served(self._registry):
+            return self._use(self._open())
+        import tiled.client  # noqa: F401  # pyright: ignore[reportMissingImports] - which is no waiting for a server
 
-    def _use(self, registry: Any = None) -> UsedMasks:
+        with self._lock:
+            if self._attempt is None or self._attempt.ended:
+                self._attempt = Attempt(self, SelectedMasks._use_of_server)
+            attempt = self._attempt
+        used = attempt.wait()
+        if used is not None:
+            return used
+        error = attempt.error
+        if error is not None and not is_outage(error):
+            raise error
+        return self._use_copies(str(error or f"{self._registry!r} does not answer: is the server there?"))
+
+    def _use_of_server(self, attempt: Attempt[UsedMasks]) -> UsedMasks:
+        registry = self._open()
+        attempt.alive()
+        return self._use(registry, attempt)
+
+    def _use(self, registry: Any = None, attempt: Attempt[UsedMasks] | None = None) -> UsedMasks:
         arrays, known = [], []
-        for mask in self._given:
+        for index, mask in enumerate(self._given):
             if isinstance(mask, _Array):
                 array, said = mask.array, {"uid": mask.uid}
             else:
                 entry = _looked_up(registry, mask)
-                array = as_mask(entry.read())
+                array = _content(entry, attempt)
                 said = {key: getattr(entry, key) for key in ("uid", "detector", "name", "version")}
             arrays.append(array)
             known.append({**said, "sha256": mask_sha256(array)})
-            if isinstance(mask, Mapping) and known[-1]["sha256"] != mask["sha256"]:
-                raise MaskDamaged(
-                    f"mask {mask['uid']} has sha256 {known[-1]['sha256'][:12]}..., and was used when it had "
-                    f"{mask['sha256'][:12]}...: it was changed; give the one that was used as an array"
-                )
+            if isinstance(mask, Mapping):
+                _same(mask, known[-1])
+            self._latest[index] = known[-1]
+        return UsedMasks(np.ascontiguousarray(combine_masks(arrays)), tuple(known))
+
+    def _use_copies(self, why: str) -> UsedMasks:
+        """The masks without the registry: what was found before, or is known by its uid."""
+        arrays, known = [], []
+        for index, mask in enumerate(self._given):
+            if isinstance(mask, _Array):
+                array, said = mask.array, {"uid": mask.uid, "sha256": mask_sha256(mask.array)}
+            else:
+                wanted = {"uid": mask} if isinstance(mask, str) else mask if isinstance(mask, Mapping) else {}
+                said = self._latest.get(index) or dict(wanted)
+                array = read_copy(said["uid"], said.get("sha256")) if said else None
+                if array is None:
+                    raise OSError(f"{why} (and on this machine there is no copy of mask {mask!r})")
+                said["sha256"] = mask_sha256(array)
+            arrays.append(array)
+            known.append(said)
+        log.warning(
+            "%s; meanwhile masks are copies of those that were read before: %s",
+            *(why, ", ".join(said["uid"] or "an array" for said in known)),
+        )
         return UsedMasks(np.ascontiguousarray(combine_masks(arrays)), tuple(known))
 
     def _open(self) -> Any:
         from bluesky_ext.masks.client import MaskClient
 
-        with self._lock:
+        with self._opening:
             if not hasattr(self._registry, "entry"):
                 self._registry = MaskClient.open(self._registry)
             return self._registry
@@ -152,6 +205,36 @@ class _Array:
 
     uid: str
     array: np.ndarray
+
+
+def is_served(registry: Any) -> bool:
+    """Whether a registry is on a server, which may be gone, and not in this process."""
+    if isinstance(registry, str):
+        return "://" in registry or not (os.sep in registry or registry.startswith("~"))
+    address = getattr(registry, "uri", None)
+    return isinstance(address, str) and urlsplit(address).hostname != EMBEDDED
+
+
+def _content(entry: Any, attempt: Attempt[UsedMasks] | None) -> np.ndarray:
+    """The content of a mask; of a server's there is a copy afterwards, and what has the same hash is not read again."""
+    if attempt is None:
+        return as_mask(entry.read())
+    attempt.alive(entry.node.nbytes)
+    copy = None if entry.sha256 is None else read_copy(entry.uid, entry.sha256)
+    if copy is not None:
+        return copy
+    content = as_mask(entry.read())
+    attempt.alive()
+    write_copy(entry.uid, content)
+    return content
+
+
+def _same(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    if found["sha256"] != wanted["sha256"]:
+        raise MaskDamaged(
+            f"mask {wanted['uid']} has sha256 {found['sha256'][:12]}..., and was used when it had "
+            f"{wanted['sha256'][:12]}...: it was changed; give the one that was used as an array"
+        )
 
 
 def _looked_up(registry: Any, mask: str | tuple | Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from bluesky_ext.peaks.live_maps import REFLECTION, RESERVED, LiveMaps
 from bluesky_ext.peaks.rows import PARTICLE, PeakRows
+from bluesky_ext.peaks.table import UNITS
 from bluesky_ext.positions import Layout
 
 
@@ -76,6 +77,11 @@ def crystal_maps(
     return maps_dataset(live, layout, max_maps, live.columns)
 
 
+def along_reflections(name: str, values: np.ndarray) -> tuple[tuple[str], np.ndarray, dict[str, str]]:
+    """What xarray makes a variable of that is known of each reflection: its dim, values and attributes."""
+    return (REFLECTION,), values, {"units": UNITS[name]} if name in UNITS else {}
+
+
 def maps_dataset(live: LiveMaps, layout: Layout, max_maps: int | None, columns: Sequence[str]) -> xr.Dataset:
     """The dataset of the maps of so many tracks and of the means of these columns, see `crystal_maps`."""
     layout = layout.clear_of({*live.columns, *RESERVED})
@@ -84,5 +90,5 @@ def maps_dataset(live: LiveMaps, layout: Layout, max_maps: int | None, columns: 
     known |= dict(zip(columns, bright.means, strict=True))
     variables: dict[str, tuple] = {"maps": ((REFLECTION, *layout.dims), bright.maps)}
     variables["n_peaks"] = (layout.dims, live.n_peaks(layout))
-    variables |= {name: ((REFLECTION,), values) for name, values in known.items()}
+    variables |= {name: along_reflections(name, values) for name, values in known.items()}
     return xr.Dataset(variables, {REFLECTION: np.arange(len(bright.maps)), **layout.coordinates()})

@@ -17,6 +17,9 @@ REFLECTION = "reflection"
 #: Names in a dataset of crystal maps that are none of a column of the peaks.
 RESERVED = ("maps", "n_peaks", REFLECTION, PARTICLE, "frames", "total")
 
+#: The column of azimuths, of which 180 and -180 degrees are the same: its mean is that of directions.
+AZIMUTH = "chi"
+
 
 class BrightTracks(NamedTuple):
     """The brightest tracks, the brightest first.
@@ -30,7 +33,7 @@ class BrightTracks(NamedTuple):
     total : (n,) float64
         The sum of their values.
     means : list of (n,) float64
-        The mean of each column of their peaks, of the finite values.
+        The mean of each column of their peaks, of the finite values; of azimuths (``chi``) the mean direction.
     """
 
     maps: np.ndarray
@@ -81,16 +84,19 @@ class LiveMaps:
         values = (self._values[slot, : len(self._rows.numbers)] for slot in slots)
         if not here.all() or len(at) < len(self._rows.numbers):
             values = (np.where(here, its_own[at], 0.0) for its_own in values)
-        with np.errstate(invalid="ignore"):  # 0 / 0 where no value is finite
-            means = self._sums[:, slots] / self._known[:, slots]
-        known = range(len(self._names)) if columns is None else map(self._names.index, columns)
         return BrightTracks(
             layout.placed_columns(list(values)),
             bright if self._numbers is None else self._numbers[bright],
             self._counts[bright],
             self._total[bright],
-            [means[column] for column in known],
+            [self._means(name, slots) for name in (self._names if columns is None else columns)],
         )
+
+    def _means(self, name: str, slots: np.ndarray) -> np.ndarray:
+        sums, known = (one[self._names.index(name), slots] for one in (self._sums, self._known))
+        with np.errstate(invalid="ignore"):  # 0 / 0 where no value is finite
+            real, imaginary = sums.real / known, sums.imag / known
+        return np.degrees(np.arctan2(imaginary, real)) if name == AZIMUTH else real
 
     def _begin(self) -> None:
         """Forget what is known of the rows."""
@@ -103,7 +109,7 @@ class LiveMaps:
         # Of the bright tracks, each in a slot.
         self._owners, self._taken = np.empty(0, np.int64), np.empty(0, np.int64)
         self._values = np.empty((0, 0))
-        self._sums, self._known = np.empty((2, len(self._names), 0))
+        self._sums, self._known = np.empty((len(self._names), 0), complex), np.empty((len(self._names), 0), np.int64)
 
     def _take_rows(self) -> None:
         """Count the rows that are new with their tracks."""
@@ -153,7 +159,11 @@ class LiveMaps:
         self._taken[slots] = self._last[bright]
         self._values[owners, np.searchsorted(rows.stops, taken, side="right")] = rows.column(self._value)[taken]
         for name, sums, known in zip(self._names, self._sums, self._known, strict=True):
-            _add(owners, rows.column(name)[taken].astype(float, copy=False), sums, known)
+            values = rows.column(name)[taken].astype(complex)
+            if name == AZIMUTH:
+                angles = np.radians(values.real)
+                values = np.cos(angles) + 1j * np.sin(angles)
+            _add(owners, values, sums, known)
 
     def _places(self, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         """Where the frames of the layout are among those of the rows, and whether they are."""

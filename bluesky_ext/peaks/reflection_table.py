@@ -17,13 +17,15 @@ def reflection_table(peaks: pd.DataFrame, t_column: str = "frame") -> bytes:
     """What the ``.refl`` file of these peaks has in it, as ``dials.find_spots`` would have it of its own.
 
     The columns are ``xyzobs.px.value`` and ``.variance``, ``intensity.sum.value`` and ``.variance``, ``panel``, ``id``
-    and ``flags`` (strong), and integer columns of the peaks such as ``particle`` under their own names. The middle of
-    the first pixel is (0.5, 0.5) there and (0, 0) here; z is the number of the image, whose middle is a half.
+    and ``flags`` (strong); ``d`` in angstrom, if it is known; and integer columns of the peaks such as ``particle``
+    under their own names. The middle of the first pixel is (0.5, 0.5) there and (0, 0) here; z is the number of the
+    image, whose middle is a half.
 
     Parameters
     ----------
     peaks : pandas.DataFrame
-        A row a peak: x, y and ``mass``, the number of the frame from 1, and ``raw_mass`` and ``ep`` if they are known.
+        A row a peak: x, y and ``mass``, the number of the frame from 1, and ``raw_mass``, ``ep`` and ``d`` (in nm) if
+        they are known.
     t_column : str
         Column of the numbers of the frames.
 
@@ -47,6 +49,8 @@ def reflection_table(peaks: pd.DataFrame, t_column: str = "frame") -> bytes:
         "id": ("int", np.zeros(len(peaks))),
         "flags": ("std::size_t", np.full(len(peaks), STRONG)),
     }
+    if "d" in peaks:
+        columns["d"] = "double", 10 * peaks["d"]
     own = [name for name in peaks.select_dtypes("integer") if name not in (*columns, t_column)]
     columns |= {str(name): ("int", peaks[name]) for name in own}
     data = {

@@ -8,6 +8,12 @@ import pandas as pd
 from bluesky_ext.peaks.parameters import LocateParameters
 from bluesky_ext.peaks.search import Found
 
+#: What a peak has once the geometry of its detector is known: the scattering vector, the angle from the beam, the
+#: azimuth and the d-spacing, with their units.
+SCATTERING = {"q": "1/nm", "two_theta": "deg", "chi": "deg", "d": "nm"}
+#: The columns that have units.
+UNITS = {"y": "px", "x": "px", **SCATTERING}
+
 
 def _values(found: Found, parameters: LocateParameters) -> np.ndarray:
     """The values of `parameters.peak_columns`."""

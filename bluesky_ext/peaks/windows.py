@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext._kernel import as_input, kernel
-from bluesky_ext.peaks.crystal_map import REFLECTION
+from bluesky_ext.peaks.crystal_map import REFLECTION, along_reflections
 from bluesky_ext.positions import Layout
 
 EDGES = ("y_start", "y_stop", "x_start", "x_stop")
@@ -163,7 +163,7 @@ def window_maps(
     maps[:, cells[at[here]]] = above[here].T
     variables = {"maps": ((REFLECTION, *layout.dims), maps.reshape(len(windows), *layout.shape))}
     variables["background"] = ((REFLECTION,), np.asarray(background, float))
-    variables |= {str(name): ((REFLECTION,), windows[name].to_numpy()) for name in windows}
+    variables |= {str(name): along_reflections(str(name), windows[name].to_numpy()) for name in windows}
     return xr.Dataset(variables, {REFLECTION: np.arange(len(windows)), **layout.coordinates()})
 
 

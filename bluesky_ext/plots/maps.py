@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Inches: the largest panel, and the room for the title above each; smaller when there are many.
-FEW, FEW_TITLE = (2.2, 1.8), (1.3, 0.38)
-MANY, MANY_TITLE = (1.35, 1.1), (1.1, 0.32)
+# Inches: the largest panel, and the room for each line of the title above it; smaller when there are many.
+FEW, FEW_TITLE = (2.2, 1.8), (1.3, 0.19)
+MANY, MANY_TITLE = (1.35, 1.1), (1.1, 0.16)
 # Inches, from a number along an axis to the next.
 NUMBER = 0.35
 # More than these are many.
@@ -83,11 +83,12 @@ def plot_crystal_maps(
         If the dataset has no maps, or they are of a scan of more than two axes.
     """
     chosen = brightest(dataset, maps, n)
-    images = chosen[maps]
+    images, texts = chosen[maps], titles(chosen, maps)
     count = len(images)
     check_columns(ncols)
     form = form_of(images[0])
-    largest, title, font = (FEW, FEW_TITLE, "small") if count <= A_FEW else (MANY, MANY_TITLE, "x-small")
+    largest, (wide, high), font = (FEW, FEW_TITLE, "small") if count <= A_FEW else (MANY, MANY_TITLE, "x-small")
+    title = wide, high * max(2, texts[0].count("\n") + 1)
     has_colours = not isinstance(form, Line)
     if axes is not None:
         canvas = Canvas.on(axes, count, figure)
@@ -99,7 +100,7 @@ def plot_crystal_maps(
     shared = shared or count == 1 or kwargs.get("norm") is not None or {"vmin", "vmax"} <= set(kwargs)
     scale = scaled(kwargs, values, sparse_limits(values, robust))
     drawn = []
-    for panel, image, text in zip(canvas.panels, images, titles(chosen, maps), strict=True):
+    for panel, image, text in zip(canvas.panels, images, texts, strict=True):
         if not shared:
             scale = scaled(kwargs, image.to_numpy(), sparse_limits(image.to_numpy(), robust))
         drawn.append(form.draw(panel, image, yincrease=yincrease, **scale))
@@ -140,13 +141,20 @@ def brightest(dataset: xr.Dataset, maps: str, n: int | None) -> xr.Dataset:
 
 
 def titles(dataset: xr.Dataset, maps: str) -> list[str]:
-    """The number of each reflection or grain, and below it where its peak is or how many reflections it has."""
+    """The number of each reflection or grain, and below it where its peak is or how many reflections it has.
+
+    If they are known, the d-spacing and the azimuth of a reflection are in a third line.
+    """
     dim = dataset[maps].dims[0]
     names = [f"{dim} {number}" for number in dataset[dim].to_numpy()]  # from 0, if it is no coordinate
     about = {name for name, one in dataset.items() if one.dims == (dim,)}
     if {"y", "x"} <= about:
         positions = zip(names, dataset["y"].to_numpy(), dataset["x"].to_numpy(), strict=True)
-        return [f"{name}\ny {y:.0f}, x {x:.0f} px" for name, y, x in positions]
+        names = [f"{name}\ny {y:.0f}, x {x:.0f} px" for name, y, x in positions]
+        if {"d", "chi"} <= about:
+            angles = zip(names, dataset["d"].to_numpy(), dataset["chi"].to_numpy(), strict=True)
+            names = [f"{name}\nd {d:.4g} nm, chi {chi:.0f}°" for name, d, chi in angles]
+        return names
     if "n_reflections" in about:
         return [f"{name}\n{n} reflections" for name, n in zip(names, dataset["n_reflections"].to_numpy(), strict=True)]
     return names

@@ -175,7 +175,11 @@ def _as_planned(frames: np.ndarray, planned: Planned | None, names: tuple[str, .
     """Where the points should be, for a scan whose events have no readings of its motors."""
     why = f"no event has a reading of {' and '.join(names)}" if names and len(frames) else ""
     if planned is None:
-        return _scattered(frames, {}, why and f"{why}: the points are numbered; give motors= for others")
+        if not names and len(frames):
+            why = "the scan has no motors"
+        return _scattered(
+            frames, {}, why and f"{why}: the points are numbered; give motors=, readings of where they were"
+        )
     if frames.max(initial=0) > planned.n_points:
         why = f"event {frames.max()} is not one of the {planned.n_points} of a scan of shape {planned.shape}"
         return _scattered(frames, {}, f"{why}: the points are numbered; give shape= for another")

@@ -38,6 +38,11 @@ class CrystalMapping(Pipeline):
     gaps: Literal["auto"] | bool = Field(
         "auto", description="Whether pixels at the maximum of their dtype are gaps: auto, true or false."
     )
+    poni: Path | None = Field(
+        None,
+        description="The geometry of the detector, a .poni file: peaks have q, two_theta, chi and d with it.",
+        examples=["calibration.poni"],
+    )
     locate: dict[str, bool | int | float | list[float] | Literal["auto", "python", "numba"]] = Field(
         {},
         description="Keywords of trackpy.locate.",
@@ -63,7 +68,7 @@ class CrystalMapping(Pipeline):
         # One task for both: no image comes back from a worker.
         peaks = compose(
             ImageProcessor(self.data_key, self.subtrahend, gaps=self.gaps, dark_age=self.dark_age, db=darks),
-            PeakTracker(self.data_key, self.diameter, gaps=self.gaps, **self.locate),
+            PeakTracker(self.data_key, self.diameter, gaps=self.gaps, poni=self.poni, **self.locate),
             executor=site.executor,
         )
         tracks, maps = TrackLinker(**link), CrystalMap(**link, max_maps=self.max_maps, directory=self.directory)
@@ -92,7 +97,7 @@ class NXstxm(Pipeline):
         """The writer of the suitcase, which is given whole scans, with their images."""
         from suitcase_nxstxm import NXstxmWriter
 
-        return _Files(NXstxmWriter(**dict(self)))
+        return _Files(NXstxmWriter(**dict(self), on_error="raise"))
 
 
 class _Files:

@@ -5,15 +5,15 @@ numpy only: a `Crystal` can be used in a notebook, or as the ground truth of a t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bluesky_ext.sim.arguments import check_number, check_position, check_whole, checked_extents, checked_shape
+from bluesky_ext.sim.geometry import Geometry
 from bluesky_ext.sim.grain import Grain, grow_grains
 from bluesky_ext.sim.light import Stamp, background, stamp
 
@@ -73,6 +73,11 @@ class Crystal:
         Standard deviation of the fixed pattern in the dark image, in counts.
     read_noise : float
         Standard deviation of the read noise, in counts.
+    d_spacings : tuple of float, optional
+        Of the crystal, in m: the spots of each grain are of one after the other. Without, they are anywhere on the
+        detector, and what their d-spacings are follows from that.
+    pixel, distance, wavelength : float
+        Of the detector, which stands upright in the beam, the beam in its middle, as for a `Powder`: see `geometry`.
 
     Examples
     --------
@@ -98,23 +103,36 @@ class Crystal:
     offset: float = 100.0
     pattern: float = 2.0
     read_noise: float = 3.0
+    d_spacings: tuple[float, ...] | None = None
+    pixel: float | None = None
+    distance: float = 0.08
+    wavelength: float = 0.8e-10
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("n_grains", 0), ("spots_per_grain", 1)):
-            _check_whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         for name in ("spot_rate", "scatter_rate", "ring_rate", "offset", "pattern", "read_noise"):
-            _check_number(name, getattr(self, name))
-        _check_number("spot_sigma", self.spot_sigma, above=True)
+            check_number(name, getattr(self, name))
+        check_number("spot_sigma", self.spot_sigma, above=True)
         if self.spot_separation is not None:
-            _check_number("spot_separation", self.spot_separation)
+            check_number("spot_separation", self.spot_separation)
         # A list is as good as a tuple for the one who types it, but only a tuple can be hashed.
-        object.__setattr__(self, "shape", _checked_shape(self.shape))
-        object.__setattr__(self, "extents", _checked_extents(self.extents))
+        object.__setattr__(self, "shape", checked_shape(self.shape))
+        object.__setattr__(self, "extents", checked_extents(self.extents))
         object.__setattr__(self, "rings", tuple(np.atleast_1d(self.rings).tolist()))
         for radius in self.rings:
-            _check_number("a radius in rings", radius, above=True)
+            check_number("a radius in rings", radius, above=True)
+        for spacing in self.d_spacings or ():
+            check_number("one of d_spacings", spacing, above=True)
+            if not self.geometry.radius(spacing) < min(self.shape) / 2:
+                raise ValueError(f"d_spacings has {spacing!r}, whose ring is beyond the detector: give a larger one")
         # Made now, so that the first frame is as quick as the others and spots that do not fit are said here.
         _ = self.grains, self.dark_mean, self._background, self._stamps
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Where the detector stands: its ``poni``, and the angles and scattering vectors of its pixels."""
+        return Geometry(self.shape, self.pixel, self.distance, self.wavelength)
 
     @cached_property
     def grains(self) -> tuple[Grain, ...]:
@@ -128,6 +146,7 @@ class Crystal:
             self.spots_per_grain,
             min(self.shape) / 20 if self.spot_separation is None else self.spot_separation,
             self.spot_rate,
+            [self.geometry.radius(spacing) for spacing in self.d_spacings or ()],
         )
 
     @cached_property
@@ -225,9 +244,9 @@ class Crystal:
         ndarray
             Shape ``shape``, uint16, a new array each time.
         """
-        _check_whole("exposure", exposure, 0)
-        _check_number("acquire_time", acquire_time, above=True)
-        _check_position(y, x)
+        check_whole("exposure", exposure, 0)
+        check_number("acquire_time", acquire_time, above=True)
+        check_position(y, x)
         # Whole numbers only, as a SeedSequence wants them; adding 0.0 makes -0.0 the same position as 0.0.
         bits = np.array([y + 0.0, x + 0.0, acquire_time], np.float64).view(np.uint64)
         seeds = np.random.SeedSequence([self.seed, exposure, int(shutter_open), *bits.tolist()])
@@ -246,7 +265,7 @@ class Crystal:
 
     def _counts(self, y: float, x: float, acquire_time: float) -> NDArray[np.float32]:
         """Mean counts of an exposure in the beam, without the dark image: a new array."""
-        _check_number("acquire_time", acquire_time, above=True)
+        check_number("acquire_time", acquire_time, above=True)
         counts = self._background * np.float32(acquire_time)
         for grain, intensity in self._hit(y, x):
             for window, spot in self._stamps[grain.number]:
@@ -255,7 +274,7 @@ class Crystal:
 
     def _hit(self, y: float, x: float) -> Iterable[tuple[Grain, float]]:
         """Grains that the beam hits, with their intensity there."""
-        _check_position(y, x)
+        check_position(y, x)
         hits = ((grain, float(grain.intensity(y, x))) for grain in self.grains)
         return [(grain, intensity) for grain, intensity in hits if intensity > 0]
 
@@ -278,40 +297,3 @@ class Crystal:
     def _rng(self, part: int) -> np.random.Generator:
         """Random numbers of one part of the crystal."""
         return np.random.Generator(np.random.SFC64(np.random.SeedSequence(self.seed, spawn_key=(part,))))
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}")
-
-
-def _checked_shape(shape: ArrayLike) -> tuple[int, int]:
-    if np.shape(shape) != (2,):
-        raise ValueError(f"shape is {shape!r}: give the rows and the columns, like (512, 512)")
-    rows, columns = np.asarray(shape).tolist()
-    _check_whole("a side of shape", rows, 32)
-    _check_whole("a side of shape", columns, 32)
-    return rows, columns
-
-
-def _checked_extents(extents: ArrayLike) -> tuple[tuple[float, float], tuple[float, float]]:
-    if np.shape(extents) == (2, 2):
-        (y0, y1), (x0, x1) = np.asarray(extents).tolist()
-        if -math.inf < y0 < y1 < math.inf and -math.inf < x0 < x1 < math.inf:
-            return (y0, y1), (x0, x1)
-    raise ValueError(f"extents are {extents!r}: give ((y0, y1), (x0, x1)) in mm, y0 < y1 and x0 < x1")
-
-
-def _check_position(y: float, x: float) -> None:
-    if not (math.isfinite(y) and math.isfinite(x)):
-        raise ValueError(f"the sample position ({y}, {x}) is not finite: give y and x in mm")
-
-
-def _check_number(name: str, value: object, above: bool = False) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Real)
-        or not 0 <= float(value) < math.inf
-        or (above and value == 0)
-    ):
-        raise ValueError(f"{name} is {value!r}: give a finite number {'above' if above else 'of at least'} 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,7 @@ def grow_grains(
     spots_per_grain: int,
     separation: float,
     rate: float,
+    radii: Sequence[float] = (),
 ) -> tuple[Grain, ...]:
     """Random grains, spread over a sample, with spots spread over a detector.
 
@@ -99,6 +101,9 @@ def grow_grains(
         Least distance of two spots, in px; half of it, and a pixel, is kept from the borders.
     rate : float
         Mean height of the spots, in counts per second.
+    radii : sequence of float
+        The rings around the middle of the detector that the spots are on, in px, one after the other; without any they
+        are anywhere.
 
     Returns
     -------
@@ -117,7 +122,7 @@ def grow_grains(
     forms = sample.uniform((0.8, 0.8, 0.0, 0.7), (1.5, 1.5, math.pi, 1.3), (count, 4))
     margin = min(separation / 2 + 1, min(shape) / 2 - 1)
     corner = (shape[0] - 1 - margin, shape[1] - 1 - margin)
-    spots = scatter_points(detector, count * spots_per_grain, (margin, margin), corner, separation)
+    spots = scatter_points(detector, count * spots_per_grain, (margin, margin), corner, separation, radii)
     heights = rate * detector.uniform(0.7, 1.3, (count, spots_per_grain))
     grains = []
     for number, ((y, x), (along_y, along_x, angle, brightness)) in enumerate(zip(centres, forms, strict=True)):
@@ -145,6 +150,7 @@ def scatter_points(
     low: tuple[float, float],
     high: tuple[float, float],
     separation: float,
+    radii: Sequence[float] = (),
 ) -> NDArray[np.float64]:
     """Random points (y, x) in a rectangle, no two of them nearer than a distance.
 
@@ -158,6 +164,9 @@ def scatter_points(
         Corners of the rectangle.
     separation : float
         Least distance of two points, in the unit of the corners.
+    radii : sequence of float
+        The rings around the middle of the rectangle that the points are on, one after the other; without any they are
+        anywhere.
 
     Returns
     -------
@@ -172,13 +181,18 @@ def scatter_points(
     points = np.empty((count, 2))
     for placed in range(count):
         for _ in range(ATTEMPTS):
-            point = rng.uniform(low, high)
-            if placed == 0 or np.hypot(*(points[:placed] - point).T).min() >= separation:
+            if radii:
+                angle = rng.uniform(0, 2 * math.pi)
+                point = np.add(low, high) / 2 + radii[placed % len(radii)] * np.array([np.sin(angle), np.cos(angle)])
+            else:
+                point = rng.uniform(low, high)
+            inside = (np.less_equal(low, point) & np.less_equal(point, high)).all()
+            if inside and (placed == 0 or np.hypot(*(points[:placed] - point).T).min() >= separation):
                 points[placed] = point
                 break
         else:
             raise ValueError(
-                f"only {placed} of {count} points fit {separation:g} apart between {low} and {high}: "
-                "ask for fewer points, or for a smaller separation"
+                f"only {placed} of {count} points fit {separation:g} apart between {low} and {high}"
+                f"{' on their rings' if radii else ''}: ask for fewer points, or for a smaller separation"
             )
     return points

@@ -5,13 +5,14 @@ numpy only, and no geometry but its own: what an azimuthal integration finds can
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from bluesky_ext.sim.geometry import Geometry
 
 __all__ = ["Powder"]
 
@@ -73,21 +74,15 @@ class Powder:
     def __post_init__(self) -> None:
         if len(self.heights) != len(self.d_spacings):
             raise ValueError(f"heights={self.heights!r}: give one for each of {len(self.d_spacings)} d_spacings")
-        for name in ("sigma", "width", "wavelength", "distance"):
+        for name in ("sigma", "width"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: give a finite number above 0")
+        _ = self._geometry  # refuses a distance that is none
 
     @property
     def poni(self) -> bytes:
         """The geometry of the detector, as the content of a .poni file."""
-        side, (rows, columns) = self._pixel, self.shape
-        config = {"pixel1": side, "pixel2": side, "max_shape": [rows, columns], "orientation": 3}
-        return (
-            "# the simulated powder\nponi_version: 2.1\nDetector: Detector\n"
-            f"Detector_config: {json.dumps(config)}\n"
-            f"Distance: {self.distance}\nPoni1: {rows * side / 2}\nPoni2: {columns * side / 2}\n"
-            f"Rot1: 0.0\nRot2: 0.0\nRot3: 0.0\nWavelength: {self.wavelength}\n"
-        ).encode()
+        return self._geometry.poni
 
     def strain(self, y: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
         """The strain at sample positions in mm, as a fraction; they are broadcast against each other."""
@@ -115,22 +110,16 @@ class Powder:
         )
         return np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
 
-    @property
-    def _pixel(self) -> float:
-        return 0.1 / max(self.shape) if self.pixel is None else self.pixel
-
     @cached_property
-    def _radius(self) -> NDArray[np.float64]:
-        """The distance of each pixel from the beam, in m."""
-        rows, columns = ((np.arange(n) + 0.5 - n / 2) * self._pixel for n in self.shape)
-        return np.hypot(rows[:, np.newaxis], columns)
+    def _geometry(self) -> Geometry:
+        return Geometry(self.shape, self.pixel, self.distance, self.wavelength)
 
     @cached_property
     def _q(self) -> NDArray[np.float64]:
         """The scattering vector of each pixel, in 1/nm."""
-        return 4e-9 * np.pi / self.wavelength * np.sin(np.arctan2(self._radius, self.distance) / 2)
+        return self._geometry.q(*np.ogrid[: self.shape[0], : self.shape[1]])
 
     @cached_property
     def _solid_angle(self) -> NDArray[np.float64]:
         """The solid angle of each pixel, as a fraction of that in the beam."""
-        return np.cos(np.arctan2(self._radius, self.distance)) ** 3
+        return np.cos(self._geometry.angle(*np.ogrid[: self.shape[0], : self.shape[1]])) ** 3

@@ -148,10 +148,7 @@ def routes(snapshots: Snapshots) -> APIRouter:
             raise HTTPException(400, 'give an object, as {"select": "[0:2]"}')
         points = None
         if "points" in said:
-            try:
-                points = np.array(said["points"], np.uint64)
-            except (ValueError, TypeError, OverflowError):
-                raise HTTPException(400, "points are lists of numbers, 0 or more") from None
+            points = _points(said["points"])
         return await run_in_threadpool(value, request, node, said.get("select"), said.get("fields"), points)
 
     for collection, kind in (("groups", Group), ("datasets", Dataset)):
@@ -179,6 +176,16 @@ def domain(snapshots: Snapshots, getobjs: str) -> Response:
         same = _dated(snapshot.origin)
         content["domain_objs"] = {node.id: same | _described(node, True, True) for node in known}
     return told(content)
+
+
+def _points(said: Any) -> np.ndarray:
+    try:
+        points = np.asarray(np.zeros(0, int) if said == [] else said)
+        if points.dtype.kind in "iu" and points.min(initial=0) >= 0:
+            return points.astype(np.uint64)
+    except (ValueError, TypeError):
+        pass
+    raise HTTPException(400, "points are lists of whole numbers, 0 or more")
 
 
 def _add_attributes(router: APIRouter, collection: str, kind: type[Node], find: Any) -> None:

@@ -15,7 +15,7 @@ from bluesky_ext.engine import Stage
 log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
-#: Connections at once; for how long one may be idle, and how long those at work are waited for at the end, in s.
+#: Connections at once that get answers; for how long one may be idle, and how long work is waited for at the end, in s.
 _CONNECTIONS, _IDLE, _PATIENCE = 200, 60, 1
 
 
@@ -55,6 +55,7 @@ class LiveServer:
             import uvicorn
 
             from bluesky_ext.view.app import application
+            from bluesky_ext.view.connection import Connection
         except ImportError as error:
             raise ImportError("for a live server, install the extra: pip install 'bluesky-ext[live]'") from error
         for one in shown:
@@ -84,7 +85,7 @@ class LiveServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="h11",  # which bounds what comes before a body
+                http=Connection,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",

@@ -11,6 +11,7 @@ import numpy as np
 
 from bluesky_ext.engine import Map, Reduce, Rows, Stage, as_image
 from bluesky_ext.engine.documents.complaints import Complaints
+from bluesky_ext.view.snapshot import link_of
 
 
 class Shown:
@@ -41,7 +42,7 @@ class Shown:
         if len(trees) == 1:
             return trees[0]
         reduces = [name for name, view in zip(self.names, self._views, strict=True) if isinstance(view, _ReduceView)]
-        default = (reduces or self.names or [""])[0]
+        default = link_of((reduces or self.names or [""])[0])
         return {"_attrs": {"NX_class": "NXroot", "default": default}, **dict(zip(self.names, trees, strict=True))}
 
 

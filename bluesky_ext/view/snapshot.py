@@ -113,7 +113,7 @@ class Snapshot:
         node: Node = self.root
         while isinstance(node, Group):
             said = node.attributes.get("default", node.attributes.get("signal"))
-            child = None if said is None else node.children.get(str(said))
+            child = None if said is None else node.children.get(link_of(said))
             if child is None:
                 break
             node = child
@@ -134,7 +134,7 @@ class Snapshot:
         self.paths[path] = group = Group(self.origin, path, {**attributes, **own})
         for name, value in values.items():
             told = of_values.get(name, {})
-            link = text_of(str(name)).replace("/", "\N{DIVISION SLASH}")  # a slash parts the names of a path
+            link = link_of(name)
             while not link or link in group.children:
                 link += "_"
             inside = f"{path.rstrip('/')}/{link}"
@@ -144,6 +144,11 @@ class Snapshot:
                 value = f"deeper than {DEEPEST} groups" if isinstance(value, Mapping) else value
                 group.children[link] = self.paths[inside] = Dataset(self.origin, inside, told, value)
         return group
+
+
+def link_of(name: object) -> str:
+    """A name as that of a link: a slash would part the names of a path."""
+    return text_of(str(name)).replace("/", "\N{DIVISION SLASH}")
 
 
 def _called(function: Callable[[], Any], path: str) -> Any:

@@ -71,15 +71,29 @@ export class State {
     return `/datasets/${this.paths.get(path)?.id}/value${select}`;
   }
 
-  /** Have the first image drawn, where the tree does not say what to draw. */
+  /** Have the first image drawn, where the tree does not say what to draw, or names what is not there. */
   private choose(): void {
     const { attributes = {}, links = {} } = this.known("/") ?? {};
     const classes = Object.values(links).map(({ id }) => this.objects[id]?.attributes["NX_class"]?.value);
     const image = [...this.paths.keys()].find((path) => (this.known(path)?.shape?.dims ?? []).length > 1);
-    if (image && !attributes["default"] && !classes.some((name) => DRAWN.has(name))) {
+    if (image && !(attributes["default"] ? this.leads() : classes.some((name) => DRAWN.has(name)))) {
       const type = { class: "H5T_STRING", charSet: "H5T_CSET_UTF8", length: "H5T_VARIABLE" } as const;
       attributes["default"] = { type, shape: { class: "H5S_SCALAR" }, value: image };
     }
+  }
+
+  /** Whether the groups that the attributes `default` name, one after the other, are there. */
+  private leads(): boolean {
+    const passed = new Set<string>();
+    for (let path = "/"; this.paths.has(path) && !passed.has(path); ) {
+      passed.add(path);
+      const name = this.known(path)?.attributes["default"]?.value;
+      if (typeof name !== "string") {
+        return true;
+      }
+      path = name.startsWith("/") ? name : pathOf(path, name);
+    }
+    return false;
   }
 
   private add(path: string, link: Hdf5Link): void {

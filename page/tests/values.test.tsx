@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { fits, Lengths } from "../src/entities";
-import { decoded, typeOf, type Hdf5Type } from "../src/hdf5";
+import { decoded, typeOf, type Hdf5Object, type Hdf5Type } from "../src/hdf5";
 import { parse } from "../src/json";
 import ndarray, { assign } from "../src/ndarray";
+import { State } from "../src/state";
 
 test("numbers that JSON has not are read, and texts that look like them stay", () => {
   assert.deepEqual(parse('{"a": [NaN, -Infinity, 1.5], "NaN": "a \\"NaN\\" Infinity"}'), {
@@ -91,4 +92,33 @@ test("the lengths that h5web remembers grow with the dataset, and not where the 
   assert.deepEqual(first, [3, 2]);
   assert.deepEqual(lengths.follow([2, 2], ["2,:"]), [2, 2]);
   assert.deepEqual(first, [3, 2]);
+});
+
+test("the first image is drawn where the tree does not say what is, or names what is not there", () => {
+  const text = (value: string) => ({
+    type: { class: "H5T_STRING", charSet: "H5T_CSET_UTF8", length: "H5T_VARIABLE" } as const,
+    shape: { class: "H5S_SCALAR" } as const,
+    value,
+  });
+  const drawn = (ofRoot: string | undefined, ofStage: string | undefined): unknown => {
+    const objects: Record<string, Hdf5Object> = {
+      root: {
+        id: "root",
+        attributes: ofRoot === undefined ? {} : { default: text(ofRoot) },
+        links: { stage: { id: "stage", collection: "groups" } },
+      },
+      stage: {
+        id: "stage",
+        attributes: ofStage === undefined ? {} : { default: text(ofStage) },
+        links: { n: { id: "n", collection: "datasets" }, map: { id: "map", collection: "datasets" } },
+      },
+      n: { id: "n", attributes: {}, shape: { class: "H5S_SCALAR" } },
+      map: { id: "map", attributes: {}, shape: { class: "H5S_SIMPLE", dims: [2, 3] } },
+    };
+    return new State("root", objects, new Map()).known("/")?.attributes["default"]?.value;
+  };
+  assert.equal(drawn(undefined, undefined), "/stage/map");
+  assert.equal(drawn("stage", "n"), "stage");
+  assert.equal(drawn("stage", "nothing"), "/stage/map");
+  assert.equal(drawn("/", undefined), "/stage/map");
 });

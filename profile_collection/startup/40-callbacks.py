@@ -31,5 +31,5 @@ cm.subscribe(saver)
 show = Show(catalog, cm)
 
 # Scans of the microscope go to NXstxm files in nxstxm/: .tmp while they run. Other scans have no such metadata.
-nxstxm = NXstxmWriter("nxstxm", "{uid}", on_error="log")
+nxstxm = NXstxmWriter("nxstxm", "{uid}")
 RE.subscribe(RunRouter([lambda name, start: ([nxstxm] if "metadata" in start else [], [])]))

@@ -67,6 +67,15 @@ def test_a_dark_that_is_too_old_is_none(age, word, caplog):
     assert "dark_wrapper" in caplog.text
 
 
+def test_a_live_run_without_a_dark_has_its_images_as_they_are():
+    live = [(n, {**d, "purpose": "live"} if n == "start" else d) for n, d in raw_run(dark=False)]
+    sink = run_through(ImageProcessor(KEY, "dark"), live)
+    assert "failed_counts" not in sink.stop
+    expected = content(run_through(ImageProcessor(KEY), live))["events"]["primary"]
+    for number, event in content(sink)["events"]["primary"].items():
+        np.testing.assert_array_equal(event[KEY], expected[number][KEY])
+
+
 def test_a_dark_of_a_later_run_is_none():
     ip = ImageProcessor(KEY, "dark", dark_age=600)
     feed(ip, dark_run())

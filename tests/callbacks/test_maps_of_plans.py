@@ -125,6 +125,8 @@ def test_a_map_is_bright_where_the_motors_were(run_engine, b, plan, dims, shape,
     assert len(cm.dataset["maps"]) == 4 if dims == GRID else len(cm.dataset["maps"]) > 0
     assert_bright_where_the_motors_were(b, cm, events)
     assert "not as its start document says" not in caplog.text
+    has_motors = cm.dataset["maps"].coords.keys() - {"reflection", "seq_num"}
+    assert caplog.text.count("the scan has no motors: the points are numbered; give motors=") == (not has_motors)
 
 
 @pytest.mark.parametrize("plan", ["grid_scan, snaked", "spiral_square", "scan_nd of a product"])

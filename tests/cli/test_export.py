@@ -227,4 +227,4 @@ def test_a_run_whose_images_are_gone_stays_under_construction(tmp_path, capsys):
     assert main(["export", "nxstxm", source, "-d", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert f"images of run {uid} can't be read, so its file stays under construction" in said
-    assert [path.name for path in tmp_path.glob("*.hdf5*")] == [f"{uid}-{uid}.hdf5.tmp"]
+    assert [path.name for path in tmp_path.glob("*.tmp")] == [f"{uid}-{uid}.hdf5.tmp"]

@@ -13,20 +13,27 @@ from bluesky import RunEngine
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, Recorder, Recording, compose
 from bluesky_ext.cli import main
 from bluesky_ext.plans import grid_scan_nd
-from bluesky_ext.sim import beamline
+from bluesky_ext.sim import Crystal, beamline
+from bluesky_ext.sim.geometry import Geometry
 
 #: The types of columns that DIALS knows and that are written here, with the numpy type of their elements and how many
 #: each has: see reflection_table_msgpack_adapter.h in dials/array_family.
 DIALS = {"int": ("<i4", 1), "std::size_t": ("<u8", 1), "double": ("<f8", 1), "vec3<double>": ("<f8", 3)}
+
+#: The d-spacings of the crystal, in m.
+D = (3.1356e-10, 1.9201e-10, 1.6375e-10)
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory) -> tuple[Path, CrystalMap]:
     """A directory with recordings of a scan, its peaks and its maps; and what made the maps."""
     directory = tmp_path_factory.mktemp("recordings")
-    b = beamline(seed=1, shape=(256, 256), n_grains=3, spots_per_grain=3)
+    b = beamline(seed=1, shape=(256, 256), n_grains=3, spots_per_grain=3, d_spacings=D)
+    poni = b.crystal.geometry.poni
     engine = RunEngine({})
-    pt = compose(ImageProcessor("dexela_image", subtrahend="dark"), PeakTracker("dexela_image", 11, minmass=700))
+    pt = compose(
+        ImageProcessor("dexela_image", subtrahend="dark"), PeakTracker("dexela_image", 11, minmass=700, poni=poni)
+    )
     cm = CrystalMap(search_range=3, memory=100, directory=directory / "nc")
     pt.subscribe(cm)
     engine.subscribe(pt)
@@ -84,6 +91,9 @@ def test_a_scan_becomes_files_for_other_programs(scan, tmp_path, capsys):
     np.testing.assert_allclose(refl["intensity.sum.value"], peaks["mass"])
     assert (refl["flags"] == 32).all()
     np.testing.assert_array_equal(refl["grain"], peaks["grain"])
+    np.testing.assert_allclose(refl["d"], 10 * peaks["d"])  # in angstrom
+    spacings = tables["reflections"].groupby("grain")["d"].apply(sorted)
+    np.testing.assert_allclose([*spacings], [sorted(1e9 * np.array(D))] * 3, rtol=2e-3)
 
 
 def test_the_nexus_file_opens_in_silx_with_the_maps(scan, tmp_path):
@@ -99,6 +109,8 @@ def test_the_nexus_file_opens_in_silx_with_the_maps(scan, tmp_path):
         grains = nxdata.get_default(file["entry/grains"])
         assert grains.signal.shape == (3, 5, 7)
         assert file["entry/maps/grain_of"].shape == (9,)
+        for group in ("maps", "peaks"):
+            assert file[f"entry/{group}/q"].attrs["units"] == "1/nm"
         assert nxdata.get_default(file["entry/peaks"]).is_curve or file["entry/peaks/mass"].shape == (len(cm.tracks),)
 
 
@@ -114,6 +126,19 @@ def test_a_file_of_maps_has_no_peaks(scan, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "is there already" in line
     assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_a_geometry_that_comes_later_takes_the_place_of_the_one_before(scan, tmp_path):
+    poni = tmp_path / "far.poni"
+    poni.write_bytes(Crystal(shape=(256, 256), n_grains=0, distance=0.16).geometry.poni)
+    (maps,) = (scan[0] / "nc").iterdir()
+    for source in (maps, scan[0]):
+        assert main(["export", "crystal-maps", str(source), "-d", str(tmp_path), "--poni", str(poni)]) == 0
+    for table in tmp_path.glob("*-[pr]e*.csv"):
+        found = pd.read_csv(table)
+        np.testing.assert_allclose(found["two_theta"], Geometry((256, 256), distance=0.16).two_theta(found.y, found.x))
+    with h5py.File(next(tmp_path.glob("*.nxs"))) as file:
+        assert file["entry/process/poni"].asstr()[()] == poni.read_text()
 
 
 def test_peaks_that_are_not_linked_are_linked_with_a_search_range(scan, tmp_path, capsys):

@@ -28,7 +28,7 @@ from bluesky_ext import (
     PeakTracker,
     TrackLinker,
 )
-from bluesky_ext.callbacks import MaskApplier, Sparsifier
+from bluesky_ext.callbacks import ImageOrienter, MaskApplier, Sparsifier
 from bluesky_ext.engine import Map, Stage, compose
 from bluesky_ext.sim import Powder
 from bluesky_ext.sim.fluorescence import FluorescenceSample
@@ -262,11 +262,13 @@ CASES = [
     Case("ImageProcessor-array", lambda **kw: ImageProcessor(KEY, np.full(SHAPE, 100.0), **kw)),
     Case("ImageProcessor-dark", lambda **kw: ImageProcessor(KEY, "dark", **kw)),
     Case("ImageProcessor-mask", lambda **kw: ImageProcessor(KEY, mask=("det", "gap"), registry=REGISTRY, **kw)),
+    Case("ImageOrienter", lambda **kw: ImageOrienter(KEY, ["rot90", "flipud"], **kw)),
     Case("MaskApplier", lambda **kw: MaskApplier(KEY, MASK, **kw)),
     Case("MaskApplier-nan", lambda **kw: MaskApplier(KEY, [MASK, ("det", "gap")], np.nan, registry=REGISTRY, **kw)),
     Case("Sparsifier", lambda **kw: Sparsifier(KEY, ("det", "gap"), registry=REGISTRY, **kw)),
     Case("PeakTracker", lambda **kw: PeakTracker(KEY, **LOCATE, **kw)),
     Case("PeakTracker-mask", lambda **kw: PeakTracker(KEY, **LOCATE, mask=MASK, **kw)),
+    Case("PeakTracker-poni", lambda **kw: PeakTracker(KEY, **LOCATE, poni=PONI, **kw)),
     Case(
         "compose",
         lambda **kw: compose(ImageProcessor(KEY, "dark"), PeakTracker(KEY, **LOCATE), **kw),
@@ -288,7 +290,9 @@ CASES = [
     ),
     Case(
         "CrystalMapper",
-        lambda **kw: CrystalMapper(KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, db=STORED, **kw),
+        lambda **kw: CrystalMapper(
+            KEY, 7, windows={"y": [20, 40], "x": [20, 33], "dy": 3, "dx": 5}, poni=PONI, db=STORED, **kw
+        ),
         stored=True,
     ),
     Case("AzimuthalIntegrator", lambda **kw: AzimuthalIntegrator(KEY, PONI, 30, error_model="poisson", **kw)),

@@ -331,7 +331,7 @@ def test_files(place: Path, listener: Listener) -> None:
         recorder = recorders[prefix]
         failed = recorder.stats.failed
         with tempfile.TemporaryDirectory(dir=place) as directory:
-            writer = NXstxmWriter(directory, prefix, overwrite=True, on_error="log")
+            writer = NXstxmWriter(directory, prefix, overwrite=True)
             docs = attack(plan, recorder, writer)
             recorder.close()
             feed(writer, stxm_run(False))

@@ -140,6 +140,7 @@ def test_captures_are_joined_on_the_number_of_their_events(tmp_path):
         assert run_pair(Worker, Reducer, paths, executor=elsewhere).events == reducer.events
     with Replayed(Worker, Reducer, parameters={"fails_at": 0}, workers=2) as analysis:
         assert play(analysis, batches_of(paths)).run.failed == 2
+        assert (analysis.stats.runs, analysis.stats.received, analysis.stats.failed) == (1, 6, 2)
     with pytest.raises(ValueError, match="event 0 has the stream 'a' in two of the sources"):
         run_pair(Worker, Reducer, [paths[0], paths[0]])
 

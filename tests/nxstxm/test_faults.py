@@ -1,7 +1,6 @@
 """What can go wrong on a machine: a full disk, a kill, two processes. Real ones, in processes of their own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from suitcase_nxstxm import export_scan
+from suitcase_nxstxm import export_scan, finish_export
 
 PRELUDE = """
 import json, os, resource, sys
@@ -88,7 +87,7 @@ def test_a_full_disk_is_said_and_leaves_no_final_file(process, stack, tmp_path, 
             finish_export(out, "C1", runs[0][0][1]["uid"])
         """,
         "writer": """
-            writer = NXstxmWriter(out, "C1")
+            writer = NXstxmWriter(out, "C1", on_error="raise")
             for docs in runs:
                 for name, doc in docs:
                     writer(name, doc)
@@ -103,15 +102,13 @@ def test_a_full_disk_is_said_and_leaves_no_final_file(process, stack, tmp_path, 
     assert errors.splitlines()[-1].startswith("OSError: [Errno 27] File too large:"), errors
     assert "ignored" not in errors, errors
     assert sum(line.startswith("OSError") for line in errors.splitlines()) == 1, errors
-    assert all(name.endswith(".tmp") for name in names(tmp_path / "out")), names(tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.hdf5"))
 
 
-def test_a_kill_leaves_what_was_flushed(killed, stack, tmp_path):
+def test_a_kill_leaves_what_came(killed, stack, tmp_path):
     runs, data = stack
     killed(
         """
-        from suitcase_nxstxm import run
-        run._FLUSH_EVERY = 0.0  # as if two seconds passed between any two lines
         first = Serializer(out, "C1", runs[0][0][1]["uid"])
         for name, doc in runs[0]:
             first(name, doc)
@@ -121,9 +118,9 @@ def test_a_kill_leaves_what_was_flushed(killed, stack, tmp_path):
         """,
         runs,
     )
-    (name,) = names(tmp_path / "out")
-    assert name.endswith("-C1.hdf5.tmp")
-    with h5py.File(tmp_path / "out" / name) as file:
+    path = finish_export(tmp_path / "out", "C1", runs[0][0][1]["uid"], set_aside=True)
+    assert names(tmp_path / "out") == [path.name]
+    with h5py.File(path) as file:
         found = file["entry0/counter0/data"][()]
         assert file["entry0/counter0/data"].chunks == (1, 200, 300)
         assert file["entry0/counter0/data"].compression == "gzip"
@@ -143,7 +140,7 @@ def test_a_killed_export_is_taken_up(killed, stack, tmp_path, read):
         """,
         runs,
     )
-    assert len(names(tmp_path / "out")) == 1
+    assert not list((tmp_path / "out").glob("*.hdf5"))
     found = read(export_scan(runs, tmp_path / "out", "C1"))
     assert names(tmp_path / "out") == ["C1.hdf5"]
     np.testing.assert_array_equal(found["entry0/counter0/data"], data)
@@ -187,8 +184,6 @@ def test_an_exception_in_the_middle_of_the_documents(stxm, tmp_path, read):
 
     with pytest.raises(ConnectionError, match="the database has gone"):
         export_scan([breaking()], tmp_path, "C1")
-    (name,) = names(tmp_path)
-    assert name.endswith(".tmp")
-    assert os.path.getsize(tmp_path / name) > 0
-    found = read(tmp_path / name)["entry0/counter0/data"]
+    assert not list(tmp_path.glob("*.hdf5"))
+    found = read(finish_export(tmp_path, "C1", docs[0][1]["uid"], set_aside=True))["entry0/counter0/data"]
     np.testing.assert_array_equal(found[:2], case.data["entry0"][:2])

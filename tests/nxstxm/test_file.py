@@ -17,15 +17,19 @@ def uid(docs):
 
 
 def names(directory):
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    """The files in a directory, without the journals of those under construction."""
+    paths = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    return sorted(str(path) for path in paths if path.suffix != ".journal")
 
 
 def test_the_tmp_file_is_beside_the_final_one(stxm, tmp_path):
     (docs,) = stxm.make("sample image").runs
     artifacts = export(docs, str(tmp_path), file_prefix="C1")
     assert artifacts == {"all": [tmp_path / f"{uid(docs)}-C1.hdf5.tmp"]}
-    assert names(tmp_path) == [f"{uid(docs)}-C1.hdf5.tmp"]
+    journal = tmp_path / f"{uid(docs)}-C1.hdf5.journal"
+    assert set(tmp_path.iterdir()) == {*artifacts["all"], journal}
     assert finish_export(str(tmp_path), "C1", uid(docs)) == tmp_path / "C1.hdf5"
+    assert not journal.exists()
     with pytest.raises(NothingToFinishError):
         finish_export(tmp_path, "C1", uid(docs))
     assert names(tmp_path) == ["C1.hdf5"]
@@ -98,13 +102,13 @@ def test_a_run_without_a_stop_stays_under_construction(stxm, tmp_path, read):
     case = stxm.make("sample image")
     (docs,) = case.runs
     export(docs[:-2], tmp_path, file_prefix="C1")  # nor the last line
-    found = read(tmp_path / f"{uid(docs)}-C1.hdf5.tmp")
-    expected = case.data["entry0"].copy()
-    expected[-1] = np.nan
-    np.testing.assert_array_equal(found["entry0/counter0/data"], expected)
     with pytest.raises(UnfinishedError, match=f"no stop document of run {uid(docs)}"):
         finish_export(tmp_path, "C1", uid(docs))
     assert names(tmp_path) == [f"{uid(docs)}-C1.hdf5.tmp"]
+    found = read(finish_export(tmp_path, "C1", uid(docs), set_aside=True))
+    expected = case.data["entry0"].copy()
+    expected[-1] = np.nan
+    np.testing.assert_array_equal(found["entry0/counter0/data"], expected)
 
 
 def test_what_a_crash_left_behind_can_be_set_aside(stxm, tmp_path):
@@ -113,7 +117,7 @@ def test_what_a_crash_left_behind_can_be_set_aside(stxm, tmp_path):
     for i in (1, 2):
         export(docs[:5], tmp_path, file_prefix="C1")
         assert finish_export(tmp_path, "C1", uid(docs), set_aside=True) == tmp_path / f"{tmp}.aside{i}"
-    assert names(tmp_path) == [f"{tmp}.aside1", f"{tmp}.aside2"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{tmp}.aside1", f"{tmp}.aside2"}
     with pytest.raises(NothingToFinishError):
         finish_export(tmp_path, "C1", uid(docs))
 

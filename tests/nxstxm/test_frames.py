@@ -5,8 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from suitcase_nxstxm import block, export_scan, signals
-from suitcase_nxstxm import frames as frames_module
+from suitcase_nxstxm import export_scan, nxdata
 
 X, Y, E = np.linspace(0, 1, 3), np.linspace(0, 1, 2), np.array([700.0, 701.0])
 
@@ -48,6 +47,19 @@ def test_frames_of_a_wider_type_that_come_later(stxm, read, tmp_path, order, fir
     np.testing.assert_array_equal(stored[6:], frames[1])
 
 
+def test_a_run_whose_frames_have_another_shape_is_an_entry_of_its_own(stxm, read, tmp_path, caplog):
+    frames = [np.ones((6, 4, 5)), np.full((6, 4, 6), 2.0)]
+    runs = ptychogram(stxm, frames)
+    found = read(export_scan(runs, tmp_path, "scan"))
+    for number, docs in enumerate(runs):
+        entry = f"entry{number}"
+        np.testing.assert_array_equal(found[f"{entry}/instrument/counter0/data"][6 * number :], frames[number])
+        assert [row[0].decode() for row in found[f"{entry}/collection/runs"]] == [docs[0][1]["uid"]]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert runs[1][0][1]["uid"] in said
+    assert "(4, 6)" in said
+
+
 SIZE = 14  # of a plane
 
 
@@ -55,8 +67,7 @@ SIZE = 14  # of a plane
 def different(stxm, monkeypatch):
     """A stack whose runs go each its own way; with its data, and the numbers as they were taken."""
     # So that it is large enough to have its list as a virtual dataset, where it can.
-    for module in (block, frames_module, signals):
-        monkeypatch.setattr(module, "LARGE", 8 * SIZE * SIZE)
+    monkeypatch.setattr(nxdata, "LARGE", 8 * SIZE * SIZE)
     along = np.linspace(0, 1, SIZE)
     asked = {"0": stxm.region(along, along, [700.0, 701.0, 702.0])}
     data = np.random.default_rng(1).random((3, SIZE, SIZE))

@@ -1,5 +1,6 @@
 """Documents that ask for files elsewhere, or for more memory than there is: refused before they get it."""
 
+import functools
 import json
 import tracemalloc
 
@@ -28,7 +29,7 @@ MANY = 10**9
 )
 def test_a_template_that_is_a_program(template, tmp_path, stxm):
     (docs,) = stxm.make("sample image").runs
-    for make in (NXstxmWriter, Serializer):
+    for make in (functools.partial(NXstxmWriter, on_error="raise"), Serializer):
         with pytest.raises(ValueError, match=r"^[^\n]*$"):
             make(tmp_path, template)("start", docs[0][1])
     assert not list(tmp_path.iterdir())
@@ -45,7 +46,7 @@ def test_a_document_names_files_below_the_directory_only(sample, tmp_path, stxm,
     (tmp_path / "elsewhere").mkdir()
     (directory / "out").symlink_to(tmp_path / "elsewhere")
     for prefix in ("{sample}/{uid}", "{start[sample]:>9}-x", "data/{sample}-"):
-        writer = NXstxmWriter(directory, prefix, on_error="log")
+        writer = NXstxmWriter(directory, prefix)
         for pair in docs:
             writer(*pair)
         for path in writer.finish():
@@ -116,7 +117,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_asks_for_too_much_is_refused_before_it_costs_memory(what, stxm, tmp_path, caplog, read):
     docs = HOSTILE[what](stxm)
-    writer = NXstxmWriter(tmp_path, on_error="log")
+    writer = NXstxmWriter(tmp_path)
     tracemalloc.start()
     for name, doc in docs:
         writer(name, doc)

@@ -39,7 +39,8 @@ def settings(tmp_path):
 def test_crystal_mapping_makes_runs_and_maps(settings, tmp_path):
     b = beamline(seed=1, shape=(128, 128), n_grains=2)
     docs = documents_of(grid_scan([b.detector], b.y, -1, 1, 3, b.x, -1, 1, 3))
-    config = settings(data_key="dexela_image", directory=tmp_path / "maps")
+    (tmp_path / "det.poni").write_bytes(b.crystal.geometry.poni)
+    config = settings(data_key="dexela_image", directory=tmp_path / "maps", poni=tmp_path / "det.poni")
     made: list[list[str]] = []
     for executor in (None, "threads:2"):
         got: list = []
@@ -53,6 +54,7 @@ def test_crystal_mapping_makes_runs_and_maps(settings, tmp_path):
     assert made[0] == made[1]
     with xr.open_dataset(tmp_path / "maps" / f"{docs[0][1]['uid']}.nc", engine="h5netcdf") as dataset:
         assert dataset.sizes["sample_y"] == dataset.sizes["sample_x"] == 3
+        assert dataset["d"].attrs["units"] == "nm"
 
 
 def test_fluorescence_makes_runs_and_processed_files(settings, tmp_path):

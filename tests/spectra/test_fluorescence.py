@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 
 from bluesky_ext.sim.fluorescence import FluorescenceSample
 from bluesky_ext.spectra.fluorescence import SpectrumSum, combine, fit_spectra, fluorescence_model
-from bluesky_ext.spectra.fluorescence.kernels import background, nonnegative, smooth
+from bluesky_ext.spectra.fluorescence.background import background, smooth
+from bluesky_ext.spectra.fluorescence.kernels import nonnegative
 
 
 @pytest.fixture(scope="module")

@@ -170,6 +170,7 @@ def test_what_is_gone_or_makes_no_sense_is_refused_with_its_reason(served, shows
         assert client("POST", f"{a}/value", body, content_type=kind)[0] == 400
     points = np.array([[0, 4]], "<u8").tobytes()
     assert client("POST", f"{a}/value", points, content_type="application/octet-stream")[0] == 400
-    assert client("POST", f"{a}/value", b'{"points": [[0, -1]]}', content_type="application/json")[0] == 400
+    for points in ("[[0, -1]]", "[[1.5, 1]]", "[[true, false]]", '"01"', "[[0], [0, 1]]", "[[0, 1e30]]", "null"):
+        assert client("POST", f"{a}/value", f'{{"points": {points}}}', content_type="application/json")[0] == 400
     assert client("POST", f"{a}/value", b"{}", content_type="text/plain")[0] == 415
     assert client("PUT", "/", b"")[0] == client("DELETE", a)[0] == 405

@@ -9,6 +9,7 @@ from ophyd.sim import det
 from bluesky_ext import LiveAnalysis
 from bluesky_ext.engine.documents.live_runs import live_streams
 from bluesky_ext.live import BinaryParameter, BoolParameter, FloatParameter, IntParameter, StrParameter
+from bluesky_ext.view import app
 
 pytestmark = pytest.mark.browser
 
@@ -92,6 +93,34 @@ def test_changes_from_elsewhere_take_the_token(served, browser):
         box.click()
         page.expect(box).not_to_be_checked()
         assert analysis.settings["dark"].value is False
+
+
+def test_the_plain_page_sets_parameters_too(served, browser, monkeypatch, tmp_path):
+    (tmp_path / "my.poni").write_bytes(b"123")
+    with LiveAnalysis(Worker, Reducer) as analysis:
+        url = served(analysis, address="0.0.0.0", token="sesame").url
+        monkeypatch.setattr(app, "BUILT", tmp_path)
+        page = browser(f"http://127.0.0.1:{url.rsplit(':', 1)[1]}")
+        till, odd = (page.locator("form").filter(has_text=text) for text in ("till_x", "<b>ab<b>"))
+        page.expect(till).to_have_text("till_x the last column · 0 to 10 · px")
+        page.expect(page.locator("form").filter(has_text="scale")).to_have_text("scale")
+        till.get_by_role("textbox").fill("3")
+        page.keyboard.press("Enter")
+        page.expect(till).to_contain_text("need the token")
+        page.get_by_label("token").fill("sesame")
+        for bad, reason in (("11", "till_x = 11 px is out of its limits"), ("x", "no whole number"), ("3", "")):
+            till.get_by_role("textbox").fill(bad)
+            page.keyboard.press("Enter")
+            page.expect(till.locator(".bad")).to_contain_text(reason)
+        page.expect(till.locator(".bad")).to_be_empty()
+        page.locator("form").filter(has_text="poni").locator("input").set_input_files(tmp_path / "my.poni")
+        odd.get_by_role("textbox").fill("<u>")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        analysis.set_parameters({"scale": 7.5})  # by somebody else
+        page.expect(page.locator("form").filter(has_text="scale").get_by_role("textbox")).to_have_value("7.5")
+        values = {name: setting.value for name, setting in analysis.settings.items()}
+        assert (values["till_x"], values["poni"], values["<b>ab<b>"]) == (3, b"123", "<u>")
 
 
 def test_a_detector_of_a_live_run_is_switched_off(served, shows, browser, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import bluesky.plans as bp
@@ -14,6 +14,7 @@ from ophyd.sim import det
 
 from bluesky_ext import LiveAnalysis
 from bluesky_ext.live import BinaryParameter, FloatParameter, IntParameter, StrParameter
+from bluesky_ext.view import server
 
 STOP = ("POST", "/api/v1/stop")
 
@@ -167,6 +168,19 @@ def test_bodies_and_heads_without_end_are_cut_off(tuned, served):
         raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
         assert raw.recv(100).startswith(b"HTTP/1.1 400")
     assert tuned.settings["poni"].value == b"\x00\xff"
+
+
+@pytest.mark.parametrize(("idle", "ended"), [(1, slice(None)), (60, slice(10, None))], ids=["silent", "too many"])
+def test_connections_that_harm_the_process_are_ended(idle, ended, tuned, served, monkeypatch):
+    monkeypatch.setattr(server, "_CONNECTIONS", 5)
+    monkeypatch.setattr(server, "_IDLE", idle)
+    place = urlsplit(served(tuned).url)
+    with ExitStack() as opened:
+        silent = [opened.enter_context(socket.create_connection((place.hostname, place.port), 20)) for _ in range(30)]
+        silent[0].sendall(b"GET / HTTP/1.1\r\n")
+        for one in silent[ended]:
+            with suppress(ConnectionResetError):
+                assert one.recv(1) == b""
 
 
 def test_clients_that_go_away_leave_no_word_in_the_log(tuned, served, caplog):

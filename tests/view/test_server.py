@@ -95,6 +95,13 @@ def test_of_a_map_all_that_it_made_of_the_latest_event_is_shown(served):
     stage.close()
 
 
+def test_a_stage_with_a_slash_in_its_name_is_plotted(served, shows):
+    client = served(*(shows(lambda n: {"a": np.zeros((2, 2))}, name) for name in ("map/left", "map/right")))
+    shown = client.get("/api/v1/paths")["default"]
+    group = client.get(f"/groups/{client.get('/')['root']}/attributes/default")["value"]
+    assert shown == f"/{group}/a" == "/map\N{DIVISION SLASH}left/a"
+
+
 def test_what_was_lost_and_failed_is_told(served, shows, caplog):
     stage = shows(lambda n: {"n": n}, num_points=6)
     client = served(stage)

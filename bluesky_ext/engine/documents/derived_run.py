@@ -72,9 +72,9 @@ class DerivedRun:
     """The documents of a derived run, composed and handed on to ``emit(name, doc)`` as its stage works.
 
     Its descriptors carry the devices of the ``parent`` (a start document) with ``keep_objects``. Of the keys that the
-    stage adds, those ``hinted`` are worth a plot, and those ``ragged`` are arrays of another length in each event.
-    Images count in the sha256 of the stop document with ``hash_images``. What the stage says ``about`` the run goes
-    into its record.
+    stage adds, those ``hinted`` are worth a plot, those ``ragged`` are arrays of another length in each event, and
+    some have ``units``. Images count in the sha256 of the stop document with ``hash_images``. What the stage says
+    ``about`` the run goes into its record.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class DerivedRun:
         keep_objects: bool = True,
         hinted: Sequence[str] = (),
         ragged: Sequence[str] = (),
+        units: Mapping[str, str] | None = None,
         hash_images: bool = True,
         about: Mapping[str, Any] | None = None,
     ) -> None:
@@ -93,6 +94,7 @@ class DerivedRun:
         self._stage = provenance.stage
         self._hinted = tuple(hinted)
         self._ragged = frozenset(ragged)
+        self._units = units
         self._hash_images = hash_images
         self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
         self._digest = RunDigest()
@@ -275,7 +277,7 @@ class DerivedRun:
         unhashed: Sequence[str] = (),
     ) -> None:
         out = self._streams[stream]
-        said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged)
+        said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged, self._units)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         is_new = key not in out.descriptors

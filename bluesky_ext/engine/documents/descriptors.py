@@ -48,12 +48,13 @@ def described(
     stage: str,
     hinted: Sequence[str] = (),
     ragged: Collection[str] = (),
+    units: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The ``data_keys``, ``object_keys``, ``configuration`` and ``hints`` of an event that a stage has changed.
 
     What passes through keeps its devices, as the ``origin`` (the descriptor of the input event) has them; the stage
     itself is the object of new keys. Those ``hinted`` are worth a plot, those ``ragged`` are arrays of another length
-    in each event: None in their shape.
+    in each event: None in their shape. Some have ``units``.
     """
     origin = origin or {}
     known = origin.get("data_keys", {})
@@ -78,6 +79,8 @@ def described(
     for key in changed:
         if key in ragged and keys.get(key, {}).get("shape"):
             keys[key]["shape"][0] = None
+        if units and key in units and key in keys:
+            keys[key]["units"] = units[key]
     return {
         "data_keys": keys,
         "object_keys": objects,

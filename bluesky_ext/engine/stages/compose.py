@@ -84,6 +84,7 @@ class Composed(Map):
         self.hinted = tuple(key for one in maps for key in one.hinted)
         self.remarkable = tuple(key for one in maps for key in one.remarkable)
         self.ragged = tuple(key for one in maps for key in one.ragged)
+        self.units = {key: unit for one in maps for key, unit in one.units.items()}
         super().__init__(
             _Chain([one.kernel for one in maps]),
             parameters={"maps": [{"stage": one.name, "class": one.path, "parameters": one.parameters} for one in maps]},

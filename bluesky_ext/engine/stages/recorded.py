@@ -19,6 +19,8 @@ class Recorded:
     hinted: tuple[str, ...] = ()
     #: Which of the keys that it adds are arrays of another length in each event.
     ragged: tuple[str, ...] = ()
+    #: The units of those that it adds, where they have some.
+    units: Mapping[str, str] = {}
     #: The libraries that its numbers come from: their versions are in the record of its runs.
     libraries: tuple[str, ...] = ("numpy", "numba")
     #: Whether images count in the sha256 of its runs, unless that is said.
@@ -57,5 +59,6 @@ class Recorded:
             keep_objects=self.keeps_objects,
             hinted=self.hinted,
             ragged=self.ragged,
+            units=self.units,
             hash_images=self._hash_images,
         )

@@ -13,11 +13,13 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext._version import __version__
-from bluesky_ext.callbacks.tree import entry, nxdata, nxdata_of
+from bluesky_ext.callbacks.tree import entry, nxdata_of, nxdata_of_peaks
 from bluesky_ext.live.processed.nexus import iso_time, nexus_tree
 from bluesky_ext.live.processed.tree_file import save_tree
 from bluesky_ext.peaks import grains
 from bluesky_ext.peaks.reflection_table import reflection_table
+from bluesky_ext.peaks.table import UNITS
+from bluesky_ext.spectra.azimuthal import poni_bytes, scattering
 
 FORMATS = ("nexus", "csv", "dials")
 #: The column that says which grain a peak is of.
@@ -30,6 +32,7 @@ def export_crystal_maps(
     name: str,
     *,
     peaks: pd.DataFrame | None = None,
+    poni: Any = None,
     formats: Collection[str] = FORMATS,
     overwrite: bool = False,
     **keywords: Any,
@@ -50,6 +53,9 @@ def export_crystal_maps(
         What their names begin with.
     peaks : pandas.DataFrame, optional
         A row a peak with its particle, as ``tracks`` of `bluesky_ext.CrystalMap` has them.
+    poni : path, bytes or array of uint8, optional
+        The .poni file with the geometry of the detector, or its content: peaks and reflections have ``q``,
+        ``two_theta``, ``chi`` and ``d`` with it, in place of those of an earlier one.
     formats : collection of str
         Some of ``nexus``, ``csv`` and ``dials``.
     overwrite : bool
@@ -67,11 +73,19 @@ def export_crystal_maps(
     if unknown := set(formats) - set(FORMATS):
         raise ValueError(f"formats has {sorted(unknown)[0]!r} in it: there are {', '.join(FORMATS)}")
     stem = Path(directory) / name
+    settings = dict(keywords)
+    if poni is not None:
+        content = poni_bytes(poni)
+        settings["poni"] = content.decode()
+        along = dataset["maps"].dims[:1]
+        known = scattering(content, dataset["y"], dataset["x"])
+        dataset = dataset.assign({key: (along, values, {"units": UNITS[key]}) for key, values in known.items()})
+        peaks = None if peaks is None else peaks.assign(**scattering(content, peaks["y"], peaks["x"]))
     found = grains(dataset, **keywords)
     peaks = None if peaks is None else _with_grains(peaks, found)
     contents: dict[Path, Any] = {}
     if "nexus" in formats:
-        contents[stem.with_name(f"{name}.nxs")] = _tree(dataset, found, peaks, keywords)
+        contents[stem.with_name(f"{name}.nxs")] = _tree(dataset, found, peaks, settings)
     if "csv" in formats:
         tables = _tables(dataset, found, peaks)
         contents |= {stem.with_name(f"{name}-{what}.csv"): table for what, table in tables.items()}
@@ -146,7 +160,7 @@ def _middles(maps: xr.DataArray, positions: xr.DataArray) -> np.ndarray:
 
 
 def _tree(
-    dataset: xr.Dataset, found: xr.Dataset, peaks: pd.DataFrame | None, keywords: Mapping[str, Any]
+    dataset: xr.Dataset, found: xr.Dataset, peaks: pd.DataFrame | None, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The tree of the NeXus file; the maps are what is plotted."""
     groups = {"maps": nxdata_of(dataset.assign(grain_of=found["grain_of"], overlap=found["overlap"]), "maps")}
@@ -154,10 +168,10 @@ def _tree(
     if "n_peaks" in dataset:
         groups["n_peaks"] = nxdata_of(dataset, "n_peaks")
     if peaks is not None:
-        groups["peaks"] = nxdata("y", ["x"], {str(name): peaks[name].to_numpy() for name in peaks})
+        groups["peaks"] = nxdata_of_peaks(peaks)
     start = {"uid": dataset.attrs.get("original_run_uid", ""), "scan_id": dataset.attrs.get("scan_id", -1)}
     process = {"program": "bluesky_ext export_crystal_maps", "version": __version__, "date": iso_time(time.time())}
-    return nexus_tree({"entry": entry(start, "maps", **groups)}, {**process, **keywords}, {})
+    return nexus_tree({"entry": entry(start, "maps", **groups)}, {**process, **settings}, {})
 
 
 def _write(path: Path, content: Any) -> None:

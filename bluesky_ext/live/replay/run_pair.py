@@ -108,27 +108,30 @@ def play(
                         run.put(given[:1], "all")
                     run.put(given if events else given[1:])
                     events += len(given)
+                    analysis.stats.received = events
                     bar.update(len(given))
                 elif name == "start":
                     run, start = analysis.pair.open(given), given
                     analysis.opened(run, given)
+                    analysis.stats.runs = 1
                 elif name == "descriptor":
                     run.descriptor(given)
                 else:
                     run.finish(given)
-                    lost = sum(given.get("lost_counts", {}).values())
-                _report(run, complaints)
+                    analysis.stats.lost = lost = sum(given.get("lost_counts", {}).values())
+                _report(analysis, run, complaints)
     finally:
         if run is not None and not run.is_over:
             run.close()
-            _report(run, complaints)
+            _report(analysis, run, complaints)
         analysis.closed()
     if run is None:
         raise ValueError("there is nothing to replay: the source has no documents")
     return Played(run, start, events, lost)
 
 
-def _report(run: PairRun, complaints: Complaints) -> None:
+def _report(analysis: Replayed, run: PairRun, complaints: Complaints) -> None:
+    analysis.stats.failed = run.failed
     while run.troubles:
         number, stream, error = run.troubles.popleft()
         complaints(str(error), "%s%s", f"event {number}, stream {stream!r}: " if number is not None else "", error)

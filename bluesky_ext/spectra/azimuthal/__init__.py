@@ -4,6 +4,7 @@ from bluesky_ext.spectra.azimuthal.integrator import Diffractogram, Integrator, 
 from bluesky_ext.spectra.azimuthal.matrix import warm_up
 from bluesky_ext.spectra.azimuthal.poni import poni_bytes, read_poni
 from bluesky_ext.spectra.azimuthal.regions import Regions
+from bluesky_ext.spectra.azimuthal.scattering import scattering
 from bluesky_ext.spectra.azimuthal.settings import UNITS, AzimuthalSettings
 from bluesky_ext.spectra.azimuthal.stack import Stack
 
@@ -17,5 +18,6 @@ __all__ = [
     "integrator",
     "poni_bytes",
     "read_poni",
+    "scattering",
     "warm_up",
 ]

@@ -1,4 +1,4 @@
-"""What is done to each spectrum: its background, and areas of lines none of which is negative."""
+"""What is done to each spectrum without its background: areas of lines none of which is negative."""
 
 from __future__ import annotations
 
@@ -7,86 +7,12 @@ import functools
 import numpy as np
 
 from bluesky_ext._kernel import kernel
+from bluesky_ext.spectra.fluorescence.background import background
 
 #: Of the largest gradient: a line whose gradient is below that stays where it is, at zero.
 TOLERANCE = 1e-13
 #: Of its norm: a shape that differs less than that from a sum of others is left out.
 DEPENDENT = 1e-12
-
-
-@kernel()
-def _clip(left: np.ndarray, middle: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """The mean of two values, or the value in the middle, if that is less."""
-    for i in range(len(out)):
-        mean = 0.5 * (left[i] + right[i])
-        out[i] = mean if mean < middle[i] else middle[i]
-
-
-@kernel()
-def snip(values: np.ndarray, width: int) -> None:
-    """Take the peaks away from a spectrum, in place: what is left is its background (SNIP, as ``snip1d`` of PyMca)."""
-    n = len(values)
-    here, there = values, values.copy()
-    for reach in range(min(width, (n - 1) // 2), 0, -1):
-        count = n - 2 * reach
-        # Beyond these both are as they were at the beginning.
-        _clip(here[:count], here[reach : reach + count], here[2 * reach :], there[reach : reach + count])
-        here, there = there, here
-    values[:] = here
-
-
-@kernel()
-def smooth(values: np.ndarray, n_points: int) -> np.ndarray:
-    """A smoothed spectrum (Savitsky-Golay, as PyMca does it); a copy if there are fewer than three points."""
-    n = len(values)
-    out = values.copy()
-    n_points += 1 - n_points % 2
-    if n_points < 3 or n < n_points or n_points > 100:
-        return out
-    half = n_points // 2
-    coefficients = np.empty(n_points)
-    norm = float((2 * half - 1) * (2 * half + 1) * (2 * half + 3))
-    for i in range(-half, half + 1):
-        coefficients[half + i] = 3 * (3 * half * half + 3 * half - 1 - 5 * i * i)
-    for _ in range(n_points // 3 + 1):
-        _mean_of_three(out[:half])
-        _mean_of_three(out[n - half - 1 : n - 1])
-    data = out.copy()
-    for i in range(half, n - half):
-        total = 0.0
-        for j in range(n_points):
-            total += coefficients[j] * data[i - half + j]
-        if total > 0.0:
-            out[i] = total / norm
-    return out
-
-
-@kernel()
-def _mean_of_three(values: np.ndarray) -> None:
-    n = len(values)
-    if n < 3:
-        return
-    before = values[0]
-    values[0] = 0.75 * values[0] + 0.25 * values[1]
-    for i in range(1, n - 1):
-        here = values[i]
-        values[i] = 0.25 * (before + 2 * here + values[i + 1])
-        before = here
-    values[n - 1] = 0.25 * before + 0.75 * values[n - 1]
-
-
-@kernel()
-def background(values: np.ndarray, n_points: int, width: int, anchors: np.ndarray) -> np.ndarray:
-    """The background of a spectrum: smoothed, and SNIP of each part between anchors, which are channels of it."""
-    out = smooth(values, n_points)
-    last = 0
-    for anchor in anchors:
-        if last < anchor < len(out):
-            snip(out[last:anchor], width)
-            last = anchor
-    if last < len(out):
-        snip(out[last:], width)
-    return out
 
 
 @kernel(fastmath=("reassoc", "contract"))
@@ -103,24 +29,54 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @kernel(fastmath=("reassoc", "contract"))
-def misfit(shapes: np.ndarray, found: np.ndarray, values: np.ndarray, variance: np.ndarray, least: float) -> float:
-    """The sum of squares of what rows leave over of a vector, over variances of at least so much."""
+def products_within(shapes: np.ndarray, spans: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The products of rows, which are 0 outside of their spans, with a vector."""
+    out = np.empty(len(shapes))
+    for row in range(len(shapes)):
+        first, end = spans[row]
+        shape, part = shapes[row, first:end], values[first:end]
+        total = 0.0
+        for i in range(len(part)):
+            total += shape[i] * part[i]
+        out[row] = total
+    return out
+
+
+@kernel(fastmath=("reassoc", "contract"))
+def misfit(shapes: np.ndarray, spans: np.ndarray, found: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted sum of squares of what rows, which are 0 outside of their spans, leave over of a vector."""
     rest = values.copy()
-    used = np.flatnonzero(found)
-    n = len(used) - len(used) % 4
-    for at in range(0, n, 4):  # four at once, so that the rest is read and written less often
-        one, two, three, four = shapes[used[at]], shapes[used[at + 1]], shapes[used[at + 2]], shapes[used[at + 3]]
-        a, b, c, d = found[used[at]], found[used[at + 1]], found[used[at + 2]], found[used[at + 3]]
-        for i in range(len(rest)):
-            rest[i] -= (a * one[i] + b * two[i]) + (c * three[i] + d * four[i])
-    for at in range(n, len(used)):
-        one, a = shapes[used[at]], found[used[at]]
-        for i in range(len(rest)):
-            rest[i] -= a * one[i]
+    for row in range(len(shapes)):
+        if found[row] != 0.0:
+            first, end = spans[row]
+            shape, part, much = shapes[row, first:end], rest[first:end], found[row]
+            for i in range(len(part)):
+                part[i] -= much * shape[i]
     total = 0.0
     for i in range(len(rest)):
-        total += rest[i] * rest[i] / max(variance[i], least)
+        total += weights[i] * rest[i] * rest[i]
     return total
+
+
+@kernel(fastmath=("reassoc", "contract"))
+def _known(values: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances with none below 0 and 0 for those that are infinite, and the weights of channels.
+
+    Weights are one over the variance, which is at least that of a count: the square of what counts are multiplied
+    with on the average.
+    """
+    known, total, counted = np.empty(len(values), np.float32), 0.0, 0.0
+    for i in range(len(values)):
+        is_known = variance[i] < np.inf
+        here = variance[i] if is_known else 0.0
+        total += here
+        counted += values[i] if is_known else 0.0
+        known[i] = here if here > 0.0 else 0.0
+    least = (total / counted) ** 2 if total > 0.0 and counted > 0.0 else 1.0
+    weights = np.empty(len(values))
+    for i in range(len(values)):
+        weights[i] = 1.0 / max(variance[i], least)
+    return known, weights
 
 
 @kernel(fastmath=("reassoc", "contract"))
@@ -234,47 +190,44 @@ def nonnegative(gram: np.ndarray, target: np.ndarray, start: np.ndarray, n_free:
 
 @kernel()
 def fit_lines(
+    net: np.ndarray,
     values: np.ndarray,
     variance: np.ndarray,
     shapes: np.ndarray,
+    spans: np.ndarray,
     gram: np.ndarray,
     inverse: np.ndarray,
     covariance: np.ndarray,
     spread: np.ndarray,
     n_free: int,
     is_nonnegative: bool,
-    strips: bool,
-    n_points: int,
-    width: int,
-    anchors: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """What a spectrum is made of, how uncertain the lines are, and the sum of squared residuals over variances.
 
     Parameters
     ----------
-    values, variance : (n_channels,) float64
-        The counts, and their variance; infinite where a channel is no measurement.
-    shapes, gram, inverse, covariance : (n, n_channels), (n, n), (n, n_channels), (n, n) float64
-        The shapes, their products with each other, and the inverse of each of the two.
+    net, values, variance : (n_channels,) float64
+        The counts above the background, all of them, and their variance; infinite where a channel is no measurement.
+    shapes : (n, n_channels) float64
+        The counts in the channels for each unit of what is fitted.
+    spans : (n, 2) int64
+        The first channel in which each of them is not 0, and the one after the last.
+    gram, inverse, covariance : (n, n), (n, n_channels), (n, n) float64
+        The products of the shapes with each other, and the inverses of the shapes and of these.
     spread : (n - n_free, n_channels) float32
         What makes variances of lines of those of the counts.
     n_free : int
         How many shapes belong to a continuum, and may be negative.
-    is_nonnegative, strips : bool
-        Whether no line may be negative, and whether a background is taken away: by the rest of the arguments, as for
-        `background`.
+    is_nonnegative : bool
+        Whether no line may be negative.
     """
-    net = values - background(values, n_points, width, anchors) if strips else values
     if is_nonnegative:
-        target = products(shapes, net)
+        target = products_within(shapes, spans, net)
         found = nonnegative(gram, target, products(covariance, target), n_free)
     else:
         found = products(inverse, net)
-    is_known = variance < np.inf
-    total, counted = np.where(is_known, variance, 0.0).sum(), np.where(is_known, values, 0.0).sum()
-    known = np.where(is_known & (variance > 0.0), variance, 0.0).astype(np.float32)
-    least = (total / counted) ** 2 if total > 0.0 and counted > 0.0 else 1.0
-    return found, np.sqrt(_variances(spread, known)), misfit(shapes, found, net, variance, least)
+    known, weights = _known(values, variance)
+    return found, np.sqrt(_variances(spread, known)), misfit(shapes, spans, found, net, weights)
 
 
 @kernel(fastmath=("reassoc", "contract"))
@@ -292,7 +245,8 @@ def _variances(spread: np.ndarray, variance: np.ndarray) -> np.ndarray:
 @functools.cache
 def warm_up() -> None:
     """Compile what a fit needs, or load it from the cache on disk."""
-    values, shapes = np.ones(8), np.ones((1, 8))
+    values, shapes, spans = np.ones(8), np.ones((1, 8)), np.array([[0, 8]])
     for is_nonnegative in (True, False):
-        parts = (values, values, shapes, np.eye(1), shapes, np.eye(1), shapes.astype(np.float32))
-        fit_lines(*parts, 0, is_nonnegative, True, 1, 2, np.array([0, 7]))
+        parts = (values, values, values, shapes, spans, np.eye(1), shapes, np.eye(1), shapes.astype(np.float32))
+        fit_lines(*parts, 0, is_nonnegative)
+    background(values, 1, 2, np.array([0, 7]))

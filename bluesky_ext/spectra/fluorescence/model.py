@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from bluesky_ext.spectra.fluorescence.kernels import background, fit_lines, warm_up
+from bluesky_ext.spectra.fluorescence.background import background
+from bluesky_ext.spectra.fluorescence.kernels import fit_lines, warm_up
 from bluesky_ext.spectra.fluorescence.theory import THEORIES, Fractions, fractions_of, theory_of
 
 #: Of the squared norm of a shape: a line of which less than that is measured has no area.
 MEASURED = 0.5
 #: What the kernel takes of shapes: see `kernels.fit_lines`.
-Matrices: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Matrices: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Fit(NamedTuple):
@@ -131,10 +132,8 @@ class FluorescenceModel:
             counts = np.where(without, np.inf, counts)
             left, whole = ((one[self.n_continuum :] ** 2).sum(axis=1) for one in (shapes, self._matrices[0]))
             scale = np.where(left < MEASURED * whole, np.nan, scale)
-        found, deviations, misfit = fit_lines(
-            *(values, counts, *matrices, self.n_continuum, self.is_nonnegative),
-            *(self.strips, self.n_smooth, self.width, self.anchors),
-        )
+        net = values - self._under(values) if self.strips else values
+        found, deviations, misfit = fit_lines(net, values, counts, *matrices, self.n_continuum, self.is_nonnegative)
         areas = found[self.n_continuum :] / scale
         return Fit(areas, deviations / scale, misfit / max(n_used - len(found), 1))
 
@@ -144,7 +143,7 @@ class FluorescenceModel:
         values, _, without = self._region(spectrum, bad)
         areas = np.zeros(len(self._scale))
         areas[self.n_continuum :] = np.nan_to_num(self.fit(spectrum, bad=bad).areas)
-        under = background(values, self.n_smooth, self.width, self.anchors) if self.strips else np.zeros(len(values))
+        under = self._under(values) if self.strips else np.zeros(len(values))
         if self.n_continuum:
             rest = values - under - areas @ self.shapes
             areas[: self.n_continuum] = np.linalg.lstsq(self.shapes[: self.n_continuum].T, rest)[0]
@@ -160,6 +159,9 @@ class FluorescenceModel:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = areas / areas[..., self.reference, np.newaxis]
         return np.where(np.isfinite(share), share, np.nan) * self.fractions
+
+    def _under(self, values: np.ndarray) -> np.ndarray:
+        return background(values, self.n_smooth, self.width, self.anchors)
 
     def _region(self, spectrum: np.ndarray, bad: np.ndarray | None) -> tuple[np.ndarray, int, np.ndarray | None]:
         """The channels that are fitted, how many can be used, and which can't; they are as between others."""
@@ -185,7 +187,14 @@ def _matrices(shapes: np.ndarray, n_continuum: int) -> Matrices:
     inverse = np.linalg.pinv(shapes.T)
     # Half as many bytes are read in half of the time, and an uncertainty needs no more than seven digits.
     spread = (inverse[n_continuum:] ** 2).astype(np.float32)
-    return shapes, shapes @ shapes.T, inverse, inverse @ inverse.T, spread
+    spans = np.array([_span(shape) for shape in shapes], np.int64)
+    return shapes, spans, shapes @ shapes.T, inverse, inverse @ inverse.T, spread
+
+
+def _span(shape: np.ndarray) -> tuple[int, int]:
+    """The first channel in which a shape is not 0, and the one after the last."""
+    at = np.flatnonzero(shape)
+    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
 
 
 @functools.lru_cache(maxsize=2 * THEORIES)

@@ -51,11 +51,11 @@ class SpectrumSum:
             raise ValueError(f"a spectrum has shape {spectrum.shape}, and those before it {self.total.shape}")
         if frame in self._frames:
             try:
-                self.total -= np.nan_to_num(self[frame])
+                self.total -= _measured(self[frame])
             except LookupError:
                 self.twice.add(frame)
         self._frames.add(frame)
-        self.total += np.nan_to_num(spectrum)
+        self.total += _measured(spectrum)
         self._latest.pop(frame, None)
         self._latest[frame] = spectrum
         if len(self._latest) > LATEST:
@@ -79,3 +79,8 @@ class SpectrumSum:
                 f"the spectrum of event {frame} is not kept: the first {self._n_kept} are, and the latest"
             )
         raise LookupError(f"there is no spectrum of event {frame}, but {len(self._frames)} others")
+
+
+def _measured(spectrum: np.ndarray) -> np.ndarray:
+    """A spectrum with 0 where it is NaN; most are nowhere."""
+    return np.where(np.isnan(spectrum), 0.0, spectrum) if np.isnan(spectrum.sum()) else spectrum

@@ -7,7 +7,7 @@ import copy
 import functools
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,8 @@ class Theory(NamedTuple):
         The first of these channels.
     configuration : dict
         The sections, completed by PyMca.
+    rates : list or None
+        How much of each line PyMca expects, which its concentrations are made of.
     """
 
     names: list[str]
@@ -42,6 +44,7 @@ class Theory(NamedTuple):
     shapes: np.ndarray
     first: int
     configuration: dict[str, Any]
+    rates: Any
 
 
 class Fractions(NamedTuple):
@@ -90,7 +93,8 @@ def theory_of(cfg: bytes) -> Theory:
         names = [str(theory.PARAMETERS[index]) for index in at]
         configuration = {**theory.getConfiguration(), "concentrations": given}
     first = int(np.ravel(theory.xdata)[0])
-    return Theory(names, n_continuum, np.array(columns, float), first, configuration)
+    rates = theory._fluoRates  # noqa: SLF001 - as PyMca's own batches hand them on
+    return Theory(names, n_continuum, np.array(columns, float), first, configuration, rates)
 
 
 @functools.lru_cache(maxsize=THEORIES)
@@ -123,6 +127,7 @@ def fractions_of(cfg: bytes) -> Fractions:
             config={**tool.configure(), **configuration["concentrations"]},
             fitresult={"result": {"config": configuration, "groups": [*lines], **areas}},
             elementsfrommatrix=False,
+            fluorates=theory.rates,
             addinfo=True,
         )
     values = np.array([found["mass fraction"].get(line, np.nan) for line in lines], float)
@@ -134,8 +139,14 @@ def fractions_of(cfg: bytes) -> Fractions:
 
 @contextlib.contextmanager
 def _asking_pymca() -> Iterator[None]:
-    """Have what PyMca raises be a ValueError of one line, and what it prints be lost."""
-    with _lock, contextlib.redirect_stdout(io.StringIO()):
+    """Have what PyMca raises be a ValueError of one line, and what it prints be lost.
+
+    An energy of a transition is looked up once meanwhile: PyMca asks for the same few a hundred thousand times.
+    """
+    from PyMca5.PyMcaPhysics.xrf import Elements
+
+    energy_of = functools.cache(Elements.getxrayenergy)
+    with _lock, contextlib.redirect_stdout(io.StringIO()), _replaced(Elements, "getxrayenergy", energy_of):
         try:
             yield
         except Exception as error:  # of any kind: PyMca checks little
@@ -145,17 +156,23 @@ def _asking_pymca() -> Iterator[None]:
             raise ValueError(f"PyMca makes no model of the .cfg: {type(error).__name__}: {said}") from error
 
 
-@contextlib.contextmanager
-def _without_caches() -> Iterator[None]:
+def _without_caches() -> contextlib.AbstractContextManager[None]:
     """Have PyMca not fill the caches of fisx: for one energy that takes ten times as long as to do without them."""
     from PyMca5.PyMcaPhysics.xrf import FisxHelper
 
-    whole = FisxHelper.getMultilayerFluorescence
-    FisxHelper.getMultilayerFluorescence = functools.partial(whole, cache=0)
+    without = functools.partial(FisxHelper.getMultilayerFluorescence, cache=0)
+    return _replaced(FisxHelper, "getMultilayerFluorescence", without)
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Have another function of PyMca do what one does, for a while."""
+    whole = getattr(module, name)
+    setattr(module, name, function)
     try:
         yield
     finally:
-        FisxHelper.getMultilayerFluorescence = whole
+        setattr(module, name, whole)
 
 
 #: What the codes of PyMca's parameters say of one that is not fitted (``Gefit.CFIXED``).

@@ -1,4 +1,4 @@
-// The page of a live server where there is no other: state, progress, and a picture that follows the scan.
+// The page of a live server where there is no other: state, progress, a picture that follows the scan, and parameters.
 "use strict";
 
 const at = (id) => document.getElementById(id);
@@ -58,10 +58,52 @@ async function draw() {
   );
 }
 
+/** Show the parameters; one that is being edited stays as it is. */
+async function offer() {
+  for (const one of await (await fetch("/api/v1/parameters")).json()) {
+    const id = `${one.stage}/${one.name}`;
+    const form = document.getElementById(id) ?? formOf(id, one);
+    if (!form.contains(document.activeElement)) {
+      form.elements.value.value = one.size === undefined ? String(one.value ?? "") : "";
+    }
+  }
+}
+
+function formOf(id, one) {
+  const [form, label, input, said] = ["form", "label", "input", "small"].map((tag) => document.createElement(tag));
+  const isFile = one.size !== undefined;
+  form.id = id;
+  input.name = "value";
+  input.type = isFile ? "file" : "text";
+  const limits = one.limits?.some((limit) => limit !== null) && one.limits.map((limit) => limit ?? "").join(" to ");
+  said.textContent = [one.description, limits, one.choices?.join(", "), one.unit].filter(Boolean).join(" · ");
+  label.append(`${one.name} `, input, " ", said);
+  const reason = document.createElement("p");
+  reason.className = "bad";
+  form.append(label, reason);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  input.addEventListener("change", async () => {
+    const isText = one.kind !== null || typeof one.value === "string";
+    const kind = isFile ? "application/octet-stream" : isText ? "text/plain" : "application/json";
+    const [name, stage] = [one.name, one.stage].map(encodeURIComponent);
+    const answer = await fetch(`/api/v1/parameter/${name}?stage=${stage}`, {
+      method: "PUT",
+      body: isFile ? input.files[0] : input.value,
+      headers: { "content-type": kind, authorization: `Bearer ${at("token").value}` },
+    }).catch(() => null); // the state tells that the server is not there
+    const text = answer?.ok ? "" : await answer?.text();
+    reason.textContent = text?.startsWith("{") ? JSON.parse(text).detail : (text ?? "");
+    at("access").hidden &&= answer?.status !== 403;
+  });
+  at("parameters").append(form);
+  return form;
+}
+
 async function follow() {
   for (;;) {
     try {
       tell(await (await fetch("/api/v1/status")).json());
+      await offer();
       if (await choose()) await draw();
     } catch {
       at("state").textContent = "the server is not there";
@@ -73,6 +115,7 @@ async function follow() {
 
 at("path").addEventListener("change", () => {
   path = at("path").value || null;
+  at("picture").replaceWith(Object.assign(document.createElement("span"), { id: "picture" })); // that of another path
   draw();
 });
 follow();

@@ -15,9 +15,7 @@ from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
 from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
-from suitcase_nxstxm.scan_types import as_scan_type, focus_scans, scan_types
-
-__all__ = ["dimensions", "plain_request", "product"]
+from suitcase_nxstxm.scan_types import STACKS, as_scan_type, focus_scans, scan_types
 
 _POINT = "point"
 
@@ -31,15 +29,7 @@ Dimensions = list[list[Axis]]
 
 
 def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points: int = MAX_POINTS) -> Request:
-    """The request of a run without STXM metadata; its scan type is inferred from the names of its motors unless given.
-
-    Raises
-    ------
-    MetadataError
-        If the scan has not the dimensions that the scan type needs.
-    UnknownScanTypeError
-        If the scan type is none of the known ones.
-    """
+    """The request of a run without STXM metadata; unless given, its scan type is what its motors speak for."""
     if "metadata" in start:
         logger.warning("run %s is exported by its plan%s", start["uid"], _BUT)
     levels = dimensions(start, max_points)
@@ -71,31 +61,38 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points
 
 def _arranged(kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> dict[str, Any]:
     """The loops of a scan as the axes that a scan type names."""
-    stack = kind in (scan_types.SAMPLE_IMAGE_STACK, scan_types.TOMOGRAPHY_SCAN, scan_types.PTYCHOGRAPHY_SCAN)
-    if kind is scan_types.SAMPLE_POINT_SPECTRA:
-        _need(1, kind, levels, start)
-        _, energy = _with_role("energy", kind, levels, start)
-        return {"regions": (Region("0"),), **_energies(energy)}
-    if kind is scan_types.SAMPLE_LINE_SPECTRA:
-        _need(2, kind, levels, start)
-        level, energy = _with_role("energy", kind, levels, start)
-        return {"regions": (_line(levels[1 - level]),), "order": (level, 1 - level), **_energies(energy)}
+    stack, is_line = kind in STACKS, kind in focus_scans or kind is scan_types.SAMPLE_LINE_SPECTRA
+    number = 1 if kind is scan_types.SAMPLE_POINT_SPECTRA else 3 if stack and len(levels) == 3 else 2
+    if len(levels) != number:
+        raise MetadataError(
+            f"run {start['uid']} ({start.get('plan_name', 'no plan_name')}) has {len(levels)} dimensions, "
+            f"{kind.name} has {number}{_BUT if 'metadata' in start else ''}"
+        )
+    if not is_line and number == 2:
+        region, inner = _image(levels)
+        return {"regions": (region,), "order": tuple(step + stack for step in inner)}
+    level, outer = _with_role("zoneplate_z" if kind in focus_scans else "energy", kind, levels, start)
+    others = [axes for i, axes in enumerate(levels) if i != level]
     if kind in focus_scans:
-        _need(2, kind, levels, start)
-        level, z = _with_role("zoneplate_z", kind, levels, start)
-        return {"regions": (replace(_line(levels[1 - level]), z=z),), "order": (level, 1 - level)}
-    if stack and len(levels) == 3:
-        level, outer = _with_role("energy", kind, levels, start)
-        image, order = _image([axes for i, axes in enumerate(levels) if i != level])
-        where = [0 if i == level else 1 + order[i - (level < i)] for i in range(3)]
-        return {"regions": (image,), "order": tuple(where), **_energies(outer)}
-    _need(2, kind, levels, start)
-    image, order = _image(levels)
-    return {"regions": (image,), "order": tuple(1 + i for i in order) if stack else tuple(order)}
+        region, order, found = replace(_line(others[0]), z=outer), [1], {}
+    else:
+        found = {"energies": outer.points, "count_times": np.full(len(outer), np.nan), "energy_is_set": True}
+        region, inner = Region("0"), []
+        if is_line:
+            region, inner = _line(others[0]), [0]
+        elif stack:
+            region, inner = _image(others)
+        order = [step + 1 for step in inner]
+    order.insert(level, 0)
+    return {**found, "regions": (region,), "order": tuple(order)}
 
 
-def _energies(axis: Axis) -> dict[str, Any]:
-    return {"energies": axis.points, "count_times": np.full(len(axis), np.nan), "energy_is_set": True}
+def _image(levels: Dimensions) -> tuple[Region, list[int]]:
+    """The region of two loops, and for each of them whether it is y (0) or x (1)."""
+    slow, fast = (axes[0] for axes in levels)
+    swapped = (role_of(slow.device) or "").endswith("_x") and (role_of(fast.device) or "").endswith("_y")
+    y, x = (fast, slow) if swapped else (slow, fast)
+    return Region("0", x=x, y=y), [1, 0] if swapped else [0, 1]
 
 
 def _with_role(role: str, kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> tuple[int, Axis]:
@@ -108,22 +105,6 @@ def _with_role(role: str, kind: scan_types, levels: Dimensions, start: Mapping[s
     raise MetadataError(f"run {start['uid']} moves no {role}, which {kind.name} needs: its motors are {motors}")
 
 
-def _need(number: int, kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> None:
-    if len(levels) != number:
-        raise MetadataError(
-            f"run {start['uid']} ({start.get('plan_name', 'no plan_name')}) has {len(levels)} dimensions, "
-            f"{kind.name} has {number}{_BUT if 'metadata' in start else ''}"
-        )
-
-
-def _image(levels: Dimensions) -> tuple[Region, list[int]]:
-    """The region of two loops, and for each of them whether it is y (0) or x (1)."""
-    slow, fast = (axes[0] for axes in levels)
-    swapped = (role_of(slow.device) or "").endswith("_x") and (role_of(fast.device) or "").endswith("_y")
-    y, x = (fast, slow) if swapped else (slow, fast)
-    return Region("0", x=x, y=y), [1, 0] if swapped else [0, 1]
-
-
 def _line(axes: Sequence[Axis]) -> Region:
     """The region of a line: one of its coordinates isn't known if only one motor moves."""
     by_role = {(role_of(axis.device) or "_x")[-1]: axis for axis in reversed(axes)}
@@ -131,6 +112,19 @@ def _line(axes: Sequence[Axis]) -> Region:
     if len(axes) > 1 and len(by_role) == 1:
         by_role = {"x": axes[0], "y": axes[1]}
     return Region("0", x=by_role.get("x", unknown), y=by_role.get("y", unknown))
+
+
+_OF_LEVELS = {
+    ("sample", "sample"): scan_types.SAMPLE_IMAGE,
+    ("osa", "osa"): scan_types.OSA_IMAGE,
+    ("detector", "detector"): scan_types.DETECTOR_IMAGE,
+    ("zoneplate", "osa"): scan_types.OSA_FOCUS,
+    ("zoneplate", "sample"): scan_types.SAMPLE_FOCUS,
+    ("energy",): scan_types.SAMPLE_POINT_SPECTRA,
+    ("energy", "sample"): scan_types.SAMPLE_LINE_SPECTRA,
+    ("energy", "sample", "sample"): scan_types.SAMPLE_IMAGE_STACK,
+}
+"""The scan type for which the first motors of the loops speak."""
 
 
 def _inferred(levels: Dimensions, start: Mapping[str, Any]) -> scan_types:
@@ -141,37 +135,15 @@ def _inferred(levels: Dimensions, start: Mapping[str, Any]) -> scan_types:
         except UnknownScanTypeError:
             pass  # some other program's word, in a run that is none of an STXM's
     roles = [role_of(axes[0].device) or "" for axes in levels]
-    parts = [role.rsplit("_", 1)[0] for role in roles]
-    if len(set(roles)) == len(roles):
-        match parts:
-            case ["sample", "sample"]:
-                return scan_types.SAMPLE_IMAGE
-            case ["osa", "osa"]:
-                return scan_types.OSA_IMAGE
-            case ["detector", "detector"]:
-                return scan_types.DETECTOR_IMAGE
-            case ["zoneplate", "osa"]:
-                return scan_types.OSA_FOCUS
-            case ["zoneplate", "sample"]:
-                return scan_types.SAMPLE_FOCUS
-            case ["energy"]:
-                return scan_types.SAMPLE_POINT_SPECTRA
-            case ["energy", "sample"]:
-                return scan_types.SAMPLE_LINE_SPECTRA
-            case ["energy", "sample", "sample"]:
-                return scan_types.SAMPLE_IMAGE_STACK
-    return scan_types.GENERIC_SCAN
+    if len(set(roles)) < len(roles):
+        return scan_types.GENERIC_SCAN
+    return _OF_LEVELS.get(tuple(role.rsplit("_", 1)[0] for role in roles), scan_types.GENERIC_SCAN)
 
 
 def dimensions(start: Mapping[str, Any], most: int) -> Dimensions:
     """The set points of a plan, as far as its start document has them; NaN for those that only its events know.
 
     https://blueskyproject.io/bluesky/main/plans.html: ``plan_pattern`` and ``plan_pattern_args``.
-
-    Raises
-    ------
-    MetadataError
-        If an axis has more points than the most.
     """
     motors = [str(motor) for motor in start.get("motors") or ()]
     shape = [int(n) for n in start.get("shape") or ()]

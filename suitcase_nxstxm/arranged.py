@@ -1,0 +1,227 @@
+"""A run of the journal with what it was asked for, and where its numbers go."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from suitcase_nxstxm.arrange import Columns, arrange
+from suitcase_nxstxm.devices import mended_units
+from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStreamError, UnfilledError
+from suitcase_nxstxm.journal import Run
+from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
+from suitcase_nxstxm.places import Part, Places
+from suitcase_nxstxm.request import Image, Request, images
+from suitcase_nxstxm.scan_types import scan_types
+from suitcase_nxstxm.stream import FrameRows, Stream
+from suitcase_nxstxm.table import is_exact
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Arranged:
+    """A run with where its numbers go; without a primary stream it has none, and no places."""
+
+    run: Run
+    request: Request
+    images: list[Image]  # that it fills
+    known: Known  # what its baseline says
+    placed_by: str  # what says which plane it is for
+    stream: Stream  # the primary one
+    keys: Keys  # what the keys of that are
+    places: Places = field(default_factory=lambda: Places([]))
+    default: str = ""  # the data key of the detector of the default plot
+
+    @property
+    def planes(self) -> int:
+        """How many planes of the scan the run is for: more than one if it has gone on to the next ones by itself."""
+        request, parts = self.request, self.places.parts
+        if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
+            return max(len({part.image.request.polarization_index for part in parts if part.reached}), 1)
+        if request.images:
+            return len(request.images)
+        layout = self.images[0].layout
+        found = max(-(-max((part.reached for part in parts), default=0) // max(layout.plane_size, 1)), 1)
+        if request.scan_type is scan_types.SAMPLE_LINE_SPECTRA and layout.planes and found > 1:
+            return layout.shape[0]  # a run that is for all energies, whether it came to them or not
+        return found
+
+    @property
+    def rest(self) -> list[str]:
+        """The data keys of the primary stream that have no place on the grid."""
+        placed = {key for part in self.places.parts for key in part.keys} - self.places.aside
+        aside = [key for key in self.keys.detectors if key not in placed and key in self.stream.columns]
+        return [*self.keys.rest, *aside]
+
+
+@dataclass(eq=False)
+class Member:
+    """What a run has for an entry."""
+
+    of: Arranged
+    part: Part
+
+    @property
+    def request(self) -> Request:
+        """What the run asks for in the entry."""
+        return self.part.image.request
+
+
+def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged:
+    """A run with where its numbers go."""
+    whole = images(request)
+    stream = run.streams.get("primary", Stream(lambda offset, size: b""))
+    keys = _keys(run, stream, request)
+    found = Arranged(run, request, whole, _known(run, request), placed_by, stream, keys)
+    if "primary" not in run.streams:
+        stopped = (run.stop or {}).get("exit_status") in ("abort", "fail")
+        if run.stop is not None and not (stopped and request.several_runs):
+            raise NoPrimaryStreamError(f"run {request.run} has no stream 'primary': there is nothing to export")
+        return found
+    for key in keys.detectors:
+        if str(keys.info.get(key, {}).get("external", "")).startswith("STREAM") and key not in stream.columns:
+            raise UnfilledError(f"{key!r} of run {request.run}")
+    odd = {key: _odd(stream, key) for key in keys.detectors if key in stream.columns}
+    good = [key for key, why in odd.items() if not why]
+    default = keys.default(request, good or odd or keys.detectors)
+    wanted = keys.wanted(request)
+    required = wanted & set(odd) or {default}
+    for key, why in odd.items():
+        if why and key in required:
+            raise MisfitError(f"{key!r} of run {request.run} {why}")
+        if why:
+            logger.warning("%r of run %s %s: it goes to the collection", key, request.run, why)
+    columns = Columns(
+        seq_num=stream.seq_num(),
+        sizes={key: stream.sizes(key) for key in good},
+        ndims={key: max(len(column.shape) for column in stream.columns[key]) for key in good},
+        set_points={
+            name: _of_events(stream, position.set_point)
+            for name, position in keys.positions.items()
+            if position.set_point in stream.columns
+        },
+        read=frozenset(keys.positions),
+        regions={key: region for key in good if (region := region_of(key)[1]) is not None},
+        wanted=wanted,
+        optional=frozenset(good) - required,
+    )
+    found.places = arrange(request, whole, columns)
+    grid = {key for part in found.places.parts for key in part.keys} - found.places.aside
+    found.default = keys.default(request, [key for key in good if key in grid] or keys.detectors)
+    return found
+
+
+def _of_events(stream: Stream, key: str | None) -> np.ndarray:
+    """The number of a key for each row: of several rows of an event all have what one of them has."""
+    found = stream.numbers(key)
+    numbers, event = np.unique(stream.seq_num(), return_inverse=True)
+    if len(numbers) < len(found):
+        known, of_event = ~np.isnan(found), np.full(len(numbers), np.nan)
+        of_event[event[known]] = found[known]
+        found[~known] = of_event[event[~known]]
+    return found
+
+
+def detectors(run: Run, request: Request) -> frozenset[str]:
+    """The data keys of the primary stream that are detectors."""
+    return frozenset(_keys(run, run.streams["primary"], request).detectors)
+
+
+def _keys(run: Run, stream: Stream, request: Request) -> Keys:
+    baseline = run.streams.get("baseline")
+    declared = frozenset(baseline.owner.values()) if baseline is not None else frozenset()
+    return sorted_keys(stream, request, images(request)[0].layout, declared)
+
+
+def _odd(stream: Stream, key: str) -> str:
+    """What is wrong with the readings of a detector; nothing if they are numbers that floats hold."""
+    for _, found in stream.blocks(key) if any(column.numbers is None for column in stream.columns[key]) else ():
+        if not isinstance(found, FrameRows) and found.dtype.kind == "O":
+            return f"holds {str(found[0])[:40]!r}, not numbers"
+    return "" if is_exact(stream, key) else "holds integers beyond 2**53, which have no exact place beside NaN"
+
+
+def _known(run: Run, request: Request) -> Known:
+    """What the baseline of a run says of the microscope at its start."""
+    baseline = run.streams.get("baseline")
+    if baseline is None or not len(baseline):
+        return {}
+    first, devices = np.flatnonzero(baseline.seq_num() == 1)[-1:], request.devices
+    found: dict[str, tuple[int, float, str | None]] = {}
+    for key, device in baseline.owner.items():
+        role = devices.role_of(device)
+        if role is None or key.endswith("setpoint"):
+            continue
+        # Of several devices the first by its name, and of its keys the one that is called like it.
+        rank = 2 * devices.rank(role, device) + (key != device)
+        for value in baseline.numbers(key)[first].tolist():
+            if not np.isnan(value) and (role not in found or rank < found[role][0]):
+                found[role] = rank, value, mended_units(role, baseline.info[key].get("units"))
+    return {role: (value, units) for role, (_, value, units) in found.items()}
+
+
+def with_planes(requests: Sequence[tuple[Run, Request]]) -> list[tuple[Run, Request, str]]:
+    """The runs of a scan with the planes of those whose start document doesn't say it: by their energy, else by time.
+
+    Given are the runs in the order of time, each with what it asks for; each comes with what says its plane as well.
+    """
+    taken: dict[str, set[int]] = defaultdict(set)
+    chosen: dict[str, tuple[int, str]] = {}
+    what = [images(request)[0].identity for _, request in requests]
+    for (run, request), identity in zip(requests, what, strict=True):
+        plane = request.plane if request.placed else _by_energy(run, request)
+        if plane is not None:
+            if not request.placed and plane in taken[identity]:
+                raise _no_plane(request, f"its energy is that of plane {plane}")
+            taken[identity].add(plane)
+            chosen[request.run] = plane, "request" if request.placed else "energy"
+    for (_, request), identity in zip(requests, what, strict=True):
+        if request.run not in chosen:
+            plane = next(number for number in range(len(request.energies) + 1) if number not in taken[identity])
+            if plane >= len(request.energies):
+                raise _no_plane(request, "no energy was read in it")
+            taken[identity].add(plane)
+            chosen[request.run] = plane, "time"
+    return [(run, replace(request, plane=chosen[request.run][0]), chosen[request.run][1]) for run, request in requests]
+
+
+def _no_plane(request: Request, why: str) -> DuplicateRunError:
+    return DuplicateRunError(
+        f"run {request.run} has no place in {request.entry}: it has no 'img_idx_map' and {why}, and the scan of "
+        f"{len(request.energies)} energies has another run there"
+    )
+
+
+def _by_energy(run: Run, request: Request) -> int | None:
+    """The plane whose energy a run has read, or has in its baseline; None if there is none."""
+    energies, stream = request.energies, run.streams.get("primary")
+    read: list[float] = []
+    if stream is not None:
+        position = _keys(run, stream, request).positions.get("energy")
+        for key in (position.set_point, position.readback) if position is not None else ():
+            read += stream.numbers(key)[:1].tolist()
+    known = _known(run, request)
+    read += [known["energy"][0]] if "energy" in known else []
+    steps = np.diff(np.unique(energies))
+    for value in read:
+        plane = int(np.argmin(np.abs(energies - value)))
+        if abs(energies[plane] - value) < (steps.min() if len(steps) else 1.0) / 2:
+            return plane
+    return None
+
+
+def say_lost(run: Run) -> None:
+    """Say that events were lost on their way."""
+    for name, number in ((run.stop or {}).get("num_events") or {}).items():
+        stream = run.streams.get(name)
+        came = len(np.unique(stream.seq_num())) if stream is not None else 0
+        if isinstance(number, int) and number > came:
+            logger.warning(
+                "run %s has %d events in stream %r, of which %d came: the others are NaN in the file",
+                *(run.uid, number, name, came),
+            )

@@ -1,0 +1,211 @@
+"""What the data keys of a run's primary stream are: detectors, the monitor, positions, times, and the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from suitcase_nxstxm.errors import UnknownDetectorError
+from suitcase_nxstxm.request import Layout, Request
+from suitcase_nxstxm.stream import Stream
+
+_TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
+_DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
+_PARTS_OF_A_SECOND = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1000, "msec": 1000, "us": 1e6, "µs": 1e6}
+
+
+Known = Mapping[str, tuple[float, str | None]]
+"""What a baseline says of the microscope: the value and the unit of each role."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """The data keys of a positioner: where it was, and where it was to go."""
+
+    readback: str | None = None
+    set_point: str | None = None
+    units: str | None = None
+
+
+@dataclass
+class Keys:
+    """The data keys of a stream by what they are."""
+
+    info: Mapping[str, Any]  # the data keys as the descriptor has them
+    owner: dict[str, str]  # the device of each
+    detectors: dict[str, str] = field(default_factory=dict)  # the name of the detector for each of its data keys
+    monitor: str | None = None  # the ring current, or what else the intensity is to be divided by
+    positions: dict[str, Position] = field(default_factory=dict)  # by the fields that their set points are in
+    dwells: list[str] = field(default_factory=list)  # that say how long a detector counts
+    rest: list[str] = field(default_factory=list)  # all others, and those that say how long a detector counts
+
+    def default(self, request: Request, keys: Iterable[str]) -> str:
+        """The data key of the detector of the default plot, of those that there are; an error if there is none."""
+        known = {key: self.detectors.get(key, key) for key in keys}
+        if not known:
+            raise UnknownDetectorError(f"no detector is in stream 'primary' of run {request.run}: {list(self.info)}")
+        chosen = None
+        for wanted in request.primary:
+            found = self._called(wanted, [*dict.fromkeys((*self.info, *self.detectors))], request)
+            if not found:
+                raise UnknownDetectorError(
+                    f"detector {wanted!r} is in no stream of run {request.run}: there are "
+                    f"{', '.join(sorted(set(known.values())))}"
+                )
+            chosen = chosen or next((key for key in found if key in known), None)
+        return chosen or next(iter(known))
+
+    def wanted(self, request: Request) -> frozenset[str]:
+        """The data keys of the detector that the scan wants first."""
+        return frozenset(self._called(request.primary[0], self.detectors, request) if request.primary else ())
+
+    def _called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
+        """The data keys that a name stands for, those first that have it as a whole."""
+        names = {key: (self.detectors.get(key, key), self.owner.get(key, key)) for key in keys}
+        fits = {key: _fits(wanted, key, names[key], request) for key in names}
+        return [key for how in ("whole", "beginning") for key in fits if fits[key] == how]
+
+    def dwell_of(self, key: str, default: bool) -> str | None:
+        """The data key that says how long the detector with this one counts: its own, or one that is nobody's."""
+        nobodys = None
+        devices = {*self.detectors.values(), *(self.owner.get(other, other) for other in self.detectors)}
+        for dwell in self.dwells:
+            whose = {self.owner.get(dwell, dwell), re.split(r"[^A-Za-z0-9]*" + _TIME + "$", dwell, flags=re.I)[0]}
+            if whose & {self.detectors.get(key, key), self.owner.get(key, key), key}:
+                return dwell
+            if not whose & devices and nobodys is None:
+                nobodys = dwell
+        return nobodys if default else None
+
+
+def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: frozenset[str]) -> Keys:
+    """What each data key of the primary stream is.
+
+    Only a device that is `declared` a motor, by the run or by its baseline, can be what its name says.
+    """
+    info, owner = stream.info, dict(stream.owner)
+    keys = Keys(info, owner)
+
+    def role_of(device: str) -> str | None:
+        known = device in declared or device in request.motors or request.devices.called(device) is not None
+        return request.devices.role_of(device) if known else None
+
+    keys.positions = _positions(owner, info, request, layout, role_of)
+    moved = {key for position in keys.positions.values() for key in (position.readback, position.set_point) if key}
+    readbacks = {position.readback for position in keys.positions.values()}
+    for key, device in owner.items():
+        role = role_of(device)
+        ring = request.devices.role_of(device) == "ring_current"
+        is_monitor = ring if request.monitor is None else matches(request.monitor, key, device)
+        numeric = info[key].get("dtype") != "string"
+        wanted = any(_fits(name, key, (device,), request) for name in request.primary)
+        named = request.detectors is None or device in request.detectors or wanted
+        asked_for = key in request.primary or key in (request.detectors or ())
+        is_motor = device in request.motors or role not in (None, "ring_current") or key.endswith("_setpoint")
+        if numeric and is_time(key) and not asked_for:
+            keys.dwells.append(key)
+            keys.rest.append(key)
+        elif is_monitor and numeric and keys.monitor is None:
+            keys.monitor = key
+        elif key not in moved and numeric and named and not is_motor and not is_monitor:
+            keys.detectors[key] = device
+        elif key not in readbacks:
+            keys.rest.append(key)
+    _name_detectors(keys.detectors)
+    for name, key in stream.channels.items():
+        owner[name] = owner.get(key, key)
+        if key in keys.detectors:
+            keys.detectors[name] = region_of(name)[0]
+        else:
+            keys.rest.append(name)
+    return keys
+
+
+def owners(descriptor: Mapping[str, Any]) -> dict[str, str]:
+    """The device that each data key of a stream belongs to."""
+    of_key = {key: device for device, keys in (descriptor.get("object_keys") or {}).items() for key in keys}
+    return {key: info.get("object_name") or of_key.get(key, key) for key, info in descriptor["data_keys"].items()}
+
+
+def is_time(key: str) -> bool:
+    """Whether a key is called like the time that a detector counts."""
+    return _DWELL.fullmatch(key) is not None
+
+
+def seconds(key: str, value: float, units: object, in_ms: bool) -> float | None:
+    """A time in s; None if its unit isn't known. Of an STXM a dwell without a unit is in ms."""
+    parts = _PARTS_OF_A_SECOND.get(str(units or ("ms" if in_ms and "dwell" in key.lower() else None)))
+    return None if parts is None else value / parts
+
+
+def matches(wanted: str, key: str, device: str) -> bool:
+    """Whether a name stands for a data key: its own, its device's, or the beginning of one of them."""
+    return any(name == wanted or re.match(re.escape(wanted) + r"[^A-Za-z0-9]", name) for name in (key, device))
+
+
+def region_of(key: str) -> tuple[str, str | None]:
+    """The detector of a data key, and the number of the region if the key is for one: ``counter0-spid-3``."""
+    found = re.fullmatch(r"(.+?)[-_]spid[-_](\d+)", key)
+    return (found[1], found[2]) if found else (key, None)
+
+
+def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> str:
+    """Whether a name stands for a data key: as a ``"whole"``, or, where names are beginnings, as its ``"beginning"``.
+
+    As a whole it is that of the key or of its device: the one in the control system or the one of people, who write
+    DNM_COUNTER0 for counter0. Empty if it doesn't stand for the key.
+    """
+    bare = wanted.removeprefix("DNM_")
+    plain = bare.lower() if bare != wanted else None
+    if any(
+        name in (wanted, bare, request.devices.source.get(wanted)) or name.lower() == plain for name in (key, *devices)
+    ):
+        return "whole"
+    # A descriptor that doesn't say which device a key is of leaves only the beginning to compare with.
+    if request.exact and any(device != key for device in devices):
+        return ""
+    return "beginning" if any(matches(name, key, device) for name in (wanted, bare) for device in devices) else ""
+
+
+def _name_detectors(detectors: dict[str, str]) -> None:
+    """Detectors with several data keys are several, under the names of their keys."""
+    devices = list(detectors.values())
+    taken: set[tuple[str, str | None]] = set()
+    for key, device in detectors.items():
+        several = devices.count(device) > 1
+        names = (region_of(key if several else device)[0], region_of(key)[0], key)
+        name = next((name for name in names if (name, region_of(key)[1]) not in taken), key)
+        taken.add((name, region_of(key)[1]))
+        detectors[key] = name
+
+
+def _positions(
+    owner: Mapping[str, str], info: Mapping[str, Any], request: Request, layout: Layout, role_of: Any
+) -> dict[str, Position]:
+    """The positioners whose set points the layout has fields for, and the energy."""
+    devices = request.devices
+    found = {}
+    wanted = {name: axis.device for name, (axis, _) in layout.fields.items() if name != "line_position"}
+    for name, device in ({"energy": "ENERGY"} | wanted).items():
+        names = (device, devices.source.get(device, device))
+        mine = [other for other in dict.fromkeys(owner.values()) if other in names]
+        if not mine:
+            same = {other for other in owner.values() if role_of(other) == name}
+            mine = sorted(same, key=lambda other: (devices.rank(name, other), other))
+        if mine:
+            found[name] = _position([key for key, other in owner.items() if other == mine[0]], info, mine[0])
+    return {name: position for name, position in found.items() if position.readback or position.set_point}
+
+
+def _position(keys: list[str], info: Mapping[str, Any], device: str) -> Position:
+    numeric = [key for key in keys if info[key].get("dtype") in ("number", "integer")]
+    aims = [key for key in numeric if key.endswith("setpoint")]
+    reads = sorted((key for key in numeric if key not in aims), key=lambda key: (key != device, "readback" not in key))
+    first = (reads or aims or [None])[0]
+    return Position(
+        reads[0] if reads else None,
+        aims[0] if aims else None,
+        info[first].get("units") if first is not None else None,
+    )
