@@ -159,11 +159,11 @@ class LiveMaps:
         self._taken[slots] = self._last[bright]
         self._values[owners, np.searchsorted(rows.stops, taken, side="right")] = rows.column(self._value)[taken]
         for name, sums, known in zip(self._names, self._sums, self._known, strict=True):
-            values = rows.column(name)[taken].astype(complex)
+            values = rows.column(name)[taken].astype(float)
             if name == AZIMUTH:
-                angles = np.radians(values.real)
+                angles = np.radians(values)
                 values = np.cos(angles) + 1j * np.sin(angles)
-            _add(owners, values, sums, known)
+            _add(owners, values.astype(complex), sums, known)
 
     def _places(self, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         """Where the frames of the layout are among those of the rows, and whether they are."""
