@@ -149,6 +149,18 @@ def whole_path():
             )
 
 
+def composed():
+    """An image that is written over that of the event before, against a fresh one for each."""
+    docs, background = documents((2048, 2048), 4)
+    yield Pair(
+        "documents to peaks 2048 x 2048, composed against chained",
+        ours=partial(feed, compose(ImageProcessor("image", background), PeakTracker("image", **WIDE)), docs),
+        theirs=partial(feed, our_chain(background), docs),
+        target=1.05,
+        per_call=4,
+    )
+
+
 def two_threads():
     """Wall time of the whole path with a pool of two threads, against one."""
     docs, background = documents((2048, 2048), 12)
@@ -266,6 +278,7 @@ def main() -> bool:
     warm_up(("float64", "uint16"))
     good = run(locating())
     good &= run(whole_path())
+    good &= run(composed())
     good &= two_threads()
     good &= reducing()
     good &= storing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,8 +20,8 @@ from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
-from bluesky_ext.peaks import LiveMaps, StreamLinker, warm_up_live_maps
-from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, RESERVED, maps_dataset
+from bluesky_ext.peaks import LiveMaps, PeakRows, StreamLinker, warm_up_live_maps
+from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, maps_dataset
 from bluesky_ext.peaks.table import SCATTERING
 
 
@@ -30,32 +30,19 @@ class _Given:
 
     crowd = 0  # none compete
 
-    def __init__(self) -> None:
-        self._frames: dict[int, pd.DataFrame] = {}
-        self._changed: set[int] = set()
+    def __init__(self, t_column: str) -> None:
+        self._t_column = t_column
+        self.rows = PeakRows()
 
-    def add(self, frame_number: int, peaks: pd.DataFrame) -> None:
+    def add(self, frame_number: int, peaks: Mapping[str, np.ndarray]) -> None:
         """Keep the peaks of a frame; a frame that comes again is replaced."""
-        self._frames[frame_number] = peaks
-        self._changed.add(frame_number)
-
-    def take_changed(self) -> Iterator[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
-        """Number, particles and columns of the frames that have changed since this was last asked for."""
-        changed, self._changed = self._changed, set()
-        for number in sorted(changed):
-            columns = {str(name): column.to_numpy() for name, column in self._frames[number].items()}
-            yield number, np.asarray(columns.get(PARTICLE, ()), np.int64), columns
-
-    @property
-    def frames(self) -> list[int]:
-        """The numbers of the frames so far."""
-        return sorted(self._frames)
+        columns = {name: column for name, column in peaks.items() if name not in (PARTICLE, self._t_column)}
+        self.rows.put(frame_number, np.asarray(peaks.get(PARTICLE, ()), np.int64), columns)
 
     @property
     def tracks(self) -> pd.DataFrame:
         """A row a peak, in the order of frames."""
-        tables = [self._frames[number] for number in self.frames if len(self._frames[number])]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        return self.rows.table(self._t_column)
 
 
 @dataclass
@@ -63,7 +50,7 @@ class _Mapping(Linking):
     """The tracks of a run so far, where its frames were taken, and the maps."""
 
     points: ScanPoints = field(kw_only=True)
-    live: LiveMaps | None = None
+    live: LiveMaps = field(kw_only=True)
 
 
 class CrystalMap(TrackReduce):
@@ -168,8 +155,9 @@ class CrystalMap(TrackReduce):
 
     def begin(self, start: Mapping[str, Any]) -> _Mapping:
         """No tracks yet."""
-        linker = StreamLinker(**self._link) if self._link["search_range"] is not None else _Given()
-        return _Mapping(linker, start, points=ScanPoints(self._scan, start))
+        linker = _Given(self._t_column) if self._link["search_range"] is None else StreamLinker(**self._link)
+        points, live = ScanPoints(self._scan, start), LiveMaps(linker.rows, self._value)
+        return _Mapping(linker, start, points=points, live=live)
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Learn which readings are those of the motors."""
@@ -187,7 +175,6 @@ class CrystalMap(TrackReduce):
         super().reduce(state, stream, event)
         if stream == frames_of(self._stream_name):  # a frame that could not be linked is none of the points
             state.points.note(event["data"]["frame"], event["data"])
-        self._gather(state)
 
     def reduce_page(self, state: Linking, stream: str, page: Mapping[str, Any]) -> bool:
         """Take the rows of a page."""
@@ -214,21 +201,9 @@ class CrystalMap(TrackReduce):
             with self.naming_the_range():
                 raise errors[0]
 
-    def _gather(self, state: _Mapping) -> None:
-        """Take what was linked into the maps: as it comes, so that a dataset is there at once."""
-        for number, particles, peaks in state.linker.take_changed():
-            if state.live is None:
-                if self._value not in peaks:  # a frame without peaks has no columns either
-                    continue
-                names = [name for name, column in peaks.items() if column.dtype.kind in "iufb"]
-                state.live = LiveMaps([name for name in names if name not in (*RESERVED, self._t_column)], self._value)
-            known = [peaks[name] for name in state.live.columns] if len(particles) else []
-            state.live.put(number, particles, np.array(known, float).reshape(len(state.live.columns), -1))
-
     def _dataset(self, state: _Mapping, columns: Sequence[str] | None = None) -> xr.Dataset:
-        self._gather(state)
-        live = state.live or LiveMaps([self._value], self._value)
-        layout = state.points.layout(live.frames)
+        live = state.live
+        layout = state.points.layout(state.linker.rows.numbers)
         columns = live.columns if columns is None else [name for name in columns if name in live.columns]
         dataset = maps_dataset(live, layout, self._max_maps, columns)
         uid = state.start.get("original_run_uid", state.start["uid"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,39 +11,20 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
-from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
+from bluesky_ext.callbacks.mapped_run import STALE, MappedRun
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
-from bluesky_ext.callbacks.stored import StoredRun, check_whole, stored_in
+from bluesky_ext.callbacks.stored import StoredRun, stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.callbacks.window_maps import WindowMaps, known_windows
-from bluesky_ext.engine import DerivedRun, Reduce, Stage, image_of
+from bluesky_ext.engine import DerivedRun, Reduce, Stage
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.stages.run import StageRun
-from bluesky_ext.images import mean_frame
 from bluesky_ext.images import warm_up as warm_up_images
-from bluesky_ext.peaks import LocateParameters, mean_in_windows, warm_up, warm_up_windows
-from bluesky_ext.peaks.crystal_map import REFLECTION
+from bluesky_ext.peaks import LocateParameters, warm_up, warm_up_windows
 from bluesky_ext.peaks.table import UNITS
 from bluesky_ext.spectra.azimuthal import poni_bytes
 from bluesky_ext.storage import as_source
-
-NO_MAPS = "no maps: the windows were not known before the end; give windows= (those found are emitted), or db="
-STALE = (
-    "dark and light have what was taken back, and are to be computed anew from the stored run: give db=, or replay it"
-)
-
-
-@dataclass
-class _Mapping:
-    """What is kept of a run: two images, and a few numbers for each frame; the shape is that of its first image."""
-
-    start: Mapping[str, Any]
-    points: ScanPoints
-    shape: tuple[int, ...] | None = None
-    windows: pd.DataFrame | None = None
-    means: dict[int, np.ndarray] = field(default_factory=dict)
-    extremes: Extremes = field(default_factory=Extremes)
 
 
 class CrystalMapper(Reduce):
@@ -159,10 +139,8 @@ class CrystalMapper(Reduce):
         if content is not None:
             self.libraries = (*self.libraries, "pyFAI")
         self._maps = WindowMaps(diameter, locate_kwargs, half_width, n_windows, known, content)
-        self._data_key = data_key
-        self._stream_name = stream_name
-        self._db = db
-        self._options = options
+        self._data_key, self._stream_name = data_key, stream_name
+        self._db, self._options = db, options
         self._replayed: Any = None
         warm_up_images()
         warm_up(("float64",), diameter)
@@ -172,18 +150,12 @@ class CrystalMapper(Reduce):
                 **{"data_key": data_key, "diameter": diameter, **locate_kwargs},
                 "windows": None if known is None else {name: known[name].to_numpy() for name in known.columns},
                 **({} if content is None else {"poni": np.frombuffer(content, np.uint8)}),
-                **{
-                    "n_windows": n_windows,
-                    "half_width": half_width,
-                    "stream_name": stream_name,
-                    **self._scan.as_dict(),
-                },
+                **{"n_windows": n_windows, "half_width": half_width, "stream_name": stream_name},
+                **self._scan.as_dict(),
             },
             data_keys=(data_key,),
             **options,
         )
-
-    # What there is of the run that started last
 
     @property
     def dark(self) -> np.ndarray | None:
@@ -209,7 +181,7 @@ class CrystalMapper(Reduce):
 
         If they are not known, they are those that light - dark gives as far as it is.
         """
-        state: _Mapping | None = self.latest
+        state: MappedRun | None = self.latest
         known = self._maps.known if state is None or state.windows is None else state.windows
         if known is not None:
             return known.copy()
@@ -220,12 +192,8 @@ class CrystalMapper(Reduce):
     def dataset(self) -> xr.Dataset:
         """The maps so far, the windows, dark and light, see `bluesky_ext.peaks.window_maps`; at first it is empty."""
         with self._open_runs.lock:
-            state: _Mapping | None = self.latest
-            images = self._images
-            if state is None or images is None:
-                return xr.Dataset()
-            windows = self._maps.found(*images) if state.windows is None else state.windows
-            return self._maps.dataset(state.start, state.points.layout(), state.means, windows, *images)
+            state: MappedRun | None = self.latest
+            return xr.Dataset() if state is None else state.dataset(find=True)
 
     @property
     def runs(self) -> KeptRuns:
@@ -235,8 +203,8 @@ class CrystalMapper(Reduce):
     @property
     def _images(self) -> tuple[np.ndarray, np.ndarray] | None:
         with self._open_runs.lock:
-            state: _Mapping | None = self.latest
-            return None if state is None else state.extremes.images()
+            state: MappedRun | None = self.latest
+            return None if state is None else state.images
 
     def replay(self, source: Any) -> xr.Dataset:
         """Map a stored run, which is read twice unless the windows are known; return its dataset.
@@ -262,8 +230,6 @@ class CrystalMapper(Reduce):
             self._replayed = None
         return self.dataset
 
-    # Documents
-
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
         """The stage that a record is of, which reads a run twice if that one did."""
@@ -271,123 +237,60 @@ class CrystalMapper(Reduce):
             options["db"] = materials.stored
         return super().again(record, materials, **options)
 
-    def about(self, state: _Mapping) -> dict[str, Any]:
+    def about(self, state: MappedRun) -> dict[str, Any]:
         """Whether the run can be read a second time."""
         return {"second_pass": self._has_stored}
 
-    def begin(self, start: Mapping[str, Any]) -> _Mapping:
+    def begin(self, start: Mapping[str, Any]) -> MappedRun:
         """No frames yet."""
-        return _Mapping(start, ScanPoints(self._scan, start))
+        return MappedRun(start, ScanPoints(self._scan, start), self._maps, self._data_key)
 
     def describe_stream(self, run: StageRun, stream: OpenStream) -> None:
         """Learn which readings are those of the motors."""
         if stream.name == self._stream_name:
             run.state.points.describe(stream.descriptor)
 
-    def reduce(self, state: _Mapping, stream: str, event: Mapping[str, Any]) -> None:
+    def reduce(self, state: MappedRun, stream: str, event: Mapping[str, Any]) -> None:
         """Take a frame."""
         if stream != self._stream_name:
             return
-        seq_num, extremes, was_stale = event["seq_num"], state.extremes, state.extremes.stale
-        state.means.pop(seq_num, None)
-        extremes.retract(seq_num)
-        if extremes.stale and not was_stale:
+        if state.retract(event["seq_num"]):
             cure = "dark and light are computed anew from the stored run at the stop" if self._has_stored else STALE
-            run = OpenRun(state.start)
-            self._log.warning("%s: event %d of run %s came again; %s", self.name, seq_num, run, cure)
-        image = self._image(state, event)
-        state.points.note(seq_num, event["data"])
-        extremes.add(seq_num, image)
-        if state.windows is not None:
-            state.means[seq_num] = mean_in_windows(image, state.windows)
+            about = self.name, event["seq_num"], OpenRun(state.start), cure
+            self._log.warning("%s: event %d of run %s came again; %s", *about)
+        state.add(event)
 
-    def tree(self, state: _Mapping) -> dict[str, Any]:
+    def tree(self, state: MappedRun) -> dict[str, Any]:
         """The light and the dark image so far, and, where the windows are known, their ``maps``: an NXdata each."""
-        images = state.extremes.images()
-        if images is None:
-            return entry(state.start, "maps")
-        dataset = self._maps.dataset(state.start, state.points.layout(), state.means, state.windows, *images)
+        dataset = state.dataset()
         groups = {name: nxdata_of(dataset, name) for name in ("maps", "light", "dark") if name in dataset}
         return entry(state.start, "maps" if "maps" in groups else "light", **groups)
 
-    def finish(self, state: _Mapping, derived: DerivedRun, start: Mapping[str, Any]) -> None:
+    def finish(self, state: MappedRun, derived: DerivedRun, start: Mapping[str, Any]) -> None:
         """Emit the maps, and save them."""
         try:
-            self._look_again(state)
+            state.look_again((lambda: self._stored(state)) if self._has_stored else None)
         finally:  # what there is, is said
-            self._say(state, derived)
+            if state.images is not None:
+                dataset = state.emit(derived)
+                state.points.report(self._log, self.name)
+                self._kept.add(dataset)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Say what the maps lack, and emit them."""
-        state: _Mapping | None = run.state
-        about = [run.incomplete]
-        if state is not None and state.shape is not None and not self._has_stored:
-            about += [NO_MAPS] * (state.windows is None) + [STALE] * state.extremes.stale
+        state: MappedRun | None = run.state
+        about = [run.incomplete, *(() if state is None or self._has_stored else state.lacks())]
         names = {stream.name for stream in run.streams.values() if stream.wanted}
         if names and self._stream_name not in names:
             about.append(f"no stream {self._stream_name!r} came; {self._data_key} is in {sorted(names)}")
         run.incomplete = "; ".join(filter(None, about))
         super().finish_run(run, stop)
 
-    def _image(self, state: _Mapping, event: Mapping[str, Any]) -> np.ndarray:
-        """The mean image of an event."""
-        frames = image_of(event["data"], self._data_key)
-        image = mean_frame(frames)
-        if state.shape is None:  # diameter and windows are tried on the first image
-            if self._maps.known is None:
-                self._maps.located(image, image)
-            state.windows, state.shape = self._maps.placed(image.shape), image.shape
-        if image.shape != state.shape:
-            raise ValueError(f"{self._data_key} has shape {image.shape}, the first image of the run has {state.shape}")
-        return image
-
-    def _say(self, state: _Mapping, derived: DerivedRun) -> None:
-        images = state.extremes.images()
-        if images is None:
-            return
-        dataset = self._maps.dataset(state.start, state.points.layout(), state.means, state.windows, *images)
-        columns = {str(name): array.to_numpy() for name, array in dataset.items() if array.dims == (REFLECTION,)}
-        if "maps" in dataset:
-            columns = {"map": dataset["maps"].to_numpy(), **columns}
-        for number in range(dataset.sizes.get(REFLECTION, 0)):
-            said = {name: values[number] for name, values in columns.items()}
-            derived.event("primary", None, {REFLECTION: number, **said})
-        state.points.emit(derived)
-        dark, light = images
-        derived.event("light_dark", None, {"light": light, "dark": dark, "n_frames": len(state.extremes.frames)})
-        state.points.report(self._log, self.name)
-        self._kept.add(dataset)
-
-    # The second look
-
     @property
     def _has_stored(self) -> bool:
         return self._replayed is not None or self._db is not None
 
-    def _look_again(self, state: _Mapping) -> None:
-        """Do what only the end allows: find the windows, and take from the stored run what did not come by."""
-        try:
-            if state.extremes.stale and self._has_stored:
-                extremes = Extremes()
-                self._stored(state).read_last(lambda event: extremes.add(event["seq_num"], self._image(state, event)))
-                check_whole(state.extremes.frames, extremes.frames)
-                state.extremes = extremes
-        finally:
-            images = state.extremes.images()
-            if state.windows is None and images is not None:
-                windows = self._maps.found(*images)
-                if windows.empty:
-                    raise ValueError(f"no peak on light - dark of run {state.start['uid']}: see percentile and minmass")
-                state.windows = windows
-                if self._has_stored:
-                    self._stored(state).read(lambda event: self._measure(state, event, windows))
-                    check_whole(state.extremes.frames, state.means)
-
-    def _measure(self, state: _Mapping, event: Mapping[str, Any], windows: pd.DataFrame) -> None:
-        state.means.pop(event["seq_num"], None)
-        state.means[event["seq_num"]] = mean_in_windows(self._image(state, event), windows)
-
-    def _stored(self, state: _Mapping) -> StoredRun:
+    def _stored(self, state: MappedRun) -> StoredRun:
         uid = state.start["uid"]
         documents = as_source(stored_in(self._db, uid)) if self._replayed is None else self._replayed
         about = {"name": f"{self.name}, second pass", "data_keys": self.data_keys, "on_error": "log"}

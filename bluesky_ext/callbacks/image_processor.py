@@ -61,6 +61,7 @@ class _Process:
     """The kernel: the mean of an event's frames, less the background, clipped at zero, zero where there is none."""
 
     takes_blocks: ClassVar[bool] = True
+    takes_spare: ClassVar[bool] = True
 
     data_key: str
     background: np.ndarray | None
@@ -75,10 +76,13 @@ class _Process:
         dark: np.ndarray | None = None,
         dark_of: tuple[int, str] | None = None,
         mask: np.ndarray | None = None,
+        spare: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         blocks = image_blocks(data, self.data_key)
         mask = self.mask if mask is None else mask
-        image, n_gaps = reduce_blocks(blocks, self.background if dark is None else dark, self.gaps)
+        earlier = None if spare is None else spare[self.data_key]
+        background = self.background if dark is None else dark
+        image, n_gaps = reduce_blocks(blocks, background, self.gaps, spare=earlier)
         if mask is not None:
             check_mask(mask, image.shape)
             apply_mask(image, mask, out=image)

@@ -25,6 +25,7 @@ class _Locate:
     """The kernel: the peaks of an event's image, none of them where it is masked or was not measured."""
 
     takes_blocks: ClassVar[bool] = True
+    keeps_nothing: ClassVar[bool] = True
 
     data_key: str
     diameter: int | tuple[int, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.stored import stored_in
 from bluesky_ext.callbacks.tree import entry, nxdata_of_peaks
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
+from bluesky_ext.engine.codec.documents import dumps, loads
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import StreamLinker
@@ -87,7 +89,8 @@ class TrackLinker(TrackReduce):
 
     def _emit_frames(self, state: Linking, derived: DerivedRun, table: pd.DataFrame) -> None:
         frames = table[self._t_column].to_numpy()
-        for number, (event, descriptor) in sorted(state.frames.items()):
+        for number, (packed, descriptor) in sorted(state.frames.items(), key=itemgetter(0)):
+            event = loads(packed)
             first, stop = (int(np.searchsorted(frames, number, side)) for side in ("left", "right"))
             about = {"frame": number, "first_row": first + 1, "n_rows": stop - first}
             hidden = ("frame_uid", "first_row")
@@ -98,12 +101,12 @@ class TrackLinker(TrackReduce):
         """Fold an event into the state; that of a frame is handed on at the stop."""
         super().take(stream, event)
         if stream.name == frames_of(self._stream_name):
-            stream.run.state.frames[event["data"]["frame"]] = event, stream.descriptor
+            stream.run.state.frames[event["data"]["frame"]] = dumps(event), stream.descriptor
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:
         """Take the rows from the store if none came by, and emit them."""
         state: Linking = run.state
-        if self._db is not None and not state.linker.frames and not state.rows:
+        if self._db is not None and not len(state.linker.rows.numbers) and not state.rows:
             self._take_stored(run)
         super().finish_run(run, stop)
 

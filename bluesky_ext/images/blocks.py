@@ -28,6 +28,7 @@ def reduce_blocks(
     background: npt.ArrayLike | None = None,
     gaps: Gaps = "auto",
     lowest: float = 0.0,
+    spare: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int]:
     """What `bluesky_ext.images.reduce_measured` makes of all frames together, of which some are in memory at a time.
 
@@ -39,10 +40,12 @@ def reduce_blocks(
         As for `reduce_measured`.
     lowest : float
         What lower values become, if there is more than one block.
+    spare : (ny, nx) float64 array, optional
+        As for `reduce_measured`, if there is one block.
     """
     first, *others = itertools.islice(blocks := iter(blocks), 2)
     if not others:
-        return reduce_measured(first, background, gaps)
+        return reduce_measured(first, background, gaps, spare)
     stack = stack_of(first)
     shape, dtype = stack.shape[-2:], stack.dtype
     below = None if background is None else np.asarray(background, float)

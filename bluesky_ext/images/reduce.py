@@ -245,7 +245,10 @@ def reduce_frames(
 
 
 def reduce_measured(
-    frames: npt.ArrayLike, background: npt.ArrayLike | None = None, gaps: Gaps = "auto"
+    frames: npt.ArrayLike,
+    background: npt.ArrayLike | None = None,
+    gaps: Gaps = "auto",
+    spare: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int]:
     """What `reduce_frames` makes of the pixels that were measured, and the number of those that never were: NaN.
 
@@ -255,8 +258,11 @@ def reduce_measured(
         As for `reduce_frames`. Where the background is NaN, so is the result.
     gaps : "auto" or bool
         Which pixels of the frames are no measurement: see `Gaps`.
+    spare : (ny, nx) float64 array, optional
+        An earlier result that is not needed any more: the new one is written into it, if it has the same shape.
     """
-    return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, None, gaps)
+    out = spare if spare is not None and spare.shape == np.shape(frames)[-2:] else None
+    return _reduced(frames, None if background is None else np.asarray(background, float), 0.0, out, gaps)
 
 
 def warm_up(dtypes: Iterable[npt.DTypeLike] = COMPILED) -> None:

@@ -7,6 +7,7 @@ from bluesky_ext.peaks.linker import warm_up_linking
 from bluesky_ext.peaks.live_maps import BrightTracks, LiveMaps, warm_up_live_maps
 from bluesky_ext.peaks.locate import locate, peak_columns
 from bluesky_ext.peaks.parameters import LocateParameters
+from bluesky_ext.peaks.rows import PeakRows
 from bluesky_ext.peaks.suggest import Suggestion, suggest
 from bluesky_ext.peaks.tracks import StreamLinker, link
 from bluesky_ext.peaks.warmup import warm_up
@@ -16,6 +17,7 @@ __all__ = [
     "BrightTracks",
     "LiveMaps",
     "LocateParameters",
+    "PeakRows",
     "StreamLinker",
     "Suggestion",
     "crystal_maps",

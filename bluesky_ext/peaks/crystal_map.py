@@ -10,15 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bluesky_ext.peaks.live_maps import LiveMaps
+from bluesky_ext.peaks.live_maps import REFLECTION, RESERVED, LiveMaps
+from bluesky_ext.peaks.rows import PARTICLE, PeakRows
 from bluesky_ext.peaks.table import UNITS
-from bluesky_ext.peaks.tracks import PARTICLE
 from bluesky_ext.positions import Layout
-
-#: The dim of maps, one for each spot. A crystal has many spots, and with that many maps.
-REFLECTION = "reflection"
-#: Names in a dataset of crystal maps that are none of a column of the peaks.
-RESERVED = ("maps", "n_peaks", REFLECTION, PARTICLE, "frames", "total")
 
 
 def crystal_maps(
@@ -71,19 +66,15 @@ def crystal_maps(
         raise ValueError(f"max_maps={max_maps!r} must be at least 1, or None for all")
     linked = linked.sort_values(t_column, kind="stable")
     frames = linked[t_column].to_numpy(np.int64)
-    columns = peak_columns_of(linked, t_column)
-    peaks, particles = linked[columns].to_numpy(float).T, linked[PARTICLE].to_numpy(np.int64)
-    live = LiveMaps(columns, value)
+    numeric = linked.select_dtypes("number").drop(columns=[t_column, PARTICLE])
+    columns = {str(name): column.to_numpy() for name, column in numeric.items()}
+    particles, rows = linked[PARTICLE].to_numpy(np.int64), PeakRows(columns)
     bounds = [0, *(np.flatnonzero(np.diff(frames)) + 1).tolist(), len(frames)]
     for first, last in pairwise(bounds if len(frames) else ()):
-        live.put(int(frames[first]), particles[first:last], peaks[:, first:last])
-    return maps_dataset(live, layout, max_maps, columns)
-
-
-def peak_columns_of(linked: pd.DataFrame, t_column: str) -> list[str]:
-    """The columns that say something of a peak itself, in numbers."""
-    numeric = linked.select_dtypes("number").columns
-    return [str(name) for name in numeric if name not in (*RESERVED, t_column)]
+        its_own = {name: column[first:last] for name, column in columns.items()}
+        rows.put(int(frames[first]), particles[first:last], its_own)
+    live = LiveMaps(rows, value)
+    return maps_dataset(live, layout, max_maps, live.columns)
 
 
 def along_reflections(name: str, values: np.ndarray) -> tuple[tuple[str], np.ndarray, dict[str, str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +17,15 @@ from trackpy.linking.subnet import HashKDTree
 from bluesky_ext._kernel import as_input, kernel
 from bluesky_ext.peaks.assignment import EXHAUSTIVE, assign
 
+#: So many results of linking are kept for others that link the same frames by the same rules.
+RECENT = 64
 
-class LinkerState(NamedTuple):
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LinkerState:
     """What is known after a frame, and enough to link the next: the peaks that it may be linked to.
 
-    Nobody changes these arrays, so that a state can be kept to come back to. They are numpy's, and not an
+    Nobody changes these arrays, so that a state can be kept to come back to, and shared. They are numpy's, and not an
     object for each peak, because a few hundred objects a frame that live for a while make the
     garbage collector walk through the whole process every few hundred frames: a quarter of a second each time.
     """
@@ -36,6 +42,8 @@ class LinkerState(NamedTuple):
     """(n,) int64: the frames they are from."""
     missing: np.ndarray
     """(n,) int64: for how many frames they have been missing."""
+    crowd: int = 0
+    """How many known peaks competed for new ones at most, so far, in one place."""
 
 
 class _Track(NamedTuple):
@@ -69,6 +77,9 @@ class FrameLinker:
     tracks in a class attribute that each new linker sets to zero, so that two linkers at work at the same time mix up
     their tracks.
 
+    What two linkers of equal rules make of the same frames is made once, if they are given them about the same time: a
+    state depends on nothing else.
+
     Parameters
     ----------
     search_range : float, or one for each axis
@@ -88,13 +99,18 @@ class FrameLinker:
         # A solver of the user's own is asked about every peak; trackpy's link single pairs without ado.
         self._own_solver = callable(keywords["link_strategy"]) and keywords["link_strategy"] is not assign
         self._rules: Any = Linker(search_range, **keywords)
-        #: How many known peaks competed for new ones at most, so far, in one place.
-        self.crowd = 0
+        values = ((name, one if isinstance(one, Real | str) else id(one)) for name, one in sorted(keywords.items()))
+        self._key = (repr(search_range), ndim, *values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrameLinker) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def start(self) -> LinkerState:
         """State before the first frame."""
-        nothing = np.empty(0, np.int64)
-        return LinkerState(None, 0, np.empty((0, self._ndim)), nothing, nothing, nothing)
+        return _start(self._ndim)
 
     def link(self, state: LinkerState, coordinates: np.ndarray, number: int) -> LinkerState:
         """State after one more frame; its first n particles are those of the frame's n peaks.
@@ -113,9 +129,13 @@ class FrameLinker:
         SubnetOversizeException
             If too many peaks are within reach of each other.
         """
+        if state.last is None and len(coordinates) == 0:  # trackpy.link begins with the first peak
+            return state
+        return _linked(self, state, np.ascontiguousarray(coordinates, float).tobytes(), number)
+
+    def link_next(self, state: LinkerState, coordinates: np.ndarray, number: int) -> LinkerState:
+        """What `link` returns, computed."""
         if state.last is None:
-            if len(coordinates) == 0:  # trackpy.link begins with the first peak
-                return state
             return self._next(state, coordinates, number)
         # After memory + 1 frames without peaks everything is forgotten; more of them change nothing.
         for missing in range(state.last + 1, min(number, state.last + 2 + self._rules.memory)):
@@ -129,7 +149,7 @@ class FrameLinker:
             ) from error
 
     def _next(self, state: LinkerState, coordinates: np.ndarray, number: int) -> LinkerState:
-        sources = self._sources(state, coordinates, number)
+        sources, crowd = self._sources(state, coordinates, number)
         found = sources >= 0
         particles = np.empty(len(coordinates), np.int64)
         particles[found] = state.particles[sources[found]]
@@ -146,13 +166,14 @@ class FrameLinker:
             np.concatenate([particles, state.particles[remembered]]),
             np.concatenate([zeros + number, state.seen[remembered]]),
             np.concatenate([zeros, state.missing[remembered] + 1]),
+            max(state.crowd, crowd),
         )
 
-    def _sources(self, state: LinkerState, coordinates: np.ndarray, number: int) -> np.ndarray:
-        """For each new peak the row of the known one that it continues, or -1; (n,) int64."""
-        sources = np.full(len(coordinates), -1)
+    def _sources(self, state: LinkerState, coordinates: np.ndarray, number: int) -> tuple[np.ndarray, int]:
+        """Of each new peak the row of the known one that it continues, or -1; and how many competed at most."""
+        sources, crowd = np.full(len(coordinates), -1), 0
         if len(coordinates) == 0 or len(state.positions) == 0:
-            return sources
+            return sources, crowd
         distances, candidates = self._candidates(state, coordinates, number)
         near = np.isfinite(distances)
         choices = near.sum(axis=1)
@@ -166,9 +187,10 @@ class FrameLinker:
         known, new, apart = (column[order].tolist() for column in pairs)
         for start, stop in pairwise(starts.tolist()):
             subnet = zip(known[start:stop], new[start:stop], apart[start:stop], strict=True)
+            crowd = max(crowd, len(set(known[start:stop])))
             for source, row in self._solved(subnet, state, coordinates, number):
                 sources[row] = source
-        return sources
+        return sources, crowd
 
     def _candidates(self, state: LinkerState, coordinates: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Distances and rows of the known peaks around each new one, the nearest first, infinite if there is none."""
@@ -200,9 +222,19 @@ class FrameLinker:
             sources[known].forward_cands.append((destinations[new], distance))
         for point in sources.values():
             point.forward_cands.sort(key=_by_distance)
-        self.crowd = max(self.crowd, len(sources))
         pairs = self._rules.subnet_linker(set(sources.values()), set(destinations.values()), self._rules.search_range)
         return [(a.row, b.row) for a, b in zip(*pairs, strict=True) if a is not None and b is not None]
+
+
+@functools.cache
+def _start(ndim: int) -> LinkerState:
+    nothing = np.empty(0, np.int64)
+    return LinkerState(None, 0, np.empty((0, ndim)), nothing, nothing, nothing)
+
+
+@functools.lru_cache(RECENT)
+def _linked(linker: FrameLinker, state: LinkerState, coordinates: bytes, number: int) -> LinkerState:
+    return linker.link_next(state, np.frombuffer(coordinates).reshape(-1, state.positions.shape[1]), number)
 
 
 def _by_distance(candidate: tuple[Any, float]) -> float:

@@ -1,15 +1,24 @@
-"""Live maps: the maps of the brightest tracks while frames arrive, in milliseconds for a million peaks."""
+"""Live maps: the maps of the brightest tracks while frames arrive, in the time of what has changed."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
 from bluesky_ext._kernel import kernel
+from bluesky_ext.peaks.rows import PARTICLE, PeakRows
 from bluesky_ext.positions import Layout, lay_out
+
+#: The dim of maps, one for each spot. A crystal has many spots, and with that many maps.
+REFLECTION = "reflection"
+#: Names in a dataset of crystal maps that are none of a column of the peaks.
+RESERVED = ("maps", "n_peaks", REFLECTION, PARTICLE, "frames", "total")
+
+#: The column of azimuths, of which 180 and -180 degrees are the same: its mean is that of directions.
+AZIMUTH = "chi"
 
 
 class BrightTracks(NamedTuple):
@@ -35,155 +44,211 @@ class BrightTracks(NamedTuple):
 
 
 class LiveMaps:
-    """The peaks of a run in flat arrays that grow, frame by frame; a frame that comes again is replaced.
+    """The maps of the brightest tracks, which are kept up: rows that were looked at once are not looked at again.
 
     Parameters
     ----------
-    columns : sequence of str
-        What is known of a peak.
+    rows : PeakRows
+        The peaks and their tracks, to which others add.
     value : str
-        Which of them is mapped.
+        The column that is mapped.
     """
 
-    def __init__(self, columns: Sequence[str], value: str) -> None:
-        self.columns = tuple(columns)
-        self._value = self.columns.index(value)
-        self._spans: dict[int, tuple[int, int]] = {}  # of each frame: its first row, and how many it has room for
-        self._n_peaks: dict[int, int] = {}
-        self._n_rows = 0
-        self._frames = np.empty(0, np.int64)
-        self._particles = np.empty(0, np.int64)  # -1 where a row is no more
-        self._peaks = np.empty((len(self.columns), 0))
-
-    def put(self, frame: int, particles: np.ndarray, peaks: np.ndarray) -> None:
-        """Take the peaks of a frame, for the first time or again.
-
-        Parameters
-        ----------
-        frame : int
-            Its number, from 1.
-        particles : (n,) int64
-            The tracks of its peaks, from 0.
-        peaks : (columns, n) float64
-            What is known of each.
-        """
-        first, room = self._spans.get(frame, (0, 0))
-        if room < len(particles):
-            self._particles[first : first + room] = -1
-            first, room = self._n_rows, len(particles)
-            self._reserve(first + room)
-            self._n_rows += room
-        self._spans[frame] = first, room
-        self._n_peaks[frame] = len(particles)
-        rows = slice(first, first + len(particles))
-        self._particles[first : first + room] = -1
-        self._particles[rows], self._peaks[:, rows], self._frames[rows] = particles, peaks, frame
+    def __init__(self, rows: PeakRows, value: str) -> None:
+        self._rows, self._value = rows, value
+        self._begin()
 
     @property
-    def frames(self) -> np.ndarray:
-        """The numbers of the frames that were put, with peaks or without, (n,) int64, rising."""
-        return np.array(sorted(self._spans), np.int64)
+    def columns(self) -> list[str]:
+        """What is known of a peak in numbers."""
+        names = (name for name in self._rows.names if name not in RESERVED)
+        return [name for name in names if self._rows.column(name).dtype.kind in "iufb"] or [self._value]
 
     def n_peaks(self, layout: Layout) -> np.ndarray:
         """How many peaks each point of the scan has, float64 of the layout's shape; NaN where nothing was measured."""
-        return layout.placed(np.array([self._n_peaks.get(frame, 0) for frame in layout.frames.tolist()], float))
+        at, here = self._places(layout)
+        counts = np.zeros(len(at))
+        counts[here] = np.diff(self._rows.stops, prepend=0)[at[here]]
+        return layout.placed(counts)
 
     def brightest(self, layout: Layout, max_maps: int | None, columns: Collection[str] | None = None) -> BrightTracks:
         """The maps of so many tracks at most; frames that the layout does not have are on no map.
 
-        Of all columns, or of these, the means are computed.
+        Of all columns, or of these, the means are given.
         """
-        n = self._n_rows
-        frames, particles, values = self._frames[:n], self._particles[:n], self._peaks[self._value, :n]
-        n_tracks = int(particles.max(initial=-1)) + 1
-        numbers = None
-        if n_tracks > 2 * n + 1000:  # numbers of another maker, which need not count from 0
-            here = particles >= 0
-            numbers, ranks = np.unique(particles[here], return_inverse=True)
-            particles = np.full(n, -1)
-            particles[here] = ranks
-            n_tracks = len(numbers)
-        total, counts = _totals(particles, values, n_tracks)
-        bright = np.argsort(-total, kind="stable")
-        bright = bright[counts[bright] > 0][:max_maps]
-        order = np.full(n_tracks, -1)
-        order[bright] = np.arange(len(bright))
-        unmeasured = np.full(layout.n_cells, np.nan)
-        unmeasured[layout.cells] = 0.0
-        maps = np.repeat(unmeasured[np.newaxis], len(bright), axis=0)
-        cells, at = layout.cells_of(frames)
-        _spread(cells, at, particles, values, order, maps)
-        known = range(len(self.columns)) if columns is None else map(self.columns.index, columns)
-        means = [self._means(column, particles, order, len(bright)) for column in known]
-        particle = bright if numbers is None else numbers[bright]
-        return BrightTracks(maps.reshape(len(bright), *layout.shape), particle, counts[bright], total[bright], means)
+        self._take_rows()
+        bright = _largest(self._total, self._counts, max_maps)
+        slots = self._slots_of(bright)
+        self._take_bright(bright, slots)
+        at, here = self._places(layout)
+        values = (self._values[slot, : len(self._rows.numbers)] for slot in slots)
+        if not here.all() or len(at) < len(self._rows.numbers):
+            values = (np.where(here, its_own[at], 0.0) for its_own in values)
+        return BrightTracks(
+            layout.placed_columns(list(values)),
+            bright if self._numbers is None else self._numbers[bright],
+            self._counts[bright],
+            self._total[bright],
+            [self._means(name, slots) for name in (self._names if columns is None else columns)],
+        )
 
-    def _means(self, column: int, particles: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:
-        values = self._peaks[column, : len(particles)]
-        if self.columns[column] != "chi":
-            return _means(particles, values, order, n)
-        angles = np.radians(values)  # 180 and -180 degrees are the same azimuth
-        sines, cosines = (_means(particles, one, order, n) for one in (np.sin(angles), np.cos(angles)))
-        return np.degrees(np.arctan2(sines, cosines))
+    def _means(self, name: str, slots: np.ndarray) -> np.ndarray:
+        sums, known = (one[self._names.index(name), slots] for one in (self._sums, self._known))
+        with np.errstate(invalid="ignore"):  # 0 / 0 where no value is finite
+            real, imaginary = sums.real / known, sums.imag / known
+        return np.degrees(np.arctan2(imaginary, real)) if name == AZIMUTH else real
 
-    def _reserve(self, n_rows: int) -> None:
-        if n_rows <= len(self._frames):
+    def _begin(self) -> None:
+        """Forget what is known of the rows."""
+        self._revision, self._names, self._n_rows = self._rows.revision, self.columns, 0
+        self._numbers: np.ndarray | None = None  # of the tracks, if these are another maker's
+        # Of each track, and of each row the one before it of the same track.
+        self._total, self._counts = np.empty(0), np.empty(0, np.int64)
+        self._last, self._slot = np.empty(0, np.int64), np.empty(0, np.int64)
+        self._previous = np.empty(0, np.int64)
+        # Of the bright tracks, each in a slot.
+        self._owners, self._taken = np.empty(0, np.int64), np.empty(0, np.int64)
+        self._values = np.empty((0, 0))
+        self._sums, self._known = np.empty((len(self._names), 0), complex), np.empty((len(self._names), 0), np.int64)
+
+    def _take_rows(self) -> None:
+        """Count the rows that are new with their tracks."""
+        rows = self._rows
+        is_new = rows.n_rows > self._n_rows
+        if rows.revision != self._revision or self.columns != self._names or (is_new and self._numbers is not None):
+            self._begin()
+        if rows.n_rows == self._n_rows:
             return
-        size = max(n_rows, 2 * len(self._frames), 1024)
-        for name in ("_frames", "_particles", "_peaks"):
-            old = getattr(self, name)
-            new = np.empty((*old.shape[:-1], size), old.dtype)
-            new[..., : self._n_rows] = old[..., : self._n_rows]
-            setattr(self, name, new)
+        particles, n_tracks = rows.particles, rows.n_tracks
+        if n_tracks > 2 * rows.n_rows + 1000:  # numbers of another maker, which need not count from 0
+            self._begin()
+            here = particles >= 0
+            self._numbers, ranks = np.unique(particles[here], return_inverse=True)
+            particles, n_tracks = np.full(rows.n_rows, -1), len(self._numbers)
+            particles[here] = ranks
+        self._total, self._counts = _resized(self._total, n_tracks, 0), _resized(self._counts, n_tracks, 0)
+        self._last, self._slot = _resized(self._last, n_tracks, -1), _resized(self._slot, n_tracks, -1)
+        self._previous = _resized(self._previous, rows.n_rows, -1)
+        values = rows.column(self._value)[self._n_rows :].astype(float)
+        _count(particles, values, self._n_rows, self._total, self._counts, self._last, self._previous)
+        self._n_rows = rows.n_rows
+
+    def _slots_of(self, bright: np.ndarray) -> np.ndarray:
+        """The slots of these tracks; one that was not among the brightest takes the slot of one that is no more."""
+        entering = bright[self._slot[bright] < 0]
+        self._owners, self._taken = (_resized(one, len(bright), -1) for one in (self._owners, self._taken))
+        self._sums, self._known = (_resized(one, len(bright), 0) for one in (self._sums, self._known))
+        (n_slots, n_frames), needed = self._values.shape, len(self._rows.numbers)
+        if n_slots < len(self._owners) or n_frames < needed:
+            larger = np.zeros((len(self._owners), needed + needed // 4))
+            larger[:n_slots, :n_frames] = self._values
+            self._values = larger
+        if len(entering):
+            free = np.setdiff1d(np.arange(len(self._owners)), self._slot[bright])[: len(entering)]
+            leaving = self._owners[free]
+            self._slot[leaving[leaving >= 0]] = -1
+            self._owners[free], self._slot[entering], self._taken[free] = entering, free, -1
+            self._sums[:, free] = self._known[:, free] = 0
+            self._values[free] = 0
+        return self._slot[bright]
+
+    def _take_bright(self, bright: np.ndarray, slots: np.ndarray) -> None:
+        """Add the rows of bright tracks that are new, or new to their slots, to what is known of them."""
+        rows = self._rows
+        taken, owners = _new_rows(self._last[bright], self._taken[slots], slots, self._previous)
+        self._taken[slots] = self._last[bright]
+        self._values[owners, np.searchsorted(rows.stops, taken, side="right")] = rows.column(self._value)[taken]
+        for name, sums, known in zip(self._names, self._sums, self._known, strict=True):
+            values = rows.column(name)[taken].astype(float)
+            if name == AZIMUTH:
+                angles = np.radians(values)
+                values = np.cos(angles) + 1j * np.sin(angles)
+            _add(owners, values.astype(complex), sums, known)
+
+    def _places(self, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+        """Where the frames of the layout are among those of the rows, and whether they are."""
+        numbers = self._rows.numbers
+        at = np.searchsorted(numbers, layout.frames)
+        here = at < len(numbers)
+        here[here] = numbers[at[here]] == layout.frames[here]
+        return np.where(here, at, 0), here
+
+
+def _largest(total: np.ndarray, counts: np.ndarray, n: int | None) -> np.ndarray:
+    """So many tracks that have peaks, the brightest first."""
+    tracks = np.flatnonzero(counts)
+    order = -total[tracks]
+    if n is not None and n < len(tracks):
+        least = np.partition(order, n - 1)[n - 1]
+        tracks = tracks[~(order > least)]
+    return tracks[np.argsort(-total[tracks], kind="stable")][:n]
+
+
+def _resized(array: np.ndarray, length: int, fill: int) -> np.ndarray:
+    """An array whose last axis is so long at least."""
+    if length <= array.shape[-1]:
+        return array
+    larger = np.full((*array.shape[:-1], max(length, 3 * array.shape[-1] // 2)), fill, array.dtype)
+    larger[..., : array.shape[-1]] = array
+    return larger
 
 
 @kernel()
-def _totals(particles: np.ndarray, values: np.ndarray, n_tracks: int) -> tuple[np.ndarray, np.ndarray]:
-    total = np.zeros(n_tracks)
-    counts = np.zeros(n_tracks, np.int64)
-    for row in range(len(particles)):
-        particle = particles[row]
-        if particle >= 0:
-            counts[particle] += 1
-            if np.isfinite(values[row]):
-                total[particle] += values[row]
-    return total, counts
-
-
-@kernel()
-def _spread(
-    cells: np.ndarray,
-    at: np.ndarray,
+def _count(
     particles: np.ndarray,
     values: np.ndarray,
-    order: np.ndarray,
-    maps: np.ndarray,
+    first: int,
+    total: np.ndarray,
+    counts: np.ndarray,
+    last: np.ndarray,
+    previous: np.ndarray,
 ) -> None:
-    """Put the values of the bright tracks into their maps: each has its cell ``at`` a place of a table."""
-    for row in range(len(at)):
-        track = order[particles[row]] if particles[row] >= 0 else -1
-        if track >= 0 and 0 <= at[row] < len(cells) and cells[at[row]] >= 0:
-            maps[track, cells[at[row]]] = values[row]
+    """Add the rows from the first one on to their tracks; those of none, below 0, are left out."""
+    for row in range(first, len(particles)):
+        track = particles[row]
+        if track < 0:
+            continue
+        counts[track] += 1
+        if np.isfinite(values[row - first]):
+            total[track] += values[row - first]
+        previous[row] = last[track]
+        last[track] = row
 
 
 @kernel()
-def _means(particles: np.ndarray, values: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:
-    """The mean of the finite values of each of the bright tracks, NaN where there is none."""
-    means = np.zeros(n)
-    known = np.zeros(n)
-    for row in range(len(particles)):
-        track = order[particles[row]] if particles[row] >= 0 else -1
-        if track >= 0 and np.isfinite(values[row]):
-            means[track] += values[row]
-            known[track] += 1
-    for track in range(n):
-        means[track] = means[track] / known[track] if known[track] else np.nan
-    return means
+def _new_rows(
+    last: np.ndarray, taken: np.ndarray, slots: np.ndarray, previous: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of tracks behind those that were taken, rising for each track, and their slots."""
+    count = 0
+    for track in range(len(last)):
+        row = last[track]
+        while row > taken[track]:
+            count += 1
+            row = previous[row]
+    rows, owners = np.empty(count, np.int64), np.empty(count, np.int64)
+    stop = count
+    for track in range(len(last)):
+        row = last[track]
+        while row > taken[track]:
+            stop -= 1
+            rows[stop], owners[stop] = row, slots[track]
+            row = previous[row]
+    return rows, owners
+
+
+@kernel()
+def _add(owners: np.ndarray, values: np.ndarray, sums: np.ndarray, known: np.ndarray) -> None:
+    """Add the finite values one after the other, so that sums are the same however often they were asked for."""
+    for row in range(len(owners)):
+        if np.isfinite(values[row]):
+            sums[owners[row]] += values[row]
+            known[owners[row]] += 1
 
 
 @functools.cache
 def warm_up_live_maps() -> None:
     """Compile what live maps need, or load it from the cache on disk."""
-    live = LiveMaps(["mass"], "mass")
-    live.put(1, np.zeros(1, np.int64), np.ones((1, 1)))
-    live.brightest(lay_out(np.ones(1, np.int64), {}), 1)
+    rows = PeakRows()
+    rows.put(1, np.zeros(1, np.int64), {"mass": np.ones(1)})
+    LiveMaps(rows, "mass").brightest(lay_out(np.ones(1, np.int64), {}), 1)

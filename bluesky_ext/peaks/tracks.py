@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import operator
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,9 +15,10 @@ from trackpy.utils import guess_pos_columns, pandas_sort
 
 from bluesky_ext._arguments import check_keywords, keywords_of
 from bluesky_ext.peaks.linker import FrameLinker, LinkerState, warm_up_linking
+from bluesky_ext.peaks.rows import PARTICLE, PeakRows
 
-PARTICLE = "particle"
-"""The column that names the track of a peak."""
+#: The state after each of so many frames is kept, and that after the last two: others are found again from these.
+EVERY = 32
 
 
 def link(
@@ -82,20 +81,6 @@ def _search_range(search_range: Any, ndim: int | None) -> Any:
     return search_range
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The peaks of a frame and what is known after it."""
-
-    columns: dict[str, np.ndarray]
-    coordinates: np.ndarray
-    state: LinkerState | None = None
-
-    @property
-    def particles(self) -> np.ndarray:
-        """The tracks of the peaks, (n,) int64."""
-        return np.empty(0, np.int64) if self.state is None else self.state.particles[: len(self.coordinates)]
-
-
 class StreamLinker:
     """Tracks of peaks, frame by frame: after each frame those that `trackpy.link` finds in all frames so far.
 
@@ -141,12 +126,14 @@ class StreamLinker:
         self._keywords = keywords
         FrameLinker(search_range, np.size(search_range), **keywords)  # only to hear what trackpy says to it
         warm_up_linking()
-        self._frames: dict[int, _Frame] = {}
-        self._numbers: list[int] = []
-        self._changed: set[int] = set()
+        #: The peaks of all frames so far, with their particles.
+        self.rows = PeakRows()
+        #: How many peaks competed for those of the next frame at most, so far: of a good search range it is a few.
+        self.crowd = 0
+        self._states: dict[int, LinkerState] = {}
         self._linker: FrameLinker | None = None
 
-    def add(self, frame_number: int, peaks: pd.DataFrame | npt.ArrayLike) -> np.ndarray:
+    def add(self, frame_number: int, peaks: pd.DataFrame | Mapping[str, np.ndarray] | npt.ArrayLike) -> np.ndarray:
         """Link a frame, and return the particle of each of its peaks: (n,) int64, in their order.
 
         Call it for frames without peaks as well, or leave them out: a missing number is such a frame.
@@ -159,7 +146,7 @@ class StreamLinker:
         ----------
         frame_number : int
             Number of the frame, such as a seq_num.
-        peaks : pandas.DataFrame or (n, ndim) array
+        peaks : pandas.DataFrame, dict of (n,) arrays, or (n, ndim) array
             A row a peak. All columns of a table are kept (copied); an array has the positions only.
 
         Raises
@@ -168,41 +155,30 @@ class StreamLinker:
             If too many peaks are within `search_range` of each other. The frame is not added, the linker goes on.
         """
         number = operator.index(frame_number)
-        frame = self._frame(peaks)
-        place = bisect_left(self._numbers, number)
-        repeated = number in self._frames
-        after = self._numbers[place + repeated :]
-        linked = self._linked(place, {number: frame} | {later: self._frames[later] for later in after})
+        columns, coordinates = self._split(peaks)
+        particles, later, states = self._linked(number, coordinates)
         # Only now that all could be linked is any of it kept.
-        if not repeated:
-            self._numbers.insert(place, number)
-        self._frames |= linked
-        self._changed |= linked.keys()
-        return self.particles(number)
-
-    def take_changed(self) -> Iterator[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
-        """Number, particles and columns of the frames that have changed since this was last asked for.
-
-        Nobody may change these arrays: they are those that the linker keeps.
-        """
-        changed, self._changed = self._changed, set()
-        for number in sorted(changed):
-            frame = self._frames[number]
-            yield number, frame.particles, frame.columns
+        self.rows.put(number, particles, columns, later)
+        if later is not None:
+            self._states = {one: state for one, state in self._states.items() if one < number}
+        self._states |= states
+        numbers = self.rows.numbers
+        if len(numbers) > 2 and (len(numbers) - 3) % EVERY:
+            self._states.pop(int(numbers[-3]), None)
+        self.crowd = max(self.crowd, *(state.crowd for state in states.values()), 0)
+        return particles.copy()
 
     def particles(self, frame_number: int) -> np.ndarray:
         """Particle of each peak of a frame that has been added, (n,) int64, as things are now."""
-        return self._frames[frame_number].particles.copy()
-
-    @property
-    def crowd(self) -> int:
-        """How many peaks competed for those of the next frame at most, so far: of a good search range it is a few."""
-        return 0 if self._linker is None else self._linker.crowd
+        place, is_known = self.rows.place_of(frame_number)
+        if not is_known:
+            raise KeyError(frame_number)
+        return self.rows.particles[self.rows.rows_at(place)].copy()
 
     @property
     def frames(self) -> list[int]:
         """Numbers of the frames added so far, in order."""
-        return list(self._numbers)
+        return self.rows.numbers.tolist()
 
     @property
     def tracks(self) -> pd.DataFrame:
@@ -210,25 +186,19 @@ class StreamLinker:
 
         Its columns are those of all tables given. Made when asked for; the time goes with the number of peaks.
         """
-        frames = [self._frames[number] for number in self._numbers]
-        lengths = [len(frame.particles) for frame in frames]
-        full = [frame for frame, length in zip(frames, lengths, strict=True) if length]
-        names = dict.fromkeys(name for frame in frames for name in frame.columns)
-        data = {name: _joined(name, full) for name in names or self._pos_columns or ["y", "x"]}
-        data[self._t_column] = np.repeat(np.array(self._numbers, np.int64), lengths)
-        data[PARTICLE] = np.concatenate([np.empty(0, np.int64), *(frame.particles for frame in full)])
-        return pd.DataFrame(data)
+        return self.rows.table(self._t_column, self._pos_columns or ("y", "x"))
 
-    def _frame(self, peaks: pd.DataFrame | npt.ArrayLike) -> _Frame:
-        """Copy of the peaks, column by column: tables would be slower to keep and to put together."""
-        if isinstance(peaks, pd.DataFrame):
+    def _split(self, peaks: pd.DataFrame | Mapping[str, np.ndarray] | npt.ArrayLike) -> tuple[dict, np.ndarray]:
+        """The columns of the peaks, and their positions."""
+        if isinstance(peaks, pd.DataFrame | Mapping):
             axes = self._pos_columns or list(guess_pos_columns(peaks))
-            # Of a shallow copy, because a table keeps a Series of every column that it was asked for.
-            series = peaks.copy(deep=False).items()
-            columns = {str(name): column.to_numpy(copy=True) for name, column in series}
+            columns = {str(name): np.asarray(column) for name, column in peaks.items()}
             columns.pop(self._t_column, None)
             columns.pop(PARTICLE, None)
-            length = len(peaks)
+            lengths = {len(column) for column in columns.values()}
+            if len(lengths) > 1:
+                raise ValueError(f"the columns {list(columns)} have {sorted(lengths)} peaks: give one value for each")
+            length = max(lengths, default=0)
         else:
             axes = self._pos_columns or ["y", "x"]
             positions = np.array(peaks, float)
@@ -239,33 +209,44 @@ class StreamLinker:
             columns = dict(zip(axes, positions.T, strict=True))
             length = len(positions)
         if length == 0:
-            return _Frame(columns, np.empty((0, len(axes))))
+            return columns, np.empty((0, len(axes)))
         missing = [name for name in axes if name not in columns]
         if missing:
             raise ValueError(f"the peaks have no column {missing[0]!r}, only {list(columns)}: see pos_columns")
         self._pos_columns = axes
-        return _Frame(columns, np.column_stack([columns[name] for name in axes]).astype(float, copy=False))
+        return columns, np.column_stack([columns[name] for name in axes]).astype(float, copy=False)
 
-    def _linked(self, place: int, frames: dict[int, _Frame]) -> dict[int, _Frame]:
-        """These frames with their states, given that they follow the first `place` ones."""
+    def _linked(
+        self, number: int, coordinates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, dict[int, LinkerState]]:
+        """Particles of a frame, those of all rows after it if there are frames, and the states that are kept."""
+        (place, is_known), numbers = self.rows.place_of(number), self.rows.numbers
+        has_later = place < len(numbers)
         if self._pos_columns is None:  # no peaks so far
-            return frames
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing if has_later else None, {}
         if self._linker is None:
             ndim = len(self._pos_columns)
             self._linker = FrameLinker(_search_range(self._search_range, ndim), ndim, **self._keywords)
-        state = self._frames[self._numbers[place - 1]].state if place else None
-        if state is None:
-            state = self._linker.start()
-        linked = {}
-        for number, frame in frames.items():
-            state = self._linker.link(state, frame.coordinates, number)
-            linked[number] = _Frame(frame.columns, frame.coordinates, state)
-        return linked
+        first = place
+        while first and int(numbers[first - 1]) not in self._states:
+            first -= 1
+        state = self._states[int(numbers[first - 1])] if first else self._linker.start()
+        for at in range(first, place):
+            state = self._linker.link(state, self._coordinates(at), int(numbers[at]))
+        state = self._linker.link(state, coordinates, number)
+        states, particles, later = {number: state}, state.particles[: len(coordinates)], [np.empty(0, np.int64)]
+        for at in range(place + is_known, len(numbers)):
+            known = self._coordinates(at)
+            state = self._linker.link(state, known, int(numbers[at]))
+            later.append(state.particles[: len(known)])
+            if at % EVERY == 0 or at >= len(numbers) - 2:
+                states[int(numbers[at])] = state
+        return particles, np.concatenate(later) if has_later else None, states
 
-
-def _joined(name: str, frames: list[_Frame]) -> np.ndarray:
-    """A column of all frames, NaN where a frame has none."""
-    parts = [
-        frame.columns[name] if name in frame.columns else np.full(len(frame.particles), np.nan) for frame in frames
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    def _coordinates(self, place: int) -> np.ndarray:
+        """The positions of the peaks of the frame at a place."""
+        rows, axes = self.rows.rows_at(place), self._pos_columns or ()
+        if rows.start == rows.stop:
+            return np.empty((0, len(axes)))
+        return np.column_stack([self.rows.column(name)[rows] for name in axes]).astype(float, copy=False)

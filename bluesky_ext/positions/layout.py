@@ -76,14 +76,17 @@ class Layout:
         placed[self.cells] = values
         return placed.reshape(*self.shape, *values.shape[1:])
 
-    def placed_columns(self, columns: np.ndarray) -> np.ndarray:
-        """Columns of the frames, (n_columns, n), in their cells: (n_columns, *shape) float64, else as `placed`."""
-        if not columns.shape[1]:
-            return np.full((len(columns), *self.shape), np.nan)
-        frame_of = np.full(self.n_cells, -1)
-        frame_of[self.cells] = np.arange(len(self.cells))
-        placed = np.take(columns, frame_of, axis=1, mode="wrap")  # four times as fast as to assign to cells
-        placed[:, frame_of < 0] = np.nan
+    def placed_columns(self, columns: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Columns of the frames, (n,) each, in their cells: (n_columns, *shape) float64, else as `placed`."""
+        placed = np.empty((len(columns), self.n_cells))
+        if not len(self.cells):
+            placed[:] = np.nan
+        else:
+            frame_of = np.full(self.n_cells, -1)
+            frame_of[self.cells] = np.arange(len(self.cells))
+            for column, out in zip(columns, placed, strict=True):
+                np.take(column, frame_of, out=out, mode="wrap")  # four times as fast as to assign to cells
+            np.copyto(placed, np.nan, where=frame_of < 0)
         return placed.reshape(len(columns), *self.shape)
 
     def coordinates(self) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:

@@ -9,7 +9,7 @@ from bluesky.plans import grid_scan
 from cases import collect
 
 from bluesky_ext import CrystalMap, CrystalMapper, PeakTracker, TrackLinker, redo
-from bluesky_ext.peaks import LiveMaps, grains
+from bluesky_ext.peaks import LiveMaps, PeakRows, grains
 from bluesky_ext.plots import plot_crystal_maps
 from bluesky_ext.positions import lay_out
 from bluesky_ext.sim import Crystal, beamline
@@ -79,10 +79,12 @@ def test_windows_have_the_d_spacings_of_their_positions(shared_run_engine, caplo
 
 
 def test_the_mean_of_azimuths_is_their_mean_direction():
-    live = LiveMaps(["mass", "chi"], "mass")
+    rows = PeakRows()
+    live = LiveMaps(rows, "mass")
     for frame, chi in enumerate((179.0, -177.0), 1):
-        live.put(frame, np.zeros(1, np.int64), np.array([[1.0], [chi]]))
-    assert live.brightest(lay_out(np.array([1, 2]), {}), None).means[1] == pytest.approx([-179])
+        rows.put(frame, np.zeros(1, np.int64), {"mass": np.ones(1), "chi": np.array([chi])})
+        bright = live.brightest(lay_out(np.arange(1, frame + 1), {}), None)
+    assert bright.means[1] == pytest.approx([-179])
 
 
 def test_a_poni_that_is_none_is_refused_when_the_stage_is_made():

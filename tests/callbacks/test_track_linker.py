@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bluesky.plans as bp
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +8,10 @@ import trackpy
 from cases import KEY, LOCATE, Collector, content, feed, frames, raw_run, run_through, unpacked
 from event_model import compose_run, pack_event_page
 
-from bluesky_ext import PeakTracker, Recorder, Recording, TrackLinker
+from bluesky_ext import CrystalMap, PeakTracker, Recorder, Recording, TrackLinker
 from bluesky_ext.engine import Map
 from bluesky_ext.peaks import link as link_table
+from bluesky_ext.sim import beamline
 
 trackpy.quiet()
 
@@ -284,6 +286,30 @@ def test_a_search_range_above_the_separation_is_said_when_it_happens(caplog):
     assert caplog.text.count("are within search_range=14 of the same ones in it, and may be mixed up: give a sma") == 1
     linker(*stop)
     assert len(linker.tracks) == 75
+
+
+def test_a_scan_whose_search_range_is_above_the_separation_goes_on(caplog, run_engine):
+    """Frames that can't be linked are refused when they come, with what to change, and the others keep their order."""
+    b = beamline(seed=1, shape=(256, 256), n_grains=8, spots_per_grain=14)
+    pt, tl, cm = (
+        PeakTracker("dexela_image", 9, minmass=300),
+        *(stage(search_range=100, memory=100) for stage in (TrackLinker, CrystalMap)),
+    )
+    said: dict[str, list[str]] = {}
+    pt.subscribe(tl)
+    pt.subscribe(cm)
+    pt.subscribe(lambda name, doc: said.setdefault(name, list(caplog.messages)))
+    tl.subscribe(sink := Collector())
+    run_engine(bp.grid_scan([b.detector], b.y, -1, 1, 8, b.x, -1, 1, 8), pt)
+    for words in ("may be mixed up: give a smaller one", "search_range=100 puts too many peaks within reach"):
+        assert words in "".join(said["stop"])
+    refused = sink.stop["failed"]["frames"]
+    frames = [doc["data"]["frame"] for doc in sink.named("event") if "n_rows" in doc["data"]]
+    assert frames == [number for number in range(1, 65) if number not in refused]
+    assert emitted(sink)["frame"].is_monotonic_increasing
+    assert np.isnan(cm.dataset["n_peaks"]).sum() == len(refused)
+    assert cm.ended is not None
+    assert cm.ended.failed == {"frames": len(refused)}
 
 
 class Passing(Map):

@@ -291,6 +291,29 @@ def test_a_map_that_looks_at_events_is_the_first_of_a_composed_one():
         assert np.array_equal(one, other)
 
 
+def test_an_image_between_maps_is_written_over_where_nobody_has_it_any_more():
+    process = ImageProcessor(KEY).kernel
+    images = [np.full((3, *SHAPE), value, np.uint16) for value in (5, 7)]
+    first, alone = (process({KEY: image}, 1) for image in images)
+    again = process({KEY: images[1]}, 2, spare=first)
+    assert again[KEY] is first[KEY]
+    np.testing.assert_array_equal(again[KEY], alone[KEY])
+    kept = []
+
+    class Keep(Map):
+        def __init__(self):
+            super().__init__(lambda data, seq_num: kept.append(data[KEY]) or {}, parameters={})
+
+    peaks = PeakTracker(KEY, diameter=7, minmass=200)
+    sink = run_through(compose(ImageProcessor(KEY), Keep(), peaks), raw_run(dark=False))
+    chained = run_through(PeakTracker(KEY, diameter=7, minmass=200), run_through(ImageProcessor(KEY), raw_run()))
+    images = content(run_through(ImageProcessor(KEY), raw_run(dark=False)))["events"]["primary"]
+    np.testing.assert_array_equal(kept, [event[KEY] for event in images.values()])
+    reused = run_through(compose(ImageProcessor(KEY), peaks), raw_run(dark=False))
+    rows = [content(one)["events"]["primary"] for one in (chained, sink, reused)]
+    assert rows[0] == rows[1] == rows[2]
+
+
 def test_a_key_that_is_taken_away_stays_away_in_a_composed_map():
     without = Plain(lambda data, seq_num: {"counts": None})
     sink = run_through(compose(without, PeakTracker(KEY, diameter=7, minmass=200)), raw_run(dark=False))

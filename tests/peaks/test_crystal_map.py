@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
-from bluesky_ext.peaks import crystal_maps
+from bluesky_ext.peaks import LiveMaps, PeakRows, crystal_maps
+from bluesky_ext.peaks.crystal_map import maps_dataset
 from bluesky_ext.positions import Planned, lay_out
 
 
@@ -76,6 +78,15 @@ def test_no_tracks_give_no_maps_of_the_right_shape():
     assert dataset["y"].shape == (0,)
 
 
+@pytest.mark.parametrize("number", [8, 10**12])
+def test_peaks_of_no_track_are_on_no_map(linked, number):
+    linked["particle"] = [-7, number, -1, number]
+    dataset = crystal_maps(linked, GRID)
+    np.testing.assert_array_equal(dataset["maps"], [[[0, 2, 0], [40, 0, 0]]])
+    assert dataset["particle"].values.tolist() == [number]
+    np.testing.assert_array_equal(dataset["n_peaks"], [[1, 2, 0], [1, 0, 0]])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"value": "signal"}, "the table has no column 'signal'"), ({"max_maps": 0}, "max_maps=0 must be at least 1")],
@@ -83,3 +94,20 @@ def test_no_tracks_give_no_maps_of_the_right_shape():
 def test_what_does_not_fit_is_refused(linked, arguments, message):
     with pytest.raises(ValueError, match=message):
         crystal_maps(linked, GRID, **arguments)
+
+
+def test_maps_that_are_asked_for_all_the_time_are_those_asked_for_once():
+    """Tracks come in and out of the brightest, frames come again, late, or at points that nobody knows."""
+    rng = np.random.default_rng(3)
+    rows = PeakRows()
+    often, numbers = LiveMaps(rows, "mass"), [*range(1, 40), 12, *range(41, 60), 40, 59]
+    for number in numbers:
+        particles = rng.permutation(20)[: rng.integers(0, 9)]
+        columns = {"mass": rng.lognormal(0, 2, len(particles)), "ep": rng.choice([0.1, 0.7, np.nan], len(particles))}
+        rows.put(number, particles, columns)
+        layout = lay_out(np.setdiff1d(np.arange(1, max(number, 5)), [3]), {}, Planned((6, 10)))
+        sets = [maps_dataset(live, layout, 4, live.columns) for live in (often, LiveMaps(rows, "mass"))]
+        xr.testing.assert_identical(*sets)
+    table = rows.table("frame")
+    assert (sets[0]["maps"] > 0).sum() > 20
+    xr.testing.assert_identical(crystal_maps(table, layout, max_maps=4), sets[0])

@@ -11,6 +11,7 @@ import trackpy
 from trackpy.linking import SubnetOversizeException
 
 from bluesky_ext.peaks import StreamLinker, link
+from bluesky_ext.peaks.assignment import assign
 
 trackpy.quiet()
 
@@ -231,7 +232,49 @@ def test_linkers_in_threads():
             np.testing.assert_array_equal(got, one)
 
 
+@pytest.mark.parametrize("behind", [0, 5], ids=["together", "behind"])
+def test_what_two_linkers_link_alike_is_linked_once(behind):
+    asked = []
+
+    def solver(sources, destinations, search_range, **keywords):
+        asked.append(len(sources))
+        return assign(sources, destinations, search_range, **keywords)
+
+    frames = {number: np.random.default_rng(number).uniform(0, 30, (20, 2)) for number in range(1, 30)}
+    first, second, other = (StreamLinker(reach, memory=1, link_strategy=solver) for reach in (3.0, 3.0, 2.0))
+    counts = []
+    for number in frames:
+        for linker, at in ((first, number), (second, number - behind), (other, number)):
+            before = len(asked)
+            if at in frames:
+                linker.add(at, frames[at])
+            counts.append(len(asked) - before)
+    assert sum(counts[0::3]) > 100
+    assert sum(counts[1::3]) == 0
+    assert sum(counts[2::3]) > 100
+    second.add(3, frames[3][:1])  # which is no business of the first
+    for linker, reach in ((first, 3.0), (second, 3.0), (other, 2.0)):
+        given = {at: frames[at][:1] if linker is second and at == 3 else frames[at] for at in linker.frames}
+        np.testing.assert_array_equal(linker.tracks["particle"], link(as_table(given), reach, memory=1)["particle"])
+
+
 # ------------------------------------------------------------------ frames that come again, or late
+
+
+def test_frames_long_ago_may_come_again_or_late():
+    rng = np.random.default_rng(7)
+    frames = {number: rng.uniform(0, 60, (rng.integers(0, 12), 2)) for number in range(1, 150)}
+    linker = StreamLinker(8.0, memory=2)
+    for number in frames:
+        if number != 70:
+            linker.add(number, frames[number][:1] if number in (40, 149) else frames[number])
+    for number in (149, 40, 70):
+        linker.add(number, frames[number])
+        given = {at: frames[at][:1] if at == 40 and number == 149 else frames[at] for at in linker.frames}
+        np.testing.assert_array_equal(linker.tracks["particle"], link(as_table(given), 8.0, memory=2)["particle"])
+    assert linker.frames == list(frames)
+    np.testing.assert_array_equal(linker.tracks[["y", "x"]], np.concatenate(list(frames.values())))
+    assert linker.add(150, frames[149]).tolist() == linker.particles(149).tolist()
 
 
 @pytest.mark.parametrize("order", ["repeated", "late", "backwards"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +12,40 @@ from bluesky_ext.engine.stages.run import StageRun
 
 
 class _Chain:
-    """The kernels of several maps as one: each is given what the ones before it made."""
+    """The kernels of several maps as one: each is given what the ones before it made.
+
+    A kernel with ``takes_spare`` is given as ``spare`` what it returned for an earlier event, to write into its arrays,
+    if nobody has them any more: those behind it say so by ``keeps_nothing``, of what they are given and in what they
+    return. Fresh memory for an image of 32 MB costs a tenth of the time of an event.
+    """
 
     def __init__(self, kernels: list[Kernel]) -> None:
         self.kernels = kernels  # by this name they are told of the run, if they have a state
+        self._reused = {
+            place
+            for place, kernel in enumerate(kernels[:-1])  # what comes from the last one leaves the chain
+            if getattr(kernel, "takes_spare", False)
+            and all(getattr(one, "keeps_nothing", False) for one in kernels[place + 1 :])
+        }
+        self._of_thread = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kernels,)
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, *inputs: Any) -> Any:
         changes: dict[str, Any] = {}
-        for kernel in self.kernels:
+        made: dict[int, Any] = {}
+        spares: dict[int, Any] = self._of_thread.__dict__.pop("spares", {})
+        for place, kernel in enumerate(self.kernels):
             known = {key: value for key, value in {**data, **changes}.items() if value is not None}
-            result = kernel(known, seq_num, *inputs)
+            if place in self._reused:
+                result = made[place] = kernel(known, seq_num, *inputs, spare=spares.get(place))
+            else:
+                result = kernel(known, seq_num, *inputs)
             inputs = ()  # they are the first one's
             if isinstance(result, Rows):
                 scalars = {key: value for key, value in changes.items() if value is None or isinstance(value, SCALARS)}
+                self._of_thread.spares = made
                 return Rows(result.columns, {**scalars, **result.readings})
             changes |= result
         return changes
@@ -34,6 +56,7 @@ class Composed(Map):
 
     What it emits is what the last of them emits when they are chained with ``subscribe``, and no image between them
     comes back from a worker; of the maps only what they compute counts, not their own executors and subscribers.
+    Between an `ImageProcessor` and a `PeakTracker` each thread has one image, for all events.
 
     Parameters
     ----------
