@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -241,7 +240,6 @@ def _subnets(known: np.ndarray, new: np.ndarray, n_known: int) -> tuple[np.ndarr
     return order, np.flatnonzero(np.diff(labels[order], prepend=-1, append=-1))
 
 
-@functools.cache
 def warm_up_linking() -> None:
     """Compile what linking needs, or load it from the cache on disk."""
     _subnets(np.zeros(2, np.int64), np.arange(2), 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -173,7 +172,6 @@ def _means(particles: np.ndarray, values: np.ndarray, order: np.ndarray, n: int)
     return means
 
 
-@functools.cache
 def warm_up_live_maps() -> None:
     """Compile what live maps need, or load it from the cache on disk."""
     live = LiveMaps(["mass"], "mass")

@@ -16,6 +16,7 @@ from trackpy.linking import Linker
 from trackpy.utils import guess_pos_columns, pandas_sort
 
 from bluesky_ext._arguments import check_keywords, keywords_of
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.peaks.linker import FrameLinker, LinkerState, warm_up_linking
 
 PARTICLE = "particle"
@@ -140,7 +141,7 @@ class StreamLinker:
         self._t_column = t_column
         self._keywords = keywords
         FrameLinker(search_range, np.size(search_range), **keywords)  # only to hear what trackpy says to it
-        warm_up_linking()
+        compile_kernels(warm_up_linking)
         self._frames: dict[int, _Frame] = {}
         self._numbers: list[int] = []
         self._changed: set[int] = set()
