@@ -34,11 +34,12 @@ def kernel(*, fastmath: Collection[str] = (), inner: bool = False) -> Callable[[
     inner : bool
         Whether kernels alone call it: it needs no entry for Python then, and no file of its own.
     """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath), "no_cfunc_wrapper": True}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": inner}
 
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
         if inner:
-            return cast(Callable[P, R], numba.njit(no_cpython_wrapper=True, **options)(function))
+            return cast(Callable[P, R], numba.njit(**options)(function))
         try:
             return cast(Callable[P, R], numba.njit(cache=True, **options)(function))
         except RuntimeError as error:  # numba found no folder that can be written

@@ -273,11 +273,11 @@ def bandpass(
             for q in range(rows):
                 _copy(padded[q], sums[q])
         for q in range(rows):
-            if storage == EXACT:
-                _difference(blurred[q], weights_x, sums[q], float(size_x), threshold, out[top + q])
-            else:
+            divisor = float(size_x)
+            if storage != EXACT:
                 _averaged(sums[q], size_x, storage)
-                _difference(blurred[q], weights_x, sums[q], 1.0, threshold, out[top + q])
+                divisor = 1.0
+            _difference(blurred[q], weights_x, sums[q], divisor, threshold, out[top + q])
             highest = _highest(out[top + q].view(np.int64), highest)
     bits = np.empty(1, np.int64)
     bits[0] = highest
