@@ -99,7 +99,11 @@ def _compile(tasks: list[Task]) -> None:
         bar = stack.enter_context(tqdm(total=len(tasks), desc=said, leave=False, disable=None))
         threads = []
         for _ in range(n_processes - 1):
-            process = stack.enter_context(_process())
+            try:
+                process = stack.enter_context(_process())
+            except OSError as error:  # too many processes, or Python is embedded in another program
+                logger.info("kernels are compiled in this process alone: %s", error)
+                break
             stack.callback(process.kill)
             threads.append(threading.Thread(target=_feed, args=(process, waiting, bar), daemon=True))
             threads[-1].start()
@@ -122,7 +126,7 @@ def _next(waiting: deque[Task]) -> Task | None:
 def _process() -> subprocess.Popen[str]:
     """A process that does tasks. It looks for modules where this one has this package, never in the current folder."""
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(Path(__file__).parents[1])],
+        [sys.executable or "python", "-c", _PROGRAM, str(Path(__file__).parents[1])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
