@@ -9,6 +9,7 @@ import platform
 
 NAMES = (
     "startup",
+    "cold",
     "stages",
     "engine",
     "provenance",

@@ -18,8 +18,9 @@ from bluesky.callbacks.stream import LiveDispatcher
 
 from benchmarks.runner import Pair, run
 from bluesky_ext import DataFrameDumper, ImageProcessor, PeakTracker, compose
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.images import reduce_frames
-from bluesky_ext.peaks import StreamLinker, locate, warm_up
+from bluesky_ext.peaks import StreamLinker, locate, locate_kernels
 
 SIZES = [(512, 512), (1024, 1024), (2048, 2048), (3072, 3888)]
 WIDE = {"diameter": 15, "percentile": 80, "separation": 100}
@@ -275,7 +276,7 @@ def storing():
 
 def main() -> bool:
     trackpy.quiet()
-    warm_up(("float64", "uint16"))
+    compile_kernels(*locate_kernels(("float64", "uint16")))
     good = run(locating())
     good &= run(whole_path())
     good &= run(composed())

@@ -15,8 +15,11 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
+#: Kernels that no folder was found for, so that each process compiles them anew.
+NOT_KEPT: list[str] = []
 
-def kernel(*, fastmath: Collection[str] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
+
+def kernel(*, fastmath: Collection[str] = (), inner: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator that compiles a function to machine code at its first call, and keeps the code on disk.
 
     The kernels release the GIL and are serial inside a frame: a pool of threads over the frames is faster
@@ -28,14 +31,25 @@ def kernel(*, fastmath: Collection[str] = ()) -> Callable[[Callable[P, R]], Call
     fastmath : collection of str
         Liberties that LLVM may take with the order of additions. None by default: the order is part of
         the result wherever a table has to be equal to trackpy's.
+    inner : bool
+        Whether kernels alone call it: it needs no entry for Python then, and no file of its own.
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": inner}
 
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
+        if inner:
+            return cast(Callable[P, R], numba.njit(**options)(function))
         try:
             return cast(Callable[P, R], numba.njit(cache=True, **options)(function))
-        except RuntimeError as error:  # neither the package nor the user's cache folder can be written
-            logger.warning("%s is compiled anew in every process: %s", function.__name__, error)
+        except RuntimeError as error:  # numba found no folder that can be written
+            if not NOT_KEPT:
+                logger.warning(
+                    "every process compiles the kernels anew, for about 20 s: set NUMBA_CACHE_DIR to a folder that can "
+                    "be written (%s)",
+                    error,
+                )
+            NOT_KEPT.append(function.__name__)
             return cast(Callable[P, R], numba.njit(**options)(function))
 
     return compiled

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 from bluesky import RunEngine
 
-from bluesky_ext import images, peaks
-from bluesky_ext.spectra import azimuthal
-from bluesky_ext.spectra.fluorescence import kernels as fluorescence
+from bluesky_ext._compile import compile_kernels
+from bluesky_ext.callbacks import AzimuthalIntegrator, FluorescenceFit, PeakTracker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,10 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Have the kernels compiled, which on a new machine takes longer than a test may."""
-    images.warm_up()
-    peaks.warm_up(mask=True)
-    azimuthal.warm_up()
-    fluorescence.warm_up()
+    stages = (PeakTracker, AzimuthalIntegrator, FluorescenceFit)
+    compile_kernels(*(task for stage in stages for task in stage.kernels))
 
 
 @pytest.fixture

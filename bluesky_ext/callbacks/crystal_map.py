@@ -13,6 +13,7 @@ import xarray as xr
 from trackpy.linking import Linker
 
 from bluesky_ext._arguments import check_keywords, keywords_of, split_keywords
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.linking import Linking, TrackReduce
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
@@ -20,7 +21,7 @@ from bluesky_ext.callbacks.tree import entry, nxdata_of
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, frames_of
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.run import StageRun
-from bluesky_ext.peaks import LiveMaps, PeakRows, StreamLinker, warm_up_live_maps
+from bluesky_ext.peaks import LiveMaps, PeakRows, StreamLinker, warm_up_linking, warm_up_live_maps
 from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, maps_dataset
 from bluesky_ext.peaks.table import SCATTERING
 
@@ -99,6 +100,7 @@ class CrystalMap(TrackReduce):
     >>> cm = CrystalMap(search_range=50, max_maps=10)
     """
 
+    kernels = (warm_up_live_maps, warm_up_linking)
     libraries = (*TrackReduce.libraries, "xarray")
 
     def __init__(
@@ -130,7 +132,7 @@ class CrystalMap(TrackReduce):
         self._scan = Scan(motors, positions, shape, extents, snaking)
         self._value, self._max_maps = value, max_maps
         self._kept = KeptRuns(keep_runs, directory)
-        warm_up_live_maps()
+        compile_kernels(*self.kernels)
         super().__init__(
             link,
             stream_name=stream_name,

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.callbacks.kept_runs import KEEP_RUNS, KeptRuns
 from bluesky_ext.callbacks.mapped_run import STALE, MappedRun
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
@@ -21,7 +22,7 @@ from bluesky_ext.engine import DerivedRun, Reduce, Stage
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images import warm_up as warm_up_images
-from bluesky_ext.peaks import LocateParameters, warm_up, warm_up_windows
+from bluesky_ext.peaks import LocateParameters, locate_kernels, warm_up_windows
 from bluesky_ext.peaks.table import UNITS
 from bluesky_ext.spectra.azimuthal import poni_bytes
 from bluesky_ext.storage import as_source
@@ -102,6 +103,7 @@ class CrystalMapper(Reduce):
     >>> live = CrystalMapper("dexela_image", 11, windows=first)
     """
 
+    kernels = (warm_up_images, *locate_kernels(("float64",)), warm_up_windows)
     libraries = ("numpy", "numba", "scipy", "pandas", "xarray")
     units = UNITS
 
@@ -142,9 +144,7 @@ class CrystalMapper(Reduce):
         self._data_key, self._stream_name = data_key, stream_name
         self._db, self._options = db, options
         self._replayed: Any = None
-        warm_up_images()
-        warm_up(("float64",), diameter)
-        warm_up_windows()
+        compile_kernels(*self.kernels)
         super().__init__(
             parameters={
                 **{"data_key": data_key, "diameter": diameter, **locate_kwargs},

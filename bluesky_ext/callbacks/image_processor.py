@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.callbacks.stored import StoredRun
 from bluesky_ext.engine import Map, Stage, image_blocks
 from bluesky_ext.engine.documents.live_runs import is_live
@@ -135,6 +137,7 @@ class ImageProcessor(MaskedMap):
     >>> token = ip.subscribe(print)
     """
 
+    kernels = (warm_up, warm_up_blocks, partial(warm_up_masking, ("float64",)))
     keeps_image = True
 
     def __init__(
@@ -172,11 +175,9 @@ class ImageProcessor(MaskedMap):
         parameters = {"data_key": data_key, "subtrahend": background if self._dark_stream is None else subtrahend}
         parameters |= {"dark_age": dark_age, "gaps": gaps}
         self.n_gaps = f"{data_key}_n_gaps"
-        warm_up()
-        warm_up_blocks()
+        compile_kernels(*self.kernels)
         if given is not None:
             parameters["mask"] = given.parameters
-            warm_up_masking(("float64",))
         self.has_inputs = self._dark_stream is not None
         super().__init__(
             _Process(

@@ -14,7 +14,7 @@ from trackpy.linking import SubnetOversizeException
 
 from bluesky_ext.engine import Reduce, frames_of
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.peaks import PeakRows, StreamLinker
+from bluesky_ext.peaks import PeakRows, StreamLinker, warm_up_linking
 from bluesky_ext.peaks.table import UNITS
 
 #: Where more peaks than this compete for those of the next frame, they are easily mixed up, and the log says so.
@@ -149,6 +149,7 @@ class TrackReduce(Reduce):
         As for `bluesky_ext.engine.Reduce`.
     """
 
+    kernels = (warm_up_linking,)
     libraries = ("numpy", "numba", "pandas", "scipy", "trackpy")
     units = UNITS
 

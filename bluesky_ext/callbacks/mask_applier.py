@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.engine import image_of
 from bluesky_ext.images import apply_mask, warm_up_masking
 from bluesky_ext.masks.selection import SelectedMasks
@@ -61,6 +63,7 @@ class MaskApplier(MaskedMap):
     >>> token = ma.subscribe(print)
     """
 
+    kernels = (partial(warm_up_masking, DTYPES),)
     keeps_image = True
 
     def __init__(self, data_key: str, masks: Any, fill: float = 0, *, registry: Any = None, **options: Any) -> None:
@@ -69,7 +72,7 @@ class MaskApplier(MaskedMap):
             raise ValueError(f"fill={fill!r}: give 0 or nan")
         self.data_key = data_key
         given = SelectedMasks(masks, registry)
-        warm_up_masking(DTYPES, fill)
+        compile_kernels(*self.kernels)
         super().__init__(
             _Apply(data_key, known_mask(given), fill),
             given=given,

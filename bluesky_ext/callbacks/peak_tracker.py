@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document, split_keywords
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.engine import Map, Rows, Stage, image_blocks
 from bluesky_ext.images import Gaps, check_mask, mean_blocks, measured, warm_up_blocks
 from bluesky_ext.images import warm_up as warm_up_images
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
-from bluesky_ext.peaks import LocateParameters, locate, peak_columns, warm_up
+from bluesky_ext.peaks import LocateParameters, locate, locate_kernels, peak_columns
 from bluesky_ext.peaks.table import UNITS
 from bluesky_ext.spectra.azimuthal import poni_bytes, scattering
 
@@ -94,6 +95,7 @@ class PeakTracker(MaskedMap):
     >>> pt = PeakTracker("dexela_image", diameter=15, percentile=80, separation=100)
     """
 
+    kernels = (warm_up_images, *locate_kernels(mask=True), warm_up_blocks)
     makes_rows = True
     libraries = ("numpy", "numba", "scipy", "pandas")
     units = UNITS
@@ -116,9 +118,7 @@ class PeakTracker(MaskedMap):
         options, locate_kwargs = split_keywords(locate_kwargs, Map, Stage)
         peak_columns(diameter, **locate_kwargs)  # refuses a bad keyword now, not at the first event
         given = None if mask is None else SelectedMasks(mask, registry)
-        warm_up_images()
-        warm_up_blocks()
-        warm_up(diameter=diameter, mask=given is not None or bool(gaps))
+        compile_kernels(*self.kernels)
         parameters = {"data_key": data_key, "diameter": diameter, **locate_kwargs, "gaps": gaps}
         if given is not None:
             parameters["mask"] = given.parameters

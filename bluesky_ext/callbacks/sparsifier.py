@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.engine import image_blocks
 from bluesky_ext.images import sparsify_blocks, warm_up_sparse
 from bluesky_ext.masks.selection import SelectedMasks
@@ -64,12 +66,14 @@ class Sparsifier(MaskedMap):
     >>> token = sp.subscribe(print)
     """
 
+    kernels = (partial(warm_up_sparse, DTYPES),)
+
     def __init__(self, data_key: str, masks: Any = None, *, registry: Any = None, **options: Any) -> None:
         self.data_key = data_key
         self.hinted = (f"{data_key}_nnz",)
         self.ragged = (f"{data_key}_index", f"{data_key}_value")
         given = None if masks is None else SelectedMasks(masks, registry)
-        warm_up_sparse(DTYPES)
+        compile_kernels(*self.kernels)
         super().__init__(
             _Sparsify(data_key, known_mask(given)),
             given=given,

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bluesky_ext import __version__
-from bluesky_ext.cli import demo, export, masks, proxy, record, recover, redo, replay, serve, tune, view
+from bluesky_ext.cli import demo, export, masks, proxy, record, recover, redo, replay, serve, tune, view, warmup
 from bluesky_ext.cli.usage import Parser, UsageError
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.server.executors import still_at_work
 
 log = logging.getLogger(__name__)
 
-COMMANDS = (demo, export, masks, proxy, serve, replay, redo, record, recover, tune, view)
+COMMANDS = (demo, export, masks, proxy, serve, replay, redo, record, recover, tune, view, warmup)
 
 USAGE_ERROR, FAILURE = 2, 1
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bluesky_ext._kernel import as_input, kernel
 from bluesky_ext.images.gaps import Gaps, gap_lines, gap_value
-from bluesky_ext.images.reduce import COMPILED, check_background, mean_frame, reduce_measured, stack_of
+from bluesky_ext.images.reduce import COMPILED, check_background, held, mean_frame, reduce_measured, stack_of
 from bluesky_ext.images.sparse import LARGEST, sparsify
 
 
@@ -55,7 +55,9 @@ def reduce_blocks(
     for frames in map(stack_of, itertools.chain([first], others, blocks)):
         if frames.shape[-2:] != shape or frames.dtype != dtype:
             raise ValueError(f"frames of shape {frames.shape}, {frames.dtype} among those of {shape}, {dtype}")
-        summed = frames if dtype.name in COMPILED else frames.astype(np.float64)
+        summed = held(frames)
+        if summed.dtype.name not in COMPILED:
+            summed = summed.astype(np.float64)
         for frame in summed.reshape(len(frames), -1):
             _add_measured(as_input(frame), float(top), sums.reshape(-1), counts.reshape(-1))
         np.minimum(least, frames.min(axis=0), out=least)

@@ -94,7 +94,8 @@ def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
         raise ValueError(f"the mask has shape {mask.shape}, the image {shape}: give the mask of this detector")
 
 
-def warm_up_masking(dtypes: Iterable[npt.DTypeLike] = ("uint16",), fill: float = 0) -> None:
+def warm_up_masking(dtypes: Iterable[npt.DTypeLike] = ("uint16",)) -> None:
     """Compile `apply_mask` for images of these dtypes, or load it from the cache on disk."""
     for dtype in dtypes:
-        apply_mask(np.ones((1, 2, 2), dtype), np.ones((2, 2), bool), fill)
+        for fill in (0, np.nan):
+            apply_mask(np.ones((1, 2, 2), dtype), np.ones((2, 2), bool), fill)

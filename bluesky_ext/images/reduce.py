@@ -19,8 +19,17 @@ CHUNK = 16384
 """Pixels that are summed at a time: their sums stay in the second cache, and each frame is read in long pieces."""
 
 
-COMPILED = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+COMPILED = ("uint16", "uint32", "int32", "float32", "float64")
 """Dtypes of frames that have kernels."""
+
+HELD_IN = {"uint8": "uint16", "int8": "int32", "int16": "int32"}
+"""Dtypes of frames that are converted to one that has kernels, since those of a dtype take a second to compile."""
+
+
+def held(frames: np.ndarray) -> np.ndarray:
+    """The frames in a dtype that has kernels; as they are if no such dtype holds each of their values."""
+    name = frames.dtype.newbyteorder("=").name
+    return frames.astype(HELD_IN[name]) if name in HELD_IN else frames
 
 
 def _sum_dtype(dtype: np.dtype, n_frames: int) -> np.dtype | None:
@@ -34,28 +43,26 @@ def _sum_dtype(dtype: np.dtype, n_frames: int) -> np.dtype | None:
         return None
     limits = np.iinfo(dtype)
     largest = n_frames * max(int(limits.max), -int(limits.min))
-    if dtype.itemsize <= 2:  # of wider ones already two are too much: one set of kernels is enough for them
-        if dtype.kind == "u" and largest <= np.iinfo(np.uint32).max:
-            return np.dtype(np.uint32)
-        if dtype.kind == "i" and largest <= np.iinfo(np.int32).max:
-            return np.dtype(np.int32)
+    # Of wider ones already two are too much: one set of kernels is enough for them.
+    if dtype.itemsize == 2 and largest <= np.iinfo(np.uint32).max:
+        return np.dtype(np.uint32)
     return np.dtype(np.int64) if largest <= 2**53 else None
 
 
-@kernel()
+@kernel(inner=True)
 def _add(sums: np.ndarray, frame: np.ndarray) -> None:
     for i in range(sums.size):
         sums[i] += frame[i]
 
 
-@kernel()
+@kernel(inner=True)
 def _add_four(sums: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> None:
     """Four frames for one reading and writing of the sums; one after the other, as floats need it."""
     for i in range(sums.size):
         sums[i] = sums[i] + a[i] + b[i] + c[i] + d[i]
 
 
-@kernel()
+@kernel(inner=True)
 def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: float, out: np.ndarray) -> int:
     """Fill `out`; return how many pixels of it are NaN."""
     n_nan = 0
@@ -67,7 +74,7 @@ def _mean(sums: np.ndarray, divisor: float, background: np.ndarray, lowest: floa
     return n_nan
 
 
-@kernel()
+@kernel(inner=True)
 def _has_gaps(sums: np.ndarray, top: float) -> bool:
     """Whether a sum may have a pixel in it that was not measured: then it is not below `top` either."""
     count = 0
@@ -76,7 +83,7 @@ def _has_gaps(sums: np.ndarray, top: float) -> bool:
     return count > 0
 
 
-@kernel()
+@kernel(inner=True)
 def _mean_of_measured(
     frames: np.ndarray, sums: np.ndarray, top: float, background: np.ndarray, lowest: float, out: np.ndarray
 ) -> int:
@@ -169,14 +176,15 @@ def _reduced(
         out = np.empty(shape)
     elif out.shape != shape or out.dtype != np.float64 or not out.flags.c_contiguous:
         raise ValueError(f"out must be a contiguous float64 array of shape {shape}, not {out.dtype} {out.shape}")
-    sum_dtype = _sum_dtype(stack.dtype, len(stack))
+    summed = held(stack)
+    sum_dtype = _sum_dtype(summed.dtype, len(summed))
     if sum_dtype is None:
         n_nan = _reduce_by_numpy(stack, 0.0 if background is None else background, lowest, out, gaps)
     else:
         top = (np.inf if gaps else 0.0) if stack.dtype.kind == "f" else gap_value(stack.dtype, gaps) or 0
         sums = np.empty(min(CHUNK, out.size), sum_dtype)
         taken_away = as_input(np.zeros(sums.size) if background is None else background).reshape(-1)
-        n_nan = reduce_stack(as_input(stack).reshape(len(stack), -1), taken_away, lowest, top, sums, out.reshape(-1))
+        n_nan = reduce_stack(as_input(summed).reshape(len(summed), -1), taken_away, lowest, top, sums, out.reshape(-1))
     rows, columns = gap_lines(stack, gaps)
     if len(rows) or len(columns):
         out[rows] = out[:, columns] = np.nan

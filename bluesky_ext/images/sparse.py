@@ -16,7 +16,7 @@ LARGEST = 2**32
 CHUNK = 32768
 
 
-@kernel()
+@kernel(inner=True)
 def _compare(values: np.ndarray, mask: np.ndarray, flags: np.ndarray) -> None:
     for i in range(flags.size):
         flags[i] = np.uint8(values[i] != 0) & mask[i]

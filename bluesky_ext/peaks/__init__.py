@@ -10,7 +10,7 @@ from bluesky_ext.peaks.parameters import LocateParameters
 from bluesky_ext.peaks.rows import PeakRows
 from bluesky_ext.peaks.suggest import Suggestion, suggest
 from bluesky_ext.peaks.tracks import StreamLinker, link
-from bluesky_ext.peaks.warmup import warm_up
+from bluesky_ext.peaks.warmup import locate_kernels
 from bluesky_ext.peaks.windows import mean_in_windows, place_windows, warm_up_windows, window_maps, windows_around
 
 __all__ = [
@@ -24,12 +24,12 @@ __all__ = [
     "grains",
     "link",
     "locate",
+    "locate_kernels",
     "mean_in_windows",
     "peak_columns",
     "place_windows",
     "release_buffers",
     "suggest",
-    "warm_up",
     "warm_up_linking",
     "warm_up_live_maps",
     "warm_up_windows",

@@ -40,12 +40,12 @@ def storage_of(dtype: np.dtype) -> int:
     return SINGLE if dtype == np.float32 else EXACT
 
 
-@kernel()
+@kernel(inner=True)
 def _clamped(i: int, n: int) -> int:
     return 0 if i < 0 else (n - 1 if i >= n else i)
 
 
-@kernel()
+@kernel(inner=True)
 def _stored(line: np.ndarray, storage: int) -> None:
     """Round a line of averages to what the image's dtype can hold."""
     if storage == SINGLE:
@@ -56,7 +56,7 @@ def _stored(line: np.ndarray, storage: int) -> None:
             line[x] = np.trunc(line[x])
 
 
-@kernel()
+@kernel(inner=True)
 def _blur_four_rows(image: np.ndarray, y: int, weights: np.ndarray, blurred: np.ndarray, margin: int) -> None:
     """Nine-tap gaussian along y of the rows y to y+3, which are at least four rows from the border.
 
@@ -80,7 +80,7 @@ def _blur_four_rows(image: np.ndarray, y: int, weights: np.ndarray, blurred: np.
         out3[x] = h * w0 + (d + m) * w4 + (e + k) * w3 + (f + j) * w2 + (g + i) * w1
 
 
-@kernel()
+@kernel(inner=True)
 def _blur_row(image: np.ndarray, y: int, weights: np.ndarray, blurred: np.ndarray) -> None:
     """Gaussian along y of any row, with any number of taps."""
     ny = image.shape[0]
@@ -102,21 +102,24 @@ def _blur_row(image: np.ndarray, y: int, weights: np.ndarray, blurred: np.ndarra
                 blurred[x] += below[x] * weight
 
 
-@kernel()
+@kernel(inner=True)
 def _first_sums(image: np.ndarray, size: int, sums: np.ndarray) -> None:
     """Sum of the window of the first row, column by column."""
-    sums[:] = 0.0
+    for x in range(sums.size):
+        sums[x] = 0.0
     for j in range(-(size // 2), size // 2 + 1):
         row = image[_clamped(j, image.shape[0])]
         for x in range(sums.size):
             sums[x] += row[x]
 
 
-@kernel()
+@kernel(inner=True)
 def _average_row(image: np.ndarray, y: int, size: int, sums: np.ndarray, average: np.ndarray) -> None:
     """Average along y of row y; `sums` are those of row y-1 and become those of row y."""
     if size <= 1:
-        average[:] = image[y]
+        row = image[y]
+        for x in range(average.size):
+            average[x] = row[x]
         return
     divisor = float(size)
     if y == 0:
@@ -131,7 +134,7 @@ def _average_row(image: np.ndarray, y: int, size: int, sums: np.ndarray, average
         average[x] = sums[x] / divisor
 
 
-@kernel()
+@kernel(inner=True)
 def _extend(padded: np.ndarray, margin: int) -> None:
     """Repeat the first and the last pixel of a row on its margins."""
     last = padded.size - 1
@@ -140,7 +143,7 @@ def _extend(padded: np.ndarray, margin: int) -> None:
         padded[last - x] = padded[last - margin]
 
 
-@kernel()
+@kernel(inner=True)
 def _sums_along(padded: np.ndarray, size: int, sums: np.ndarray) -> None:
     """Running sums along x of four rows side by side."""
     a = b = c = d = 0.0
@@ -164,7 +167,13 @@ def _sums_along(padded: np.ndarray, size: int, sums: np.ndarray) -> None:
         sums3[x] = d
 
 
-@kernel()
+@kernel(inner=True)
+def _copy(line: np.ndarray, out: np.ndarray) -> None:
+    for x in range(out.size):
+        out[x] = line[x]
+
+
+@kernel(inner=True)
 def _averaged(sums: np.ndarray, size: int, storage: int) -> None:
     """Turn the running sums of a row into stored averages."""
     for x in range(sums.size):
@@ -172,7 +181,7 @@ def _averaged(sums: np.ndarray, size: int, storage: int) -> None:
     _stored(sums, storage)
 
 
-@kernel()
+@kernel(inner=True)
 def _difference(
     blurred: np.ndarray, weights: np.ndarray, sums: np.ndarray, divisor: float, threshold: float, out: np.ndarray
 ) -> None:
@@ -200,7 +209,7 @@ def _difference(
         out[x] = value if value >= threshold else 0.0
 
 
-@kernel()
+@kernel(inner=True)
 def _highest(line: np.ndarray, highest: int) -> int:
     """Largest bit pattern of a line of numbers >= 0: as integers, unlike as floats, they compare in SIMD."""
     for x in range(line.size):
@@ -247,7 +256,7 @@ def bandpass(
     column_sums = np.zeros(nx)
     highest = 0
     for top in range(0, ny, 4):
-        rows = min(4, ny - top)
+        rows = 4 if top + 4 <= ny else ny - top
         if weights_y.size == 9 and top >= 4 and top + 8 <= ny:
             _blur_four_rows(image, top, weights_y, blurred, zeros)
         else:
@@ -261,14 +270,18 @@ def bandpass(
         if size_x > 1:
             _sums_along(padded, size_x, sums)
         else:
-            sums[:] = padded
+            for q in range(rows):
+                _copy(padded[q], sums[q])
         for q in range(rows):
-            if storage == EXACT:
-                _difference(blurred[q], weights_x, sums[q], float(size_x), threshold, out[top + q])
-            else:
+            divisor = float(size_x)
+            if storage != EXACT:
                 _averaged(sums[q], size_x, storage)
-                _difference(blurred[q], weights_x, sums[q], 1.0, threshold, out[top + q])
+                divisor = 1.0
+            _difference(blurred[q], weights_x, sums[q], divisor, threshold, out[top + q])
             highest = _highest(out[top + q].view(np.int64), highest)
     bits = np.empty(1, np.int64)
     bits[0] = highest
-    return bits.view(np.float64)[0], bool(np.isfinite(column_sums).all())
+    is_finite = True
+    for x in range(nx):
+        is_finite &= np.isfinite(column_sums[x])
+    return bits.view(np.float64)[0], is_finite

@@ -273,7 +273,6 @@ def _subnets(known: np.ndarray, new: np.ndarray, n_known: int) -> tuple[np.ndarr
     return order, np.flatnonzero(np.diff(labels[order], prepend=-1, append=-1))
 
 
-@functools.cache
 def warm_up_linking() -> None:
     """Compile what linking needs, or load it from the cache on disk."""
     _subnets(np.zeros(2, np.int64), np.arange(2), 1)

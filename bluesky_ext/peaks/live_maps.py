@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -246,7 +245,6 @@ def _add(owners: np.ndarray, values: np.ndarray, sums: np.ndarray, known: np.nda
             known[owners[row]] += 1
 
 
-@functools.cache
 def warm_up_live_maps() -> None:
     """Compile what live maps need, or load it from the cache on disk."""
     rows = PeakRows()

@@ -16,7 +16,7 @@ def as_mask(mask: npt.ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     return flags
 
 
-@kernel()
+@kernel(inner=True)
 def _count_in(image: np.ndarray, mask: np.ndarray, y: int, sign: int, sums: np.ndarray, counts: np.ndarray) -> None:
     """Add (or take away) the used pixels of row y, if there is such a row, to the sums of the columns."""
     if y < 0 or y >= image.shape[0]:

@@ -8,14 +8,14 @@ from trackpy.masks import binary_mask, x_squared_masks
 from bluesky_ext._kernel import as_input, kernel
 
 
-@kernel()
+@kernel(inner=True)
 def _join(near: np.ndarray, row: np.ndarray) -> None:
     """Set the bits of `near` that are set in `row`: one bit a pixel, 64 a word."""
     for k in range(near.size):
         near[k] |= row[k]
 
 
-@kernel()
+@kernel(inner=True)
 def _widen(near: np.ndarray, spare: np.ndarray) -> None:
     """Widen every set bit by a pixel to both sides."""
     one, top = np.uint64(1), np.uint64(63)
@@ -29,7 +29,7 @@ def _widen(near: np.ndarray, spare: np.ndarray) -> None:
         near[k] |= to_right[k] << top
 
 
-@kernel()
+@kernel(inner=True)
 def _near_features(bits: np.ndarray, half_widths: np.ndarray, y: int, near: np.ndarray, spare: np.ndarray) -> None:
     """Bits of row y within an elliptic neighbourhood of a set bit.
 
@@ -48,7 +48,7 @@ def _near_features(bits: np.ndarray, half_widths: np.ndarray, y: int, near: np.n
 
 
 # Sums of several pixels at a time: the mean and the spread are not compared bit by bit with trackpy's.
-@kernel(fastmath={"reassoc", "nsz", "contract"})
+@kernel(fastmath={"reassoc", "nsz", "contract"}, inner=True)
 def _background_of_row(row: np.ndarray, near: np.ndarray, hidden: np.ndarray, pivot: float) -> tuple[int, float, float]:
     """Number, sum and sum of squares of (pixel - pivot) of a row's pixels whose bits are not set."""
     count = 0
@@ -68,7 +68,7 @@ def _background_of_row(row: np.ndarray, near: np.ndarray, hidden: np.ndarray, pi
     return count, total, squares
 
 
-@kernel()
+@kernel(inner=True)
 def _first_background(row: np.ndarray, near: np.ndarray, hidden: np.ndarray) -> float:
     """First pixel of a row whose bits are not set; zero if there is none."""
     for x in range(row.size):

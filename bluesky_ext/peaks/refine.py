@@ -50,7 +50,7 @@ def neighbourhood(radius: tuple[int, int]) -> Neighbourhood:
     )
 
 
-@kernel()
+@kernel(inner=True)
 def _centre(image: np.ndarray, corner_y: int, corner_x: int, bars: np.ndarray) -> tuple[float, float, float]:
     """Centre of mass, from the corner of the box, and the mass.
 
@@ -71,7 +71,7 @@ def _centre(image: np.ndarray, corner_y: int, corner_x: int, bars: np.ndarray) -
     return cy / mass, cx / mass, float(mass)
 
 
-@kernel()
+@kernel(inner=True)
 def _next(position: int, offset: float, radius: int, length: int) -> int:
     """Place a pixel closer to the centre of mass, as far as the box stays inside the image."""
     if offset > SHIFT:
@@ -81,7 +81,7 @@ def _next(position: int, offset: float, radius: int, length: int) -> int:
     return min(max(position, radius), length - radius - 1)
 
 
-@kernel()
+@kernel(inner=True)
 def _characterise(
     raw: np.ndarray,
     image: np.ndarray,

@@ -17,7 +17,7 @@ from bluesky_ext.peaks.parameters import LocateParameters
 from bluesky_ext.peaks.quantise import brightness_threshold, quantise, scale_factor, top_of
 from bluesky_ext.peaks.refine import MASS, RAW_MASS, SIGNAL, SIZE, refine
 
-_WORKED_ON = {
+WORKED_ON = {
     np.dtype(given): (np.dtype(image), np.dtype(quantised))
     for given, image, quantised in (
         *(("f8", "f8", "u1"), ("f4", "f8", "u1"), ("u1", "u2", "u2"), ("u2", "u2", "u2")),
@@ -29,7 +29,7 @@ _WORKED_ON = {
 To compile a set takes seconds. How a dtype rounds is told to the kernels (`storage_of`, `top_of`).
 """
 
-FAST_DTYPES = frozenset(_WORKED_ON)
+FAST_DTYPES = frozenset(WORKED_ON)
 """Dtypes of the images that `search` takes."""
 
 
@@ -106,7 +106,7 @@ def _bandpass(
 def search(image: np.ndarray, parameters: LocateParameters, mask: np.ndarray | None) -> Found:
     """Peaks of a two-dimensional image of one of the FAST_DTYPES; the mask is True where a pixel is used."""
     storage = storage_of(image.dtype)
-    held_in, quantised_dtype = _WORKED_ON[image.dtype]
+    held_in, quantised_dtype = WORKED_ON[image.dtype]
     raw = as_input(image.astype(held_in, copy=False))
     if mask is not None:
         filled = fill_masked(raw, mask, parameters.smoothing)

@@ -14,6 +14,7 @@ from trackpy.linking import Linker
 from trackpy.utils import guess_pos_columns, pandas_sort
 
 from bluesky_ext._arguments import check_keywords, keywords_of
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.peaks.linker import FrameLinker, LinkerState, warm_up_linking
 from bluesky_ext.peaks.rows import PARTICLE, PeakRows
 
@@ -125,7 +126,7 @@ class StreamLinker:
         self._t_column = t_column
         self._keywords = keywords
         FrameLinker(search_range, np.size(search_range), **keywords)  # only to hear what trackpy says to it
-        warm_up_linking()
+        compile_kernels(warm_up_linking)
         #: The peaks of all frames so far, with their particles.
         self.rows = PeakRows()
         #: How many peaks competed for those of the next frame at most, so far: of a good search range it is a few.

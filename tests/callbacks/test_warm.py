@@ -74,3 +74,47 @@ def test_the_first_spectrum_finds_its_kernels():
     done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=280, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+COLD = """
+import logging
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+import numpy as np
+from bluesky_ext import PeakTracker
+from bluesky_ext.peaks import locate
+PeakTracker("image", 9)
+y, x = np.indices((64, 64))
+table = locate(100 * np.exp(-((y - 30) ** 2 + (x - 30.3) ** 2) / 8), 9)
+print(table.to_csv())
+"""
+
+
+def cold(**environment):
+    """The peaks that a process with these variables finds, and the lines of its log."""
+    environment = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", COLD], capture_output=True, text=True, check=False, timeout=280, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [line for line in done.stderr.splitlines() if line.startswith(("INFO", "WARNING"))]
+
+
+def test_an_empty_cache_is_filled_once_and_said(tmp_path):
+    folder = str(tmp_path)
+    peaks, log = cold(NUMBA_CACHE_DIR=folder)
+    (line,) = log
+    assert line.startswith("INFO compiling once, about ")
+    assert list(tmp_path.rglob("*.nbc"))
+    assert cold(NUMBA_CACHE_DIR=folder) == (peaks, [])
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    # Or else numba takes the folder of the package, or that of the user.
+    peaks, log = cold(NUMBA_CACHE_DIR=str(file), NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
+    warning, line = log
+    assert warning.startswith("WARNING every process compiles the kernels anew")
+    assert "NUMBA_CACHE_DIR" in warning
+    assert line.startswith("INFO compiling for this process, about ")
+    assert peaks == cold()[0]

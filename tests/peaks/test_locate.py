@@ -12,7 +12,7 @@ import pytest
 import trackpy
 
 import bluesky_ext.peaks.bandpass as bandpass_module
-from bluesky_ext.peaks import LocateParameters, locate, peak_columns, release_buffers, warm_up
+from bluesky_ext.peaks import LocateParameters, locate, locate_kernels, peak_columns, release_buffers
 from bluesky_ext.peaks.buffers import thread_buffers
 from bluesky_ext.peaks.mask import fill_masked
 
@@ -299,7 +299,8 @@ def test_big_endian_images_on_the_way_to_trackpy(detector_image, dtype, keywords
 
 
 def test_warm_up_compiles_all_that_a_frame_needs():
-    warm_up(["float64", "uint8"], diameter=(9, 7), mask=True)
+    for task in locate_kernels(["float64", "uint8"], mask=True):
+        task()
     compiled = len(bandpass_module.bandpass.signatures)
     locate(np.random.default_rng(0).uniform(0, 9, (90, 80)), 5, mask=np.ones((90, 80), bool))
     locate(np.random.default_rng(0).integers(0, 9, (90, 80)).astype(np.uint8), 15)

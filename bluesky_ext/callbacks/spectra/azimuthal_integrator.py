@@ -14,12 +14,13 @@ from typing import Any, Literal
 import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.engine import Map, Stage, image_of
 from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.images import Gaps, check_mask
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
-from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, integrator, poni_bytes, warm_up
+from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, integration_kernels, integrator, poni_bytes
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class AzimuthalIntegrator(MaskedMap):
     >>> token = ai.subscribe(print)
     """
 
+    kernels = tuple(integration_kernels())
     libraries = ("numpy", "numba", "pyFAI")
     other_gaps = "; or below 0 in signed integers, or at the value of dead pixels that pyFAI knows of the detector"
     #: Diffractograms of sectors have two dimensions, as images do.
@@ -144,7 +146,7 @@ class AzimuthalIntegrator(MaskedMap):
         )
         shape = None if shape is None else (int(shape[0]), int(shape[1]))
         given = None if mask is None else SelectedMasks(mask, registry)
-        warm_up()
+        compile_kernels(*self.kernels)
         #: What integrates here, which has the axes.
         self.integrator = integrator(content, settings, shape)
         if (known := known_mask(given)) is not None:

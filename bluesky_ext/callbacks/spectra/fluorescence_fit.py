@@ -12,10 +12,12 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.engine import Map, Stage, as_image
 from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.spectra.fluorescence import Combined, FluorescenceModel, combine, fluorescence_model, parsed, unused
+from bluesky_ext.spectra.fluorescence.kernels import warm_up
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ class FluorescenceFit(Map):
         ``executor``, ``on_error`` and so on, as for `bluesky_ext.engine.Map`.
     """
 
+    kernels = (warm_up,)
     libraries = ("numpy", "numba", "scipy", "PyMca5", "fisx")
 
     def __init__(
@@ -207,6 +210,7 @@ class FluorescenceFit(Map):
         if not isinstance(refit, bool):
             raise TypeError(f"refit={refit!r}: give True or False; spectra.fluorescence.fit_spectra has PyMca's refit")
         content = cfg_bytes(cfg)
+        compile_kernels(*self.kernels)
         model = fluorescence_model(content, refit=refit, concentrations=concentrations)
         self.lines = model.lines
         self._model = model

@@ -10,12 +10,14 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
+from bluesky_ext._compile import compile_kernels
 from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.spectra.fluorescence_fit import cfg_bytes, refuse_path
 from bluesky_ext.callbacks.spectra.point_map import PointMap, Points
 from bluesky_ext.callbacks.tree import nxdata
 from bluesky_ext.engine import DerivedRun, Reduce, Stage
 from bluesky_ext.spectra.fluorescence import Curve, SpectrumSum, fluorescence_model
+from bluesky_ext.spectra.fluorescence.kernels import warm_up
 
 #: How lines of scattered light begin, which have no mass fraction.
 SCATTER = "scatter"
@@ -59,6 +61,7 @@ class FluorescenceMap(PointMap):
     """
 
     dim = "line"
+    kernels = (warm_up,)
     libraries = ("numpy", "numba", "xarray")
 
     def __init__(
@@ -80,6 +83,7 @@ class FluorescenceMap(PointMap):
         if not isinstance(keep_bytes, int) or keep_bytes < 0:
             raise ValueError(f"keep_bytes={keep_bytes!r}: give a number of bytes, 0 for none")
         content = None if cfg is None else cfg_bytes(cfg)
+        compile_kernels(*self.kernels)
         if content is not None:
             fluorescence_model(content, concentrations=False)  # which is kept, or refused here
         self._cfg = content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from event_model import DocumentNames, unpack_event_page
 
@@ -20,6 +20,9 @@ from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.recorded import Recorded
 from bluesky_ext.engine.stages.run import Progress, StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
+
+if TYPE_CHECKING:
+    from bluesky_ext._compile import Task
 
 
 class Stage(Recorded):
@@ -59,6 +62,8 @@ class Stage(Recorded):
     passes_others = False
     #: Whether it is given the frames of all keys, not only those of its ``data_keys``.
     takes_all_frames = False
+    #: What compiles the kernels that it needs: see `bluesky_ext._compile.compile_kernels`.
+    kernels: ClassVar[tuple[Task, ...]] = ()
     #: Whether live runs are its business: see `bluesky_ext.engine.documents.live_runs`.
     follows_live = True
 

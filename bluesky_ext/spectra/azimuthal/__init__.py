@@ -1,7 +1,7 @@
 """Azimuthal integration: images of an area detector in, diffractograms out."""
 
 from bluesky_ext.spectra.azimuthal.integrator import Diffractogram, Integrator, integrator
-from bluesky_ext.spectra.azimuthal.matrix import warm_up
+from bluesky_ext.spectra.azimuthal.matrix import integration_kernels
 from bluesky_ext.spectra.azimuthal.poni import poni_bytes, read_poni
 from bluesky_ext.spectra.azimuthal.regions import Regions
 from bluesky_ext.spectra.azimuthal.scattering import scattering
@@ -15,9 +15,9 @@ __all__ = [
     "Integrator",
     "Regions",
     "Stack",
+    "integration_kernels",
     "integrator",
     "poni_bytes",
     "read_poni",
     "scattering",
-    "warm_up",
 ]

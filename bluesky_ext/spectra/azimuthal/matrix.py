@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -180,11 +181,36 @@ def _as_values(values: np.ndarray) -> np.ndarray:
     return as_input(values if values.dtype.newbyteorder("=").name in COMPILED else values.astype(np.float64))
 
 
-def warm_up() -> None:
-    """Compile the kernels for images of common dtypes, or load them from the cache on disk."""
+def integration_kernels() -> list[Callable[[], None]]:
+    """What compiles the kernels for images of common dtypes, for `bluesky_ext._compile.compile_kernels`."""
+    return [_warm_up_deviations, _warm_up_variances, _warm_up_sums]
+
+
+def _warm_up_sums() -> None:
     matrix = Matrix(1, np.ones(1), np.zeros(1), np.ones(1))
-    used = np.ones(1, bool)
+    for values, used in _pixels():
+        matrix.sums(values, used)
+
+
+def _warm_up_variances() -> None:
+    for values, used in _pixels():
+        _add_variances(_ONE_PIXEL, used, values, np.zeros(3))
+
+
+def _warm_up_deviations() -> None:
+    for values, used in _pixels():
+        _add_deviations(_ONE_PIXEL, used, values, as_input(np.ones(1, np.float32)), np.zeros(3), np.zeros(3))
+
+
+def _pixels() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for dtype in COMPILED:
-        matrix.sums(np.zeros(1, dtype), used)
-        matrix.variances(np.zeros(1, dtype), used)
-        matrix.deviations(np.zeros(1, dtype), used, np.ones(1, np.float32), np.zeros(3))
+        yield as_input(np.zeros(1, dtype)), as_input(np.ones(1, bool))
+
+
+_ONE_PIXEL = _Shares(
+    as_input(np.zeros(1, np.int32)),
+    as_input(np.ones(1, np.float32)),
+    as_input(np.ones(1, np.float32)),
+    as_input(np.empty((2, 0), np.int32)),
+    as_input(np.empty(0, np.float32)),
+)
