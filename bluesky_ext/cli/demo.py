@@ -120,7 +120,7 @@ def _stxm(options: argparse.Namespace) -> int:
     from bluesky_ext.stxm.demo import ENERGIES, TooFewPointsError, scan_edge
 
     ny, nx = options.points
-    with tqdm(total=len(ENERGIES), unit="image", desc="scan") as bar:
+    with tqdm(total=len(ENERGIES), unit="image", desc="scan", delay=0.1) as bar:  # what is refused has no bar
         try:
             path, likeness = scan_edge(options.directory, ny, nx, options.seed, bar.update)
         except TooFewPointsError as error:

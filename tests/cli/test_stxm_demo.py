@@ -30,7 +30,7 @@ def test_points_that_show_nothing_are_refused_before_the_scan(tmp_path: Path, ca
     directory = tmp_path / "out"
     assert main(["demo", "stxm", "--directory", str(directory), "--points", "2x2"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "--points 2x2 are so few" in line
+    assert "--points: 2x2 points are so few" in line
     assert not directory.exists()
 
 

@@ -21,8 +21,7 @@ import xarray as xr
 import zmq
 from bluesky.utils import is_plan
 
-from bluesky_ext import open_catalog
-from bluesky_ext.plans import stxm
+from bluesky_ext import open_catalog, stxm
 from bluesky_ext.storage import close_catalog, find_derived, find_run
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]

@@ -7,7 +7,7 @@ import numpy as np
 from bluesky_ext._kernel import kernel
 
 
-@kernel()
+@kernel(inner=True)
 def _clip(left: np.ndarray, middle: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
     """The mean of two values, or the value in the middle, if that is less."""
     for i in range(len(out)):
@@ -15,7 +15,7 @@ def _clip(left: np.ndarray, middle: np.ndarray, right: np.ndarray, out: np.ndarr
         out[i] = mean if mean < middle[i] else middle[i]
 
 
-@kernel()
+@kernel(inner=True)
 def snip(values: np.ndarray, width: int) -> None:
     """Take the peaks away from a spectrum, in place: what is left is its background (SNIP, as ``snip1d`` of PyMca)."""
     n = len(values)
@@ -25,7 +25,8 @@ def snip(values: np.ndarray, width: int) -> None:
         # Beyond these both are as they were at the beginning.
         _clip(here[:count], here[reach : reach + count], here[2 * reach :], there[reach : reach + count])
         here, there = there, here
-    values[:] = here
+    for i in range(n):
+        values[i] = here[i]
 
 
 @kernel()
@@ -54,7 +55,7 @@ def smooth(values: np.ndarray, n_points: int) -> np.ndarray:
     return out
 
 
-@kernel()
+@kernel(inner=True)
 def _mean_of_three(values: np.ndarray) -> None:
     n = len(values)
     if n < 3:

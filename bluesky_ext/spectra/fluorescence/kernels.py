@@ -15,7 +15,7 @@ TOLERANCE = 1e-13
 DEPENDENT = 1e-12
 
 
-@kernel(fastmath=("reassoc", "contract"))
+@kernel(fastmath=("reassoc", "contract"), inner=True)
 def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The products of rows with a vector."""
     out = np.empty(len(shapes))
@@ -28,7 +28,7 @@ def products(shapes: np.ndarray, values: np.ndarray) -> np.ndarray:
     return out
 
 
-@kernel(fastmath=("reassoc", "contract"))
+@kernel(fastmath=("reassoc", "contract"), inner=True)
 def products_within(shapes: np.ndarray, spans: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The products of rows, which are 0 outside of their spans, with a vector."""
     out = np.empty(len(shapes))
@@ -42,7 +42,7 @@ def products_within(shapes: np.ndarray, spans: np.ndarray, values: np.ndarray) -
     return out
 
 
-@kernel(fastmath=("reassoc", "contract"))
+@kernel(fastmath=("reassoc", "contract"), inner=True)
 def misfit(shapes: np.ndarray, spans: np.ndarray, found: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
     """The weighted sum of squares of what rows, which are 0 outside of their spans, leave over of a vector."""
     rest = values.copy()
@@ -58,7 +58,7 @@ def misfit(shapes: np.ndarray, spans: np.ndarray, found: np.ndarray, values: np.
     return total
 
 
-@kernel(fastmath=("reassoc", "contract"))
+@kernel(fastmath=("reassoc", "contract"), inner=True)
 def _known(values: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Variances with none below 0 and 0 for those that are infinite, and the weights of channels.
 
@@ -79,7 +79,7 @@ def _known(values: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.nda
     return known, weights
 
 
-@kernel(fastmath=("reassoc", "contract"))
+@kernel(fastmath=("reassoc", "contract"), inner=True)
 def _solve(gram: np.ndarray, target: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, int]:
     """The least squares solution with some shapes alone, and the first one that depends on others, or -1."""
     n = len(used)
@@ -230,7 +230,7 @@ def fit_lines(
     return found, np.sqrt(_variances(spread, known)), misfit(shapes, spans, found, net, weights)
 
 
-@kernel(fastmath=("reassoc", "contract"))
+@kernel(fastmath=("reassoc", "contract"), inner=True)
 def _variances(spread: np.ndarray, variance: np.ndarray) -> np.ndarray:
     out = np.empty(len(spread))
     for row in range(len(spread)):
