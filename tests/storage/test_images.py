@@ -78,8 +78,8 @@ def test_files_are_read_by_all_while_they_grow(tmp_path, docs) -> None:
     catalog = open_catalog(tmp_path / "catalog")
     with save(catalog, backup=tmp_path / "backup") as sink:
         feed(sink, docs[:4])
-        while uid_of(docs) not in catalog or "primary" not in catalog[uid_of(docs)]:
-            pass  # until it was flushed; the test has a time limit
+        while "documents" not in catalog or uid_of(docs) not in catalog["documents"]:
+            pass  # until it was flushed, of which the log is the last; the test has a time limit
         run = catalog[uid_of(docs)]
         assert_same(docs[:4], list(documents(run)))
         assert run["primary/camera"][:].compute().tobytes() == stack(docs[:4]).tobytes()
