@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bluesky_ext.engine.documents.intervals import Counted
-from bluesky_ext.engine.executors.latest import Latest
+from bluesky_ext.engine.executors.in_flight import Latest
 from bluesky_ext.live.events import Event
 from bluesky_ext.live.pair import Pair
 from bluesky_ext.live.pair_run import AHEAD, PairRun

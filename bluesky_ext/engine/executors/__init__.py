@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any, TypeAlias
 
 from bluesky_ext.engine.executors.kernel import TOLD, Kernel, hears
-from bluesky_ext.engine.executors.lanes import Lanes, LaneTasks
+from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks
 from bluesky_ext.engine.executors.shared import SharedBlocks
 
@@ -24,12 +24,12 @@ def check_executor(executor: Any, kernel: Kernel) -> None:
         raise TypeError(f"executor={executor!r}: give a concurrent.futures.Executor, Lanes, what makes one, or None")
 
 
-def open_tasks(pool: Pool, kernel: Kernel) -> PoolTasks | LaneTasks:
-    """The tasks of a kernel in this pool, for one run."""
+def open_tasks(pool: Pool, kernel: Kernel) -> list[PoolTasks]:
+    """The tasks of a kernel for one run: in each lane, or in the one executor."""
     executor = pool.executor
     if isinstance(executor, Lanes):
         return executor.open(kernel)
     if not isinstance(executor, Executor):
         raise TypeError(f"executor= made a {type(executor).__name__}: a concurrent.futures.Executor or Lanes is needed")
     check_executor(executor, kernel)
-    return PoolTasks(pool, kernel, SharedBlocks() if isinstance(executor, ProcessPoolExecutor) else None)
+    return [PoolTasks(pool, kernel, SharedBlocks() if isinstance(executor, ProcessPoolExecutor) else None)]

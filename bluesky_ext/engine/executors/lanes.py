@@ -7,25 +7,15 @@ A kernel that has a method ``in_lane(number)`` says by that what it is in each o
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from functools import partial
-from itertools import count
-from typing import Any
+from typing import Any, Self
 
-from bluesky_ext import _deadline
-from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.executors.kernel import Kernel
-from bluesky_ext.engine.executors.pool import Pool, PoolTasks, Task, trouble_of
+from bluesky_ext.engine.executors.pool import Pool, PoolTasks
 from bluesky_ext.engine.executors.shared import SharedBlocks
 from bluesky_ext.engine.executors.worker_process import process_pool
-
-log = logging.getLogger(__name__)
-
-#: How long the end of a run waits for what its kernels do at the stop, in seconds.
-STOP_PATIENCE = 30.0
 
 
 class Lanes:
@@ -59,7 +49,6 @@ class Lanes:
             for number, make in enumerate(make_executors)
         ]
         self.is_local = local
-        self._turns = count()
 
     @classmethod
     def threads(cls, lanes: int) -> Lanes:
@@ -97,61 +86,19 @@ class Lanes:
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def open(self, kernel: Kernel) -> LaneTasks:
-        """The tasks of a kernel in all lanes, for one run."""
+    def open(self, kernel: Kernel) -> list[PoolTasks]:
+        """The tasks of a kernel in each lane, for one run."""
         blocks = SharedBlocks(copied=True) if self.is_local else None
         in_lane = getattr(kernel, "in_lane", lambda number: kernel)
-        lanes = [PoolTasks(lane, in_lane(number), blocks) for number, lane in enumerate(self._lanes)]
-        return LaneTasks(lanes, next(self._turns) % len(self))  # two runs at once do not begin in the same lane
+        return [PoolTasks(lane, in_lane(number), blocks) for number, lane in enumerate(self._lanes)]
 
     def close(self) -> None:
         """Let the workers go, when they have done what they were given."""
         for lane in self._lanes:
             lane.close()
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-class LaneTasks:
-    """The tasks of a kernel in all lanes, for one run, which begins in the first of these."""
-
-    def __init__(self, lanes: Sequence[PoolTasks], first: int = 0) -> None:
-        self._lanes = lanes
-        self._in_turn = [*lanes[first:], *lanes[:first]]
-        self._told: list[tuple[PoolTasks, Task]] = []  # what the lanes were told, and perhaps have not heard yet
-        self._run = "?"
-
-    def tell(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Tell the kernel in every lane of the run; what goes wrong is logged, and fails its events."""
-        self._run = printable(doc["uid"]) if name == "start" else self._run
-        self._told += [(lane, task) for lane in self._lanes if (task := lane.tell(name, doc)) is not None]
-        self._report(STOP_PATIENCE if name == "stop" else 0.0)
-
-    def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple, lane: int | None = None) -> Task:
-        """Have an event worked on in this lane; in the one that has least to do unless it is given."""
-        tasks = min(self._in_turn, key=PoolTasks.load) if lane is None else self._lanes[lane]
-        return tasks.submit(data, seq_num, inputs)
-
-    def close(self) -> None:
-        """Let go what is not done."""
-        self._report(0.0)
-        for lane in self._lanes:
-            lane.close()
-
-    def _report(self, patience: float) -> None:
-        until = time.monotonic() + min(patience, _deadline.seconds_left())
-        told, self._told = self._told, []
-        for lane, task in told:
-            trouble = None
-            if task.wait(max(until - time.monotonic(), 0.0)):
-                trouble = trouble_of(task.sent)
-            elif patience:
-                trouble = TimeoutError(f"no answer to the stop in {patience:g} s")
-            else:
-                self._told.append((lane, task))
-            if trouble is not None:
-                log.warning("run %s: %s (in %s)", self._run, printable(trouble), lane.pool.name)

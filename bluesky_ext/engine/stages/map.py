@@ -7,9 +7,8 @@ from typing import Any, TypeAlias, cast
 
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.executors import ExecutorLike, check_executor, open_tasks
-from bluesky_ext.engine.executors.in_flight import InFlight, InlineTasks
+from bluesky_ext.engine.executors.in_flight import ROOM, InFlight, InlineTasks
 from bluesky_ext.engine.executors.kernel import Kernel, hears
-from bluesky_ext.engine.executors.latest import ROOM
 from bluesky_ext.engine.executors.pool import Pool
 from bluesky_ext.engine.stages.rows import SCALARS, Rows, frames_of
 from bluesky_ext.engine.stages.run import StageRun

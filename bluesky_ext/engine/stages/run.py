@@ -16,7 +16,7 @@ from bluesky_ext.engine.documents.losses import Losses, mapping_of
 from bluesky_ext.engine.documents.open_runs import OpenRun, OpenStream
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.documents.provenance import INPUTS, analysis_of
-from bluesky_ext.engine.executors.latest import Latest
+from bluesky_ext.engine.executors.in_flight import Latest
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
 
