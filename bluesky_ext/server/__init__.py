@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from bluesky_ext._lazy import lazy
 
 if TYPE_CHECKING:
-    from bluesky_ext.server.again import Redone, redo
     from bluesky_ext.server.filling import Filling, filled
     from bluesky_ext.server.pipeline import Pipeline, Site
     from bluesky_ext.server.playback import replay
+    from bluesky_ext.server.redone import Redone, redo
     from bluesky_ext.server.serving import serve
 
 __all__ = ["Filling", "Pipeline", "Redone", "Site", "filled", "redo", "replay", "serve"]
@@ -19,7 +19,7 @@ __getattr__, __dir__ = lazy(
         "bluesky_ext.server.filling": ("Filling", "filled"),
         "bluesky_ext.server.pipeline": ("Pipeline", "Site"),
         "bluesky_ext.server.playback": ("replay",),
-        "bluesky_ext.server.again": ("Redone", "redo"),
+        "bluesky_ext.server.redone": ("Redone", "redo"),
         "bluesky_ext.server.serving": ("serve",),
     },
 )

@@ -59,24 +59,9 @@ class Azimuthal(Pipeline):
 
         if self.masks and site.catalog is None:
             raise ValueError("masks are looked up in a catalog: give --catalog, the one that has them")
-        stage = AzimuthalIntegrator(
-            self.data_key,
-            self.poni,
-            self.n_bins,
-            self.unit,
-            radial_range=self.radial_range,
-            sectors=self.sectors,
-            splitting=self.splitting,
-            solid_angle=self.solid_angle,
-            polarization=self.polarization,
-            error_model=self.error_model,
-            monitor=self.monitor,
-            mask=[tuple(mask) if isinstance(mask, list) else mask for mask in self.masks] or None,
-            registry=site.catalog,
-            gaps=self.gaps,
-            shape=self.shape,
-            executor=site.executor,
-        )
+        settings = {name: value for name, value in dict(self).items() if name not in ("masks", "rois", "directory")}
+        masks = [tuple(mask) if isinstance(mask, list) else mask for mask in self.masks]
+        stage = AzimuthalIntegrator(**settings, mask=masks or None, registry=site.catalog, executor=site.executor)
         stack = Diffractograms(self.data_key, self.rois or None)
         ProcessedFiles(stack, self.directory)
         stage.subscribe(stack)

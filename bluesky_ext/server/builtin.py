@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -152,9 +153,8 @@ class Masks(Pipeline):
         if site.catalog is None:
             raise ValueError("the masks pipeline needs the catalog that has the masks: give --catalog")
         masks = [tuple(mask) if isinstance(mask, list) else mask for mask in self.masks]
-        if self.sparse:
-            stage = Sparsifier(self.data_key, masks, registry=site.catalog, executor=site.executor)
-        else:
-            stage = MaskApplier(self.data_key, masks, fill=self.fill, registry=site.catalog, executor=site.executor)
+        options: dict[str, Any] = {"registry": site.catalog, "executor": site.executor}
+        make = Sparsifier if self.sparse else partial(MaskApplier, fill=self.fill)
+        stage = make(self.data_key, masks, **options)
         site.keep(stage)
         return stage

@@ -7,7 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bluesky_ext.engine.documents.open_runs import PARENT
@@ -30,14 +30,13 @@ class Counted:
     is_whole: bool
     is_over: bool = False
     documents: int = 0
-    descriptors: list[str] = field(default_factory=list)
 
 
 class Tally:
     """Counts the documents of the latest runs."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, Counted] = {}
+        self._runs: dict[str, Counted] = {}  # that of which a document came last is the last
         self._by_descriptor: dict[str, Counted] = {}
         self.last = 0  # the number of the run that began last
 
@@ -49,17 +48,20 @@ class Tally:
             return
         run = self._by_descriptor.get(parent) if key == "descriptor" else self._runs.get(parent)
         if name == "start" or (run is None and key == "run_start"):
-            run = self._open(parent, is_whole=name == "start")
+            self._forget(parent)
+            while len(self._runs) >= RUNS:
+                self._forget(next(iter(self._runs)))
+            self.last += 1
+            run = Counted(parent, self.last, is_whole=name == "start")
         if run is None:
             return
         run.documents += 1
-        self._runs[run.uid] = self._runs.pop(run.uid)
+        self._runs.pop(run.uid, None)
+        self._runs[run.uid] = run
         if name == "descriptor" and isinstance(uid := doc.get("uid"), str):
             self._by_descriptor[uid] = run
-            run.descriptors.append(uid)
         elif name == "stop":
             run.is_over = True
-            self._forget_descriptors(run)
 
     def of(self, uid: str) -> Counted | None:
         """What there was of a run, if it is one of the latest."""
@@ -70,19 +72,9 @@ class Tally:
         """The latest runs; that of which a document came last is the last."""
         return list(self._runs.values())
 
-    def _open(self, uid: str, is_whole: bool) -> Counted:
-        if (again := self._runs.pop(uid, None)) is not None:
-            self._forget_descriptors(again)
-        while len(self._runs) >= RUNS:  # of which the first was silent longest
-            self._forget_descriptors(self._runs.pop(next(iter(self._runs))))
-        self.last += 1
-        run = self._runs[uid] = Counted(uid, self.last, is_whole)
-        return run
-
-    def _forget_descriptors(self, run: Counted) -> None:
-        for uid in run.descriptors:
-            self._by_descriptor.pop(uid, None)
-        run.descriptors.clear()
+    def _forget(self, uid: str) -> None:
+        if (run := self._runs.pop(uid, None)) is not None:
+            self._by_descriptor = {key: one for key, one in self._by_descriptor.items() if one is not run}
 
 
 class Teller:
@@ -109,15 +101,6 @@ class Teller:
         return b"%b%b %b" % (self._head, self._name, json.dumps({"runs": runs, "joined": self._joined}).encode())
 
 
-@dataclass
-class _Notice:
-    """What a publisher tells of its runs, and when to tell it next."""
-
-    message: bytes
-    at: float
-    pause: float = 1.0
-
-
 class Notices:
     """What publishers tell of their runs, which a proxy tells again after 1, 2, 4... s.
 
@@ -126,25 +109,27 @@ class Notices:
     """
 
     def __init__(self) -> None:
-        self._all: dict[bytes, _Notice] = {}
+        self._all: dict[bytes, tuple[bytes, float, float]] = {}  # the message, when to tell it, and the pause then
 
     def take(self, message: bytes) -> None:
         """Take what a publisher tells, in the place of what it told before."""
         if len(message) <= LONGEST:
             publisher = b" ".join(message.split(b" ", 2)[:2])
             self._all.pop(publisher, None)
-            self._all[publisher] = _Notice(message, time.monotonic())
+            self._all[publisher] = message, 0.0, 1.0
             if len(self._all) > _ENDS:
                 del self._all[next(iter(self._all))]
 
     def tell(self, send: Callable[[bytes], bool]) -> None:
         """Send what is to be told now; later what ``send`` returns False for, since it found no room."""
         now = time.monotonic()
-        for publisher, notice in list(self._all.items()):
-            if now >= notice.at and send(notice.message):
-                notice.at, notice.pause = now + notice.pause, 2 * notice.pause
-            if notice.pause > _TELL_FOR:
+        for publisher, (message, at, pause) in list(self._all.items()):
+            if now < at or not send(message):
+                continue
+            if 2 * pause > _TELL_FOR:
                 del self._all[publisher]
+            else:
+                self._all[publisher] = message, now + pause, 2 * pause
 
 
 def read_message(message: bytes, listener: str) -> tuple[bytes, float, list[tuple[int, str, int, bool]]]:
