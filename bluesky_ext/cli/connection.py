@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.cli.usage import UsageError
-from bluesky_ext.engine.documents.limits import Limits
+from bluesky_ext.engine.frames.limits import Limits
 from bluesky_ext.transport.address import connect_address
 from bluesky_ext.transport.wire import check_prefix
 

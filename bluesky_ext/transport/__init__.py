@@ -12,7 +12,7 @@ from bluesky_ext.engine.codec.documents import DecodeError, dumps, loads
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
 
-    from bluesky_ext.engine.documents.limits import Limits
+    from bluesky_ext.engine.frames.limits import Limits
     from bluesky_ext.transport._background import background
     from bluesky_ext.transport.dispatcher import RemoteDispatcher
     from bluesky_ext.transport.proxy import Proxy
@@ -26,7 +26,7 @@ __getattr__, __dir__ = lazy(
     {
         # Bluesky's own, so that a configuration made for one end fits the other.
         "bluesky.callbacks.zmq": ("ClientCurve", "ServerCurve"),
-        "bluesky_ext.engine.documents.limits": ("Limits",),
+        "bluesky_ext.engine.frames.limits": ("Limits",),
         "bluesky_ext.transport._background": ("background",),
         "bluesky_ext.transport.dispatcher": ("RemoteDispatcher",),
         "bluesky_ext.transport.proxy": ("Proxy",),

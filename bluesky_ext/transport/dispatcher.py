@@ -19,10 +19,9 @@ import zmq
 from bluesky_ext import _deadline
 from bluesky_ext.engine.codec.documents import loads
 from bluesky_ext.engine.documents.complaints import Complaints
-from bluesky_ext.engine.documents.limits import Limits, Refused
 from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.frames.allowed import check_allowed
+from bluesky_ext.engine.frames.limits import Limits, Refused
 from bluesky_ext.engine.frames.readable import Readable, reading
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.storage.adapters import as_source
@@ -238,7 +237,7 @@ class RemoteDispatcher:
     def _passes(self, pair: tuple[str, Mapping[str, Any]]) -> bool:
         """Whether the callbacks may get a document; one that is refused is counted and reported."""
         try:
-            check_allowed(*pair, self._limits, self._readable)
+            self._limits.check(*pair, self._readable)
         except Refused as error:
             self.stats.refused += 1
             self._complaints(

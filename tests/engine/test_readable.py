@@ -15,9 +15,8 @@ from bluesky.plans import count
 from runs import feed, run_of, streamed_run
 
 from bluesky_ext import ImageProcessor
-from bluesky_ext.engine.documents.limits import Limits, Refused
-from bluesky_ext.engine.frames.allowed import check_allowed
 from bluesky_ext.engine.frames.join import Joiner
+from bluesky_ext.engine.frames.limits import Limits, Refused
 from bluesky_ext.engine.frames.readable import Readable, Unreadable, reading
 from bluesky_ext.sim import beamline
 from bluesky_ext.transport import background
@@ -193,13 +192,13 @@ def test_what_beamlines_send_passes(documents_of, blob, tmp_path):
     new = [documents_of(count([blob], 2)), documents_of(count([b.detector], 2)), [("stream_resource", files)]]
     for docs in (*old, *new):
         for name, doc in docs:
-            check_allowed(name, doc, limits, readable)
+            limits.check(name, doc, readable)
 
 
 def test_a_limit_is_a_setting_and_its_error_says_so(documents_of):
     docs = documents_of(count([beamline(seed=1, shape=(64, 64)).detector], 1))
     with pytest.raises(Refused, match=r"--limit keys=N, or limits=Limits\(keys=N\)"):
-        check_allowed(*docs[1], Limits(keys=1), Readable())
+        Limits(keys=1).check(*docs[1], Readable())
     with pytest.raises(ValueError, match="limit keys=0: give a whole number above 0"):
         Limits(keys=0)
 
