@@ -4,8 +4,7 @@ Stages are built on `Map` and `Reduce`; everything else here is what these stand
 """
 
 from bluesky_ext.engine.documents.derived_run import DerivedRun
-from bluesky_ext.engine.documents.metrics import metrics
-from bluesky_ext.engine.documents.stats import Stats
+from bluesky_ext.engine.documents.stats import Stats, metrics
 from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image, image_blocks, image_of
 from bluesky_ext.engine.recording.recorder import Recorder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -17,6 +17,17 @@ class _Span(NamedTuple):
     stop: int
     rank: int = 0
     offset: int = 0
+
+
+def _outside(span: _Span, others: Iterable[_Span]) -> Iterator[_Span]:
+    """The parts of a span that are in none of the others, which are in order."""
+    at = span.start
+    for other in others:
+        if at < min(other.start, span.stop):
+            yield span._replace(start=at, stop=min(other.start, span.stop))
+        at = max(at, other.stop)
+    if at < span.stop:
+        yield span._replace(start=at)
 
 
 class Intervals:
@@ -82,56 +93,35 @@ class Intervals:
         self.high = max(self.high, stop - 1)
         new = _Span(start, stop, rank, offset)
         # The neighbours take part, since consecutive documents make one span.
-        first = max(bisect_left(spans, start, key=_BY_START) - 1, 0)
-        last = bisect_right(spans, stop, key=_BY_START)
-        pieces: list[_Span] = []
-        changed: list[range] = []
-        at = start
+        first, last = max(bisect_left(spans, start, key=_BY_START) - 1, 0), bisect_right(spans, stop, key=_BY_START)
+        winners = [old for old in spans[first:last] if old[2:] >= new[2:]]
+        gained = list(_outside(new, winners))
+        pieces = [*winners, *gained]
         for old in spans[first:last]:
-            both = range(max(old.start, start), min(old.stop, stop))
-            if not both:
-                pieces.append(old)
-                continue
-            winner = new if new[2:] > old[2:] else old
-            pieces += old._replace(stop=both.start), old._replace(start=both.stop)
-            pieces += new._replace(start=at, stop=both.start), winner._replace(start=both.start, stop=both.stop)
-            changed += range(at, both.start), both if winner is new else range(0)
-            at = both.stop
-        pieces.append(new._replace(start=at))
-        changed.append(range(at, stop))
+            if old[2:] < new[2:]:
+                pieces += _outside(old, [new])
         merged: list[_Span] = []
-        for span in sorted(piece for piece in pieces if piece.start < piece.stop):
+        for span in sorted(pieces):
             if merged and merged[-1].stop == span.start and merged[-1][2:] == span[2:]:
                 merged[-1] = merged[-1]._replace(stop=span.stop)
             else:
                 merged.append(span)
         spans[first:last] = merged
-        return [some for some in changed if some]
+        return [range(span.start, span.stop) for span in gained]
 
     def discard(self, start: int, stop: int) -> None:
         """Take the integers from start up to stop away, those that are here."""
         spans = self._spans
         first, last = max(bisect_left(spans, start, key=_BY_START) - 1, 0), bisect_left(spans, stop, key=_BY_START)
-        pieces: list[_Span] = []
-        for old in spans[first:last]:
-            pieces += old._replace(stop=min(old.stop, start)), old._replace(start=max(old.start, stop))
-        spans[first:last] = [piece for piece in pieces if piece.start < piece.stop]
+        spans[first:last] = [part for old in spans[first:last] for part in _outside(old, [_Span(start, stop)])]
         self.high = spans[-1].stop - 1 if spans else 0
 
     def outside(self, other: Intervals) -> Iterator[range]:
         """The integers that are here and not in the other set, in order."""
         for span in self._spans:
-            at = span.start
-            first = max(bisect_right(other._spans, at, key=_BY_START) - 1, 0)
-            for number in range(first, len(other._spans)):
-                there = other._spans[number]
-                if there.start >= span.stop:
-                    break
-                if at < there.start:
-                    yield range(at, there.start)
-                at = max(at, there.stop)
-            if at < span.stop:
-                yield range(at, span.stop)
+            first = max(bisect_right(other._spans, span.start, key=_BY_START) - 1, 0)
+            last = bisect_left(other._spans, span.stop, key=_BY_START)
+            yield from (range(part.start, part.stop) for part in _outside(span, other._spans[first:last]))
 
     def missing(self, expected: int = 0) -> Iterator[range]:
         """The integers from 1 that are not here, up to the highest one or the number that was ``expected``."""

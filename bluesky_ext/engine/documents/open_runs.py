@@ -261,11 +261,12 @@ class OpenRuns(Generic[R]):
     def close_stale(self, idle: float | None = None) -> None:
         """Close the runs that have been silent for ``idle`` seconds (``stale_after`` unless given)."""
         limit = self._stale_after if idle is None else idle
+        reason = f"no document came for {limit:g} s, and no stop document at all"
         with self.lock:
             now = time.monotonic()
             for run in self:
                 if now - run.touched >= limit:
-                    self.close(run, f"no document came for {limit:g} s, and no stop document at all")
+                    self.close(run, reason if limit else "closed on request, before its stop document came")
 
     def _wait_for_silence(self) -> None:
         """Have a thread look again when the run that was heard of least recently may be silent for too long."""
