@@ -325,7 +325,7 @@ def test_a_run_without_a_stop_is_closed_in_time(case, caplog):
     stage.close_stale()
     assert sink.named("stop") == []
     stage.close_stale(idle=0.0)
-    assert "no document came" in sink.stop["incomplete"]
+    assert "closed on request" in sink.stop["incomplete"]
     assert sink.stop["exit_status"] == "abort"
     assert stage.stats.incomplete == 1
     assert sum("as incomplete" in record.getMessage() for record in caplog.records) == 1

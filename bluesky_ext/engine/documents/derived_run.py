@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections import defaultdict
@@ -14,8 +13,8 @@ import numpy as np
 from bluesky_ext.engine.documents.descriptors import as_python, described
 from bluesky_ext.engine.documents.digest import RunDigest, as_array, canonical, content
 from bluesky_ext.engine.documents.intervals import Intervals
-from bluesky_ext.engine.documents.provenance import INPUTS, Provenance, new_uid
-from bluesky_ext.engine.documents.valid import time_of, validated
+from bluesky_ext.engine.documents.provenance import INPUTS, Provenance, new_uid, plain_copy
+from bluesky_ext.engine.documents.valid import checked_time, validated
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -138,8 +137,8 @@ class DerivedRun:
             now, known, data = time.time(), {}, dict(changes)
         else:
             now, known, data = event["time"], event["timestamps"], {**event["data"], **changes}
-            if type(now) is not float:
-                now = time_of(event)
+        if type(now) is not float:
+            now = checked_time(now)
         kind = (id(descriptor), *data, *changes, *map(type, data.values()))
         if not out.is_described(kind, data):
             data = {key: as_python(value) for key, value in data.items() if value is not None}
@@ -206,18 +205,22 @@ class DerivedRun:
         first = out.emitted.high + 1
         arrays: dict[str, np.ndarray] = {}
         lists: dict[str, list[Any]] = {}
+        kind: list[Any] = [*columns]
         for key, column in columns.items():
             arrays[key] = column = column if type(column) is np.ndarray else np.asarray(column)
             lists[key] = column.tolist()
+            if column.dtype.kind not in "SU":
+                kind.append(column.dtype)
         self._digest.add_table(stream, number, arrays)
         length = len(next(iter(lists.values()), ()))
         if not length:
             return first
-        kind = (*arrays, *[array.dtype for array in arrays.values() if array.dtype.kind not in "SU"])
-        if not out.is_described(kind, {}):
+        if not out.is_described(tuple(kind), {}):
             sample = {key: column[0] for key, column in lists.items()}
-            self._describe(stream, kind, sample, sample, descriptor)
-        now = time.time() if event is None else float(time_of(event))
+            self._describe(stream, tuple(kind), sample, sample, descriptor)
+        now = time.time() if event is None else event["time"]
+        if type(now) is not float:
+            now = float(checked_time(now))
         # Each row is later than the one before, by the least that a time can be: databases sort events by time.
         step = math.ulp(now)
         times = [now + n * step for n in range(length)]
@@ -293,4 +296,4 @@ class DerivedRun:
         images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hash_images}
         out.describe(uid, kind, data, changes, {*unhashed, *images})
         if is_new:
-            self._emit("descriptor", copy.deepcopy(doc))
+            self._emit("descriptor", plain_copy(doc))

@@ -33,19 +33,13 @@ def check_seq_nums(stream: str, seq_nums: Iterable[int]) -> None:
 
 
 def with_seq_num(stream: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The event, whose seq_num is an int of Python's, and one that an event may have."""
-    seq_num = event["seq_num"]
-    if type(seq_num) is not int:
-        seq_num = operator.index(seq_num)
-        event = {**event, "seq_num": seq_num}
-    if not 1 <= seq_num <= LARGEST:
-        check_seq_nums(stream, (seq_num,))
-    return event
+    """The event with its seq_num as an int of Python's, which must be one that an event may have."""
+    check_seq_nums(stream, (event["seq_num"],))
+    return {**event, "seq_num": operator.index(event["seq_num"])}
 
 
-def time_of(event: Mapping[str, Any]) -> float | np.number:
-    """When an event was taken, in seconds since 1970."""
-    now = event["time"]
+def checked_time(now: Any) -> float | np.number:
+    """When an event was taken, in seconds since 1970; TypeError if it does not say so."""
     if isinstance(now, bool) or not isinstance(now, int | float | np.number):
         raise TypeError(f"its time is {now!r:.60}: give a number of seconds since 1970")
     return now

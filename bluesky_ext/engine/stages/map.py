@@ -153,24 +153,13 @@ class Map(Stage):
             descriptor["hints"] = {name: {"fields": []} for name in descriptor.get("object_keys", ())}
         run.tasks.tell("descriptor", stream.descriptor)
 
-    def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+    def take(self, stream: OpenStream, event: Mapping[str, Any], *, has_waited: bool = False) -> None:
         """Have the kernel work on an event, or hand it on; of a live run, on the latest that there is room for."""
         run = stream.run
-        if not run.is_live:
-            self._start(stream, event)
+        if run.is_live and not has_waited:
+            run.overtaken[stream.name] += run.latest.put(stream.name, (stream, event))
+            self._go_on(run)
             return
-        run.overtaken[stream.name] += run.latest.put(stream.name, (stream, event))
-        self._go_on(run)
-
-    def _go_on(self, run: StageRun) -> None:
-        """Take what is finished, and have the kernel work on what waits."""
-        for done in run.tasks.ready():
-            self._done(*done)
-        for waiting in run.latest.take(lambda: len(run.tasks) < min(ROOM, self._max_in_flight)):
-            self._start(*waiting)
-
-    def _start(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
-        run = stream.run
         if not stream.wanted:
             finished = ()
             if self.passes_others:
@@ -181,6 +170,13 @@ class Map(Stage):
             finished = run.tasks.put((stream, event), data, event["seq_num"], inputs)
         for tag, result, trouble in finished:
             self._done(tag, result, trouble)
+
+    def _go_on(self, run: StageRun) -> None:
+        """Take what is finished, and have the kernel work on what waits."""
+        for done in run.tasks.ready():
+            self._done(*done)
+        for waiting in run.latest.take(lambda: len(run.tasks) < min(ROOM, self._max_in_flight)):
+            self.take(*waiting, has_waited=True)
 
     @property
     def lag(self) -> float:
@@ -252,7 +248,7 @@ class Map(Stage):
         """Emit what is still under way."""
         try:
             for waiting in run.latest.take():
-                self._start(*waiting)
+                self.take(*waiting, has_waited=True)
             for done in run.tasks.drain():
                 self._done(*done)
             run.tasks.tell("stop", stop)
