@@ -10,7 +10,6 @@ from bluesky_ext.engine import Reduce
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.documents.open_runs import OpenStream
-from bluesky_ext.engine.documents.provenance import Provenance
 from bluesky_ext.engine.stages.reduce import Published
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.live.errors import UserError, said_of
@@ -167,10 +166,7 @@ class LiveAnalysis(Reduce):
             If a value can't be; it says which one and why, and nothing is changed.
         """
         self.pair.set_parameters(values)
-        self.parameters = {**self.parameters, "parameters": recorded(self.pair.parameters)}
-        self._provenance = Provenance.of(
-            self.name, self.parameters, path=self.path, libraries=self.libraries, hash_images=self._hash_images
-        )
+        self.record({**self.parameters, "parameters": recorded(self.pair.parameters)})
 
     def publish(self, uid: str | None = None) -> Published | None:
         """What the reducer published last, copied between two of its calls, from any thread.

@@ -45,9 +45,9 @@ def test_uids_are_random_uuids_of_version_4():
 
 
 def test_objects_that_no_descriptor_will_carry_are_not_promised(parent):
-    kept = Provenance.of("Test", {}).start(parent, keep_objects=True)
+    kept = Provenance.of("Test", {}).start(parent)
     assert (kept["motors"], kept["hints"], kept["detectors"]) == (["mx"], {"dimensions": []}, ["det"])
-    dropped = Provenance.of("Test", {}).start(parent, keep_objects=False)
+    dropped = Provenance.of("Test", {}, keeps_objects=False).start(parent)
     assert not {"motors", "hints", "detectors"} & dropped.keys()
     assert kept["sample"] == dropped["sample"] == {"a": [1]}
     assert kept["sample"]["a"] is not parent["sample"]["a"]

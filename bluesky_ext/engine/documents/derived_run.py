@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext.engine.documents.descriptors import as_python, described
-from bluesky_ext.engine.documents.digest import RunDigest, as_array, canonical, content
+from bluesky_ext.engine.documents.digest import IMAGES, RunDigest, as_array, canonical, content
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import INPUTS, Provenance, new_uid, plain_copy
 from bluesky_ext.engine.documents.valid import checked_time, validated
@@ -71,35 +71,20 @@ class _Stream:
 class DerivedRun:
     """The documents of a derived run, composed and handed on to ``emit(name, doc)`` as its stage works.
 
-    Its descriptors carry the devices of the ``parent`` (a start document) with ``keep_objects``. Of the keys that the
-    stage adds, those ``hinted`` are worth a plot, those ``ragged`` are arrays of another length in each event, and
-    some have ``units``. Images count in the sha256 of the stop document with ``hash_images``. What the stage says
-    ``about`` the run goes into its record.
+    It is made of the run with the start document ``parent``, by the stage that the ``provenance`` is of; what that
+    says ``about`` the run goes into its record.
     """
 
     def __init__(
-        self,
-        emit: Emit,
-        parent: Mapping[str, Any],
-        provenance: Provenance,
-        *,
-        keep_objects: bool = True,
-        hinted: Sequence[str] = (),
-        ragged: Sequence[str] = (),
-        units: Mapping[str, str] | None = None,
-        hash_images: bool = True,
-        about: Mapping[str, Any] | None = None,
+        self, emit: Emit, parent: Mapping[str, Any], provenance: Provenance, about: Mapping[str, Any] | None = None
     ) -> None:
         self._emit = emit
-        self._stage = provenance.stage
-        self._hinted = tuple(hinted)
-        self._ragged = frozenset(ragged)
-        self._units = units
-        self._hash_images = hash_images
-        self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(self._ragged))
+        self._provenance = provenance
+        self._hashes_images = provenance.hashes["images"] == IMAGES
+        self._streams: defaultdict[str, _Stream] = defaultdict(lambda: _Stream(provenance.ragged))
         self._digest = RunDigest()
         self._resources: dict[str, Any] = {}  # of references: those that were emitted
-        start = validated("start", provenance.start(parent, keep_objects=keep_objects, about=about))
+        start = validated("start", provenance.start(parent, about))
         self.uid: str = start["uid"]
         emit("start", start)
         if provenance.arrays:  # the start has their hashes; here they are themselves, once a run
@@ -284,7 +269,7 @@ class DerivedRun:
         unhashed: Sequence[str] = (),
     ) -> None:
         out = self._streams[stream]
-        said = described(data, changes, descriptor, self._stage, self._hinted, self._ragged, self._units)
+        said = described(data, changes, descriptor, self._provenance)
         # An integer now and then among floats changes nothing of what is described: such events share a descriptor.
         key = (id(descriptor), repr(said["data_keys"]))
         is_new = key not in out.descriptors
@@ -293,7 +278,7 @@ class DerivedRun:
         if is_new:  # before it counts as the one that events have
             validated("descriptor", doc)
         out.descriptors[key] = uid, descriptor
-        images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hash_images}
+        images = {name for name, value in data.items() if getattr(value, "ndim", 0) > 1 and not self._hashes_images}
         out.describe(uid, kind, data, changes, {*unhashed, *images})
         if is_new:
             self._emit("descriptor", plain_copy(doc))

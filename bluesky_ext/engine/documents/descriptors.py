@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from bluesky_ext.engine.documents.digest import as_array
+from bluesky_ext.engine.documents.provenance import Provenance
 
 # What a data key says of a value, rather than of where it comes from.
 _ABOUT_VALUE = ("dtype", "dtype_numpy", "shape", "external", "dims", "precision", "choices", "limits")
@@ -45,18 +46,15 @@ def described(
     data: Mapping[str, Any],
     changed: Collection[str],
     origin: Mapping[str, Any] | None,
-    stage: str,
-    hinted: Sequence[str] = (),
-    ragged: Collection[str] = (),
-    units: Mapping[str, str] | None = None,
+    provenance: Provenance,
 ) -> dict[str, Any]:
     """The ``data_keys``, ``object_keys``, ``configuration`` and ``hints`` of an event that a stage has changed.
 
     What passes through keeps its devices, as the ``origin`` (the descriptor of the input event) has them; the stage
-    itself is the object of new keys. Those ``hinted`` are worth a plot, those ``ragged`` are arrays of another length
-    in each event: None in their shape. Some have ``units``.
+    itself is the object of new keys.
     """
     origin = origin or {}
+    stage = provenance.stage
     known = origin.get("data_keys", {})
     objects = {name: [key for key in keys if key in data] for name, keys in origin.get("object_keys", {}).items()}
     objects = {name: keys for name, keys in objects.items() if keys}
@@ -71,16 +69,16 @@ def described(
         if name in objects
     }
     if new:
-        fields = [*hints.get(stage, {}).get("fields", ()), *(key for key in hinted if key in new)]
+        fields = [*hints.get(stage, {}).get("fields", ()), *(key for key in provenance.hinted if key in new)]
         hints[stage] = {**hints.get(stage, {}), "fields": fields}
     keys = {
         key: _data_key(value, known.get(key, {}), key in changed, f"bluesky_ext:{stage}") for key, value in data.items()
     }
     for key in changed:
-        if key in ragged and keys.get(key, {}).get("shape"):
+        if key in provenance.ragged and keys.get(key, {}).get("shape"):
             keys[key]["shape"][0] = None
-        if units and key in units and key in keys:
-            keys[key]["units"] = units[key]
+        if key in provenance.units and key in keys:
+            keys[key]["units"] = provenance.units[key]
     return {
         "data_keys": keys,
         "object_keys": objects,

@@ -9,8 +9,8 @@ import re
 import reprlib
 import subprocess
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,7 +72,7 @@ def revision(checkout: Path = Path(__file__).parents[3]) -> str | None:
 
 @dataclass(frozen=True)
 class Provenance:
-    """A stage and its parameters as plain data, arrays by their sha256; and these arrays and hashes by name."""
+    """A stage and its parameters as plain data, arrays by their sha256; these arrays; and what it adds to events."""
 
     stage: str
     path: str
@@ -82,6 +82,13 @@ class Provenance:
     hashes: Mapping[str, str]
     arrays: Mapping[str, np.ndarray]
     sha256: Mapping[str, str]
+    #: Whether its descriptors carry the devices of the parent, whose ``motors`` and ``hints`` hold then.
+    keeps_objects: bool = True
+    #: Of the keys that it adds, those that are worth a plot, those that are arrays of another length in each event,
+    #: and the units of some.
+    hinted: Sequence[str] = ()
+    ragged: Collection[str] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -92,6 +99,7 @@ class Provenance:
         path: str = "",
         libraries: Iterable[str] = (),
         hash_images: bool = True,
+        **added: Any,
     ) -> Provenance:
         """The provenance of a stage with these parameters: arrays are hashed once, not for every run."""
         arrays = arrays_of(parameters)
@@ -101,21 +109,18 @@ class Provenance:
         names = dict.fromkeys((*libraries, path.partition(":")[0].partition(".")[0] or "bluesky_ext"))
         versions |= {name: said for name in names if (said := version_of(name)) is not None}
         hashes = {"run": "sha256", "images": IMAGES if hash_images else NO_IMAGES}
-        return cls(stage, path, describe(parameters), versions, revision(), hashes, arrays, sha256)
+        return cls(stage, path, describe(parameters), versions, revision(), hashes, arrays, sha256, **added)
 
     def __str__(self) -> str:
         given = {name: value for name, value in self.parameters.items() if value not in (None, {}, [])}
         return f"{self.stage}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in given.items())})"
 
-    def start(
-        self, parent: Mapping[str, Any], *, keep_objects: bool, about: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The start document of what the stage makes of a run; that may be a derived run itself.
+    def start(self, parent: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The start document of what the stage makes of a run, which may be a derived run itself.
 
-        With ``keep_objects`` its descriptors carry the devices of the parent, whose ``motors`` and ``hints`` hold then.
         What the stage says ``about`` this run goes into the record.
         """
-        skipped = _OWN if keep_objects else _OWN + _ABOUT_OBJECTS
+        skipped = _OWN if self.keeps_objects else _OWN + _ABOUT_OBJECTS
         analysis: dict[str, Any] = {
             **(about or {}),
             "stage": self.stage,
@@ -130,7 +135,7 @@ class Provenance:
         }
         if self.revision is not None:
             analysis["revision"] = self.revision
-        if not keep_objects:
+        if not self.keeps_objects:
             analysis["objects"] = {key: parent[key] for key in _ABOUT_OBJECTS if key in parent}
         if earlier := analysis_of(parent):
             earlier = dict(earlier)

@@ -70,6 +70,8 @@ class Map(Stage):
         max_in_flight: int = 16,
         **stage: Any,
     ) -> None:
+        # Rows have no devices, and are numbered anew, so that nothing stands beside them.
+        self.keeps_objects = self.passes_others = not self.makes_rows
         super().__init__(parameters=parameters, **stage)
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight={max_in_flight!r}: give a number of events above 0")
@@ -77,8 +79,6 @@ class Map(Stage):
             check_executor(executor, kernel)
         self.kernel = kernel
         self.executor = executor
-        # Rows have no devices, and are numbered anew, so that nothing stands beside them.
-        self.keeps_objects = self.passes_others = not self.makes_rows
         self._max_in_flight = max_in_flight
         #: The last event that it worked on and what its kernel made of it, as they are: any thread may read, but not
         #: change them. An image in a file is a reference, read by `image_of`. None when a run begins.

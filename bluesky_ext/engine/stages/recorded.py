@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from bluesky_ext.engine.documents.derived_run import DerivedRun, Emit
 from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.provenance import Provenance
 
@@ -27,13 +26,23 @@ class Recorded:
     hashes_images = True
 
     def __init__(self, name: str, parameters: Mapping[str, Any], *, hash_images: bool | None) -> None:
-        hash_images = self.hashes_images if hash_images is None else hash_images
         self.name = name or type(self).__name__
-        self.parameters = parameters
         self.path = path_of(type(self))
-        self._hash_images = hash_images
-        self._provenance = Provenance.of(
-            self.name, parameters, path=self.path, libraries=self.libraries, hash_images=hash_images
+        self._hash_images = self.hashes_images if hash_images is None else hash_images
+        self.record(parameters)
+
+    def record(self, parameters: Mapping[str, Any]) -> None:
+        """Say of the runs that begin from now on that the stage has these parameters."""
+        self.parameters = parameters
+        self.provenance = Provenance.of(
+            *(self.name, parameters),
+            path=self.path,
+            libraries=self.libraries,
+            hash_images=self._hash_images,
+            keeps_objects=self.keeps_objects,
+            hinted=self.hinted,
+            ragged=self.ragged,
+            units=self.units,
         )
 
     @classmethod
@@ -48,17 +57,3 @@ class Recorded:
     def about(self, state: Any) -> dict[str, Any]:
         """What is known at the beginning of a run and is to be in its record beside the parameters, as plain data."""
         return {}
-
-    def derive(self, start: Mapping[str, Any], about: Mapping[str, Any], emit: Emit) -> DerivedRun:
-        """Begin a derived run of the run with this start document."""
-        return DerivedRun(
-            emit,
-            start,
-            self._provenance,
-            about=about,
-            keep_objects=self.keeps_objects,
-            hinted=self.hinted,
-            ragged=self.ragged,
-            units=self.units,
-            hash_images=self._hash_images,
-        )

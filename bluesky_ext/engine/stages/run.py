@@ -146,9 +146,9 @@ class StageRun(OpenRun):
                 stage.begin_run(self)
                 about = stage.about(self.state)
             except Exception:  # the derived run says all the same that there is nothing, and why
-                self.derived = stage.derive(self.start, {}, stage.emit)
+                self.derived = DerivedRun(stage.emit, self.start, stage.provenance)
                 raise
-            self.derived = stage.derive(self.start, about, stage.emit)
+            self.derived = DerivedRun(stage.emit, self.start, stage.provenance, about)
             inputs, self._inputs = self._inputs, []
             for stream, event in inputs:
                 self.forward(stream, event)

@@ -155,7 +155,7 @@ class Stage(Recorded):
         self._raise_error()
 
     def __repr__(self) -> str:
-        return f"<{self._provenance}: {self.stats}, {len(self._open_runs)} open>"
+        return f"<{self.provenance}: {self.stats}, {len(self._open_runs)} open>"
 
     def __enter__(self) -> Self:
         return self
