@@ -18,7 +18,7 @@ from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
 from bluesky_ext.transport.tally import Teller
-from bluesky_ext.transport.topics import BLOCKING, COUNTS, ECHO, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.wire import BLOCKING, COUNTS, ECHO, MARK, PASSING, PROXY, STALLED
 
 log = logging.getLogger(__name__)
 

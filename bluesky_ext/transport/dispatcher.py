@@ -32,8 +32,7 @@ from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import Socket
-from bluesky_ext.transport.topics import LISTENER
-from bluesky_ext.transport.wire import MAX_BYTES, Deserializer, check_prefix, codec_of
+from bluesky_ext.transport.wire import LISTENER, MAX_BYTES, Deserializer, check_prefix, codec_of
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve

@@ -17,8 +17,7 @@ from bluesky_ext.transport.address import Address, bind_address, connect_address
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, wait_for
 from bluesky_ext.transport.tally import Notices
-from bluesky_ext.transport.topics import BLOCKING, COUNTS, ECHO, LISTENER, MARK, PASSING, PROXY, STALLED
-from bluesky_ext.transport.wire import MAX_BYTES
+from bluesky_ext.transport.wire import BLOCKING, COUNTS, ECHO, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, STALLED
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve

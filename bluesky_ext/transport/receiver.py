@@ -17,7 +17,7 @@ from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
 from bluesky_ext.transport.tally import LONGEST
-from bluesky_ext.transport.topics import ALL, COUNTS, ECHO, JOINED, MARK
+from bluesky_ext.transport.wire import ALL, COUNTS, ECHO, JOINED, MARK
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bluesky_ext.engine.documents.open_runs import PARENT
-from bluesky_ext.transport.topics import COUNTS, JOINED
+from bluesky_ext.transport.wire import COUNTS, JOINED
 
 RUNS = 100  # the latest ones, of which an end knows how many documents there were
 LONGEST = 65_536  # bytes of a message about them

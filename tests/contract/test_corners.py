@@ -257,9 +257,14 @@ def test_rows_that_are_no_table_are_an_error_of_their_event_and_nothing_is_out(r
 
 
 def test_maps_of_one_name_keep_each_other_s_keys():
-    first = Plain(lambda data, seq_num: {"a": seq_num}, name="Same")
-    second = Plain(lambda data, seq_num: {"b": seq_num}, name="Same")
-    first.hinted, second.hinted = ("a",), ("b",)
+    class First(Plain):
+        hinted = ("a",)
+
+    class Second(Plain):
+        hinted = ("b",)
+
+    first = First(lambda data, seq_num: {"a": seq_num}, name="Same")
+    second = Second(lambda data, seq_num: {"b": seq_num}, name="Same")
     first.subscribe(second)
     sink = collect(second)
     feed(first, raw_run(dark=False))

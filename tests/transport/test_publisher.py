@@ -18,8 +18,7 @@ from ophyd.sim import det
 from runs import feed
 
 from bluesky_ext.transport import Proxy, Publisher, loads
-from bluesky_ext.transport.topics import BLOCKING, PROXY
-from bluesky_ext.transport.wire import pack
+from bluesky_ext.transport.wire import BLOCKING, PROXY, pack
 
 
 @pytest.fixture

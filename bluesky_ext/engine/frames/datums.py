@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bluesky_ext.engine.documents.file_sequence import check_sequence
+from bluesky_ext.engine.documents.file_name import check_sequence
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import open_hdf5
 from bluesky_ext.engine.frames.hdf5_links import Links

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from bluesky_ext.engine.codec.framing import MAX_OBJECTS, MAX_PLAIN
-from bluesky_ext.engine.documents.file_sequence import check_sequence
+from bluesky_ext.engine.documents.file_name import check_sequence
 from bluesky_ext.engine.frames.datums import check_resource
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.stream_files import place_of

@@ -18,11 +18,10 @@ from urllib.request import url2pathname
 import numpy as np
 
 from bluesky_ext import _deadline
-from bluesky_ext.engine.documents.file_sequence import check_sequence
+from bluesky_ext.engine.documents.file_name import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
-from bluesky_ext.engine.frames.ahead import AHEAD
-from bluesky_ext.engine.frames.hdf5 import BLOCK, read_hdf5
+from bluesky_ext.engine.frames.hdf5 import AHEAD, BLOCK, read_hdf5
 from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Told
 from bluesky_ext.engine.frames.tiff import read_tiff
 

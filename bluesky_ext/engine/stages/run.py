@@ -76,9 +76,8 @@ class StageRun(OpenRun):
     published: Any = field(default=None, init=False)
     #: The events of a live run that wait for room among the tasks.
     latest: Latest = field(default_factory=Latest, init=False)
-    #: Events of other streams, which go on when the derived run begins.
+    #: Events of other streams, which go on when the derived run begins, and the seq_nums of those that can't.
     _held: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
-    _inputs: list[tuple[OpenStream, Mapping[str, Any]]] = field(default_factory=list, init=False)
     _not_held: defaultdict[str, Intervals] = field(default_factory=lambda: defaultdict(Intervals), init=False)
 
     def __post_init__(self) -> None:
@@ -109,17 +108,12 @@ class StageRun(OpenRun):
         return is_off
 
     def forward(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
-        """Hand on the arrays that an earlier stage was given, when the derived run has begun."""
+        """Hand on the arrays that an earlier stage was given."""
         seq_num, name = event["seq_num"], stream.name
-        if self.derived is None and len(self._inputs) < INPUTS_HELD:
-            self._inputs.append((stream, event))
-            return
         if name == INPUTS:  # those of the stage before this one, whose place in the chain is behind those before it
             name = f"{INPUTS}_{len(analysis_of(self.start).get('upstream', ()))}"
         try:
-            if self.derived is None:
-                raise BufferError(f"more than {INPUTS_HELD} events with arrays of stages came before any other")
-            self.derived.event(name, seq_num, {}, event=event, descriptor=stream.descriptor, counts=False)
+            self.derived.event(name, seq_num, {}, event=event, descriptor=stream.descriptor, counts=False)  # pyright: ignore
         except Exception as error:  # what is wrong with these costs the run nothing but that it can't be made again
             self.fail(stream.name, (seq_num,), error)
 
@@ -128,10 +122,11 @@ class StageRun(OpenRun):
         if self.refusal is not None:
             self.fail(stream.name, (event["seq_num"],), self.refusal)
             return
-        if not self.stage.passes_others:
+        if not (self.stage.passes_others or stream.is_input):
             return
-        nbytes = sum(getattr(value, "nbytes", 0) for value in event["data"].values())
-        if len(self._held) < HELD and nbytes <= HELD_BYTES:
+        nbytes = 0 if stream.is_input else sum(getattr(value, "nbytes", 0) for value in event["data"].values())
+        alike = sum(one.is_input for one, _ in self._held) if stream.is_input else len(self._held)
+        if alike < (INPUTS_HELD if stream.is_input else HELD) and nbytes <= HELD_BYTES:
             self._held.append((stream, event))
         else:
             self._not_held[stream.name].note(event["seq_num"])
@@ -149,9 +144,6 @@ class StageRun(OpenRun):
                 self.derived = DerivedRun(stage.emit, self.start, stage.provenance)
                 raise
             self.derived = DerivedRun(stage.emit, self.start, stage.provenance, about)
-            inputs, self._inputs = self._inputs, []
-            for stream, event in inputs:
-                self.forward(stream, event)
             for stream in self.streams.values():
                 stage.describe_stream(self, stream)
         except Exception as error:
@@ -162,18 +154,20 @@ class StageRun(OpenRun):
                 self.report("cannot begin", error, 0)
         for name, seq_nums in self._not_held.items():
             keys = " and ".join(stage.data_keys)
-            error = BufferError(f"came before any event with {keys}: an image, or one of more than {HELD}")
+            error = BufferError(f"came before any event with {keys}, and was too large, or one of too many, to be kept")
             for some in seq_nums:
                 self.fail(name, some, error)
         held, self._held = self._held, []
         for stream, event in held:
             if self.refusal is not None:
-                self.hold(stream, event)
-                continue
-            try:
-                stage.take(stream, event)
-            except Exception as error:
-                self.fail(stream.name, (event["seq_num"],), error)
+                self.fail(stream.name, (event["seq_num"],), self.refusal)
+            elif stream.is_input:
+                self.forward(stream, event)
+            else:
+                try:
+                    stage.take(stream, event)
+                except Exception as error:
+                    self.fail(stream.name, (event["seq_num"],), error)
 
     def fail(self, stream: str, seq_nums: Sequence[int], error: BaseException) -> None:
         """Take note of events that could not be worked on; the first of a kind is reported."""

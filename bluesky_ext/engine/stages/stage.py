@@ -254,13 +254,13 @@ class Stage(Recorded):
         self._open_runs.note(stream, seq_num)
         if run.is_live and run.passes_over(stream):
             return
-        if stream.is_input:
-            run.forward(stream, event)
-            return
         if run.failed:  # the last word on an event is the one that counts
             run.failed[stream.name].discard(seq_num, seq_num + 1)
         if run.derived is None or run.refusal is not None:
             run.hold(stream, event)
+            return
+        if stream.is_input:
+            run.forward(stream, event)
             return
         try:
             self.take(stream, event)
