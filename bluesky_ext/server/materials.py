@@ -11,7 +11,8 @@ import numpy as np
 
 from bluesky_ext._arguments import keywords_of
 from bluesky_ext.engine import Map, Reduce, Stage
-from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, path_of
+from bluesky_ext.engine.documents.digest import IMAGES, array_sha256
+from bluesky_ext.engine.documents.provenance import path_of
 from bluesky_ext.masks.selection import SelectedMasks
 
 #: The packages whose stages are imported by name; those of others may be anything, and are given.

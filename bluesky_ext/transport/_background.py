@@ -174,12 +174,7 @@ class background:  # noqa: N801 - to its users, what makes a callback of another
         except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
             self.stats.failed += 1
             self.failure = self.failure or error
-            self._complaints(
-                f"{name} {type(error).__name__}",
-                "background %s failed on a document %r: %s: %s",
-                *(self.name, name, type(error).__name__, error),
-                exc_info=error,
-            )
+            self._complaints.failure(f"background {self.name}", name, error)
         else:
             self.stats.done += 1
 

@@ -14,10 +14,9 @@ from typing import Any
 
 from bluesky_ext._version import __version__
 from bluesky_ext.engine import Map, Stage, frames_of
-from bluesky_ext.engine.documents.digest import path_of
 from bluesky_ext.engine.documents.live_runs import is_live, live_streams
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.documents.provenance import revision
+from bluesky_ext.engine.documents.provenance import path_of, revision
 from bluesky_ext.engine.stages.run import Progress
 from bluesky_ext.live import LiveAnalysis
 from bluesky_ext.view.log_lines import LogLines

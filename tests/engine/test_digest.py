@@ -4,7 +4,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from bluesky_ext.engine.documents.digest import RunDigest, array_sha256, arrays_of, canonical, content, describe
+from bluesky_ext.engine.documents.digest import RunDigest, array_sha256, canonical, content
+from bluesky_ext.engine.documents.provenance import arrays_of, describe
 
 
 def test_values_are_known_by_what_they_are_not_by_how_they_came():

@@ -33,6 +33,12 @@ class Complaints:
         shown = [printable(arg) if isinstance(arg, str | BaseException) else arg for arg in args]
         self.log.log(level, message, *shown, exc_info=exc_info)
 
+    def failure(self, owner: str, name: object, error: Exception) -> None:
+        """Log that the owner, or what it calls, failed on a document of this name."""
+        kind = type(error).__name__
+        what = "%s failed on a document %r: %s: %s"
+        self(f"{name} {kind}", what, owner, name, kind, error, exc_info=error)
+
 
 def check_on_error(on_error: OnError) -> OnError:
     """Return ``on_error``, or raise the error that says what it may be."""

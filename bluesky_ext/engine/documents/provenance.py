@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import platform
 import re
 import reprlib
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext._version import __version__
-from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, arrays_of, describe
+from bluesky_ext.engine.documents.digest import IMAGES, array_sha256
 
 # What a parent's start says of itself only.
 _OWN = ("uid", "time", "analysis", "analysis_stage")
@@ -46,6 +48,64 @@ def plain_copy(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_copy(item) for item in value]
     return copy.deepcopy(value)
+
+
+def describe(value: Any) -> Any:
+    """A parameter of a stage as its provenance holds it: plain data, arrays by hash, objects by where they are."""
+    if isinstance(value, np.ndarray):
+        return {"sha256": array_sha256(value), "shape": list(value.shape), "dtype": value.dtype.str}
+    if isinstance(value, np.generic):
+        return describe(value.item())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # which JSON does not know
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [describe(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(describe, value), key=repr)
+    if hasattr(value, "__qualname__"):
+        return {"object": path_of(value)}
+    return {"instance": path_of(type(value))}  # which nobody can make again
+
+
+def path_of(thing: Any) -> str:
+    """Where a class or function is, as ``module:name``; the outermost package that offers it is the module."""
+    module = thing.__module__
+    for end, character in enumerate(module):
+        package = sys.modules.get(module[:end]) if character == "." else None
+        if package is not None and getattr(package, thing.__qualname__, None) is thing:
+            return f"{module[:end]}:{thing.__qualname__}"
+    return f"{module}:{thing.__qualname__}"
+
+
+def arrays_of(value: Any, name: str = "") -> dict[str, np.ndarray]:
+    """The arrays among a stage's parameters, by a name that a data key may have.
+
+    Examples
+    --------
+    >>> list(arrays_of({"data_key": "image", "subtrahend": np.eye(2), "more": [np.eye(3)]}))
+    ['subtrahend', 'more_0']
+    """
+    if isinstance(value, np.ndarray):
+        return {name: value}
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {}
+    arrays: dict[str, np.ndarray] = {}
+    for key, item in items:
+        for at, array in arrays_of(item, f"{name}_{key}" if name else str(key)).items():
+            while at in arrays:  # as those of {"a": [one], "a_0": another}
+                at += "_"
+            arrays[at] = array
+    return arrays
 
 
 @cache

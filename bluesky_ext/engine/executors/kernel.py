@@ -28,8 +28,10 @@ def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple
     A kernel with ``takes_blocks`` reads by itself, by `image_blocks`, what is in a file and more than a block.
     """
     for key, value in data.items():
-        if hasattr(value, "read") and not (_takes_blocks(kernel) and _has_parts(value)):
-            data = {**data, key: value.read()}
+        if hasattr(value, "read"):
+            in_parts = hasattr(value, "parts") and len(value.parts()) > 1
+            if not (in_parts and all(getattr(part, "takes_blocks", False) for part in _parts(kernel))):
+                data = {**data, key: value.read()}
     return kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
 
 
@@ -87,14 +89,6 @@ def _parts(kernel: Kernel) -> Iterable[Kernel]:
     """The kernels that a composed one is made of; of any other, itself."""
     parts = getattr(kernel, "kernels", None)
     return [kernel] if parts is None else [part for one in parts for part in _parts(one)]
-
-
-def _takes_blocks(kernel: Kernel) -> bool:
-    return all(getattr(part, "takes_blocks", False) for part in _parts(kernel))
-
-
-def _has_parts(value: Any) -> bool:
-    return hasattr(value, "parts") and len(value.parts()) > 1
 
 
 # What a worker does that does not share our memory

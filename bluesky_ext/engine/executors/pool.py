@@ -131,7 +131,7 @@ class Task:
     home: PoolTasks | None = None  # the tasks that it is one of; None if there is nothing to do
     told: News | None = None  # what a kernel with a state must know before
     call: tuple | None = None  # the event's data, its seq_num and the inputs; None if the kernel is only told
-    sent: Future = field(default_factory=lambda: failed(CancelledError()))  # the answer to come
+    sent: Future = field(default_factory=Future)  # the answer to come
     executor: Any = None  # the one that it was sent to last
     is_second: bool = False  # whether that was the second time
     since: float = field(default_factory=time.monotonic)  # when it was put

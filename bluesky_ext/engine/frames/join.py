@@ -32,11 +32,10 @@ class Missing(NamedTuple):
     data_key: str
     reason: str
 
-    @property
-    def events(self) -> str:
-        """Which events they are, in words."""
+    def __str__(self) -> str:
         first, last = self.seq_nums[0], self.seq_nums[-1]
-        return f"event {first}" if first == last else f"events {first} to {last}"
+        events = f"event {first}" if first == last else f"events {first} to {last}"
+        return f"{self.data_key} of {events}: {self.reason}"
 
 
 class _NotYet(Exception):  # noqa: N818 - nothing is wrong
@@ -48,18 +47,16 @@ class Joiner:
 
     Feed it the run's documents in the order in which they come, and use up what it returns before the next one. An
     event that lacks nothing comes back at once, as the same object; one whose datum or stream_datum is not there yet
-    comes when it is; `finish` tells of those that never were complete. No document is changed. No file is opened, but
-    for single numbers that are in one, such as where a motor was in a fly scan: they are readings like others.
+    comes when it is; `finish` tells of those that never were complete. No document is changed, and no file is opened,
+    but for single numbers that are in one, such as where a motor was in a fly scan.
 
-    A frame is looked for where an event has a datum id or lacks a key of its descriptor; what the descriptor says in
-    `external` decides nothing alone, since devices disagree on it. After a pause the RunEngine repeats seq_nums with
-    new uids and new frames: the last event and the last frame win, in any order, and an event that was given (one of
-    the last `streams.EVENTS_KEPT` of its stream) is given again when its frame is replaced.
+    A frame is looked for where an event has a datum id or lacks a key of its descriptor: devices disagree on what
+    `external` means. After a pause the RunEngine repeats seq_nums: the last event and the last frame win, in any order,
+    and one of the last `streams.EVENTS_KEPT` events of a stream is given again when its frame is replaced.
 
-    Of the frames those are wanted that are of the ``data_keys``, in streams that have all of them (None: every frame).
-    Others are left out of the events, and not waited for. ``handlers`` and ``root_map`` are as for
-    `event_model.Filler`; ``patience`` is that of the references. They read files that are ``readable``, and that the
-    thread which makes the joiner may read.
+    Frames of the ``data_keys`` are wanted, in streams that have all of them (None: every frame); others are left out
+    of the events, and not waited for. ``handlers`` and ``root_map`` are as for `event_model.Filler`; ``patience`` is
+    that of the references. They read files that are ``readable``, and that the thread which makes the joiner may read.
     """
 
     def __init__(
@@ -132,8 +129,6 @@ class Joiner:
                 missing += [Missing(uid, seq_nums, key, reason) for seq_nums, key in descriptor.incomplete()]
         return events, sorted(missing, key=lambda one: (one.descriptor, one.seq_nums[0], one.data_key))
 
-    # Documents, one kind after another
-
     def _descriptor(self, doc: Document) -> Iterable[Event]:
         name, keys = doc.get("name", "primary"), doc["data_keys"].keys()
         wanted = frozenset(keys if self._data_keys is None else self._data_keys if self._data_keys <= keys else ())
@@ -197,8 +192,6 @@ class Joiner:
             return (self._complete(descriptor, event) for event in descriptor.flown(changed))
         return self._replaced(descriptor.stream, key, changed)
 
-    # Putting them together
-
     def _replaced(self, stream: JoinedStream, key: str, changed: Iterable[range]) -> Iterator[Event]:
         """Yield the events whose frame is there now, or is another one now; lazily, for there may be thousands."""
         for seq_num in chain.from_iterable(changed):
@@ -209,7 +202,7 @@ class Joiner:
                 stream.too_late[seq_num] = key
 
     def _arrived(self, uid: str) -> Iterable[Event]:
-        """Return the events that waited for this datum or resource and lack nothing else."""
+        """Return the events that waited for this datum or resource only."""
         waiting = [self._streams[name].waiting.get(seq_num) for name, seq_num in self._awaited.pop(uid, ())]
         return _of_all(self._offer, filter(None, waiting))
 

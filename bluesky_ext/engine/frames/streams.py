@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-import numpy as np
 from event_model.documents import Event
 
 from bluesky_ext.engine.documents.intervals import Intervals
@@ -42,7 +41,7 @@ class JoinedStream:
         self.seen.add(seq_num, seq_num + 1)
         self.too_late.pop(seq_num, None)
         self.recent.pop(seq_num, None)
-        if not any(_is_large(value) for value in event["data"].values()):
+        if not has_image(event):
             self.recent[seq_num] = event
             if len(self.recent) > EVENTS_KEPT:
                 del self.recent[next(iter(self.recent))]
@@ -123,7 +122,9 @@ def is_streamed_number(about: Mapping[str, Any]) -> bool:
     return is_streamed and about["dtype"] in ("number", "integer") and math.prod(about["shape"] or ()) == 1
 
 
-def _is_large(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and isinstance(value[0], list)
-    return isinstance(value, np.ndarray) and value.nbytes > LARGE
+def has_image(event: Mapping[str, Any]) -> bool:
+    """Whether an event holds an image, or another large array: then it is not kept for what may come."""
+    for value in event["data"].values():
+        if (isinstance(value, list) and value and isinstance(value[0], list)) or getattr(value, "nbytes", 0) > LARGE:
+            return True
+    return False

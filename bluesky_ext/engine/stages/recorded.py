@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from bluesky_ext.engine.documents.digest import path_of
-from bluesky_ext.engine.documents.provenance import Provenance
+from bluesky_ext.engine.documents.provenance import Provenance, path_of
 
 
 class Recorded:

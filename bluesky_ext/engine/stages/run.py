@@ -19,12 +19,13 @@ from bluesky_ext.engine.documents.provenance import INPUTS, analysis_of
 from bluesky_ext.engine.executors.in_flight import Latest
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
+from bluesky_ext.engine.frames.streams import has_image
 
 if TYPE_CHECKING:
     from bluesky_ext.engine.stages.stage import Stage
 
-#: So many events, each of so many bytes, are kept of those that come before a run is known to concern the stage.
-HELD, HELD_BYTES = 1000, 64 * 1024
+#: So many events are kept of those that come before a run is known to concern the stage.
+HELD = 1000
 #: And so many of those with the arrays that earlier stages were given, of which there is one for each of these.
 INPUTS_HELD = 64
 #: Where a stop document has the numbers of events that are not there.
@@ -124,9 +125,11 @@ class StageRun(OpenRun):
             return
         if not (self.stage.passes_others or stream.is_input):
             return
-        nbytes = 0 if stream.is_input else sum(getattr(value, "nbytes", 0) for value in event["data"].values())
-        alike = sum(one.is_input for one, _ in self._held) if stream.is_input else len(self._held)
-        if alike < (INPUTS_HELD if stream.is_input else HELD) and nbytes <= HELD_BYTES:
+        if stream.is_input:
+            has_room = sum(one.is_input for one, _ in self._held) < INPUTS_HELD
+        else:
+            has_room = len(self._held) < HELD and not has_image(event)
+        if has_room:
             self._held.append((stream, event))
         else:
             self._not_held[stream.name].note(event["seq_num"])

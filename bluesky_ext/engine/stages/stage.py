@@ -173,12 +173,7 @@ class Stage(Recorded):
                 route(doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
                 self.stats.failed += 1
-                self._complaints(
-                    f"{name} {type(error).__name__}",
-                    "%s failed on a document %r: %s: %s",
-                    *(self.name, name, type(error).__name__, error),
-                    exc_info=error,
-                )
+                self._complaints.failure(self.name, name, error)
                 self.note_error(error)
             if self._subscribers.error is not None:
                 self._raise_error()
