@@ -223,17 +223,17 @@ class PoolTasks:
         why = f"{type(errors[0]).__name__}: {errors[0]}" if errors else lack
         for executor in died:
             self.pool.renew(executor)
-        end = "died twice with it" if self.pool.is_renewable else "was closed before it was done"
-        for task in lost:
-            task.sent.cancel()
-            kind = DiedTwiceError if self.pool.is_renewable else RuntimeError
-            task.sent = failed(kind(f"{self.pool.name} {end}: {why}"))
         if self.pool.is_renewable:
             log.warning("%s died (%s); the %d tasks that it held are sent again", self.pool.name, why, len(lost))
-            for task in lost:
-                if not task.is_second:
-                    task.is_second = True
-                    self._send(task)
+        for task in lost:
+            task.sent.cancel()
+            if not self.pool.is_renewable:
+                task.sent = failed(RuntimeError(f"{self.pool.name} was closed before it was done: {why}"))
+            elif task.is_second:
+                task.sent = failed(DiedTwiceError(f"{self.pool.name} died twice with it: {why}"))
+            else:
+                task.is_second = True
+                self._send(task)
 
     def close(self) -> None:
         """Let go what is not done, and free the shared memory."""

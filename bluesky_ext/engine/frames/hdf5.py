@@ -42,26 +42,20 @@ def read_hdf5(
     dataset = parameters.get("dataset", parameters.get("path"))  # "path" until ophyd-async 0.5
     if not dataset:
         raise ValueError("the stream_resource has no 'dataset' in its parameters")
-    cut, squeeze = parse_slice(parameters.get("slice") or ""), bool(parameters.get("squeeze"))
     try:
         with open_hdf5(readable.check(path), bool(parameters.get("swmr", True))) as file:
             if readable.is_limited:
                 Links(readable, open_hdf5).check(file, dataset)
-            return _rows(_dataset(file, dataset), shape, index, cut, squeeze, n_told, part)
+            return _rows(_dataset(file, dataset), parameters, shape, index, n_told, part)
     except RuntimeError as error:  # what h5py makes of metadata that is being written at this moment
         raise OSError(f"dataset {dataset!r} cannot be read: {error}") from error
 
 
 def _rows(
-    data: Any,
-    shape: Sequence[int | None],
-    index: int,
-    cut: Sequence[Any],
-    squeeze: bool,
-    n_told: int,
-    part: tuple[int, int] | None,
+    data: Any, parameters: Mapping, shape: Sequence[int | None], index: int, n_told: int, part: tuple[int, int] | None
 ) -> np.ndarray:
-    first, *rest = _expand(cut, data.ndim)
+    squeeze = bool(parameters.get("squeeze"))
+    first, *rest = _expand(parse_slice(parameters.get("slice") or ""), data.ndim)
     lengths = [len(range(n)[k]) for n, k in zip(data.shape[1:], rest, strict=True) if isinstance(k, slice)]
     frame = [n for n in lengths if not (squeeze and n == 1)]
     one_row = len(frame) == len(shape)
