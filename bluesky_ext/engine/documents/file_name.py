@@ -42,12 +42,9 @@ def file_name(text: str) -> str:
 
 
 def check_prefix(template: str) -> None:
-    """Refuse a file_prefix that is more than text and fields of the start document: it is no program.
+    """Raise ValueError at a file_prefix that is malformed, or more than text and fields of the start document.
 
-    Raises
-    ------
-    ValueError
-        If it is malformed, or asks for a part of a field, or for a width of more than two digits.
+    It is no program: it asks for no part of a field, and for no width of more than two digits.
     """
     list(_parts(template))
 
@@ -55,10 +52,7 @@ def check_prefix(template: str) -> None:
 def fill_prefix(template: str, start: Mapping[str, Any]) -> str:
     """Return a file_prefix with what a start document has for ``{uid}``, ``{scan_id:05d}`` or ``{start[sample]}``.
 
-    Raises
-    ------
-    ValueError
-        If the start document has no text and no number there, or none that can be written so.
+    ValueError if the start document has no text and no number there, or none that can be written so.
 
     Examples
     --------

@@ -35,11 +35,5 @@ class Rows:
 
 
 def frames_of(stream: str) -> str:
-    """The name of the stream that tells of the frames whose rows are in this one.
-
-    Examples
-    --------
-    >>> frames_of("primary"), frames_of("dark")
-    ('frames', 'dark_frames')
-    """
+    """The name of the stream that tells of the frames whose rows are in this one: "frames", of "dark" "dark_frames"."""
     return "frames" if stream == "primary" else f"{stream}_frames"
