@@ -88,7 +88,7 @@ class Filling:
     def _end(self, run: _Run, reason: str = "") -> None:
         """Take note of what never was complete, and of the events that only the end of the run makes complete."""
         events, missing = run.joiner.finish()
-        self.failures += [printable(gap) for gap in missing]
+        self.failures += [printable(f"{gap.data_key} of {gap.events}: {gap.reason}") for gap in missing]
         with self._runs.lock:
             self._late += events
 

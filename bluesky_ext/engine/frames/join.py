@@ -32,10 +32,11 @@ class Missing(NamedTuple):
     data_key: str
     reason: str
 
-    def __str__(self) -> str:
+    @property
+    def events(self) -> str:
+        """Which events they are, in words."""
         first, last = self.seq_nums[0], self.seq_nums[-1]
-        events = f"event {first}" if first == last else f"events {first} to {last}"
-        return f"{self.data_key} of {events}: {self.reason}"
+        return f"event {first}" if first == last else f"events {first} to {last}"
 
 
 class _NotYet(Exception):  # noqa: N818 - nothing is wrong
@@ -51,8 +52,8 @@ class Joiner:
     but for single numbers that are in one, such as where a motor was in a fly scan.
 
     A frame is looked for where an event has a datum id or lacks a key of its descriptor: devices disagree on what
-    `external` means. After a pause the RunEngine repeats seq_nums: the last event and the last frame win, in any order,
-    and one of the last `streams.EVENTS_KEPT` events of a stream is given again when its frame is replaced.
+    `external` means. Of repeated seq_nums the last event and the last frame win, in any order, and one of the last
+    `streams.EVENTS_KEPT` events of a stream is given again when its frame is replaced.
 
     Frames of the ``data_keys`` are wanted, in streams that have all of them (None: every frame); others are left out
     of the events, and not waited for. ``handlers`` and ``root_map`` are as for `event_model.Filler`; ``patience`` is
@@ -181,10 +182,7 @@ class Joiner:
             return ()
         (start, stop), (first, end) = ((doc[name]["start"], doc[name]["stop"]) for name in ("seq_nums", "indices"))
         if stop - start != end - first:
-            raise ValueError(
-                f"{about} has {end - first} indices for {stop - start} seq_nums: an index must stand for one event, "
-                "however many frames that has"
-            )
+            raise ValueError(f"{about} has {end - first} indices for {stop - start} seq_nums: an index is of one event")
         if start < stop:
             check_seq_nums(descriptor.stream.name, (start, stop - 1))
         changed = descriptor.stream.frames.setdefault(key, Intervals()).add(start, stop, rank, first)
