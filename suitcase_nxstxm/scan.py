@@ -246,8 +246,8 @@ class Scan:
 
         def writes(file: h5py.File, name: str, frames: Frames) -> None:
             options = [Options.of_record(run.options) for run in runs]
-            asked = [(run, mine.request(run.start)) for run, mine in zip(runs, options, strict=True)]
-            found = [arranged(*placed) for placed in with_planes(asked)]
+            asked = with_planes([(run, mine.request(run.start)) for run, mine in zip(runs, options, strict=True)])
+            found = [arranged(run, *asked[run.uid]) for run in runs]
             write(file, name, found, options[0] if options else self._options, frames)
 
         return writes

@@ -163,6 +163,10 @@ class Stream:
             row += number
         return found
 
+    def dtypes(self, key: str) -> list[np.dtype]:
+        """The types of the numbers of a key."""
+        return [column.numbers for column in self.columns.get(key, ()) if column.numbers is not None]
+
     def seq_num(self) -> np.ndarray:
         """The number of the event of each row."""
         return self._all("seq_num", np.int64)
