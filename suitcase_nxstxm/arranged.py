@@ -15,7 +15,7 @@ from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStre
 from suitcase_nxstxm.journal import Run
 from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
 from suitcase_nxstxm.places import Part, Places
-from suitcase_nxstxm.request import Image, Request, images
+from suitcase_nxstxm.request import Identity, Image, Request, images
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import FrameRows, Stream, Values
 from suitcase_nxstxm.table import is_exact
@@ -182,7 +182,7 @@ def with_planes(runs: Sequence[tuple[Run, Request]]) -> dict[str, tuple[Request,
     the first one that no other run has.
     """
     read = {run.uid: _by_energy(run, request) for run, request in runs if not request.placed}
-    taken: dict[str, set[int]] = defaultdict(set)
+    taken: dict[Identity, set[int]] = defaultdict(set)
     found: dict[str, tuple[Request, str]] = {}
     for run, request in sorted(runs, key=lambda pair: (not pair[1].placed, read.get(pair[0].uid) is None)):
         planes, plane, placed_by, why = taken[images(request)[0].identity], request.plane, "request", ""

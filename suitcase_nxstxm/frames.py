@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.nexus import array, dataset, existing
+from suitcase_nxstxm.nexus import array
 from suitcase_nxstxm.stream import FrameRows, Values
 
 FRAMES = "frames"
@@ -22,10 +22,13 @@ Placed = Iterable[tuple[np.ndarray, Values]]
 
 
 class Frames:
-    """The frames of a scan, one a chunk, compressed, in datasets by what they are of; `opened` opens the file."""
+    """The frames of a scan, one a chunk, compressed, in datasets by what they are of.
 
-    def __init__(self, opened: Callable[[], h5py.File]) -> None:
-        self._opened = opened
+    `opened` opens the file, and `check` raises an error if not all is on the disk that was written to it.
+    """
+
+    def __init__(self, opened: Callable[[], h5py.File], check: Callable[[], None]) -> None:
+        self._opened, self._check = opened, check
         self._datasets: dict[str, h5py.Dataset] = {}
         self._flushed = 0.0
 
@@ -41,19 +44,20 @@ class Frames:
         stored[row] = frame
         if time.monotonic() - self._flushed >= _FLUSH_EVERY:
             self.flush()
+        self._check()
 
     def flush(self) -> None:
         """Bring to the file what HDF5 still has in memory."""
         if self._datasets:
             self._opened().flush()
             self._flushed = time.monotonic()
+            self._check()
 
     def dataset(self, name: str) -> h5py.Dataset | None:
         """A dataset of frames; None if there is none, or if it didn't come to the disk before a kill."""
         if name not in self._datasets:
-            group = self._opened().get(FRAMES)
-            found = dataset(group, name) if isinstance(group, h5py.Group) else None
-            if found is None:
+            found = self._opened().get(f"{FRAMES}/{name}")
+            if not isinstance(found, h5py.Dataset):
                 return None
             self._datasets[name] = found
         return self._datasets[name]
@@ -124,7 +128,8 @@ def link_frames(
     if len(sources) == 1 and first.dtype == dtype and all(k == v for k, v in rows.items()) and len(first) <= number:
         first.resize(number, axis=0)
         parent["data"] = first
-        return existing(parent, "data")
+        linked = parent["data"]  # by the name that it keeps
+        return linked if isinstance(linked, h5py.Dataset) else None
     layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
     for found, rows in sources:
         own = str(found.name).rpartition("/")[2]

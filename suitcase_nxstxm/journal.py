@@ -22,6 +22,7 @@ import numpy as np
 from suitcase_nxstxm.errors import JournalError
 from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
+from suitcase_nxstxm.request import Identity
 from suitcase_nxstxm.stream import Column, Form, Stored, Stream, as_numbers, packed
 
 _MAGIC, _VERSION = b"NXstxm journal ", b"1"
@@ -37,7 +38,7 @@ class Run:
 
     start: dict[str, Any]
     options: dict[str, Any]  # what the caller said of it
-    planes: list[tuple[str, int]]  # of entries, that it is for
+    planes: list[tuple[Identity, int]]  # of entries, that it is for
     streams: dict[str, Stream] = field(default_factory=dict)  # by their names
     stop: dict[str, Any] | None = None
     failure: str | None = None  # what went wrong with its export
@@ -164,7 +165,7 @@ class Journal:
                 gone = self.runs.pop(start["uid"], None)
                 if gone is not None:
                     self._end_run(gone)
-                planes = [(what, plane) for what, plane in doc["planes"]]
+                planes = [(Identity(*what), plane) for what, plane in doc["planes"]]
                 self.runs[start["uid"]] = Run(dict(start), doc["options"], planes)
             case "descriptor":
                 run = self.runs[doc["run_start"]]

@@ -14,7 +14,7 @@ from suitcase.utils import MemoryBuffersManager
 
 from bluesky_ext.stxm import Endstation, sample_image_stack, tomography_scan
 from bluesky_ext.stxm.sim import stxm as microscope
-from suitcase_nxstxm import NXstxmWriter, export, export_scan, finish_export
+from suitcase_nxstxm import NXstxmWriter, export, export_scan, finish_export, scan
 from suitcase_nxstxm.errors import DuplicateRunError, UnfinishedError
 
 X, Y, ENERGIES = np.linspace(0, 2, 3), np.linspace(10, 11, 2), [700.0, 701.0]
@@ -207,6 +207,37 @@ def test_large_stacks_keep_their_lists_when_their_entries_are_renamed(stxm, tmp_
     found = read(export_scan(runs[::-1], tmp_path, "C1"))
     for p in range(2):
         np.testing.assert_array_equal(found[f"entry{p}/instrument/counter0/data"], data[p].ravel())
+
+
+def test_runs_that_contradict_each_other_are_entries_of_their_own(stxm, tmp_path, read, caplog):
+    (one, first), (two, second) = stack(stxm), stack(stxm, X + 100, seed=1)
+    found = read(export_scan([first[0], second[1], first[1]], tmp_path, "C1"))
+    np.testing.assert_array_equal(found["entry0/counter0/data"], one)
+    np.testing.assert_array_equal(found["entry1/counter0/data"], [np.full((2, 3), np.nan), two[1]])
+    np.testing.assert_array_equal(found["entry1/counter0/sample_x"], X + 100)
+    runs = [[row[0].decode() for row in found[f"entry{k}/collection/runs"]] for k in range(2)]
+    assert runs == [[docs[0][1]["uid"] for docs in first], [second[1][0][1]["uid"]]]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert f"run {runs[1][0]} contradicts run {runs[0][0]}" in said
+    assert "in its sample_x: it is entry1, and the other one entry0" in said
+
+
+def test_a_run_is_arranged_once_at_its_stop(stxm, tmp_path, monkeypatch):
+    arranged, began = [], scan.arranged
+
+    def counted(run, *asked):
+        arranged.append(run.uid)
+        return began(run, *asked)
+
+    monkeypatch.setattr(scan, "arranged", counted)
+    _, runs = stack(stxm)
+    uids = [docs[0][1]["uid"] for docs in runs]
+    with NXstxmWriter(tmp_path, "C1") as writer:
+        feed(writer, runs[1])
+        assert arranged == uids[1:]
+        feed(writer, runs[0])
+    assert arranged == uids[::-1]
+    assert [path.name for path in writer.artifacts["all"]] == ["C1.hdf5"]
 
 
 def test_two_runs_for_one_plane_are_refused(stxm, tmp_path):
