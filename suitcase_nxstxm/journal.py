@@ -132,7 +132,13 @@ class Journal:
         columns, parts = [], []
         codes: list[str] = []
         for key, parent, value in stream.unpacked(data):
-            kind, shape, part, code = self._packed(run, stream, key, seq_num, value)
+            array = as_numbers(value)
+            stored = None if array is None else self._store(run, stream, key, seq_num, array)
+            if array is None or stored is None:
+                kind, shape, part, code = packed(value, array)
+            else:
+                kind, shape, code = f"{stored.frames} {array.dtype.str}", array.shape, ""
+                part = struct.pack("<qd", stored.row, stored.sum)
             columns.append(Column(key, kind, shape, parent))
             parts.append(part)
             codes.append(code)
@@ -147,16 +153,6 @@ class Journal:
             self._known[(descriptor, *data, *map(type, data.values()))] = form
         form.stream.append(form, self._end)
         self._write(struct.pack(_ROW_HEAD, form.number, seq_num, time) + b"".join(parts))
-
-    def _packed(
-        self, run: Run, stream: Stream, key: str, seq_num: int, value: Any
-    ) -> tuple[str, tuple[int, ...], bytes, str]:
-        """The kind, the shape and the bytes of a reading, and the code that packs others of its type; or no code."""
-        array = as_numbers(value)
-        stored = self._store(run, stream, key, seq_num, array) if array is not None else None
-        if array is not None and stored is not None:
-            return f"{stored.frames} {array.dtype.str}", array.shape, struct.pack("<qd", stored.row, stored.sum), ""
-        return packed(value, array)
 
     def _take(self, name: str, doc: dict[str, Any]) -> None:
         match name:

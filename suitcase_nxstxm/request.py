@@ -98,14 +98,11 @@ class Request:
     planned: int | None = 1  # how many planes the scan has, each of which may be a run; None if nobody says it
     text: str = "{}"  # the request in the words of the start document: JSON
     time: float = 0.0  # when the run began, in s since the epoch
-    # With the region these tell entries of one name apart.
     polarization_index: int = 0
-    angle: float | None = None
     placed: bool = True  # whether the start document says which plane the run is for
     images: tuple[Request, ...] = ()  # of a run of several images, that of each, in the order in which they are taken
     # For each event the number of its image, its row and its column; shape (n, 3), -1 for events that aren't listed.
     sequence: np.ndarray | None = None
-    max_points: int = MAX_POINTS  # of an image, of an axis, or of a stream
 
     @property
     def several_runs(self) -> bool:
@@ -177,7 +174,7 @@ def images(request: Request) -> list[Image]:
     """The images that a run fills, in the order in which it takes them; those of its regions stand together."""
     found = []
     for own in request.images or (request,):
-        angle = -math.inf if own.angle is None else own.angle
+        angle = -math.inf if own.rotation is None else own.rotation
         # Runs of these types go to one entry together; images of other types are each an entry of their own.
         together = own.several_runs and own.scan_type in STACKS | SPECTRA
         alone = (0.0, "") if together else (own.time, own.run)
