@@ -150,31 +150,31 @@ def _numbered(
     request: Request, layout: Layout, index: np.ndarray, unit: int, taken: int, regions: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """For each event its image, its number among those of its entry, and where ``sequence_map`` has it: flat, or -1."""
-    images = request.images or (request,)
     spectra = request.scan_type is scan_types.SAMPLE_POINT_SPECTRA
     events = layout.size * regions if spectra else max(layout.plane_size // unit, 1)
     image, number = np.divmod(index, events) if taken > 1 else (np.zeros(len(index), int), index)
-    planes = np.array([one.plane for one in images]) * (layout.plane_size if layout.planes else 0)
-    listed, at = request.sequence, None
-    if listed is not None and len(listed):
-        covered = layout.shape[-1] if listed[:, 2].max() <= 0 else 1
-        within = np.minimum(index, len(listed) - 1)
-        known = (index < len(listed)) & (listed[within, 0] >= 0)
+    listed, places = request.sequence, np.full((len(index) if request.sequence is not None else 0, 3), -1)
+    if listed is not None:
+        known = index < len(listed)
+        places[known] = listed[index[known]]  # image, row and column of each event
         if taken > 1:
-            image = np.where(known, listed[within, 0], image)
-            number = np.where(known, _number_in_image(listed)[within], number)
-        if len(layout.shape) > 1 and unit == covered and (listed[:, 1:] < layout.shape[-2:]).all():
-            image_of = np.minimum(image, len(planes) - 1) if taken > 1 else np.zeros(len(index), int)
-            at = np.where(known, planes[image_of] + listed[within, 1] * layout.shape[-1] + listed[within, 2], -1)
-            if taken == 1 and layout.planes:
-                at[known] += listed[within, 0][known] * layout.plane_size
+            image = np.where(places[:, 0] >= 0, places[:, 0], image)
+            number[known] = np.where(places[known, 0] >= 0, _number_in_image(listed)[index[known]], number[known])
     beyond = np.flatnonzero(image >= taken)
     if len(beyond):
         event, which = index[beyond[0]] + 1, image[beyond[0]]
         raise MisfitError(f"event {event} of run {request.run} is of image {which} of {taken}")
+    plane = layout.plane_size if layout.planes else 0
+    base = np.array([one.plane for one in request.images or (request,)])[image if plane else 0] * plane
     if taken > 1:
-        number = planes[image] // unit + number
-    return image, number, at
+        number = number + base // unit
+    # Without a list, or with one of something else than what is stored here, the order of the events counts.
+    if listed is None or len(layout.shape) < 2 or (listed[:, 1:] >= layout.shape[-2:]).any():
+        return image, number, None
+    if unit != (layout.shape[-1] if listed[:, 2].max() <= 0 else 1):
+        return image, number, None
+    begin = base + plane * places[:, 0] if taken == 1 else base
+    return image, number, np.where(places[:, 0] < 0, -1, begin + places[:, 1] * layout.shape[-1] + places[:, 2])
 
 
 def _number_in_image(listed: np.ndarray) -> np.ndarray:
