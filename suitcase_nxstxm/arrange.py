@@ -128,11 +128,7 @@ def _frames(request: Request, layout: Layout, sizes: Mapping[str, np.ndarray], c
         ndim = columns.ndims.get(key, 1)
         if size <= 1:
             continue
-        if (
-            (request.scan_type is scan_types.PTYCHOGRAPHY_SCAN and ndim > 1)
-            or (layout.grows or request.num_points in (layout.plane_size, layout.size))
-            or (size < layout.shape[-1] and by_point)
-        ):
+        if is_of_a_point(request, layout, ndim) or (size < layout.shape[-1] and by_point):
             found.add(key)
         elif points_of(size, layout.shape) is not None:
             lines.add(key)
@@ -144,6 +140,12 @@ def _frames(request: Request, layout: Layout, sizes: Mapping[str, np.ndarray], c
     if by_point and any(found.max() == 1 and key in columns.wanted for key, found in sizes.items()):
         found |= lines  # because the detector that is wanted first has one number for a point
     return found
+
+
+def is_of_a_point(request: Request, layout: Layout, ndim: int) -> bool:
+    """Whether an array of so many dimensions is for one point, whatever its size, by what was asked for."""
+    ptychography = request.scan_type is scan_types.PTYCHOGRAPHY_SCAN
+    return (ptychography and ndim > 1) or layout.grows or request.num_points in (layout.plane_size, layout.size)
 
 
 def _numbered(

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from suitcase.utils import MultiFileManager
 
-from suitcase_nxstxm.arrange import points_of
+from suitcase_nxstxm.arrange import is_of_a_point, points_of
 from suitcase_nxstxm.arranged import Arranged, arranged, detectors, say_lost, with_planes
 from suitcase_nxstxm.entry import write
 from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfinishedError
@@ -25,7 +25,6 @@ from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run
 from suitcase_nxstxm.options import Options, prefix_of
 from suitcase_nxstxm.request import Identity, Image, Request, images, planes_of
-from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import Stored, Stream
 
 logger = logging.getLogger(__name__)
@@ -275,9 +274,8 @@ class Scan:
             return None
         request, found = self.running[run.uid]
         layout = found[0].layout
-        by_point = layout.grows or request.num_points in (layout.plane_size, layout.size)
-        plane = layout.planes and array.size == layout.plane_size and not by_point
-        plane &= request.scan_type is not scan_types.PTYCHOGRAPHY_SCAN or array.ndim == 1
+        of_a_point = is_of_a_point(request, layout, array.ndim)
+        plane = layout.planes and array.size == layout.plane_size and not of_a_point
         lines = array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None
         if not plane and (lines or (not layout.planes and array.size == layout.size)):  # or all of an image
             return None

@@ -325,8 +325,7 @@ def test_two_runs_at_once_of_which_one_has_more_digits(stxm, read, tmp_path):
         data[e] = [row.astype(float) for row in rows]
     with NXstxmWriter(tmp_path, "scan") as writer:
         for pair in zip(*runs, strict=True):
-            for name, doc in pair:
-                writer(name, doc)
+            stxm.feed(writer, pair)
     found = read(tmp_path / "scan.hdf5")
     np.testing.assert_array_equal(found["entry0/counter0/data"], data)
 

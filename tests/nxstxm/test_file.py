@@ -163,8 +163,7 @@ def test_two_exports_of_one_process_do_not_share_a_file(stxm, tmp_path):
             two(*docs[0])
         with pytest.raises(BusyError):
             finish_export(tmp_path, "C1", uid(docs))
-        for name, doc in docs[1:]:
-            one(name, doc)
+        stxm.feed(one, docs[1:])
     finish_export(tmp_path, "C1", uid(docs))
 
 
@@ -240,8 +239,7 @@ def test_buffers_are_finished_at_the_stop(stxm, read):
     assert export_scan(case.runs, other, "C1") is other.artifacts["all"][0]
     writer = NXstxmWriter(MemoryBuffersManager())
     for docs in case.runs:
-        for name, doc in docs:
-            writer(name, doc)
+        stxm.feed(writer, docs)
     np.testing.assert_array_equal(read(writer.artifacts["all"][0])["entry1/counter0/data"], case.data["entry1"])
 
 
