@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.places import Part, Places, path_of, sequence_numbers
+from suitcase_nxstxm.places import Part, Path, Places
 from suitcase_nxstxm.request import Axis, Image, Layout, Request
 from suitcase_nxstxm.scan_types import scan_types
 
@@ -51,210 +51,206 @@ def arrange(request: Request, images: Sequence[Image], columns: Columns) -> Plac
     """
     while True:
         try:
-            found = _arrange(request, images, columns)
+            return _arrange(request, images, columns)
         except _DetectorError as error:
             if error.key not in columns.optional:
                 raise
             logger.warning("%s: it goes to the collection", error)
             columns = replace(columns, sizes={key: n for key, n in columns.sizes.items() if key != error.key})
-        else:
-            return found
 
 
 def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Places:
-    regions = max(len(request.regions), 1)
-    layout, taken = images[0].layout, len(images) // regions
+    regions, layout = max(len(request.regions), 1), images[0].layout
+    taken, number = len(images) // regions, request.num_points
+    if taken > 1 and layout.planes:
+        # As many as an entry has may well be that many lines.
+        number = layout.size if number == taken * layout.plane_size else None
+    elif request.scan_type is scan_types.SAMPLE_LINE_SPECTRA and layout.planes and number != layout.size:
+        number = None  # of lines, and a line may be as long as there are energies
+    request = replace(request, num_points=number)
     sizes = {key: np.asarray(found) for key, found in columns.sizes.items() if np.any(found)}
-    own = {key: found for key, found in columns.regions.items() if key in sizes and regions > 1}
+    keys = [region.key for region in request.regions]
+    own = {key: keys.index(found) for key, found in columns.regions.items() if regions > 1 and found in keys}
+    own = {key: region for key, region in own.items() if key in sizes}
     split = regions > 1 and not own and bool(sizes) and all(set(np.unique(s)) <= {0, regions} for s in sizes.values())
     if split:
         sizes = {key: (found > 0).astype(int) for key, found in sizes.items()}
-    scan = _Scan(request, layout, taken)
-    frames = scan.frames(sizes, columns)
+    frames = _frames(request, layout, sizes, columns)
     large = [found for key, found in sizes.items() if key not in frames and found.max() > 1]
     aside = frozenset(key for key, found in sizes.items() if key not in frames and found.max() == 1 and large)
     grid = {key: found for key, found in sizes.items() if key not in frames | aside}
     unit = max([1, *(points_of(int(n), layout.shape) or 1 for found in grid.values() for n in np.unique(found) if n)])
     if taken > 1 and unit > layout.plane_size:
         raise MisfitError(f"an event of run {request.run} has {unit} points, more than one of its images has")
-    keys = [region.key for region in request.regions]
-    own_regions = {key: keys.index(found) for key, found in own.items() if found in keys}
-    together = len(set(own_regions.values())) == regions
-    image, number = scan.images(columns.seq_num - 1, unit, regions, split or together)
+    at_once = regions == 1 or split or bool(own)  # whether an event is for all regions
+    image, number, listed = _numbered(request, layout, columns.seq_num - 1, unit, taken, 1 if at_once else regions)
     region = np.zeros(len(number), int)
-    if regions > 1 and not split and not own_regions:
+    if not at_once:
         number, region = np.divmod(number, regions)
-    elif own_regions and not together:
-        number = number // regions
-    entries = list(dict.fromkeys(one.identity for one in images))
     parts = []
+    entries = list(dict.fromkeys(one.identity for one in images))
     for identity in entries:
         mine = [i for i, one in enumerate(images) if one.identity == identity]
-        which = sorted({i % regions for i in mine})[0]
+        which = min(i % regions for i in mine)
+        chosen = tuple(key for key in sizes if own.get(key, which) == which)
         rows = np.isin(image, [i // regions for i in mine])
-        chosen = tuple(key for key in sizes if own_regions.get(key, which) == which)
-        if own_regions:
+        if own:
             rows &= np.any([sizes[key] > 0 for key in chosen] or [rows & False], axis=0)
         elif not split:
             rows &= region == which
         some = None if rows.all() else np.flatnonzero(rows)
         if some is not None and not len(some) and len(entries) > 1:
             continue
-        path = path_of(request, images[mine[0]].layout, images, mine if taken > 1 else None)
-        first = number * unit if some is None else number[some] * unit
-        part = Part(images[mine[0]], path, some, first, unit, chosen, which if split else None)
-        parts.append(scan.fitted(part, columns, {key: grid[key] for key in chosen if key in grid}))
+        path = _path(request, images[mine[0]].layout, taken > 1)
+        first, told = number * unit, listed
+        if some is not None:
+            first, told = first[some], None if told is None else told[some]
+        part = Part(images[mine[0]], path, some, first, unit, chosen, which if split else None, told)
+        parts.append(_fitted(request, part, columns, {key: grid[key] for key in chosen if key in grid}))
     return Places(parts, frozenset(frames), aside)
 
 
-class _Scan:
-    """A run that is arranged: what was asked for, and what its images look like."""
+def _path(request: Request, layout: Layout, several: bool) -> Path:
+    """The way of a run, or of a run of several images, through the array of an entry."""
+    levels = len(request.order or layout.shape)
+    fits = len(request.snaking) == levels or (layout.planes and len(request.snaking) == levels - 1)
+    base = request.plane * layout.plane_size if layout.planes and not several else 0
+    return Path(layout.shape, base, request.order, request.snaking if fits else ())
 
-    def __init__(self, request: Request, layout: Layout, taken: int) -> None:
-        self.layout = layout
-        self.number = taken
-        number = request.num_points
-        if taken > 1 and layout.planes:
-            # As many as an entry has may well be that many lines.
-            number = layout.size if number == taken * layout.plane_size else None
-        elif request.scan_type is scan_types.SAMPLE_LINE_SPECTRA and layout.planes and number != layout.size:
-            number = None  # of lines, and a line may be as long as there are energies
-        self.request = replace(request, num_points=number)
 
-    def frames(self, sizes: Mapping[str, np.ndarray], columns: Columns) -> set[str]:
-        """The detectors that have an array for one point."""
-        found = {key for key in sizes if self._is_frame(key, int(sizes[key].max()), columns)}
-        lines = {key for key in sizes if sizes[key].max() > 1} - found
-        scalars = {key for key in sizes if sizes[key].max() == 1}
-        if lines and scalars & columns.wanted and self._fast in columns.read:
-            found |= lines  # because the detector that is wanted first has one number for a point
-        return found
-
-    def _is_frame(self, key: str, size: int, columns: Columns) -> bool:
-        layout, ndim = self.layout, columns.ndims.get(key, 1)
+def _frames(request: Request, layout: Layout, sizes: Mapping[str, np.ndarray], columns: Columns) -> set[str]:
+    """The detectors that have an array for one point."""
+    fast = layout.axes[-1].name  # the field of the positioner that moves from point to point
+    if fast == "line_position":
+        fast = next(iter(layout.along), "")
+    by_point, found, lines = fast in columns.read, set(), set()
+    for key, size in ((key, int(found.max())) for key, found in sizes.items()):
+        ndim = columns.ndims.get(key, 1)
         if size <= 1:
-            return False
-        if self.request.scan_type is scan_types.PTYCHOGRAPHY_SCAN and ndim > 1:
-            return True
-        if layout.grows or self.request.num_points in (layout.plane_size, layout.size):
-            return True
-        by_point = self._fast in columns.read
-        if size < layout.shape[-1] and by_point:
-            return True
-        if points_of(size, layout.shape) is not None:
-            return False
-        if by_point or ndim > 1:
-            return True
-        shape = " x ".join(map(str, layout.shape))
-        raise _DetectorError(
-            key,
-            f"{key!r} of run {self.request.run} has {size} numbers an event, which are neither points nor lines of "
-            f"{shape}",
-        )
-
-    @property
-    def _fast(self) -> str:
-        """The field of the positioner that moves from point to point."""
-        name = self.layout.axes[-1].name
-        return name if name != "line_position" else next(iter(self.layout.along), "")
-
-    def images(self, index: np.ndarray, unit: int, regions: int, at_once: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The image that each event is of, and its number among the events of its entry."""
-        layout, request = self.layout, self.request
-        if self.number == 1:
-            return np.zeros(len(index), int), index
-        images = request.images or (request,)
-        if regions > 1 or request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
-            events = layout.size * (1 if at_once else regions)
+            continue
+        if is_of_a_point(request, layout, ndim) or (size < layout.shape[-1] and by_point):
+            found.add(key)
+        elif points_of(size, layout.shape) is not None:
+            lines.add(key)
+        elif by_point or ndim > 1:
+            found.add(key)
         else:
-            events = max(layout.plane_size // unit, 1)
-        image, number = np.divmod(index, events)
-        listed = request.sequence
-        if listed is not None and len(listed):
-            within = np.minimum(index, len(listed) - 1)
-            known = (index < len(listed)) & (listed[within, 0] >= 0)
-            image = np.where(known, listed[within, 0], image)
-            number = np.where(known, sequence_numbers(listed)[within], number)
-            unit = layout.shape[-1] if listed[:, 2].max() <= 0 else 1
-        beyond = np.flatnonzero(image >= self.number)
-        if len(beyond):
-            raise MisfitError(
-                f"event {index[beyond[0]] + 1} of run {request.run} is of image {image[beyond[0]]} of {self.number}"
-            )
-        if layout.planes:
-            planes = np.array([one.plane for one in images])
-            number = planes[image] * (layout.plane_size // unit) + number
-        return image, number
+            what = f"{key!r} of run {request.run} has {size} numbers an event, which are neither points nor lines of "
+            raise _DetectorError(key, what + " x ".join(map(str, layout.shape)))
+    if by_point and any(found.max() == 1 and key in columns.wanted for key, found in sizes.items()):
+        found |= lines  # because the detector that is wanted first has one number for a point
+    return found
 
-    def fitted(self, part: Part, columns: Columns, sizes: Mapping[str, np.ndarray]) -> Part:
-        """A part whose events all have a point, by their set points where these say it."""
-        rows = slice(None) if part.rows is None else part.rows
-        seq_num = columns.seq_num[rows]
-        number = np.zeros(len(seq_num), int)
-        for key in sorted(sizes, key=lambda key: key in columns.optional):
-            mine = sizes[key][rows]
-            number = np.where(number == 0, mine, number)
-            other = np.flatnonzero((mine != number) & (mine > 0))
-            if len(other):
-                raise _DetectorError(
-                    key,
-                    f"{key!r} of event {seq_num[other[0]]} of run {self.request.run} has {mine[other[0]]} numbers "
-                    f"where another detector has {number[other[0]]}",
-                )
-        number = np.maximum(number, 1)
-        beyond = (part.first < 0) | (part.first + number > part.path.size)
-        if beyond.any() and not self.layout.grows:
-            worst = int(np.flatnonzero(beyond)[0])
-            first, shape = int(part.first[worst]), " x ".join(map(str, self.layout.shape))
-            raise MisfitError(
-                f"event {seq_num[worst]} of run {self.request.run} is for points {first} to "
-                f"{first + int(number[worst]) - 1} of a run with {part.path.size} ({shape})"
-            )
-        at = self._by_set_points(part, columns) if part.unit == 1 else None
-        reached = int((part.first + number).max()) if len(number) else 0
-        return replace(part, at=at, number=None if (number == part.unit).all() else number, reached=reached)
 
-    def _by_set_points(self, part: Part, columns: Columns) -> np.ndarray | None:
-        """The flat index of each event whose set points are those of a point of the scan, else -1."""
-        layout, request, path = part.image.layout, self.request, part.path
-        if request.ordered or layout.grows:
-            return None
-        plane = layout.plane_size
-        found = np.full(len(part.first), -1)
-        all_planes = request.num_points is None or request.num_points > plane
-        if layout.planes and request.plane == 0 and all_planes:
-            # The energies need not be the outermost loop.
-            self._told(found, layout.axes, part, columns)
-        if not layout.planes or path.by_planes:
-            within = np.full(len(part.first), -1)
-            self._told(within, layout.axes[layout.planes :], part, columns)
-            told = (found < 0) & (within >= 0)
-            found[told] = (path.base + part.first // plane * plane + within)[told]
-        return found if (found >= 0).any() else None
+def is_of_a_point(request: Request, layout: Layout, ndim: int) -> bool:
+    """Whether an array of so many dimensions is for one point, whatever its size, by what was asked for."""
+    ptychography = request.scan_type is scan_types.PTYCHOGRAPHY_SCAN
+    return (ptychography and ndim > 1) or layout.grows or request.num_points in (layout.plane_size, layout.size)
 
-    def _told(self, found: np.ndarray, wanted: Sequence[Axis], part: Part, columns: Columns) -> None:
-        """Put to an array the flat index, among these axes, of each event that has the set points of all of them."""
-        axes = []
-        for axis in wanted:
-            chosen = axis
-            if axis.name == "line_position":
-                others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
-                chosen = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
-            if chosen.name not in columns.set_points or len(np.unique(chosen.points)) < len(chosen):
-                return
-            axes.append(chosen)
-        number = len(columns.seq_num)
-        for begin in range(0, number, _BLOCK):
-            block = slice(begin, min(begin + _BLOCK, number))
-            flat = np.zeros(block.stop - begin, int)
-            for axis in axes:
-                step = _nearest(axis.points, columns.set_points[axis.name][block])
-                flat = np.where((flat < 0) | (step < 0), -1, flat * len(axis) + step)
-            if part.rows is None:
-                found[block] = flat
-            else:
-                mine = slice(*np.searchsorted(part.rows, [block.start, block.stop]))
-                found[mine] = flat[part.rows[mine] - begin]
+
+def _numbered(
+    request: Request, layout: Layout, index: np.ndarray, unit: int, taken: int, regions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """For each event its image, its number among those of its entry, and where ``sequence_map`` has it: flat, or -1."""
+    spectra = request.scan_type is scan_types.SAMPLE_POINT_SPECTRA
+    events = layout.size * regions if spectra else max(layout.plane_size // unit, 1)
+    image, number = np.divmod(index, events) if taken > 1 else (np.zeros(len(index), int), index)
+    listed, places = request.sequence, np.full((len(index) if request.sequence is not None else 0, 3), -1)
+    if listed is not None:
+        known = index < len(listed)
+        places[known] = listed[index[known]]  # image, row and column of each event
+        if taken > 1:
+            image = np.where(places[:, 0] >= 0, places[:, 0], image)
+            number[known] = np.where(places[known, 0] >= 0, _number_in_image(listed)[index[known]], number[known])
+    beyond = np.flatnonzero(image >= taken)
+    if len(beyond):
+        event, which = index[beyond[0]] + 1, image[beyond[0]]
+        raise MisfitError(f"event {event} of run {request.run} is of image {which} of {taken}")
+    plane = layout.plane_size if layout.planes else 0
+    base = np.array([one.plane for one in request.images or (request,)])[image if plane else 0] * plane
+    if taken > 1:
+        number = number + base // unit
+    # Without a list, or with one of something else than what is stored here, the order of the events counts.
+    if listed is None or len(layout.shape) < 2 or (listed[:, 1:] >= layout.shape[-2:]).any():
+        return image, number, None
+    if unit != (layout.shape[-1] if listed[:, 2].max() <= 0 else 1):
+        return image, number, None
+    begin = base + plane * places[:, 0] if taken == 1 else base
+    return image, number, np.where(places[:, 0] < 0, -1, begin + places[:, 1] * layout.shape[-1] + places[:, 2])
+
+
+def _number_in_image(listed: np.ndarray) -> np.ndarray:
+    """For each event of a ``sequence_map`` its number among the events of its image; shape (n,)."""
+    numbers = np.zeros(len(listed), np.int64)
+    for image in np.unique(listed[:, 0]):
+        mine = listed[:, 0] == image
+        numbers[mine] = np.arange(np.count_nonzero(mine))
+    return numbers
+
+
+def _fitted(request: Request, part: Part, columns: Columns, sizes: Mapping[str, np.ndarray]) -> Part:
+    """A part whose events all have a point, by their set points where these say it."""
+    layout = part.image.layout
+    rows = slice(None) if part.rows is None else part.rows
+    seq_num = columns.seq_num[rows]
+    number = np.zeros(len(seq_num), int)
+    for key in sorted(sizes, key=lambda key: key in columns.optional):
+        mine = sizes[key][rows]
+        number = np.where(number == 0, mine, number)
+        other = np.flatnonzero((mine != number) & (mine > 0))
+        if len(other):
+            what = f"{key!r} of event {seq_num[other[0]]} of run {request.run} has {mine[other[0]]} numbers"
+            raise _DetectorError(key, f"{what} where another detector has {number[other[0]]}")
+    number = np.maximum(number, 1)
+    beyond = np.flatnonzero((part.first < 0) | (part.first + number > part.path.size))
+    if len(beyond) and not layout.grows:
+        first, shape = int(part.first[beyond[0]]), " x ".join(map(str, layout.shape))
+        raise MisfitError(
+            f"event {seq_num[beyond[0]]} of run {request.run} is for points {first} to "
+            f"{first + int(number[beyond[0]]) - 1} of a run with {part.path.size} ({shape})"
+        )
+    at = part.at
+    if at is None and part.unit == 1 and not request.ordered and not layout.grows:
+        at = _by_set_points(request, part, columns)
+    if at is not None and ((at < 0) | (at == part.path.flat(part.first))).all() and part.path.straight:
+        at = None
+    reached = int((part.first + number).max()) if len(number) else 0
+    return replace(part, at=at, number=None if (number == part.unit).all() else number, reached=reached)
+
+
+def _by_set_points(request: Request, part: Part, columns: Columns) -> np.ndarray:
+    """The flat index of each event whose set points are those of a point of the scan, else -1."""
+    layout, path, plane = part.image.layout, part.path, part.image.layout.plane_size
+    found = np.full(len(part.first), -1)
+    if layout.planes and request.plane == 0 and (request.num_points is None or request.num_points > plane):
+        found = _told(layout.axes, part, columns)  # the energies need not be the outermost loop
+    if not layout.planes or path.by_planes:
+        within = _told(layout.axes[layout.planes :], part, columns)
+        begin = path.base + part.first // plane * plane
+        found = np.where((found < 0) & (within >= 0), begin + within, found)
+    return found
+
+
+def _told(wanted: Sequence[Axis], part: Part, columns: Columns) -> np.ndarray:
+    """The flat index, among these axes, of each event that has the set points of all of them; -1 for the others."""
+    found, axes = np.full(len(part.first), -1), []
+    for axis in wanted:
+        chosen = axis
+        if axis.name == "line_position":
+            others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
+            chosen = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
+        if chosen.name not in columns.set_points or len(np.unique(chosen.points)) < len(chosen):
+            return found
+        axes.append(chosen)
+    for begin in range(0, len(found), _BLOCK):
+        block = slice(begin, min(begin + _BLOCK, len(found)))
+        rows = block if part.rows is None else part.rows[block]
+        flat = np.zeros(block.stop - begin, int)
+        for axis in axes:
+            step = _nearest(axis.points, columns.set_points[axis.name][rows])
+            flat = np.where((flat < 0) | (step < 0), -1, flat * len(axis) + step)
+        found[block] = flat
+    return found
 
 
 def _nearest(points: np.ndarray, values: np.ndarray) -> np.ndarray:

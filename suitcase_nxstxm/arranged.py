@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,9 +15,9 @@ from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStre
 from suitcase_nxstxm.journal import Run
 from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
 from suitcase_nxstxm.places import Part, Places
-from suitcase_nxstxm.request import Image, Request, images
+from suitcase_nxstxm.request import Identity, Image, Request, images
 from suitcase_nxstxm.scan_types import scan_types
-from suitcase_nxstxm.stream import FrameRows, Stream
+from suitcase_nxstxm.stream import FrameRows, Stream, Values
 from suitcase_nxstxm.table import is_exact
 
 logger = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ class Arranged:
     request: Request
     images: list[Image]  # that it fills
     known: Known  # what its baseline says
-    placed_by: str  # what says which plane it is for
     stream: Stream  # the primary one
     keys: Keys  # what the keys of that are
+    placed_by: str = "request"  # what says which plane it is for
     places: Places = field(default_factory=lambda: Places([]))
     default: str = ""  # the data key of the detector of the default plot
 
@@ -71,13 +71,30 @@ class Member:
         """What the run asks for in the entry."""
         return self.part.image.request
 
+    def numbers(self, key: str | None) -> np.ndarray:
+        """The number that each event has of a key."""
+        found = self.of.stream.numbers(key)
+        return found if self.part.rows is None else found[self.part.rows]
+
+    def read(self, key: str, events: slice = slice(None)) -> Iterator[tuple[slice, Values]]:
+        """The readings of some events, some at a time, with the events that they are of."""
+        rows, stream = self.part.rows, self.of.stream
+        begin, end, _ = events.indices(len(self.part.first))
+        if rows is None:
+            for row, read in stream.blocks(key, begin, end):
+                yield slice(row, row + len(read)), read
+        elif begin < end:
+            for row, read in stream.blocks(key, int(rows[begin]), int(rows[end - 1]) + 1):
+                first, last = np.searchsorted(rows, [row, row + len(read)]).tolist()
+                yield slice(first, last), read[rows[first:last] - row]
+
 
 def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged:
     """A run with where its numbers go."""
     whole = images(request)
     stream = run.streams.get("primary", Stream(lambda offset, size: b""))
     keys = _keys(run, stream, request)
-    found = Arranged(run, request, whole, _known(run, request), placed_by, stream, keys)
+    found = Arranged(run, request, whole, _known(run, request), stream, keys, placed_by)
     if "primary" not in run.streams:
         stopped = (run.stop or {}).get("exit_status") in ("abort", "fail")
         if run.stop is not None and not (stopped and request.several_runs):
@@ -88,23 +105,19 @@ def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged
             raise UnfilledError(f"{key!r} of run {request.run}")
     odd = {key: _odd(stream, key) for key in keys.detectors if key in stream.columns}
     good = [key for key, why in odd.items() if not why]
-    default = keys.default(request, good or odd or keys.detectors)
     wanted = keys.wanted(request)
-    required = wanted & set(odd) or {default}
+    required = wanted & set(odd) or {keys.default(request, good or odd or keys.detectors)}
     for key, why in odd.items():
         if why and key in required:
             raise MisfitError(f"{key!r} of run {request.run} {why}")
         if why:
             logger.warning("%r of run %s %s: it goes to the collection", key, request.run, why)
+    set_points = {name: position.set_point for name, position in keys.positions.items()}
     columns = Columns(
         seq_num=stream.seq_num(),
         sizes={key: stream.sizes(key) for key in good},
         ndims={key: max(len(column.shape) for column in stream.columns[key]) for key in good},
-        set_points={
-            name: _of_events(stream, position.set_point)
-            for name, position in keys.positions.items()
-            if position.set_point in stream.columns
-        },
+        set_points={name: _of_events(stream, key) for name, key in set_points.items() if key in stream.columns},
         read=frozenset(keys.positions),
         regions={key: region for key in good if (region := region_of(key)[1]) is not None},
         wanted=wanted,
@@ -148,53 +161,45 @@ def _odd(stream: Stream, key: str) -> str:
 
 def _known(run: Run, request: Request) -> Known:
     """What the baseline of a run says of the microscope at its start."""
-    baseline = run.streams.get("baseline")
-    if baseline is None or not len(baseline):
-        return {}
-    first, devices = np.flatnonzero(baseline.seq_num() == 1)[-1:], request.devices
+    baseline, devices = run.streams.get("baseline"), request.devices
     found: dict[str, tuple[int, float, str | None]] = {}
-    for key, device in baseline.owner.items():
+    for key, device in baseline.owner.items() if baseline is not None else ():
         role = devices.role_of(device)
-        if role is None or key.endswith("setpoint"):
+        if baseline is None or role is None or key.endswith("setpoint"):
             continue
         # Of several devices the first by its name, and of its keys the one that is called like it.
         rank = 2 * devices.rank(role, device) + (key != device)
-        for value in baseline.numbers(key)[first].tolist():
+        for value in baseline.numbers(key)[np.flatnonzero(baseline.seq_num() == 1)[-1:]].tolist():
             if not np.isnan(value) and (role not in found or rank < found[role][0]):
                 found[role] = rank, value, mended_units(role, baseline.info[key].get("units"))
     return {role: (value, units) for role, (_, value, units) in found.items()}
 
 
-def with_planes(requests: Sequence[tuple[Run, Request]]) -> list[tuple[Run, Request, str]]:
-    """The runs of a scan with the planes of those whose start document doesn't say it: by their energy, else by time.
+def with_planes(runs: Sequence[tuple[Run, Request]]) -> dict[str, tuple[Request, str]]:
+    """What each run of a scan asks for, with the plane that it is for, and what says that: request, energy or time.
 
-    Given are the runs in the order of time, each with what it asks for; each comes with what says its plane as well.
+    The runs are in the order of time. Runs whose start document doesn't say their plane have that of their energy, else
+    the first one that no other run has.
     """
-    taken: dict[str, set[int]] = defaultdict(set)
-    chosen: dict[str, tuple[int, str]] = {}
-    what = [images(request)[0].identity for _, request in requests]
-    for (run, request), identity in zip(requests, what, strict=True):
-        plane = request.plane if request.placed else _by_energy(run, request)
-        if plane is not None:
-            if not request.placed and plane in taken[identity]:
-                raise _no_plane(request, f"its energy is that of plane {plane}")
-            taken[identity].add(plane)
-            chosen[request.run] = plane, "request" if request.placed else "energy"
-    for (_, request), identity in zip(requests, what, strict=True):
-        if request.run not in chosen:
-            plane = next(number for number in range(len(request.energies) + 1) if number not in taken[identity])
-            if plane >= len(request.energies):
-                raise _no_plane(request, "no energy was read in it")
-            taken[identity].add(plane)
-            chosen[request.run] = plane, "time"
-    return [(run, replace(request, plane=chosen[request.run][0]), chosen[request.run][1]) for run, request in requests]
-
-
-def _no_plane(request: Request, why: str) -> DuplicateRunError:
-    return DuplicateRunError(
-        f"run {request.run} has no place in {request.entry}: it has no 'img_idx_map' and {why}, and the scan of "
-        f"{len(request.energies)} energies has another run there"
-    )
+    read = {run.uid: _by_energy(run, request) for run, request in runs if not request.placed}
+    taken: dict[Identity, set[int]] = defaultdict(set)
+    found: dict[str, tuple[Request, str]] = {}
+    for run, request in sorted(runs, key=lambda pair: (not pair[1].placed, read.get(pair[0].uid) is None)):
+        planes, plane, placed_by, why = taken[images(request)[0].identity], request.plane, "request", ""
+        if not request.placed:
+            plane, placed_by = read[run.uid], "energy"
+            why = f"its energy is that of plane {plane}"
+            if plane is None:
+                plane = min(set(range(len(request.energies))) - planes, default=None)
+                placed_by, why = "time", "no energy was read in it"
+        if plane is None or (not request.placed and plane in planes):
+            raise DuplicateRunError(
+                f"run {run.uid} has no place in {request.entry}: it has no 'img_idx_map' and {why}, and the scan of "
+                f"{len(request.energies)} energies has another run there"
+            )
+        planes.add(plane)
+        found[run.uid] = replace(request, plane=plane), placed_by
+    return found
 
 
 def _by_energy(run: Run, request: Request) -> int | None:
@@ -221,7 +226,5 @@ def say_lost(run: Run) -> None:
         stream = run.streams.get(name)
         came = len(np.unique(stream.seq_num())) if stream is not None else 0
         if isinstance(number, int) and number > came:
-            logger.warning(
-                "run %s has %d events in stream %r, of which %d came: the others are NaN in the file",
-                *(run.uid, number, name, came),
-            )
+            what = (run.uid, number, name, came)
+            logger.warning("run %s has %d events in stream %r, of which %d came: the others are NaN in the file", *what)

@@ -20,6 +20,7 @@ else:
 logger = logging.getLogger(__name__)
 
 _FAR = 1 << 40  # where Windows locks a byte that nothing else is at
+_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
 
 
 def _lock(descriptor: int) -> None:
@@ -34,11 +35,16 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def opened(path: Path, *, create: bool) -> int:
+    """A descriptor of the file at a path, for reading and writing; the file is made if there is none."""
+    return os.open(path, _FLAGS | (os.O_CREAT if create else 0), 0o666)
+
+
 def locked(path: Path, create: bool = True) -> int:
     """A descriptor of the file at a path, which no one else has locked; the file is made if there is none."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if create else 0), 0o666)
+            descriptor = opened(path, create=create)
         except FileNotFoundError:
             if create:
                 raise
@@ -53,34 +59,42 @@ def locked(path: Path, create: bool = True) -> int:
                 os.close(descriptor)
                 raise
             logger.warning("%s is on a file system without locks: let only one export at a time write it", path)
-        status = os.fstat(descriptor)
         try:
-            same = os.path.samestat(status, os.stat(path))
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
         except FileNotFoundError:
-            same = False
-        if not same:  # renamed by who had it locked
-            os.close(descriptor)
-        else:
-            return descriptor
+            pass
+        os.close(descriptor)  # renamed by who had it locked
 
 
 def move(source: Path, target: Path) -> None:
     """Rename a file, never over another one: of two that do this at once with one target, one gets an error."""
     try:
-        os.link(source, target)
+        try:
+            if sys.platform == "win32":
+                os.rename(source, target)  # which is an error there if the target exists
+                return
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            # A file system without links: the name is claimed first, so that it is still one who gets it.
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.replace(source, target)
+        else:
+            source.unlink()
     except FileExistsError:
         raise FinalFileExistsError(f"{target} exists: give another file_prefix, or overwrite=True") from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        # A file system without links: the name is claimed first, so that it is still one who gets it.
+
+
+def sync_directory(path: Path) -> None:
+    """Bring to the disk that files of a directory have other names; Windows does so by itself."""
+    if sys.platform != "win32":
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            raise FinalFileExistsError(f"{target} exists: give another file_prefix, or overwrite=True") from None
-        os.replace(source, target)
-    else:
-        source.unlink()
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class Disk(io.FileIO):

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any
 
 import h5py
 import numpy as np
 
 from suitcase_nxstxm.arranged import Arranged, Member
-from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import UnfinishedError
 from suitcase_nxstxm.frames import FRAMES, Frames
 from suitcase_nxstxm.keys import Known
 from suitcase_nxstxm.nexus import group, iso_time, legal, name_in, put, text
 from suitcase_nxstxm.nxdata import Numbers
 from suitcase_nxstxm.options import Options
-from suitcase_nxstxm.request import Request
+from suitcase_nxstxm.request import Identity, Request
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.table import Rows, write_configuration, write_stream
 
@@ -36,9 +32,23 @@ _ZONE_PLATE = {
 }
 
 _TEXT = h5py.string_dtype()
-_ROW: list[tuple[str, object]] = [("uid", _TEXT), ("scan_id", float), ("plan_name", _TEXT), ("user", _TEXT)]
-_ROW += [("plane", np.int64), ("placed_by", _TEXT), ("start_time", _TEXT), ("end_time", _TEXT)]
-_ROW += [("exit_status", _TEXT), ("reason", _TEXT)]
+_COLUMNS = (
+    "uid",
+    "scan_id",
+    "plan_name",
+    "user",
+    "plane",
+    "placed_by",
+    "start_time",
+    "end_time",
+    "exit_status",
+    "reason",
+)
+_NUMBERS = {"scan_id": float, "plane": np.int64}
+_ROW = np.dtype([(name, _NUMBERS.get(name, _TEXT)) for name in _COLUMNS])
+
+Entries = dict[Identity, list[Member | Arranged]]
+"""What the runs have for each entry; those that have measured nothing are there as well."""
 
 
 def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options, frames: Frames) -> None:
@@ -55,10 +65,9 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
     if not measured:
         raise UnfinishedError(f"{name} has no data: nothing was measured in any of its runs")
     for what in entries.keys() - measured.keys():
-        logger.warning(
-            "%s of %s has no data: its run ended before anything was measured", json.loads(what)["entry"], name
-        )
+        logger.warning("%s of %s has no data: its run ended before anything was measured", what.entry, name)
     names = _names(measured)
+    _say_contradictions(measured, names)
     written: dict[tuple[str, ...], h5py.Group] = {}
     for what in sorted(measured, key=lambda what: (len(names[what]), names[what])):
         entry = group(file, names[what], "NXentry")
@@ -70,22 +79,19 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
         known = next((one.known for one in others if one.known), {})
         _write_title(entry, members[0], mine, options, known)
         collection = group(entry, "collection", "NXcollection")
-        asked = [one.request for one in measured[what]]
-        _write_runs(collection, list(zip(mine, asked, strict=True)), options.timezone)
+        _write_request(collection, members[0].request)
+        _write_runs(collection, mine, [one.request for one in measured[what]], options.timezone)
         Numbers(entry, members, known, frames).write()
-        _write_streams(collection, mine, others, members[0].request.devices, written)
+        _write_streams(collection, mine, others, written)
     file.attrs["default"] = min(names.values(), key=lambda name: (len(name), name))
     if FRAMES in file:
         del file[FRAMES]  # what is in the file by another name stays
 
 
-def _entries(runs: Iterable[Arranged]) -> dict[str, list[Member | Arranged]]:
-    """What the runs have for each entry, by what it is for; those that have measured nothing are there as well.
-
-    A run whose frames are of another shape than those of the runs before it is an entry of its own.
-    """
-    found: dict[str, list[Member | Arranged]] = {}
-    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
+def _entries(runs: Iterable[Arranged]) -> Entries:
+    """What the runs have for each entry; a run whose frames are of another shape than those before it has its own."""
+    found: Entries = {}
+    shapes: dict[tuple[Identity, str], tuple[int, ...]] = {}
     for one in runs:
         for part in one.places.parts:
             what = part.image.identity
@@ -97,7 +103,7 @@ def _entries(runs: Iterable[Arranged]) -> dict[str, list[Member | Arranged]]:
                         "frames of %r of run %s have shape %s, in the runs before it %s: it is an entry of its own",
                         *(name, one.run.uid, shape, first),
                     )
-                    what = json.dumps({**json.loads(what), "run": one.run.uid})
+                    what = what._replace(run=one.run.uid)
                     break
             found.setdefault(what, []).append(Member(one, part))
         if not one.places.parts:
@@ -105,8 +111,42 @@ def _entries(runs: Iterable[Arranged]) -> dict[str, list[Member | Arranged]]:
     return found
 
 
+def _names(entries: Iterable[Identity]) -> dict[Identity, str]:
+    """The name of each entry: the one that its runs ask for; of several that ask for one, the first has it."""
+    asked = {what.entry for what in entries}
+    found: dict[Identity, str] = {}
+    for what in sorted(entries, key=lambda what: (len(what.entry), what)):
+        name = legal(what.entry)
+        if name in found.values():
+            taken, stem = asked | set(found.values()), name.rstrip("0123456789")
+            numbers = itertools.count(int(name[len(stem) :] or 0) + 1)
+            name = next(other for number in numbers if (other := f"{stem}{number}") not in taken)
+        found[what] = name
+    return found
+
+
+def _say_contradictions(entries: Entries, names: dict[Identity, str]) -> None:
+    """Say which runs are an entry of their own because their scan has other axes than the one before it."""
+    scans: dict[Identity, Identity] = {}
+    for what in sorted(names, key=lambda what: (len(names[what]), names[what])):
+        first = scans.setdefault(what._replace(scan=""), what)
+        if first.scan == what.scan:
+            continue
+        one, other = (next(one for one in entries[of] if isinstance(one, Member)).part.image for of in (first, what))
+        axes = zip(one.layout.fields.items(), other.layout.fields.items(), strict=False)
+        differ = [b for (_, (x, _)), (b, (y, _)) in axes if not np.array_equal(x.points, y.points, equal_nan=True)]
+        logger.warning(
+            "run %s contradicts run %s, which is for the same entry, in its %s: it is %s, and the other one %s",
+            other.request.run,
+            one.request.run,
+            ", ".join(differ) or "request",
+            names[what],
+            names[first],
+        )
+
+
 def _write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], options: Options, known: Known) -> None:
-    """Write what an entry has beside its numbers: title, times, source, sample, what was asked for."""
+    """Write what an entry has beside its numbers: title, times, source, sample."""
     request, start = first.request, first.of.run.start
     text(entry, "definition", "NXstxm")
     title = options.title or start.get("title")
@@ -138,7 +178,10 @@ def _write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], opt
     name = start.get("sample_name", start.get("sample"))
     if isinstance(name, str) and name:
         text(sample, "name", name)
-    collection = group(entry, "collection", "NXcollection")
+
+
+def _write_request(collection: h5py.Group, request: Request) -> None:
+    """Write what was asked for, in the words of the start document; polarisation and zone plate under their names."""
     put(collection, "scan_request", request.text)
     put(collection, "scan_type", request.scan_type.name)
     if request.zone_plate:
@@ -157,22 +200,22 @@ def _write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], opt
                 put(polarization, name, value, units=units)
 
 
-def _write_runs(collection: h5py.Group, runs: Sequence[tuple[Arranged, Request]], zone: tzinfo | None) -> None:
+def _write_runs(
+    collection: h5py.Group, runs: Sequence[Arranged], asked: Sequence[Request], zone: tzinfo | None
+) -> None:
     """Write the table of an entry's runs, each with what it asks for there: who, what, when, how it ended."""
     rows = []
-    for one, request in runs:
-        start, stop = one.run.start, one.run.stop or {}
+    for one, request in zip(runs, asked, strict=True):
+        start, stop = one.run.start, one.run.stop
         scan_id = start.get("scan_id")
-        rows.append(
-            (
-                *(start["uid"], scan_id if isinstance(scan_id, (int, float)) else np.nan),
-                *(str(start.get("plan_name", "")), str(start.get("user") or start.get("login_id") or "")),
-                *(request.plane, one.placed_by, iso_time(start["time"], zone)),
-                *(iso_time(stop["time"], zone) if stop else "",),
-                *(str(stop.get("exit_status") or "unknown") if stop else "", str(stop.get("reason") or "")),
-            )
-        )
-    collection.create_dataset("runs", data=np.array(rows, np.dtype(_ROW)))
+        end = ("", "", "")
+        if stop is not None:
+            end = iso_time(stop["time"], zone), str(stop.get("exit_status") or "unknown"), str(stop.get("reason") or "")
+        who = str(start.get("plan_name", "")), str(start.get("user") or start.get("login_id") or "")
+        number = scan_id if isinstance(scan_id, (int, float)) else np.nan
+        when = iso_time(start["time"], zone)
+        rows.append((start["uid"], number, *who, request.plane, one.placed_by, when, *end))
+    collection.create_dataset("runs", data=np.array(rows, _ROW))
     ends = [row[-2] for row in rows if row[-2]]
     text(collection, "exit_status", next((end for end in ends if end != "success"), "success" if ends else "unknown"))
 
@@ -181,55 +224,21 @@ def _write_streams(
     collection: h5py.Group,
     mine: Sequence[Arranged],
     others: Sequence[Arranged],
-    devices: Devices,
     written: dict[tuple[str, ...], h5py.Group],
 ) -> None:
     """Write the streams and the settings of an entry's runs; entries of the same runs have the same ones."""
-    uids = tuple(one.run.uid for one in mine)
+    uids, devices = tuple(one.run.uid for one in mine), mine[0].request.devices
     if uids in written:
         for name, item in written[uids].items():
             if isinstance(item, h5py.Group) and name not in collection:
                 collection[name] = item
         return
     written[uids] = collection
-    for name in dict.fromkeys(name for one in mine for name in one.run.streams):
-        found = [(one, one.run.streams[name]) for one in mine if name in one.run.streams]
-        rows = [
-            Rows(one.run.uid, stream, one.rest if name == "primary" else [*stream.columns]) for one, stream in found
-        ]
+    streams = dict.fromkeys((name for one in mine for name in one.run.streams), mine)
+    if "baseline" not in streams:
+        streams["baseline"] = [one for one in others if "baseline" in one.run.streams][:1]
+    for name, runs in streams.items():
+        found = [(one, one.run.streams[name]) for one in runs if name in one.run.streams]
+        rows = [Rows(one.run.uid, its, one.rest if name == "primary" else [*its.columns]) for one, its in found]
         write_stream(collection, name, rows, devices)
-    for one in others if "baseline" not in collection else ():
-        if "baseline" in one.run.streams:
-            stream = one.run.streams["baseline"]
-            write_stream(collection, "baseline", [Rows(one.run.uid, stream, [*stream.columns])], devices)
-            break
     write_configuration(collection, (found for one in mine for found in one.run.configurations), devices)
-
-
-def _names(members: Mapping[str, Any]) -> dict[str, str]:
-    """The name of each entry: the one that its runs ask for; of several that ask for one, the first has it."""
-    held: dict[str, dict[str, Any]] = {what: json.loads(what) for what in members}
-    asked = {one["entry"] for one in held.values()}
-    found: dict[str, str] = {}
-    for what in sorted(held, key=lambda what: (len(held[what]["entry"]), held[what]["entry"], _rank(held[what]))):
-        name = legal(held[what]["entry"])
-        if name in found.values():
-            name = _unused(name, asked | set(found.values()))
-        found[what] = name
-    return found
-
-
-def _rank(held: Mapping[str, Any]) -> tuple[Any, ...]:
-    angle = held["angle"]
-    return held["polarization"], held["region"], -math.inf if angle is None else angle, held["time"], held["run"]
-
-
-def _unused(name: str, taken: Iterable[str]) -> str:
-    """The name if nothing has it, else the first like it with a number that nothing has."""
-    taken = set(taken)
-    stem = name.rstrip("0123456789")
-    first = name[len(stem) :]
-    numbers = itertools.count(int(first) + 1 if first else 1)
-    while name in taken:
-        name = f"{stem}{next(numbers)}"
-    return name

@@ -11,78 +11,10 @@ from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, SecondStartError
 from suitcase_nxstxm.file import Buffer, TmpFile, find
-from suitcase_nxstxm.options import Options
-from suitcase_nxstxm.prefix import check_template
+from suitcase_nxstxm.options import Options, check_template
 from suitcase_nxstxm.scan import LABEL, Scan, file_of
 
 logger = logging.getLogger(__name__)
-
-
-def export(
-    gen: Iterable[tuple[str, Any]],
-    directory: str | Path | MultiFileManager | MemoryBuffersManager,
-    file_prefix: str = "{uid}-",
-    first_uid: str | None = None,
-    **kwargs: Any,
-) -> dict[str, list[Any]]:
-    """Export the documents of one run into the file of its scan, which is under construction until `finish_export`.
-
-    For a scan of several runs call it for each of them, in any order, with the uid of the first one.
-
-    Parameters
-    ----------
-    gen : iterable of (name, document)
-        The documents of the run.
-    directory, file_prefix, first_uid, **kwargs
-        As for `Serializer`.
-
-    Returns
-    -------
-    dict
-        What has been written, by label.
-    """
-    with Serializer(directory, file_prefix, first_uid, **kwargs) as serializer:
-        for name, doc in gen:
-            serializer(name, doc)
-    return serializer.artifacts
-
-
-def finish_export(
-    directory: str | Path,
-    file_prefix: str,
-    first_uid: str,
-    *,
-    overwrite: bool = False,
-    set_aside: bool = False,
-) -> Path:
-    """Give the file of a scan its final name, ``<file_prefix>.hdf5``, all at once, when it is safely on the disk.
-
-    Parameters
-    ----------
-    directory, file_prefix, first_uid
-        As they were given to `export`; the uid is that of the first run of the scan.
-    overwrite : bool
-        Replace an existing file of the final name.
-    set_aside : bool
-        Instead of finishing the file write what there is of it, of runs without a stop document as well, to
-        ``....tmp.aside1``; the next export begins anew. Without this the next export takes up what a crash has left.
-
-    Returns
-    -------
-    Path
-        Where the file is now.
-
-    Raises
-    ------
-    FinalFileExistsError
-        If there is a file of the final name already. The other one stays under construction.
-    NothingToFinishError
-        If there is no file under construction.
-    UnfinishedError
-        If a run has no stop document, or an export failed.
-    """
-    scan = Scan(find(Path(directory), file_prefix, first_uid))
-    return scan.set_aside() if set_aside else scan.finish(overwrite)
 
 
 class Serializer:
@@ -169,6 +101,62 @@ class Serializer:
         self.close()
 
 
+def export(
+    gen: Iterable[tuple[str, Any]],
+    directory: str | Path | MultiFileManager | MemoryBuffersManager,
+    file_prefix: str = "{uid}-",
+    first_uid: str | None = None,
+    **kwargs: Any,
+) -> dict[str, list[Any]]:
+    """Export the documents of one run into the file of its scan, which is under construction until `finish_export`.
+
+    For a scan of several runs call it for each of them, in any order, with the uid of the first one. The other
+    arguments are those of `Serializer`.
+
+    Returns
+    -------
+    dict
+        What has been written, by label.
+    """
+    with Serializer(directory, file_prefix, first_uid, **kwargs) as serializer:
+        for name, doc in gen:
+            serializer(name, doc)
+    return serializer.artifacts
+
+
+def finish_export(
+    directory: str | Path, file_prefix: str, first_uid: str, *, overwrite: bool = False, set_aside: bool = False
+) -> Path:
+    """Give the file of a scan its final name, ``<file_prefix>.hdf5``, all at once, when it is safely on the disk.
+
+    Parameters
+    ----------
+    directory, file_prefix, first_uid
+        As they were given to `export`; the uid is that of the first run of the scan.
+    overwrite : bool
+        Replace an existing file of the final name.
+    set_aside : bool
+        Instead of finishing the file write what there is of it, of runs without a stop document as well, to
+        ``....tmp.aside1``; the next export begins anew. Without this the next export takes up what a crash has left.
+
+    Returns
+    -------
+    Path
+        Where the file is now.
+
+    Raises
+    ------
+    FinalFileExistsError
+        If there is a file of the final name already. The other one stays under construction.
+    NothingToFinishError
+        If there is no file under construction.
+    UnfinishedError
+        If a run has no stop document, or an export failed.
+    """
+    scan = Scan(find(Path(directory), file_prefix, first_uid))
+    return scan.set_aside() if set_aside else scan.finish(overwrite)
+
+
 def export_scan(
     runs: Iterable[Any],
     directory: Any,
@@ -201,26 +189,25 @@ def export_scan(
     UnfinishedError
         If a run has no stop document.
     """
-    given = Options(**options)
+    given, kind = Options(**options), None
     scan: Scan | None = None
-    kind = None
     try:
         for name, doc in (pair for run in _listed(runs) for pair in _documents(run)):
-            if name != "start":
+            if name == "start":
+                request = given.request(doc)
+                if kind not in (None, request.scan_type):
+                    raise MetadataError(f"run {request.run} is {request.scan_type.name} in a scan that is {kind.name}")
+                kind = request.scan_type
                 if scan is None:
-                    raise MetadataError(f"a document {name!r} came before any start document")
+                    file = file_of(directory, file_prefix, doc, first_uid or doc["uid"])
+                    if isinstance(file, TmpFile) and file.final.exists() and not overwrite:
+                        raise FinalFileExistsError(f"{file.final} exists: give another file_prefix, or overwrite=True")
+                    scan = Scan(file, given)
+                scan.start(doc, request)
+            elif scan is None:
+                raise MetadataError(f"a document {name!r} came before any start document")
+            else:
                 scan.take(name, doc)
-                continue
-            request = given.request(doc)
-            if kind not in (None, request.scan_type):
-                raise MetadataError(f"run {request.run} is {request.scan_type.name} in a scan that is {kind.name}")
-            kind = request.scan_type
-            if scan is None:
-                file = file_of(directory, file_prefix, doc, first_uid or doc["uid"])
-                if isinstance(file, TmpFile) and file.final.exists() and not overwrite:
-                    raise FinalFileExistsError(f"{file.final} exists: give another file_prefix, or overwrite=True")
-                scan = Scan(file, given)
-            scan.start(doc, request)
     except BaseException:
         if scan is not None:
             scan.close()

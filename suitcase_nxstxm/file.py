@@ -14,15 +14,21 @@ from weakref import WeakKeyDictionary
 
 import h5py
 
-from suitcase_nxstxm.disk import Disk, locked, move
+from suitcase_nxstxm.disk import Disk, locked, move, opened, sync_directory
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, UnfinishedError
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, first_document
-from suitcase_nxstxm.prefix import file_name, prefix_of
+from suitcase_nxstxm.options import file_name, prefix_of
 
 logger = logging.getLogger(__name__)
 
+CLOSES_FIRST = os.name == "nt"
+"""Whether a file is closed before it gets another name: Windows renames none that is open."""
+
 _SUFFIX = ".hdf5"
+
+Write = Callable[[h5py.File, str, Frames], None]
+"""What writes the runs to a file of a name, with the frames that are stored."""
 
 
 class TmpFile:
@@ -37,14 +43,14 @@ class TmpFile:
         self._template = template or prefix
         relative = Path(f"{prefix}{_SUFFIX}")
         self.final = directory / relative
-        out = relative.is_absolute() or ".." in relative.parts
+        out = bool(relative.anchor) or ".." in relative.parts
         if "{" in str(Path(self._template).parent):  # a document says which directory: it may be a link to elsewhere
             out = out or not self.final.parent.resolve().is_relative_to(directory.resolve())
         if out:
             raise MetadataError(f"file_prefix {prefix!r} leads out of the directory {str(directory)!r}")
         self.path = self.final.with_name(f"{_begin(first_uid)}{self.final.name}.tmp")
         self.journal_path = self.path.with_suffix(".journal")
-        self.frames = Frames(self._hdf5)
+        self.frames = Frames(self._hdf5, self._check)
         self._lock: int | None = None
         self._disk: Disk | None = None
         self._file: h5py.File | None = None
@@ -62,9 +68,7 @@ class TmpFile:
         What can't be read is moved aside, or, without `create`, an error.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self._already_final():
-            self.path.unlink()
-        if not self.path.exists() and self.final.exists() and create:
+        if not self.already_finished() and not self.path.exists() and self.final.exists() and create:
             self.journal_path.unlink(missing_ok=True)  # left behind by a kill after the file had got its name
         self._lock = locked(self.path, create)
         try:
@@ -77,8 +81,7 @@ class TmpFile:
                 if not create:
                     raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {error}") from error
                 why = str(error)
-            moved = self._set_aside()
-            self.close()
+            moved = self._rename_aside()
             if self.journal_path.exists():
                 move(self.journal_path, moved.with_name(f"{moved.name}.journal"))
             logger.warning("%s can't be read (%s) and is now %s", self.path, why, moved.name)
@@ -91,8 +94,7 @@ class TmpFile:
     def _taken_up(self, store: Callable[..., Any], begun: bool) -> Journal:
         if begun and not self.journal_path.exists():
             raise FileNotFoundError("it has no journal")
-        descriptor = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        self._journal = io.FileIO(descriptor, "rb+", closefd=False)
+        self._journal = io.FileIO(opened(self.journal_path, create=True), "rb+", closefd=False)
         journal = Journal(self._journal, str(self.journal_path), store, {"file_prefix": self._template})
         self._has_frames = journal.has_frames
         if begun and self._has_frames:
@@ -111,18 +113,16 @@ class TmpFile:
             self._file = h5py.File(self._disk, mode, libver="earliest")
         return self._file
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise the error of the first write that failed, if one did."""
         if self._disk is not None:
             self._disk.check()
 
     def close(self) -> None:
         """Close the file; others may have it then."""
-        file, self._file = self._file, None
-        disk, self._disk = self._disk, None
-        lock, self._lock = self._lock, None
-        journal, self._journal = self._journal, None
-        self.frames = Frames(self._hdf5)
+        file, disk, journal, lock = self._file, self._disk, self._journal, self._lock
+        self._file = self._disk = self._journal = self._lock = None
+        self.frames = Frames(self._hdf5, self._check)
         try:
             if file is not None:
                 file.close()
@@ -134,71 +134,64 @@ class TmpFile:
         if disk is not None:
             disk.check()
 
-    def finish(self, write: Callable[[h5py.File, str, Frames], None], *, overwrite: bool = False) -> Path:
+    def finish(self, write: Write, *, overwrite: bool = False) -> Path:
         """Write the file, and give it its final name when it is on the disk; return that name."""
         if not overwrite and self.final.exists():
             raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
         self._write(write)
-        if overwrite:
-            os.replace(self.path, self.final)
-        else:
-            move(self.path, self.final)
-        self._forget()
+        self._rename(self.final, overwrite=overwrite)
+        self._forget_journal()
         return self.final
 
-    def _write(self, write: Callable[[h5py.File, str, Frames], None]) -> None:
+    def set_aside(self, write: Write) -> Path:
+        """Write what there is, and move it out of the way of another export; return its new name."""
+        self._write(write)
+        aside = self._rename_aside()
+        self._forget_journal()
+        return aside
+
+    def _write(self, write: Write) -> None:
         """Write the file, and bring it to the disk."""
         file = self._hdf5()
         write(file, str(self.path), self.frames)
         file.attrs["file_name"] = self.final.name
         file.close()
         self._file = None
-        self.check()
+        self._check()
         if self._lock is not None:
             os.fsync(self._lock)
 
-    def _forget(self) -> None:
-        """Take the journal away, and bring to the disk that the file has another name."""
+    def _rename(self, target: Path, *, overwrite: bool = False) -> None:
+        """Give the file another name, and close it."""
+        if CLOSES_FIRST:
+            self.close()
+        (os.replace if overwrite else move)(self.path, target)
         self.close()
-        self.journal_path.unlink(missing_ok=True)
-        if os.name != "nt":
-            directory = os.open(self.final.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
 
-    def set_aside(self, write: Callable[[h5py.File, str, Frames], None]) -> Path:
-        """Write what there is, and move it out of the way of another export; return its new name."""
-        self._write(write)
-        aside = self._set_aside()
-        self._forget()
-        return aside
-
-    def _set_aside(self) -> Path:
+    def _rename_aside(self) -> Path:
         for number in itertools.count(1):
             aside = self.path.with_name(f"{self.path.name}.aside{number}")
             try:
-                move(self.path, aside)
+                self._rename(aside)
             except FileExistsError:
                 continue
             return aside
         raise AssertionError
 
-    def _already_final(self) -> bool:
-        """Whether someone was killed between giving the file its final name and taking this one away."""
-        try:
-            return self.final.samefile(self.path)
-        except FileNotFoundError:
-            return False
+    def _forget_journal(self) -> None:
+        self.journal_path.unlink(missing_ok=True)
+        sync_directory(self.final.parent)
 
     def already_finished(self) -> bool:
-        """Take the name of construction away from a file that has its final name already; whether it had."""
-        found = self._already_final()
-        if found:
-            self.path.unlink()
-            self.journal_path.unlink(missing_ok=True)
-        return found
+        """Take the name of construction away from a file that has its final name already; whether it had.
+
+        Someone was killed between giving it the one and taking the other one away.
+        """
+        if not (self.path.exists() and self.final.exists() and self.final.samefile(self.path)):
+            return False
+        self.path.unlink()
+        self.journal_path.unlink(missing_ok=True)
+        return True
 
 
 class Buffer:
@@ -208,18 +201,12 @@ class Buffer:
 
     def __init__(self, handle: io.BytesIO) -> None:
         self.artifact = self.final = handle
-        self.frames = Frames(self._no_file)
-
-    def _no_file(self) -> h5py.File:
-        raise TypeError("a buffer stores no frames beside its journal")
+        # None is stored beside the journal, so there is nothing to open.
+        self.frames = Frames(lambda: h5py.File(handle, "r"), lambda: None)
 
     def open(self, store: Callable[..., Any], *, create: bool = True) -> Journal:
         """The journal: as it is, or empty if there is none."""
-        journal = self._journals.setdefault(self.artifact, io.BytesIO())
-        return Journal(journal, "the buffer", store, {})
-
-    def check(self) -> None:
-        """Nothing goes wrong in memory."""
+        return Journal(self._journals.setdefault(self.artifact, io.BytesIO()), "the buffer", store, {})
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -228,7 +215,7 @@ class Buffer:
         """A buffer has one name."""
         return False
 
-    def finish(self, write: Callable[[h5py.File, str, Frames], None], *, overwrite: bool = False) -> io.BytesIO:
+    def finish(self, write: Write, *, overwrite: bool = False) -> io.BytesIO:
         """Write the file to the buffer, from its beginning; return the buffer."""
         self.artifact.seek(0)
         self.artifact.truncate()

@@ -10,20 +10,22 @@ from typing import Any
 import h5py
 import numpy as np
 
+from suitcase_nxstxm.arranged import Member
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.nexus import LARGE, array
-from suitcase_nxstxm.places import Part
 from suitcase_nxstxm.request import Layout
-from suitcase_nxstxm.stream import FrameRows, Stream, Values
+from suitcase_nxstxm.stream import FrameRows
 
 _MEMORY = 4 << 20  # bytes that are filled at once, or a plane
 
-_ADLER = 65521
-_FINAL = b"\x03\x00"  # an empty last block
+Numbers = Iterator[tuple[np.ndarray, np.ndarray]]
+"""Flat indices of points, and the numbers for them."""
 
-Source = Callable[[int, int, bool], Iterator[tuple[np.ndarray, np.ndarray]]]
-"""What a part has for an array: given two flat indices that are bounds of planes, and whether these are of the points
-as they were taken, flat indices, and the numbers for them."""
+Source = Callable[[int, int, bool], Numbers]
+"""The numbers that a run has for an array between two flat indices, which are bounds of planes.
+
+With the last argument these are the numbers of points as they were taken.
+"""
 
 
 def create(
@@ -43,7 +45,7 @@ def create(
 
 
 def fill(stored: h5py.Dataset, layout: Layout, sources: Iterable[Source], *, taken: bool) -> None:
-    """Fill such a dataset with what the parts have for it; of two numbers for one point the later one counts."""
+    """Fill such a dataset with what the runs have for it; of two numbers for one point the later one counts."""
     plane, size, sources = max(layout.plane_size, 1), layout.size, list(sources)
     group = max(_MEMORY // (plane * stored.dtype.itemsize), 1) * plane
     for begin in range(0, size, group) if sources else ():
@@ -55,91 +57,59 @@ def fill(stored: h5py.Dataset, layout: Layout, sources: Iterable[Source], *, tak
                 inside = (where >= begin) & (where < end)
                 buffer[where[inside] - begin] = values[inside]
                 touched[np.unique((where[inside] - begin) // plane)] = True
-        for number in np.flatnonzero(touched):
-            first = int(number) * plane
-            values = buffer[first : first + plane]
+        for first in (int(number) * plane for number in np.flatnonzero(touched)):
+            values, at = buffer[first : first + plane], begin + first
             if stored.ndim == 1:
-                stored[begin + first : begin + first + len(values)] = values
+                stored[at : at + len(values)] = values
             elif layout.planes:
-                stored[(begin + first) // plane] = values.reshape(stored.shape[1:])
+                stored[at // plane] = values.reshape(stored.shape[1:])
             else:
                 stored[...] = values.reshape(stored.shape)
 
 
-def constant(stored: h5py.Dataset, plane: int, number: int, value: float) -> None:
-    """Put one value to all of a plane of a list of points."""
-    if stored.compression is None:
-        stored[number * plane : (number + 1) * plane] = value
-    else:
-        stored.id.write_direct_chunk((number * plane,), _constant_chunk(stored.dtype.type(value), plane))
+def computed(one: Member, layout: Layout, points: Callable[[np.ndarray], np.ndarray]) -> Source:
+    """Numbers of all points of the planes that a run has reached, by their flat indices in the array."""
+    path, plane = one.part.path, max(layout.plane_size, 1)
+    reached = path.base + min(max(-(-one.part.reached // plane), 1) * plane, path.size)
 
-
-def computed(part: Part, layout: Layout, points: Callable[[np.ndarray], np.ndarray]) -> Source:
-    """Numbers of all points of the planes that a part has reached, by their flat indices in the array."""
-    plane, base = max(layout.plane_size, 1), part.path.base
-    reached = base + min(max(-(-part.reached // plane), 1) * plane, part.path.size)
-
-    def source(begin: int, end: int, taken: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        numbers = np.arange(max(begin, base), min(end, reached))
+    def source(begin: int, end: int, taken: bool) -> Numbers:
+        numbers = np.arange(max(begin, path.base), min(end, reached))
         if len(numbers):
-            flat = part.path.flat(numbers - base)
+            flat = path.flat(numbers - path.base)
             yield numbers if taken else flat, points(flat)
 
     return source
 
 
-def of_scalar(part: Part, stream: Stream, key: str, factor: float = 1.0, *, single: bool = False) -> Source:
+def of_scalar(one: Member, key: str, factor: float = 1.0, *, single: bool = False) -> Source:
     """A reading of each event that holds for all its points; or, with ``single``, for events of one point only."""
 
-    def source(begin: int, end: int, taken: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for events, read in events_of(part, stream, key, part.events(begin, end, taken)):
+    def source(begin: int, end: int, taken: bool) -> Numbers:
+        for events, read in one.read(key, one.part.events(begin, end, taken)):
             if isinstance(read, FrameRows) or read.dtype.kind == "O" or read.ndim > 1:
                 continue
-            number = np.full(len(read), part.unit) if part.number is None else part.number[events]
-            for size in np.unique(number):
+            sizes = one.part.sizes[events]
+            for size in np.unique(sizes):
                 if size == 1 or not single:
-                    mine = number == size
-                    where = part.points(events, int(size), taken)[mine]
-                    yield where, np.broadcast_to(read[mine].astype(float)[:, np.newaxis] * factor, where.shape)
+                    where = one.part.points(events, int(size), taken)[sizes == size]
+                    yield where, np.broadcast_to(read[sizes == size, np.newaxis].astype(float) * factor, where.shape)
 
     return source
 
 
-def of_detector(part: Part, stream: Stream, key: str, frames: Frames, *, summed: bool) -> Source:
+def of_detector(one: Member, key: str, frames: Frames) -> Source:
     """The numbers of a detector for the points of each event, or the sums of its frames."""
+    part, summed = one.part, key in one.of.places.frames
 
-    def source(begin: int, end: int, taken: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for events, read in events_of(part, stream, key, part.events(begin, end, taken)):
-            for found, numbers in _numbers(events, read, frames, summed):
+    def source(begin: int, end: int, taken: bool) -> Numbers:
+        for events, read in one.read(key, part.events(begin, end, taken)):
+            for first, numbers in frames.sums(read) if summed else frames.blocks(read):
+                mine = slice(events.start + first, events.start + first + len(numbers))
                 if part.element is not None and numbers.shape[1] > 1:
                     numbers = numbers[:, [part.element]]
-                yield part.points(found, numbers.shape[1], taken), numbers
+                yield part.points(mine, numbers.shape[1], taken), numbers
 
     return source
-
-
-def _numbers(events: slice, read: Values, frames: Frames, summed: bool) -> Iterator[tuple[slice, np.ndarray]]:
-    """What a detector has for the points of each event, shape (events, points)."""
-    if isinstance(read, np.ndarray):
-        flat = read.reshape(len(read), -1)
-        yield events, flat.sum(axis=1, dtype=float)[:, np.newaxis] if summed else flat
-    elif summed and not np.isnan(read.sums).any():
-        yield events, read.sums[:, np.newaxis]
-    else:
-        for i, frame in enumerate(frames.read(read), events.start):
-            if frame is not None:
-                yield slice(i, i + 1), np.array([[frame.sum(dtype=float)]]) if summed else frame.reshape(1, -1)
-
-
-def events_of(part: Part, stream: Stream, key: str, events: slice) -> Iterator[tuple[slice, Values]]:
-    """The readings of some events of a part, some at a time, with the events that they are of."""
-    if part.rows is None:
-        for row, read in stream.blocks(key, events.start, events.stop):
-            yield slice(row, row + len(read)), read
-    elif len(rows := part.rows[events]):
-        for row, read in stream.blocks(key, int(rows[0]), int(rows[-1]) + 1):
-            first, last = (int(found) for found in np.searchsorted(part.rows, [row, row + len(read)]))
-            yield slice(first, last), read[part.rows[first:last] - row]
 
 
 def floats(dtypes: Sequence[np.dtype]) -> np.dtype:
@@ -148,19 +118,21 @@ def floats(dtypes: Sequence[np.dtype]) -> np.dtype:
     return np.dtype(np.float32 if small else np.float64)
 
 
-def _constant_chunk(value: np.generic, number: int) -> bytes:
-    """What HDF5's filters shuffle and deflate make of ``number`` times the same value.
+def constant(stored: h5py.Dataset, plane: int, number: int, value: float) -> None:
+    """Put one value to all of a plane of a list of points.
 
-    The shuffle puts all first bytes of the numbers first, then all second bytes: runs of one byte each. Deflated
-    runs can be put one behind the other (RFC 1951), and their checksum is a sum (RFC 1950).
+    Of a compressed list the chunk is made here, because HDF5 takes long to find that all its numbers are the same. The
+    shuffle puts all first bytes of the numbers first, then all second bytes: runs of one byte each. Deflated runs can
+    be put one behind the other (RFC 1951), and their checksum goes on from one to the next (RFC 1950).
     """
-    a, b = 1, 0
-    runs = []
-    for byte in value.tobytes():
-        runs.append(_run(byte, number))
-        b = (b + number * a + byte * number * (number + 1) // 2) % _ADLER
-        a = (a + number * byte) % _ADLER
-    return b"\x78\x01" + b"".join(runs) + _FINAL + (b << 16 | a).to_bytes(4, "big")
+    if stored.compression is None:
+        stored[number * plane : (number + 1) * plane] = value
+        return
+    chunk, checksum = b"\x78\x01", 1
+    for byte in stored.dtype.type(value).tobytes():
+        chunk += _run(byte, plane)
+        checksum = zlib.adler32(bytes([byte]) * plane, checksum)
+    stored.id.write_direct_chunk((number * plane,), chunk + b"\x03\x00" + checksum.to_bytes(4, "big"))
 
 
 @functools.lru_cache(maxsize=512)

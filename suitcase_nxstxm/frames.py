@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.nexus import array, dataset, existing
+from suitcase_nxstxm.nexus import array
 from suitcase_nxstxm.stream import FrameRows, Values
 
 FRAMES = "frames"
@@ -22,10 +22,13 @@ Placed = Iterable[tuple[np.ndarray, Values]]
 
 
 class Frames:
-    """The frames of a scan, one a chunk, compressed, in datasets by what they are of; `opened` opens the file."""
+    """The frames of a scan, one a chunk, compressed, in datasets by what they are of.
 
-    def __init__(self, opened: Callable[[], h5py.File]) -> None:
-        self._opened = opened
+    `opened` opens the file, and `check` raises an error if not all is on the disk that was written to it.
+    """
+
+    def __init__(self, opened: Callable[[], h5py.File], check: Callable[[], None]) -> None:
+        self._opened, self._check = opened, check
         self._datasets: dict[str, h5py.Dataset] = {}
         self._flushed = 0.0
 
@@ -41,50 +44,62 @@ class Frames:
         stored[row] = frame
         if time.monotonic() - self._flushed >= _FLUSH_EVERY:
             self.flush()
+        self._check()
 
     def flush(self) -> None:
         """Bring to the file what HDF5 still has in memory."""
         if self._datasets:
             self._opened().flush()
             self._flushed = time.monotonic()
+            self._check()
 
     def dataset(self, name: str) -> h5py.Dataset | None:
         """A dataset of frames; None if there is none, or if it didn't come to the disk before a kill."""
         if name not in self._datasets:
-            group = self._opened().get(FRAMES)
-            found = dataset(group, name) if isinstance(group, h5py.Group) else None
-            if found is None:
+            found = self._opened().get(f"{FRAMES}/{name}")
+            if not isinstance(found, h5py.Dataset):
                 return None
             self._datasets[name] = found
         return self._datasets[name]
 
-    def there(self, read: FrameRows) -> np.ndarray:
-        """Which of some frames are on the disk: those that didn't come there before a kill are not."""
-        stored = self.dataset(read.frames)
-        if stored is None:
-            return np.zeros(len(read), bool)
+    def there(self, read: Values) -> np.ndarray:
+        """Which of some frames there are: those that didn't come to the disk before a kill are not."""
+        stored = self.dataset(read.frames) if isinstance(read, FrameRows) else None
+        if stored is None or not isinstance(read, FrameRows):
+            return np.full(len(read), isinstance(read, np.ndarray))
         zeros = (0,) * (stored.ndim - 1)
-        found = (
+        known = (
             row < stored.shape[0] and stored.id.get_chunk_info_by_coord((row, *zeros)).byte_offset is not None
             for row in read.rows.tolist()
         )
-        return np.fromiter(found, bool, len(read))
+        return np.fromiter(known, bool, len(read))
 
-    def read(self, read: FrameRows) -> Iterator[np.ndarray | None]:
-        """Some frames, one by one; None for one that isn't on the disk."""
-        stored = self.dataset(read.frames)
-        for row, there in zip(read.rows.tolist(), self.there(read).tolist(), strict=True):
-            yield stored[row] if there and stored is not None else None
+    def read(self, read: Values) -> Iterator[tuple[int, np.ndarray]]:
+        """Those of some frames that there are, one by one, with their number among them."""
+        stored = self.dataset(read.frames) if isinstance(read, FrameRows) else None
+        for i in np.flatnonzero(self.there(read)).tolist():
+            yield i, read[i] if isinstance(read, np.ndarray) else stored[int(read.rows[i])]  # type: ignore[index]
+
+    def blocks(self, read: Values) -> Iterator[tuple[int, np.ndarray]]:
+        """What some events have, some at a time: the first of them, and their numbers, shape (events, numbers)."""
+        if isinstance(read, np.ndarray):
+            yield 0, read.reshape(len(read), -1)
+        else:
+            yield from ((i, frame.reshape(1, -1)) for i, frame in self.read(read))
+
+    def sums(self, read: Values) -> Iterator[tuple[int, np.ndarray]]:
+        """The sums of what some events have, as `blocks`."""
+        if isinstance(read, FrameRows) and not np.isnan(read.sums).any():
+            yield 0, read.sums[:, np.newaxis]
+        else:
+            yield from ((i, found.sum(axis=1, dtype=float)[:, np.newaxis]) for i, found in self.blocks(read))
 
 
 def put_frames(made: h5py.Dataset, placed: Placed, frames: Frames) -> None:
     """Put frames to a dataset of them, wherever they are now."""
     for places, read in placed:
-        for place, frame in zip(
-            places.tolist(), read if isinstance(read, np.ndarray) else frames.read(read), strict=True
-        ):
-            if frame is not None:
-                made[place] = frame
+        for i, frame in frames.read(read):
+            made[int(places[i])] = frame
 
 
 def link_frames(
@@ -100,20 +115,21 @@ def link_frames(
     None if some frames are not stored, or if they differ in their shape. It has `number` frames, measured or not, of
     the type that `dtype_of` finds for several; `kept` makes the group of what a virtual dataset shows.
     """
-    stored: dict[str, dict[int, int]] = defaultdict(dict)
+    rows_of: dict[str, dict[int, int]] = defaultdict(dict)
     for places, read in placed:
         if isinstance(read, np.ndarray):
             return None
         there = frames.there(read)
-        stored[read.frames].update(zip(places[there].tolist(), read.rows[there].tolist(), strict=True))
-    sources = [(found, stored[name]) for name in stored if stored[name] and (found := frames.dataset(name)) is not None]
+        rows_of[read.frames].update(zip(places[there].tolist(), read.rows[there].tolist(), strict=True))
+    sources = [(found, rows) for name, rows in rows_of.items() if rows and (found := frames.dataset(name)) is not None]
     if len({found.shape[1:] for found, _ in sources}) != 1:
         return None
     dtype, (first, rows) = dtype_of([found.dtype for found, _ in sources]), sources[0]
     if len(sources) == 1 and first.dtype == dtype and all(k == v for k, v in rows.items()) and len(first) <= number:
         first.resize(number, axis=0)
         parent["data"] = first
-        return existing(parent, "data")
+        linked = parent["data"]  # by the name that it keeps
+        return linked if isinstance(linked, h5py.Dataset) else None
     layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
     for found, rows in sources:
         own = str(found.name).rpartition("/")[2]

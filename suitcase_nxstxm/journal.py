@@ -22,6 +22,7 @@ import numpy as np
 from suitcase_nxstxm.errors import JournalError
 from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
+from suitcase_nxstxm.request import Identity
 from suitcase_nxstxm.stream import Column, Form, Stored, Stream, as_numbers, packed
 
 _MAGIC, _VERSION = b"NXstxm journal ", b"1"
@@ -37,7 +38,7 @@ class Run:
 
     start: dict[str, Any]
     options: dict[str, Any]  # what the caller said of it
-    planes: list[tuple[str, int]]  # of entries, that it is for
+    planes: list[tuple[Identity, int]]  # of entries, that it is for
     streams: dict[str, Stream] = field(default_factory=dict)  # by their names
     stop: dict[str, Any] | None = None
     failure: str | None = None  # what went wrong with its export
@@ -131,7 +132,13 @@ class Journal:
         columns, parts = [], []
         codes: list[str] = []
         for key, parent, value in stream.unpacked(data):
-            kind, shape, part, code = self._packed(run, stream, key, seq_num, value)
+            array = as_numbers(value)
+            stored = None if array is None else self._store(run, stream, key, seq_num, array)
+            if array is None or stored is None:
+                kind, shape, part, code = packed(value, array)
+            else:
+                kind, shape, code = f"{stored.frames} {array.dtype.str}", array.shape, ""
+                part = struct.pack("<qd", stored.row, stored.sum)
             columns.append(Column(key, kind, shape, parent))
             parts.append(part)
             codes.append(code)
@@ -147,16 +154,6 @@ class Journal:
         form.stream.append(form, self._end)
         self._write(struct.pack(_ROW_HEAD, form.number, seq_num, time) + b"".join(parts))
 
-    def _packed(
-        self, run: Run, stream: Stream, key: str, seq_num: int, value: Any
-    ) -> tuple[str, tuple[int, ...], bytes, str]:
-        """The kind, the shape and the bytes of a reading, and the code that packs others of its type; or no code."""
-        array = as_numbers(value)
-        stored = self._store(run, stream, key, seq_num, array) if array is not None else None
-        if array is not None and stored is not None:
-            return f"{stored.frames} {array.dtype.str}", array.shape, struct.pack("<qd", stored.row, stored.sum), ""
-        return packed(value, array)
-
     def _take(self, name: str, doc: dict[str, Any]) -> None:
         match name:
             case "start":
@@ -164,7 +161,7 @@ class Journal:
                 gone = self.runs.pop(start["uid"], None)
                 if gone is not None:
                     self._end_run(gone)
-                planes = [(what, plane) for what, plane in doc["planes"]]
+                planes = [(Identity(*what), plane) for what, plane in doc["planes"]]
                 self.runs[start["uid"]] = Run(dict(start), doc["options"], planes)
             case "descriptor":
                 run = self.runs[doc["run_start"]]

@@ -13,7 +13,7 @@ from suitcase_nxstxm.stream import Stream
 
 _TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
 _DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
-_PARTS_OF_A_SECOND = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1000, "msec": 1000, "us": 1e6, "µs": 1e6}
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6}
 
 
 Known = Mapping[str, tuple[float, str | None]]
@@ -134,10 +134,9 @@ def is_time(key: str) -> bool:
     return _DWELL.fullmatch(key) is not None
 
 
-def seconds(key: str, value: float, units: object, in_ms: bool) -> float | None:
-    """A time in s; None if its unit isn't known. Of an STXM a dwell without a unit is in ms."""
-    parts = _PARTS_OF_A_SECOND.get(str(units or ("ms" if in_ms and "dwell" in key.lower() else None)))
-    return None if parts is None else value / parts
+def seconds(key: str, units: object, in_ms: bool) -> float | None:
+    """The unit of a time in s; None if it isn't known. Of an STXM a dwell without a unit is in ms."""
+    return _SECONDS.get(str(units or ("ms" if in_ms and "dwell" in key.lower() else None)))
 
 
 def matches(wanted: str, key: str, device: str) -> bool:

@@ -102,16 +102,12 @@ def sequence(listed: object, run: str, most: int) -> np.ndarray | None:
     if not isinstance(listed, Mapping) or not listed:
         return None
     try:
-        places = {
-            int(event): (int(place.get("img_num") or 0), int(place["row"]), int(place["col"]))
-            for event, place in listed.items()
-        }
+        rows = [(int(e), int(at.get("img_num") or 0), int(at["row"]), int(at["col"])) for e, at in listed.items()]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MetadataError(f"the 'sequence_map' of run {run} isn't of rows and columns: {error!r}") from error
-    number = number_of_points(max(places) + 1, most, f"the 'sequence_map' of run {run}")
-    found = np.full((number, 3), -1, np.int64)
-    for event, place in places.items():
-        found[event] = place
+    event, *places = np.array(rows, np.int64).T
+    found = np.full((number_of_points(event.max() + 1, most, f"the 'sequence_map' of run {run}"), 3), -1, np.int64)
+    found[event] = np.transpose(places)
     return found
 
 

@@ -56,20 +56,6 @@ def group(parent: h5py.Group, name: str, nx_class: str, /, **attributes: object)
     return found
 
 
-def dataset(parent: h5py.Group, name: str) -> h5py.Dataset | None:
-    """The dataset of this name; None if there is none."""
-    found = parent.get(name)
-    return found if isinstance(found, h5py.Dataset) else None
-
-
-def existing(parent: h5py.Group, name: str) -> h5py.Dataset:
-    """The dataset of this name, which is there."""
-    found = parent[name]
-    if not isinstance(found, h5py.Dataset):
-        raise TypeError(f"{name} of {parent.name} is a group where a dataset should be")
-    return found
-
-
 def text(parent: h5py.Group, name: str, value: str) -> None:
     """Write text as an array of one: the readers of this field take its first element."""
     # Of fixed length, because some of them (Mantis) decode what they get, and h5py has decoded the others already.

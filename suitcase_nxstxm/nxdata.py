@@ -8,25 +8,15 @@ import h5py
 import numpy as np
 
 from suitcase_nxstxm.arranged import Member
-from suitcase_nxstxm.axes import axis_points, count_times, grown, seconds_of, step
+from suitcase_nxstxm.axes import count_times, seconds_of, step, told
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.fill import (
-    Source,
-    computed,
-    constant,
-    create,
-    events_of,
-    fill,
-    floats,
-    of_detector,
-    of_scalar,
-)
+from suitcase_nxstxm.fill import Source, computed, constant, create, fill, floats, of_detector, of_scalar
 from suitcase_nxstxm.frames import Frames, link_frames, put_frames
 from suitcase_nxstxm.keys import Known, Position
 from suitcase_nxstxm.nexus import LARGE, array, group, legal_names, put, text
 from suitcase_nxstxm.scan_types import label
-from suitcase_nxstxm.stream import FrameRows, Values
+from suitcase_nxstxm.stream import Values
 
 # What a detector of such a name would be mixed up with: groups and fields of the entry and of its instrument.
 _RESERVED = (
@@ -45,8 +35,7 @@ class Numbers:
         self._entry, self._members, self._known, self._frames = entry, members, known, frames
         self._instrument = group(entry, "instrument", "NXinstrument")
         self._request = members[0].request
-        self._layout = grown(members[0].part.image.layout, max(one.part.reached for one in members))
-        self._points, self._units = axis_points(members, self._layout, known)
+        self._layout = told(members, known)
         measured: dict[str, list[tuple[Member, str]]] = {}
         for one in members:
             detectors = one.of.keys.detectors
@@ -73,76 +62,76 @@ class Numbers:
                 first = data
                 self._describe(data)
             else:
-                for inner in first:
-                    if inner != "data":
-                        data[inner] = first[inner]
+                for inner in (inner for inner in first if inner != "data"):
+                    data[inner] = first[inner]
                 for attribute, value in first.attrs.items():
                     data.attrs[attribute] = value
             detector = group(self._instrument, own, "NXdetector")
             put(detector, "local_name", name)
-            if own != name:
-                grid.attrs["name"] = (
-                    name  # at the numbers: an NXdata or an NXdetector with such an attribute isn't valid
-                )
+            if own != name:  # at the numbers: an NXdata or an NXdetector with such an attribute isn't valid
+                grid.attrs["name"] = name
             self._write_list(detector, name, mine, grid)
         self._entry.attrs["default"] = self._names[self._default]
-        monitors = [
-            (one, key) for one in self._members if (key := one.of.keys.monitor) in one.of.stream.columns and key
-        ]
+        monitors = [(one, key) for one in self._members if (key := one.of.keys.monitor or "") in one.of.stream.columns]
         if monitors:
-            units = monitors[0][0].of.keys.info[monitors[0][1]].get("units")
             control = group(self._entry, "control", "NXmonitor")
-            sources = [of_scalar(one.part, one.of.stream, key) for one, key in monitors]
-            made = create(control, "data", self._layout, float, units, taken=False)
-            fill(made, self._layout, sources, taken=False)
+            made = create(control, "data", self._layout, float, _unit(monitors), taken=False)
+            fill(made, self._layout, [of_scalar(one, key) for one, key in monitors], taken=False)
         for name in dict.fromkeys((*self._layout.fields, *(n for one in self._members for n in one.of.keys.positions))):
             if name not in ("line_position", "point", "energy"):
                 self._write_positions(name)
         self._write_energy()
 
+    def _describe(self, data: h5py.Group) -> None:
+        """Write the fields of an NXdata that all detectors have: axes, times, energies, where the sample is parked."""
+        layout = self._layout
+        text(data, "stxm_scan_type", label(self._request.scan_type))
+        data.attrs["signal"] = "data"
+        data.attrs["axes"] = np.array([axis.name.encode() for axis in layout.axes])
+        for name, (axis, dimension) in layout.fields.items():
+            data.attrs[f"{name}_indices"] = dimension
+            put(data, name, axis.points, units=axis.units or None, name=axis.original or None)
+        put(data, "count_time", count_times(self._members, layout), units="s")
+        if "energy" not in layout.fields:
+            units = self._known.get("energy", (0, None))[1]
+            put(data, "energy", [self._energy(self._members[0])], units=units or "eV")
+        for name, place in (("sample_x", layout.sample_x), ("sample_y", layout.sample_y)):
+            if name not in layout.fields:
+                value, units = self._known.get(name, (np.nan, None)) if place is None else (place, None)
+                put(data, name, [value], units=units or "um")
+
     def _write_grid(self, data: h5py.Group, mine: Detector) -> h5py.Dataset:
         """The numbers of a detector on the grid: those that came as planes are linked, all others are moved there."""
-        layout, plane, dtypes = self._layout, max(self._layout.plane_size, 1), []
-        units = _unit(mine)
+        layout, plane = self._layout, max(self._layout.plane_size, 1)
         if layout.planes and mine and all(_by_planes(one, key, plane) for one, key in mine):
-            placed = self._placed(mine, plane)
-            linked = link_frames(data, layout.shape[0], placed, self._frames, self._kept, floats)
+            linked = link_frames(data, layout.shape[0], self._placed(mine, plane), self._frames, self._kept, floats)
             if linked is not None:
-                linked.attrs["units"] = units or ""
+                linked.attrs["units"] = _unit(mine) or ""
                 return linked
+        dtypes = []
         for one, key in mine:
-            numbers = [column.numbers for column in one.of.stream.columns[key] if column.numbers is not None]
-            dtypes += [np.dtype(float)] if key in one.of.places.frames else numbers
-        grid = create(data, "data", layout, floats(dtypes), units, taken=False)
-        fill(grid, layout, self._of_detector(mine), taken=False)
+            dtypes += [np.dtype(float)] if key in one.of.places.frames else one.of.stream.dtypes(key)
+        grid = create(data, "data", layout, floats(dtypes), _unit(mine), taken=False)
+        fill(grid, layout, [of_detector(*one, self._frames) for one in mine], taken=False)
         return grid
-
-    def _of_detector(self, mine: Detector) -> list[Source]:
-        return [
-            of_detector(one.part, one.of.stream, key, self._frames, summed=key in one.of.places.frames)
-            for one, key in mine
-        ]
 
     def _placed(self, mine: Detector, unit: int | None = None) -> Iterator[tuple[np.ndarray, Values]]:
         """What a detector has for events, and which event, or which plane, of the entry each is."""
         for one, key in mine:
-            part = one.part
-            places = (part.path.base + part.first) // (unit or part.unit)
-            for events, read in events_of(part, one.of.stream, key, slice(0, len(places))):
-                yield places[events], read
+            places = (one.part.path.base + one.part.first) // (unit or one.part.unit)
+            yield from ((places[events], read) for events, read in one.read(key))
 
     def _kept(self) -> h5py.Group:
         return group(group(self._entry, "collection", "NXcollection"), "frames", "NXcollection")
 
     def _write_list(self, detector: h5py.Group, name: str, mine: Detector, grid: h5py.Dataset) -> None:
         """What a detector gave, in the order of the points, and how long it counted: frames, or the numbers."""
-        layout = self._layout
-        dwells = []
+        layout, dwells = self._layout, []
         for one, key in mine:
             dwell = one.of.keys.dwell_of(key, key == one.of.default)
-            factor = None if dwell is None else seconds_of(one, dwell, 1.0)
-            if dwell is not None and factor is not None:
-                dwells.append(of_scalar(one.part, one.of.stream, dwell, factor))
+            unit = None if dwell is None else seconds_of(one, dwell)
+            if dwell is not None and unit is not None:
+                dwells.append(of_scalar(one, dwell, unit))
         if dwells:
             fill(create(detector, "count_time", layout, float, "s", taken=True), layout, dwells, taken=True)
         if any(key in one.of.places.frames for one, key in mine):
@@ -155,7 +144,7 @@ class Numbers:
             made.attrs["units"] = grid.attrs["units"]
         else:
             made = create(detector, "data", layout, grid.dtype, _unit(mine), taken=True)
-            fill(made, layout, self._of_detector(mine), taken=True)
+            fill(made, layout, [of_detector(*one, self._frames) for one in mine], taken=True)
 
     def _write_frames(self, detector: h5py.Group, name: str, mine: Detector) -> None:
         """The frames of a detector, one a point, in the type that holds all of them.
@@ -163,43 +152,41 @@ class Numbers:
         Those never measured are NaN in floats; in integers they are 0, and the attribute ``never_measured`` has the
         first and the last one of each stretch of them.
         """
-        columns = [column for one, key in mine for column in one.of.stream.columns[key] if column.numbers is not None]
-        there: set[int] = set()
-        for places, read in self._placed(mine):
-            there.update(places[self._frames.there(read)] if isinstance(read, FrameRows) else places)
-        number = max(there, default=-1) + 1
+        there = [places[self._frames.there(read)] for places, read in self._placed(mine)]
+        measured = np.unique(np.concatenate([np.empty(0, int), *there]))
+        number = int(measured[-1]) + 1 if len(measured) else 0
         made = link_frames(
             detector, number, self._placed(mine), self._frames, self._kept, lambda dtypes: np.result_type(*dtypes)
         )
         if made is None:
-            shapes = list(dict.fromkeys(column.shape for column in columns))
-            if len(shapes) > 1:
+            columns = [column for one, key in mine for column in one.of.stream.columns[key]]
+            shape, *others = dict.fromkeys(column.shape for column in columns if column.numbers is not None)
+            if others:
                 raise MisfitError(
-                    f"a frame of {name!r} has shape {shapes[1]} in a run that has others of shape {shapes[0]}"
+                    f"a frame of {name!r} has shape {others[0]} in a run that has others of shape {shape}"
                 )
-            dtype = np.result_type(*(column.numbers for column in columns if column.numbers is not None))
-            shape = (number, *shapes[0])
-            made = array(detector, "data", shape, dtype, maxshape=(None, *shapes[0]), chunks=(1, *shapes[0]))
+            dtype = np.result_type(*(dtype for one, key in mine for dtype in one.of.stream.dtypes(key)))
+            made = array(detector, "data", (number, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
             put_frames(made, self._placed(mine), self._frames)
         made.attrs["units"] = _unit(mine) or ""
-        missing = np.setdiff1d(np.arange(number), list(there))
+        missing = np.setdiff1d(np.arange(number), measured)
         if len(missing) and made.dtype.kind != "f":
             stretches = np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1)
             made.attrs["never_measured"] = [(int(part[0]), int(part[-1])) for part in stretches]
 
     def _write_positions(self, name: str) -> None:
         """Where a positioner was at each point; without readings the set points."""
-        layout = self._layout
-        sources = self._readbacks(name, self._members)
+        layout, sources = self._layout, self._readbacks(name, self._members)
+        axis = layout.fields[name][0] if name in layout.fields else None
         units = mended_units(self._request.devices.role_of(name), self._position(name).units)
-        if not sources and (name not in layout.fields or layout.size * 8 > LARGE):
+        if not sources and (axis is None or layout.size * 8 > LARGE):
             return
         detector = group(self._instrument, name, "NXdetector")
-        if name in layout.fields and layout.fields[name][0].original:
-            put(detector, "local_name", str(layout.fields[name][0].original))
-        if not sources:
+        if axis is not None and axis.original:
+            put(detector, "local_name", axis.original)
+        if axis is not None and not sources:
             put(detector, "description", "set points, because no position was read")
-            units, sources = self._units[name], [self._set_points(one, name) for one in self._members]
+            units, sources = axis.units, [self._set_points(one, name) for one in self._members]
         fill(create(detector, "data", layout, float, units, taken=True), layout, sources, taken=True)
 
     def _position(self, name: str) -> Position:
@@ -213,18 +200,17 @@ class Numbers:
         found = []
         for one in members if not (moves and all(one.part.unit > 1 for one in members)) else ():
             key = one.of.keys.positions.get(name, Position()).readback
-            if key is not None and any(column.numbers is not None for column in one.of.stream.columns.get(key, ())):
-                found.append(of_scalar(one.part, one.of.stream, key, single=moves))
+            if key is not None and one.of.stream.dtypes(key):
+                found.append(of_scalar(one, key, single=moves))
         return found
 
     def _set_points(self, one: Member, name: str) -> Source:
-        dimension, points = self._layout.fields[name][1], self._points[name]
-        return computed(one.part, self._layout, lambda flat: points[step(flat, self._layout, dimension)])
+        axis, dimension = self._layout.fields[name]
+        return computed(one, self._layout, lambda flat: axis.points[step(flat, self._layout, dimension)])
 
     def _write_energy(self) -> None:
         """The energy of each point: as it was read, else as it was asked for, else as the baseline has it."""
         layout, sources, plane = self._layout, [], max(self._layout.plane_size, 1)
-        units = mended_units("energy", self._position("energy").units) or "eV"
         whole: list[int] = []
         for one in self._members:
             part, read = one.part, self._readbacks("energy", [one])
@@ -232,16 +218,17 @@ class Numbers:
                 sources += read
             elif "energy" not in layout.fields:
                 energy = self._energy(one)
-                sources.append(computed(part, layout, lambda flat, energy=energy: np.full(flat.shape, energy)))
+                sources.append(computed(one, layout, lambda flat, energy=energy: np.full(flat.shape, energy)))
             elif layout.planes and part.path.by_planes:
                 first = part.path.base // plane
                 whole += range(first, min(first + max(-(-part.reached // plane), 1), layout.shape[0]))
             else:
                 sources.append(self._set_points(one, "energy"))
+        units = mended_units("energy", self._position("energy").units) or "eV"
         monochromator = group(self._instrument, "monochromator", "NXmonochromator")
         made = create(monochromator, "energy", layout, float, units, taken=True)
         for number in whole:
-            constant(made, plane, number, self._points["energy"][number])
+            constant(made, plane, number, layout.fields["energy"][0].points[number])
         fill(made, layout, sources, taken=True)
 
     def _energy(self, one: Member) -> float:
@@ -250,24 +237,6 @@ class Numbers:
         if not (request.energy_is_set and not np.isnan(request.energies).all()) and "energy" in self._known:
             return self._known["energy"][0]
         return float(request.energies[min(request.plane, len(request.energies) - 1)])
-
-    def _describe(self, data: h5py.Group) -> None:
-        """Write the fields of an NXdata that all detectors have: axes, times, energies, where the sample is parked."""
-        layout = self._layout
-        text(data, "stxm_scan_type", label(self._request.scan_type))
-        data.attrs["signal"] = "data"
-        data.attrs["axes"] = np.array([axis.name.encode() for axis in layout.axes])
-        for name, (axis, dimension) in layout.fields.items():
-            data.attrs[f"{name}_indices"] = dimension
-            put(data, name, self._points[name], units=self._units[name] or None, name=axis.original or None)
-        put(data, "count_time", count_times(self._members, self._layout), units="s")
-        if "energy" not in layout.fields:
-            units = self._known.get("energy", (0, None))[1]
-            put(data, "energy", [self._energy(self._members[0])], units=units or "eV")
-        for name, place in (("sample_x", layout.sample_x), ("sample_y", layout.sample_y)):
-            if name not in layout.fields:
-                known, units = self._known.get(name, (np.nan, None)) if place is None else (place, None)
-                put(data, name, [known], units=units or "um")
 
 
 def _by_planes(one: Member, key: str, plane: int) -> bool:

@@ -1,11 +1,16 @@
-"""What the caller of an export knows and the documents don't, or say otherwise."""
+"""What the caller of an export knows and the documents don't: options, and the names of files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone, tzinfo
+from hashlib import sha256
+from numbers import Number
 from pathlib import Path
+from string import Formatter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +21,13 @@ from suitcase_nxstxm.pystxm import stxm_request
 from suitcase_nxstxm.request import MAX_POINTS, Request, images, number_of_points
 
 _OF_JSON = (str, int, float, list, dict, type(None))
+_FIELD = re.compile(r"start\[([^\[\].]+)\]|([^\[\].]+)")
+_SPEC = re.compile(r"([^{}]?[<>=^])?[-+ ]?0?\d{0,2}(\.\d{1,2})?[a-zA-Z%]?")
+_DIGITS = 12
+_LONGEST = 150  # bytes: most file systems take 255, and a file under construction has the uid of its run as well
+_SEPARATORS = "/\\"
+_OF_WINDOWS = '<>:"|?*'  # a name with a colon is another stream of a file there, or on another drive
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,32 +52,30 @@ class Options:
         if isinstance(self.readable_roots, (str, Path)):
             raise TypeError(f"readable_roots is {self.readable_roots!r}: it is a list of directories")
 
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Options:
-        """The options of a record."""
-        zone = record.get("timezone")
-        found = None if zone is None else ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(seconds=zone))
-        return cls(**{**record, "timezone": found})
-
-    def record(self) -> dict[str, Any]:
-        """The options as JSON has them: of a time zone without a name its offset now."""
-        zone = self.timezone
-        offset = None if zone is None else zone.utcoffset(datetime.now())
-        said = zone.key if isinstance(zone, ZoneInfo) else None if offset is None else offset.total_seconds()
-        here = {"timezone", "readable_roots", "handler_registry"}  # the last two are for documents to come
-        stated = asdict(replace(self, timezone=None, handler_registry={}))
-        changed = {name: value for name, value in stated.items() if value is not None and name not in here}
-        if isinstance(self.scan_type, int):
-            changed["scan_type"] = int(self.scan_type)
-        return {**changed, "timezone": said}
-
     @property
     def primary(self) -> tuple[Any, ...]:
         """The detectors that the caller wants, the one of the default plot first."""
-        wanted = self.primary_det
-        if wanted is None:
-            return ()
+        wanted = () if self.primary_det is None else self.primary_det
         return tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Options:
+        """The options of a record."""
+        zone = record["timezone"]
+        if zone is not None:
+            zone = ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(seconds=zone))
+        return cls(**{**record, "timezone": zone})
+
+    def record(self) -> dict[str, Any]:
+        """The options of a run as JSON has them, without those for documents to come.
+
+        A time zone without a name is its offset now.
+        """
+        zone = getattr(self.timezone, "key", None)
+        if zone is None and self.timezone is not None:
+            zone = (self.timezone.utcoffset(datetime.now()) or timedelta()).total_seconds()
+        found = asdict(replace(self, timezone=None, handler_registry={}, readable_roots=()))
+        return {**found, "timezone": zone}
 
     def request(self, start: Mapping[str, Any]) -> Request:
         """What a start document asks for; an error if it can't be read, or asks for too much."""
@@ -92,3 +102,64 @@ class Options:
             return found
         named = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)
         return replace(found, primary=self.primary, exact=False, images=named)
+
+
+def file_name(text: str, longest: int = 200, *, windows: bool = os.name == "nt") -> str:
+    """The name of a file for a text of a document: the text itself if that names a file, and no hidden one.
+
+    Otherwise separators, what is not printable and a leading dot become ``_``, and so does what Windows takes in no
+    name, there; it is cut to so many bytes, and the end of its sha256 is added: another text has another name.
+    """
+    forbidden = _SEPARATORS + (_OF_WINDOWS if windows else "")
+    name = "".join(character if character.isprintable() and character not in forbidden else "_" for character in text)
+    if name.startswith("."):
+        name = f"_{name[1:]}"
+    if windows:
+        end = len(name.rstrip(". "))
+        name = ("_" if _DEVICES.fullmatch(name) else "") + name[:end] + "_" * (len(name) - end)
+    if name == text and 0 < len(name.encode()) <= longest:
+        return name
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[-_DIGITS:]
+    begin = name.encode()[: longest - _DIGITS - 1].decode(errors="ignore")
+    return f"{begin or '_'}-{digest}"
+
+
+def check_template(template: str) -> None:
+    """Refuse a file_prefix that is more than text and fields of the start document."""
+    list(_parts(template))
+
+
+def prefix_of(template: str, start: Mapping[str, Any], first_uid: str) -> str:
+    """The prefix of a file name with what the start document has for ``{uid}``, ``{scan_id}``, ...
+
+    ``{uid}`` is that of the first run of the scan, so that all its runs go to one file. What a document says adds no
+    directory: see `file_name`.
+    """
+    filled = []
+    for literal, key, spec, conversion in _parts(template):
+        filled.append(literal)
+        if key is None:
+            continue
+        value = first_uid if key == "uid" else start.get(key)
+        try:
+            if not isinstance(value, (str, Number)):
+                raise TypeError(f"it has no text and no number {key!r}")
+            text = format(Formatter().convert_field(value, conversion), spec)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            what = f"file_prefix {template!r} can't be filled in from run {start['uid']}"
+            raise MetadataError(f"{what}: {error}") from error
+        filled.append(file_name(text) if text else "")
+    directories, slash, name = "".join(filled).rpartition("/")
+    return f"{directories}{slash}{file_name(name, _LONGEST)}"
+
+
+def _parts(template: str) -> Iterator[tuple[str, str | None, str, Any]]:
+    """The text before each field of a template, the key of the field, and how it is written."""
+    for literal, field_name, spec, conversion in Formatter().parse(template):
+        found = _FIELD.fullmatch(field_name or "")
+        if field_name is not None and (found is None or _SPEC.fullmatch(spec or "") is None):
+            raise ValueError(
+                f"file_prefix {template[:100]!r} can't be filled in: give fields like {{scan_id}}, {{scan_id:05d}} or "
+                "{start[sample]}, which are text or numbers of the start document, not wider than 99 characters"
+            )
+        yield literal, found and (found[1] or found[2]), spec or "", conversion

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from suitcase_nxstxm.request import Image, Layout, Request, number_of_points
+from suitcase_nxstxm.request import Image
 
 
 @dataclass(frozen=True)
@@ -20,20 +19,12 @@ class Path:
     base: int = 0  # the flat index in the array at which the run begins: that of its plane
     order: tuple[int, ...] | None = None  # see `Request`
     snaking: tuple[bool, ...] = ()  # one shorter than the array if the planes are runs of their own
-    # The flat index of the first point of each event, from `base` on, and how many points each of these events covers;
-    # -1 where it isn't known. It goes before `order` and `snaking`.
-    listed: np.ndarray | None = None
-    covered: int = 1
 
     @property
     def straight(self) -> bool:
         """Whether the run goes through the array as the array is stored."""
-        order = self.order or ()
-        return (
-            self.listed is None
-            and not any(self.snaking)
-            and order == tuple(range(len(self.shape)))[len(self.shape) - len(order) :]
-        )
+        order, levels = self.order or (), tuple(range(len(self.shape)))
+        return not any(self.snaking) and order == levels[len(levels) - len(order) :]
 
     @property
     def by_planes(self) -> bool:
@@ -49,10 +40,6 @@ class Path:
         """The flat indices in the array of points by their number in the run, from 0; the same shape."""
         if self.straight:
             return self.base + taken
-        if self.listed is not None:
-            events = taken // self.covered
-            begins = np.append(self.listed, -1)[np.minimum(events, len(self.listed))]
-            return self.base + np.where(begins < 0, taken, begins + taken % self.covered)
         levels = self.order or tuple(range(len(self.shape)))[len(self.shape) - len(self.snaking) :]
         inner = math.prod(self.shape[level] for level in levels)
         # A plane that is a run of its own begins at its own beginning, whichever way the one before it ended.
@@ -79,7 +66,7 @@ class Part:
     unit: int  # how many points a whole event covers
     keys: tuple[str, ...]  # the detectors that are for the entry
     element: int | None  # which number of an event is for the entry, where an event has one for each of several
-    at: np.ndarray | None = None  # the flat index of each event whose set points say it, -1 for the others
+    at: np.ndarray | None = None  # the flat index of the first point of each event that says it, -1 for the others
     number: np.ndarray | None = None  # how many points each event covers; None if all cover a unit of them
     reached: int = 0  # how many points of the path have been reached
 
@@ -92,15 +79,20 @@ class Part:
         if taken:
             return self.path.base + numbers
         found = self.path.flat(numbers)
-        if self.at is None or size != 1:
+        if self.at is None or size > self.unit:
             return found
         told = self.at[events, np.newaxis]
-        return np.where(told < 0, found, told)
+        return np.where(told < 0, found, told + np.arange(size))
 
-    @cached_property
+    @property
     def straight(self) -> bool:
         """Whether the points were taken in the order in which the array has them."""
-        return self.path.straight and (self.at is None or bool((self.at < 0).all()))
+        return self.path.straight and self.at is None
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How many points each event covers."""
+        return np.full(len(self.first), self.unit) if self.number is None else self.number
 
     @cached_property
     def _ascending(self) -> bool:
@@ -108,9 +100,9 @@ class Part:
 
     @cached_property
     def _by_planes(self) -> bool:
+        plane = self.image.layout.plane_size
         if self.at is None:
             return self.path.by_planes
-        plane = self.image.layout.plane_size
         return bool(((self.at < 0) | (self.at // plane == (self.path.base + self.first) // plane)).all())
 
     def events(self, begin: int, end: int, taken: bool) -> slice:
@@ -131,40 +123,3 @@ class Places:
     parts: list[Part]  # its events by the entry that they go to
     frames: frozenset[str] = frozenset()  # detectors with an array a point: its sum goes to the grid
     aside: frozenset[str] = frozenset()  # detectors that are read once for many points, which have no place on the grid
-
-
-def path_of(request: Request, layout: Layout, images: Sequence[Image], several: Sequence[int] | None) -> Path:
-    """The way of a run through the array of an entry; `several` are the images of a run of several that go there."""
-    levels = len(request.order or layout.shape)
-    fits = len(request.snaking) == levels or (layout.planes and len(request.snaking) == levels - 1)
-    base = request.plane * layout.plane_size if layout.planes and several is None else 0
-    path = Path(layout.shape, base, request.order, request.snaking if fits else ())
-    listed, shape = request.sequence, layout.shape
-    if listed is None or not len(listed) or len(shape) < 2 or (listed[:, 1:] >= shape[-2:]).any():
-        return path  # without a list, or with one of something else than what is stored here
-    covered = shape[-1] if listed[:, 2].max() <= 0 else 1
-    plane = math.prod(shape[-2:])
-    image, row, column = listed.T
-    within = np.where(image < 0, -1, row * shape[-1] + column)
-    if several is None:
-        found = np.where(image < 0, -1, image * plane + within)
-    else:
-        events = plane // covered
-        found = np.full(number_of_points(path.size // covered, request.max_points, "a run of images"), -1)
-        for number in several:
-            mine = np.flatnonzero(image == number)[:events]
-            begin = images[number].plane * events
-            found[begin : begin + len(mine)] = images[number].plane * plane + within[mine]
-    usual = np.arange(len(found)) * covered
-    if (found >= path.size).any() or (((found == usual) | (found < 0)).all() and not any(path.snaking)):
-        return path
-    return replace(path, listed=found, covered=covered)
-
-
-def sequence_numbers(listed: np.ndarray) -> np.ndarray:
-    """For each event of a ``sequence_map`` its number among the events of its image; shape (n,)."""
-    numbers = np.zeros(len(listed), np.int64)
-    for image in np.unique(listed[:, 0]):
-        mine = listed[:, 0] == image
-        numbers[mine] = np.arange(np.count_nonzero(mine))
-    return numbers

@@ -14,7 +14,7 @@ import numpy as np
 from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
 from suitcase_nxstxm.metadata import as_json, as_number
-from suitcase_nxstxm.request import MAX_POINTS, Axis, Region, Request, number_of_points
+from suitcase_nxstxm.request import Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import STACKS, as_scan_type, focus_scans, scan_types
 
 _POINT = "point"
@@ -28,7 +28,7 @@ Dimensions = list[list[Axis]]
 """For each level of the scan's loops, outermost first, the positioners that move together."""
 
 
-def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points: int = MAX_POINTS) -> Request:
+def plain_request(start: Mapping[str, Any], scan_type: object, max_points: int) -> Request:
     """The request of a run without STXM metadata; unless given, its scan type is what its motors speak for."""
     if "metadata" in start:
         logger.warning("run %s is exported by its plan%s", start["uid"], _BUT)
@@ -51,7 +51,6 @@ def plain_request(start: Mapping[str, Any], scan_type: object = None, max_points
         num_points=start.get("num_points"),
         scan=start["uid"],
         text=as_json(start),
-        max_points=max_points,
     )
     if kind is scan_types.GENERIC_SCAN:
         together = {i: axes[1:] for i, axes in enumerate(levels) if len(axes) > 1}

@@ -20,7 +20,7 @@ from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.metadata import as_json, as_number, names, numerically, sequence, set_points, table, unpacked
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.plans import dimensions, product
-from suitcase_nxstxm.request import MAX_POINTS, Axis, Polarization, Region, Request
+from suitcase_nxstxm.request import Axis, Polarization, Region, Request
 from suitcase_nxstxm.scan_types import (
     SPECTRA,
     STACKS,
@@ -36,12 +36,7 @@ logger = logging.getLogger(__name__)
 _SETS_ENERGY = STACKS | SPECTRA | {scan_types.SAMPLE_IMAGE, scan_types.PATTERN_GEN_SCAN}
 
 
-def stxm_request(
-    start: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    scan_type: object = None,
-    max_points: int = MAX_POINTS,
-) -> Request:
+def stxm_request(start: Mapping[str, Any], metadata: Mapping[str, Any], scan_type: object, max_points: int) -> Request:
     """The request of a run whose start document has STXM metadata."""
     if scan_type is None and "scan_type" not in metadata:
         raise MetadataError(f"the metadata of run {start['uid']} have no 'scan_type': give it as scan_type=")
@@ -89,9 +84,8 @@ class _Metadata:
         energies, dwells = self.energies
         plane = int(place.get("e_idx") or 0)
         if not 0 <= plane < max(len(energies), 1):
-            raise MetadataError(
-                f"run {self.run} is for energy {plane} ('e_idx') of a scan with {len(energies)} energies"
-            )
+            number = len(energies)
+            raise MetadataError(f"run {self.run} is for energy {plane} ('e_idx') of a scan with {number} energies")
         if kind in STACKS and not place:
             self._check_alone()
         index = int(place.get("pol_idx") or 0)
@@ -125,10 +119,8 @@ class _Metadata:
             text=text if isinstance(text, str) else as_json(metadata),
             time=float(start["time"]),
             polarization_index=index,
-            angle=rotation,
             placed=bool(place) or kind not in STACKS or len(energies) < 2,
             sequence=sequence(metadata.get("sequence_map"), self.run, self._max_points),
-            max_points=self._max_points,
         )
 
     @cached_property
@@ -166,9 +158,8 @@ class _Metadata:
         regions = len(self._rois or self._spatial)
         for what, number in (("regions", regions), ("polarisations", len(self.polarizations))):
             if number > 1:
-                raise MetadataError(
-                    f"run {self.run} has no 'img_idx_map', which alone tells for which of {number} {what} it is"
-                )
+                alone = f"which alone tells for which of {number} {what} it is"
+                raise MetadataError(f"run {self.run} has no 'img_idx_map', {alone}")
 
     def _all_regions(self) -> tuple[Region, ...]:
         """All regions of the scan in the order of their acquisition, which ``sp_id_lst`` is not."""
@@ -196,11 +187,12 @@ class _Metadata:
         return Region(key, **{name.lower(): axis for name, axis in axes.items()})
 
     def _axis(self, roi: object, name: str, region: str, *, needed: bool) -> Axis | None:
-        points = set_points(table(roi), self._max_points)
-        if points is None and needed:
+        points, given = set_points(table(roi), self._max_points), table(roi)
+        if points is not None:
+            return Axis(name, points, str(given.get("POSITIONER") or given.get("SRC") or ""), "um")
+        if needed:
             raise MetadataError(f"region {region} of run {self.run} has no set points of {name!r}")
-        device = str(table(roi).get("POSITIONER") or table(roi).get("SRC") or "")
-        return None if points is None else Axis(name, points, device, "um")
+        return None
 
     def _generic_axes(self, region: Region) -> tuple[Axis, ...]:
         """The axes that a generic scan moves, the slowest first: those of its motors; without motors, that of X.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,19 +98,11 @@ class Request:
     planned: int | None = 1  # how many planes the scan has, each of which may be a run; None if nobody says it
     text: str = "{}"  # the request in the words of the start document: JSON
     time: float = 0.0  # when the run began, in s since the epoch
-    # With the region these tell entries of one name apart.
     polarization_index: int = 0
-    angle: float | None = None
     placed: bool = True  # whether the start document says which plane the run is for
     images: tuple[Request, ...] = ()  # of a run of several images, that of each, in the order in which they are taken
     # For each event the number of its image, its row and its column; shape (n, 3), -1 for events that aren't listed.
     sequence: np.ndarray | None = None
-    max_points: int = MAX_POINTS  # of an image, of an axis, or of a stream
-
-    @property
-    def region_key(self) -> str:
-        """The region that the run is for; nothing if it is for all of them."""
-        return self.regions[0].key if len(self.regions) == 1 else ""
 
     @property
     def several_runs(self) -> bool:
@@ -153,13 +144,25 @@ class Layout:
         return {axis.name: (axis, i) for i, axis in enumerate(self.axes)} | dict(self.along)
 
 
+class Identity(NamedTuple):
+    """What an entry is for: the same for all images that go there, of whatever runs."""
+
+    entry: str  # the name that is asked for
+    polarization: int
+    region: str
+    angle: float  # of the sample; -inf where nobody asked for one
+    time: float  # of the run, where the entry is for that alone
+    run: str  # the run, where the entry is for that alone
+    scan: str
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """An array of the file that a run fills, or one plane of it."""
 
     request: Request  # what the run asks for here
     layout: Layout
-    identity: str  # what its entry is for, as JSON: the same for all images that go there, of whatever runs
+    identity: Identity
 
     @property
     def plane(self) -> int:
@@ -171,38 +174,23 @@ def images(request: Request) -> list[Image]:
     """The images that a run fills, in the order in which it takes them; those of its regions stand together."""
     found = []
     for own in request.images or (request,):
-        keys = [region.key for region in own.regions] if len(own.regions) > 1 else [own.region_key]
-        found += [
-            Image(own, layout, _identity(own, layout.entry, key))
-            for layout, key in zip(_layouts(own), keys, strict=True)
-        ]
+        angle = -math.inf if own.rotation is None else own.rotation
+        # Runs of these types go to one entry together; images of other types are each an entry of their own.
+        together = own.several_runs and own.scan_type in STACKS | SPECTRA
+        alone = (0.0, "") if together else (own.time, own.run)
+        scan = own.scan if own.several_runs else own.run
+        for layout, region in zip(_layouts(own), own.regions or (Region(""),), strict=True):
+            what = Identity(layout.entry, own.polarization_index, region.key, angle, *alone, scan)
+            found.append(Image(own, layout, what))
     return found
 
 
-def planes_of(request: Request) -> list[tuple[str, int]]:
+def planes_of(request: Request) -> list[tuple[Identity, int]]:
     """The planes of entries that a run is for; none if it doesn't say which."""
-    if not request.placed:
-        return []
-    found = images(request)
+    found = images(request) if request.placed else []
     if request.scan_type is scan_types.SAMPLE_POINT_SPECTRA:
         found = found[: len(request.regions)]  # it may go on to the others, or they are runs of their own
     return list(dict.fromkeys((image.identity, image.plane) for image in found))
-
-
-def _identity(request: Request, entry: str, region: str) -> str:
-    # Runs of these types go to one entry together; images of other types are each an entry of their own.
-    several = request.several_runs and request.scan_type in STACKS | SPECTRA
-    return json.dumps(
-        {
-            "entry": entry,
-            "polarization": request.polarization_index,
-            "region": region,
-            "angle": request.angle,
-            "time": 0.0 if several else request.time,
-            "run": "" if several else request.run,
-            "scan": request.scan if request.several_runs else request.run,
-        }
-    )
 
 
 _MOVED = {scan_types.DETECTOR_IMAGE: "detector", scan_types.OSA_IMAGE: "osa", scan_types.OSA_FOCUS: "osa"}

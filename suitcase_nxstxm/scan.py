@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,22 +10,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import event_model
 import h5py
 import numpy as np
 from suitcase.utils import MultiFileManager
 
-from suitcase_nxstxm.arrange import points_of
-from suitcase_nxstxm.arranged import arranged, detectors, say_lost, with_planes
+from suitcase_nxstxm.arrange import is_of_a_point, points_of
+from suitcase_nxstxm.arranged import Arranged, arranged, detectors, say_lost, with_planes
 from suitcase_nxstxm.entry import write
 from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfinishedError
 from suitcase_nxstxm.external import External
 from suitcase_nxstxm.file import Buffer, TmpFile
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run
-from suitcase_nxstxm.options import Options
-from suitcase_nxstxm.prefix import prefix_of
-from suitcase_nxstxm.request import Image, Request, images, planes_of
-from suitcase_nxstxm.scan_types import scan_types
+from suitcase_nxstxm.options import Options, prefix_of
+from suitcase_nxstxm.request import Identity, Image, Request, images, planes_of
 from suitcase_nxstxm.stream import Stored, Stream
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class Scan:
         self._options = options or Options()
         self._external = External(self._options.readable_roots, self._options.handler_registry)
         self._journal: Journal | None = None
-        self._taken: set[tuple[str, int]] = set()  # planes of entries
+        self._arranged: dict[str, Arranged] = {}  # runs of the open journal that have ended, and whose plane is known
+        self._taken: set[tuple[Identity, int]] = set()  # planes of entries
         self._unplaced = 0  # runs that don't say which plane they are for
 
     @property
@@ -93,7 +94,9 @@ class Scan:
         if not self._taken and not self._unplaced:
             self.planned = request.planned
         try:
-            journal, planes = self._opened(), planes_of(request)
+            if self._journal is None:
+                self._journal = self.file.open(self._store)
+            journal, planes = self._journal, planes_of(request)
             for run in journal.runs.values():
                 both = set(run.planes) & set(planes)
                 if both and run.uid != request.run:
@@ -101,6 +104,7 @@ class Scan:
                         f"run {request.run} is for plane {min(plane for _, plane in both)} of {request.entry}, and so "
                         f"is run {run.uid}: export only one of them"
                     )
+            self._arranged.pop(request.run, None)
             journal.document("start", {"doc": doc, "options": self._options.record(), "planes": planes})
         except DuplicateRunError:
             self.release()  # nothing of the run is in the journal, which is as good as it was
@@ -135,7 +139,8 @@ class Scan:
             elif name == "event":
                 self._event(journal, run, stream, doc)
             elif name == "event_page":
-                self._event_page(journal, run, stream, doc)
+                for event in event_model.unpack_event_page(doc):  # pyright: ignore
+                    self._event(journal, run, stream, event)
             elif stream is run.streams.get("primary"):
                 self._external.expect(run.uid, doc)
             else:
@@ -169,28 +174,22 @@ class Scan:
                 data = {**data, key: self._external.image(data[key], what)}
         journal.row(doc["descriptor"], seq_num, doc.get("time", np.nan), data)
 
-    def _event_page(self, journal: Journal, run: Run, stream: Stream, doc: Mapping[str, Any]) -> None:
-        times, filled = doc.get("time") or [np.nan] * len(doc["seq_num"]), doc.get("filled") or {}
-        for i, (seq_num, time) in enumerate(zip(doc["seq_num"], times, strict=True)):
-            event = {"descriptor": doc["descriptor"], "seq_num": seq_num, "time": time}
-            event["data"] = {key: column[i] for key, column in doc["data"].items()}
-            event["filled"] = {key: column[i] for key, column in filled.items()}
-            self._event(journal, run, stream, event)
-
     def _stop(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
         """End a run, whose numbers have all their place; else say so."""
-        if "primary" in run.streams:
-            primary = run.streams["primary"]
+        request, primary = self.running[run.uid][0], run.streams.get("primary")
+        if primary is not None:
             shapes = {key: info.get("shape") or () for key, info in primary.info.items()}
             for descriptor, seq_num, key, image in self._external.streamed(run.uid, shapes):
                 event = {"descriptor": descriptor, "seq_num": seq_num, "data": {key: image}}
                 self._event(journal, run, primary, event)
         self._external.forget(run.uid)
         run.stop = dict(doc)
-        self.planes += arranged(run, self.running[run.uid][0]).planes
+        found = arranged(run, request)
+        if request.placed:  # else it is arranged when all runs are known
+            self._arranged[run.uid] = found
+        self.planes += found.planes
         say_lost(run)
         self.file.frames.flush()
-        self.file.check()
         journal.document("stop", doc)
         del self.running[run.uid]
         self.stopped |= doc.get("exit_status") in ("abort", "fail")
@@ -198,7 +197,7 @@ class Scan:
     def release(self) -> None:
         """Close the journal, if no run is open; it is opened again for the next one."""
         if not self.running:
-            journal, self._journal = self._journal, None
+            journal = self._forget()
             try:
                 if journal is not None:
                     journal.write_index()
@@ -209,6 +208,23 @@ class Scan:
         """Close the journal, with what the open runs have so far."""
         self.running.clear()
         self.release()
+
+    def _forget(self) -> Journal | None:
+        """Take nothing more to the journal, nor read what is in it."""
+        journal, self._journal = self._journal, None
+        self._arranged.clear()
+        return journal
+
+    def _fail(self, uid: str, error: BaseException) -> None:
+        """Note that the export of a run failed."""
+        journal, self.failed = self._forget(), True
+        self.running.clear()
+        try:
+            if journal is not None and uid in journal.runs and not isinstance(error, OSError):
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+                journal.document("failure", {"run_start": uid, "why": why})
+        finally:
+            self.file.close()
 
     def finish(self, overwrite: bool = False) -> Any:
         """Write the file, all of whose runs have ended, and give it its final name; return that, or the buffer."""
@@ -222,14 +238,14 @@ class Scan:
             waiting = [run.uid for run in runs if run.stop is None]
             if waiting:
                 raise UnfinishedError(f"{where} has no stop document of run {', '.join(waiting)}")
-            return self.file.finish(self._writes(journal), overwrite=overwrite)
+            return self.file.finish(functools.partial(self._write, journal), overwrite=overwrite)
 
     def set_aside(self) -> Path:
         """Write what there is of the runs, whether they have ended or not, and move it away; return its new name."""
         if not isinstance(self.file, TmpFile):
             raise TypeError("a buffer has no place to be set aside to")
         with self._whole() as journal:
-            return self.file.set_aside(self._writes(journal))
+            return self.file.set_aside(functools.partial(self._write, journal))
 
     @contextmanager
     def _whole(self) -> Iterator[Journal]:
@@ -237,20 +253,20 @@ class Scan:
         try:
             yield self._journal or self.file.open(self._store, create=False)
         finally:
-            self._journal = None
+            self._forget()
             self.file.close()
 
-    def _writes(self, journal: Journal) -> Any:
-        """What writes the runs of a journal to a file."""
+    def _write(self, journal: Journal, file: h5py.File, name: str, frames: Frames) -> None:
+        """Write the runs of a journal to a file of this name: those that aren't arranged yet are that now."""
         runs = sorted(journal.runs.values(), key=lambda run: run.start["time"])
-
-        def writes(file: h5py.File, name: str, frames: Frames) -> None:
-            options = [Options.of_record(run.options) for run in runs]
-            asked = [(run, mine.request(run.start)) for run, mine in zip(runs, options, strict=True)]
-            found = [arranged(*placed) for placed in with_planes(asked)]
-            write(file, name, found, options[0] if options else self._options, frames)
-
-        return writes
+        options = [Options.of_record(run.options) for run in runs]
+        asked = [
+            (run, self._arranged[run.uid].request if run.uid in self._arranged else own.request(run.start))
+            for run, own in zip(runs, options, strict=True)
+        ]
+        placed = with_planes(asked)
+        found = [self._arranged.get(run.uid) or arranged(run, *placed[run.uid]) for run in runs]
+        write(file, name, found, options[0] if options else self._options, frames)
 
     def _store(self, run: Run, stream: Stream, key: str, seq_num: int, array: np.ndarray) -> Stored | None:
         """Store a frame, or the plane of a stack, of which there may be many, where it can stay."""
@@ -258,38 +274,18 @@ class Scan:
             return None
         request, found = self.running[run.uid]
         layout = found[0].layout
-        by_point = layout.grows or request.num_points in (layout.plane_size, layout.size)
-        plane = layout.planes and array.size == layout.plane_size and not by_point
-        plane &= request.scan_type is not scan_types.PTYCHOGRAPHY_SCAN or array.ndim == 1
-        if not plane and (array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None):
+        of_a_point = is_of_a_point(request, layout, array.ndim)
+        plane = layout.planes and array.size == layout.plane_size and not of_a_point
+        lines = array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None
+        if not plane and (lines or (not layout.planes and array.size == layout.size)):  # or all of an image
             return None
-        if not plane and not layout.planes and array.size == layout.size:
-            return None  # all of an image
         if plane:
             array = array.reshape(layout.shape[1:])
         begin = found[0].plane * (1 if plane else layout.plane_size)
-        what = found[0].identity
+        what: Any = found[0].identity
         if len(found) > 1 or not request.placed:
             begin, what = 0, run.uid
         name = sha256(repr((what, key, array.dtype.str, array.shape)).encode()).hexdigest()[:16]
         row = begin + seq_num - 1
         self.file.frames.put(f"f{name}", row, array)
-        self.file.check()
         return Stored(f"f{name}", row, np.nan if plane else float(array.sum(dtype=float)))
-
-    def _opened(self) -> Journal:
-        if self._journal is None:
-            self._journal = self.file.open(self._store)
-        return self._journal
-
-    def _fail(self, uid: str, error: BaseException) -> None:
-        """Note that the export of a run failed."""
-        journal, self._journal = self._journal, None
-        self.failed = True
-        self.running.clear()
-        try:
-            if journal is not None and uid in journal.runs and not isinstance(error, OSError):
-                why = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
-                journal.document("failure", {"run_start": uid, "why": why})
-        finally:
-            self.file.close()

@@ -6,6 +6,7 @@ import json
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,8 @@ from suitcase_nxstxm.metadata import as_json
 
 _BLOCK = 1 << 20  # bytes that are read at once
 _SHORTEST = 32  # bytes that text takes at least; longer text takes the next power of two, so that forms are few
-_CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"} | {
-    "f2": "e",
-    "f4": "f",
-    "f8": "d",
-    "?": "?",
-}
+_CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"}
+_CODES |= {"f2": "e", "f4": "f", "f8": "d", "?": "?"}
 _SCALARS: dict[type, tuple[str, str]] = {float: ("<f8", "d"), int: ("<i8", "q"), bool: ("|b1", "?")} | {
     np.dtype(name).type: (np.dtype(name).newbyteorder("<").str, code) for name, code in _CODES.items()
 }
@@ -53,11 +50,13 @@ class Stored(NamedTuple):
     sum: float
 
 
+@dataclass(frozen=True, eq=False)
 class FrameRows:
-    """Frames that are stored elsewhere: in which dataset, in which rows of it, and the sum of each."""
+    """Frames that are stored elsewhere."""
 
-    def __init__(self, frames: str, rows: np.ndarray, sums: np.ndarray) -> None:
-        self.frames, self.rows, self.sums = frames, rows, sums
+    frames: str  # the dataset
+    rows: np.ndarray  # of it
+    sums: np.ndarray  # of the numbers of each
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -162,6 +161,10 @@ class Stream:
                 found[row : row + number] = int(np.prod(column.shape))
             row += number
         return found
+
+    def dtypes(self, key: str) -> list[np.dtype]:
+        """The types of the numbers of a key."""
+        return [column.numbers for column in self.columns.get(key, ()) if column.numbers is not None]
 
     def seq_num(self) -> np.ndarray:
         """The number of the event of each row."""

@@ -11,12 +11,12 @@ import numpy as np
 from suitcase_nxstxm.devices import Devices, mended_units
 from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.nexus import array, group, name_in
-from suitcase_nxstxm.stream import Stream
+from suitcase_nxstxm.stream import FrameRows, Stream
 
 _TEXT = h5py.string_dtype()
 _EXACT = 1 << 53
 
-Places = Sequence[tuple[Stream, np.ndarray]]
+Placed = Sequence[tuple[Stream, np.ndarray]]
 """Streams that have a key, with the row of the collection that each of their rows is."""
 
 
@@ -40,69 +40,65 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
     if not begins[-1]:
         return
     made = group(parent, name_in(parent, name, name), "NXcollection", name=name)
-    where = [begin + np.searchsorted(n, one.stream.seq_num()) for begin, n, one in zip(begins, numbers, rows)]  # noqa: B905
-    times = np.full(begins[-1], np.nan)
-    for one, places in zip(rows, where, strict=True):
+    where, times, found = [], np.full(begins[-1], np.nan), np.concatenate(numbers)
+    for one, own, begin in zip(rows, numbers, begins, strict=False):
+        where.append(begin + np.searchsorted(own, one.stream.seq_num()))
         told = one.stream.times()
-        times[places[~np.isnan(told)]] = told[~np.isnan(told)]
+        times[where[-1][~np.isnan(told)]] = told[~np.isnan(told)]
     array(made, "time", times.shape, float, data=times).attrs["units"] = "s"
-    found = np.concatenate(numbers)
-    several = sum(map(bool, map(len, numbers))) > 1
+    several = sum(len(own) > 0 for own in numbers) > 1
     if several:
         runs = np.repeat(np.array([one.run for one in rows], object), list(map(len, numbers)))
         array(made, "run", runs.shape, _TEXT, data=runs)
     if several or not np.array_equal(found, np.arange(1, len(found) + 1)):
         array(made, "seq_num", found.shape, found.dtype, data=found)
     for key in dict.fromkeys(key for one in rows for key in one.keys):
-        mine = [(one.stream, places) for one, places in zip(rows, where, strict=True) if key in one.stream.columns]
+        mine = [(one.stream, rows_of) for one, rows_of in zip(rows, where, strict=True) if key in one.stream.columns]
         if mine:
-            info = next((stream.info[key] for stream, _ in mine if key in stream.info), {})
-            _write_column(made, mine[0][0].owner.get(key, key), key, info, devices, len(found), mine)
+            _write_column(made, key, devices, len(found), mine)
 
 
-def _write_column(
-    parent: h5py.Group, device: str, key: str, info: Mapping[str, Any], devices: Devices, total: int, sources: Places
-) -> None:
-    dtype = _dtype(key, total, sources)
+def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, sources: Placed) -> None:
+    """Write the readings of a key: as numbers of the type that holds them as they are, else as text."""
+    streams = [stream for stream, _ in sources]
+    device, dtype = streams[0].owner.get(key, key), _dtype(key, total, sources)
     found, field = _field(parent, device, key, devices)
     texts = [""] * total
-    shape = next((c.shape for stream, _ in sources for c in stream.columns[key] if c.numbers is not None), ())
+    shape = next((c.shape for stream in streams for c in stream.columns[key] if c.numbers is not None), ())
     made = None if dtype is None else array(found, field, (total, *shape), dtype)
-    for stream, places in sources:
+    for stream, rows in sources:
         for row, values in stream.blocks(key):
-            where = places[row : row + len(values)]
-            if not isinstance(values, np.ndarray):
+            where = rows[row : row + len(values)]
+            if isinstance(values, FrameRows) or (made is not None and values.dtype.kind == "O"):
                 continue
-            if made is None:
-                for place, value in zip(where.tolist(), values.tolist(), strict=True):
-                    texts[place] = _text(value)
-            elif values.dtype.kind != "O":
-                _put(made, where, values)
+            if made is not None and (np.diff(where) == 1).all():
+                made[int(where[0]) : int(where[-1]) + 1] = values
+                continue
+            # Of several rows with one place the last one counts.
+            for place, value in dict(zip(where.tolist(), values, strict=True)).items():
+                if made is None:
+                    texts[place] = _text(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
+                else:
+                    made[place] = value
     if made is None:
         made = found.create_dataset(field, data=texts, dtype=_TEXT)
+    info = next((stream.info[key] for stream in streams if key in stream.info), {})
     _describe(made, key, info, devices.role_of(device))
 
 
-def _put(made: h5py.Dataset, where: np.ndarray, values: np.ndarray) -> None:
-    """Put rows to a column; the last one of those with one place counts."""
-    if (np.diff(where) == 1).all():
-        made[int(where[0]) : int(where[-1]) + 1] = values
-    else:
-        for place, value in dict(zip(where.tolist(), values, strict=True)).items():
-            made[place] = value
-
-
-def _dtype(key: str, total: int, sources: Places) -> np.dtype | None:
+def _dtype(key: str, total: int, sources: Placed) -> np.dtype | None:
     """The type that holds all readings of a key as they are; None if that is text."""
     columns = [column for stream, _ in sources for column in stream.columns[key]]
     dtypes = [column.numbers for column in columns if column.numbers is not None]
     shapes = {column.shape for column in columns if column.numbers is not None}
     if len(shapes) != 1 or any(column.frames for column in columns):
         return None
-    nothing = [column for column in columns if column.numbers is None]
-    if nothing and (shapes != {()} or not _only_none(key, sources)):
-        return None
-    filled = np.unique(np.concatenate([places[stream.sizes(key) > 0] for stream, places in sources]))
+    if len(dtypes) < len(columns):  # None beside single numbers is a gap, anything else makes text of all
+        blocks = (values for stream, _ in sources for _, values in stream.blocks(key))
+        objects = (v for b in blocks if isinstance(b, np.ndarray) and b.dtype.kind == "O" for v in b)
+        if shapes != {()} or any(value is not None for value in objects):
+            return None
+    filled = np.unique(np.concatenate([rows[stream.sizes(key) > 0] for stream, rows in sources]))
     gaps, kinds = len(filled) < total, {dtype.kind for dtype in dtypes}
     if "b" in kinds:
         return None if kinds != {"b"} else np.dtype(float if gaps else bool)
@@ -114,19 +110,12 @@ def _dtype(key: str, total: int, sources: Places) -> np.dtype | None:
     return whole if whole.kind == "f" and whole.itemsize > 2 else np.dtype(float)
 
 
-def _only_none(key: str, sources: Places) -> bool:
-    blocks = (values for stream, _ in sources for _, values in stream.blocks(key))
-    return not any(v is not None for b in blocks if isinstance(b, np.ndarray) and b.dtype.kind == "O" for v in b)
-
-
 def is_exact(stream: Stream, key: str) -> bool:
     """Whether floats hold all numbers of a key."""
-    if not any(c.numbers is not None and c.numbers.str[1:] in ("i8", "u8") for c in stream.columns[key]):
+    if not any(dtype.str[1:] in ("i8", "u8") for dtype in stream.dtypes(key)):
         return True
-    blocks = (
-        values for _, values in stream.blocks(key) if isinstance(values, np.ndarray) and values.dtype.kind in "iu"
-    )
-    return all(values.max() <= _EXACT and values.min() >= -_EXACT for values in blocks)
+    blocks = (found for _, found in stream.blocks(key) if isinstance(found, np.ndarray) and found.dtype.kind in "iu")
+    return all(found.max() <= _EXACT and found.min() >= -_EXACT for found in blocks)
 
 
 def _text(value: object) -> str:
@@ -147,12 +136,10 @@ def _field(parent: h5py.Group, device: str, key: str, devices: Devices) -> tuple
 
 
 def _describe(made: h5py.Dataset, key: str, info: Mapping[str, Any], role: str | None) -> None:
-    units = mended_units(role, info.get("units")) if info.get("units") else None
-    mended = info.get("units") if units != info.get("units") else None
-    for attribute, item in (
-        *(("name", key), ("units", units), ("units_of_the_document", mended)),
-        *((name, info.get(name)) for name in ("source", "enum_strs")),
-    ):
+    given = info.get("units")
+    units = mended_units(role, given) if given else None
+    said = {"name": key, "units": units, "units_of_the_document": given if units != given else None}
+    for attribute, item in (said | {name: info.get(name) for name in ("source", "enum_strs")}).items():
         if item:
             made.attrs[attribute] = item
 
@@ -170,10 +157,9 @@ def write_configuration(parent: h5py.Group, configurations: Iterable[Mapping[str
         device_group, field = _field(made, device, key, devices)
         if all(as_json(value) == as_json(values[0]) for value in values):
             values = values[:1]
-        numbers = all(isinstance(value, (int, float, np.number)) for value in values)
-        array = np.asarray(values) if numbers else None
-        if array is not None and array.dtype.kind in "biuf":
-            stored = device_group.create_dataset(field, data=array)
+        numbers = np.asarray(values if all(isinstance(value, (int, float, np.number)) for value in values) else "")
+        if numbers.dtype.kind in "biuf":
+            stored = device_group.create_dataset(field, data=numbers)
         else:
             stored = device_group.create_dataset(field, data=[_text(value) for value in values], dtype=_TEXT)
         _describe(stored, key, info, devices.role_of(device))

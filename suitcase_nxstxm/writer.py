@@ -11,8 +11,7 @@ from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfinishedError
 from suitcase_nxstxm.file import Buffer, TmpFile
-from suitcase_nxstxm.options import Options
-from suitcase_nxstxm.prefix import check_template
+from suitcase_nxstxm.options import Options, check_template
 from suitcase_nxstxm.scan import LABEL, Scan, file_of
 
 logger = logging.getLogger(__name__)
@@ -108,20 +107,17 @@ class NXstxmWriter:
         UnfinishedError
             If a run hasn't ended. Its file is closed and stays under construction.
         """
-        waiting, errors = [], []
+        errors: list[Exception] = []  # which are raised when the other scans are finished
         for scan in list(self._scans.values()):
-            if scan.running:
-                waiting += list(scan.running)
-                self._close(scan)
-            else:
-                try:
-                    self._finish(scan)
-                except (NXstxmError, OSError) as error:
-                    errors.append(error)  # after the others
+            waiting = ", ".join(scan.running)
+            try:
+                self._finish(scan)
+                if waiting:
+                    errors.append(UnfinishedError(f"run {waiting} has no stop document: its file stays unfinished"))
+            except (NXstxmError, OSError) as error:
+                errors.insert(0, error)
         if errors:
             raise errors[0]
-        if waiting:
-            raise UnfinishedError(f"run {', '.join(waiting)} has no stop document: its file stays under construction")
         return list(self._finished)
 
     def __enter__(self) -> NXstxmWriter:
@@ -131,7 +127,8 @@ class NXstxmWriter:
         if kind is None:
             self.finish()
         for scan in list(self._scans.values()):
-            self._close(scan)
+            self._forget(scan)
+            scan.close()
 
     def _take(self, scan: Scan, name: str, doc: Mapping[str, Any]) -> None:
         if name in ("descriptor", "resource"):
@@ -149,6 +146,10 @@ class NXstxmWriter:
         name = request.scan if request.several_runs else request.run
         scan = self._scans.get(name)
         if scan is not None and not scan.wants(request):
+            if scan.running:
+                logger.warning(
+                    "%s stays: it has no stop document of run %s", scan.file.artifact, ", ".join(scan.running)
+                )
             try:
                 self._finish(scan)
             except UnfinishedError as error:  # which is no reason to lose the scan that begins once more
@@ -175,11 +176,9 @@ class NXstxmWriter:
             if any(file.artifact is other for other in (*self._finished, *(other.artifact for other in others))):
                 raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {cure}")
             return
-        what = ""
-        if file.final.exists():
-            what = f"{file.final} exists"
-        elif any(isinstance(other, TmpFile) and other.final == file.final for other in others):
-            what = f"{file.final} is to be the file of another scan that isn't complete"
+        what = f"{file.final} exists" if file.final.exists() else ""
+        if any(other.final == file.final for other in others):
+            what = what or f"{file.final} is to be the file of another scan that isn't complete"
         if what and not self._overwrite:
             if self._on_error == "raise":
                 raise FinalFileExistsError(f"{what}: {cure}, or overwrite=True")
@@ -187,29 +186,23 @@ class NXstxmWriter:
 
     def _bound(self) -> None:
         """Finish the scan that has waited longest for a run, if too many wait; give up the one that runs longest."""
-        running = [scan for scan in self._scans.values() if scan.running]
-        if len(running) > _MOST_WAITING:
-            logger.warning("%d scans have no stop document: %s stays", len(running), running[0].file.artifact)
-            self._close(running[0])
-        idle = [scan for scan in self._scans.values() if not scan.running]
-        if len(idle) > _MOST_WAITING:
-            logger.warning("%d scans wait for their runs: %s is finished without", len(idle), idle[0].file.artifact)
-            self._finish(idle[0])
+        for what, why in ((True, "have no stop document: %s stays"), (False, "wait for their runs: %s is finished")):
+            found = [scan for scan in self._scans.values() if bool(scan.running) == what]
+            if len(found) > _MOST_WAITING:
+                logger.warning(f"%d scans {why}", len(found), found[0].file.artifact)
+                self._finish(found[0])
 
     def _finish(self, scan: Scan) -> None:
-        if scan.failed:  # which has been said; what there is stays under construction
-            self._close(scan)
-            return
+        """Finish a scan; one that runs, or that failed, which has been said, is closed and stays under construction."""
         self._forget(scan)
+        if scan.failed or scan.running:
+            scan.close()
+            return
         finished = scan.finish(self._overwrite)
         self._finished.append(finished)
         if not scan.stopped and scan.planned is not None and scan.planes < scan.planned:
             logger.warning("%s has %d of %d planes", finished, scan.planes, scan.planned)
             self._incomplete.append(finished)
-
-    def _close(self, scan: Scan) -> None:
-        self._forget(scan)
-        scan.close()
 
     def _forget(self, scan: Scan, *, whole: bool = True) -> None:
         """Take nothing more of the runs of a scan; nor, if it is the whole scan, of others that may come."""

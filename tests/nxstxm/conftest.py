@@ -1,6 +1,7 @@
 """Runs of an STXM as documents, made by hand: every scan type, in the old schema of its metadata and in the new one."""
 
 import copy
+import itertools
 import json
 import logging
 import shutil
@@ -121,6 +122,12 @@ def run(start, keys, events, *, baseline=True, status="success", time=1_700_000_
         ]
     docs.append(("stop", bundle.compose_stop(exit_status=status, time=time + 60, validate=False)))
     return docs
+
+
+def feed(writer, *runs):
+    """Give a callback the documents of some runs."""
+    for name, doc in itertools.chain(*runs):
+        writer(name, doc)
 
 
 @dataclass
@@ -379,6 +386,7 @@ def stxm():
         key=key,
         numbers=numbers,
         points=points,
+        feed=feed,
         names=NAMES,
     )
 

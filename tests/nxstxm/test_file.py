@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from suitcase.utils import MemoryBuffersManager, MultiFileManager
 
-from suitcase_nxstxm import NXstxmWriter, Serializer, export, export_scan, finish_export
+from suitcase_nxstxm import NXstxmWriter, Serializer, export, export_scan, file, finish_export
 from suitcase_nxstxm.errors import BusyError, FinalFileExistsError, NothingToFinishError, UnfinishedError
+from suitcase_nxstxm.options import file_name
 
 
 def uid(docs):
@@ -162,8 +163,7 @@ def test_two_exports_of_one_process_do_not_share_a_file(stxm, tmp_path):
             two(*docs[0])
         with pytest.raises(BusyError):
             finish_export(tmp_path, "C1", uid(docs))
-        for name, doc in docs[1:]:
-            one(name, doc)
+        stxm.feed(one, docs[1:])
     finish_export(tmp_path, "C1", uid(docs))
 
 
@@ -184,6 +184,33 @@ def test_a_failed_export_is_not_finished_until_the_run_is_exported_again(stxm, t
     for entry, expected in case.data.items():
         np.testing.assert_array_equal(found[f"{entry}/counter0/data"], expected)
     assert not [name for name in found if name.startswith("@fail") or name == "@file_prefix"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("2026-12-01T10:30", "2026-12-01T10_30-"),
+        ("con", "_con-"),
+        ("LPT1.hdf5", "_LPT1.hdf5-"),
+        ("end. ", "end__-"),
+        ("a<b>|?*", "a_b____-"),
+    ],
+)
+def test_names_that_windows_does_not_take(text, name):
+    assert file_name(text, windows=True).startswith(name)
+    assert file_name(text, windows=False) == text
+    assert file_name("console", windows=True) == "console"
+
+
+def test_windows_renames_no_file_that_is_open(stxm, tmp_path, monkeypatch):
+    def move(source, target):
+        held = {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
+        assert not [path for path in held if path.startswith(str(tmp_path))]
+        os.rename(source, target)
+
+    monkeypatch.setattr(file, "move", move)
+    monkeypatch.setattr(file, "CLOSES_FIRST", True)
+    assert export_scan(stxm.make("osa image").runs, tmp_path, "scan").exists()
 
 
 def test_a_prefix_does_not_lead_out_of_the_directory(stxm, tmp_path):
@@ -212,8 +239,7 @@ def test_buffers_are_finished_at_the_stop(stxm, read):
     assert export_scan(case.runs, other, "C1") is other.artifacts["all"][0]
     writer = NXstxmWriter(MemoryBuffersManager())
     for docs in case.runs:
-        for name, doc in docs:
-            writer(name, doc)
+        stxm.feed(writer, docs)
     np.testing.assert_array_equal(read(writer.artifacts["all"][0])["entry1/counter0/data"], case.data["entry1"])
 
 

@@ -119,8 +119,7 @@ def test_what_asks_for_too_much_is_refused_before_it_costs_memory(what, stxm, tm
     docs = HOSTILE[what](stxm)
     writer = NXstxmWriter(tmp_path)
     tracemalloc.start()
-    for name, doc in docs:
-        writer(name, doc)
+    stxm.feed(writer, docs)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6
@@ -129,8 +128,7 @@ def test_what_asks_for_too_much_is_refused_before_it_costs_memory(what, stxm, tm
     assert "\n" not in said
     assert "max_" in said
     good = stxm.make("sample image")
-    for name, doc in good.runs[0]:
-        writer(name, doc)
+    stxm.feed(writer, good.runs[0])
     (path,) = writer.finish()
     np.testing.assert_array_equal(read(path)["entry0/counter0/data"], good.data["entry0"])
 

@@ -50,8 +50,7 @@ def test_a_record_that_was_cut_off_is_left_out(stxm, read, tmp_path, index):
     case = stxm.make("osa image")
     (docs,) = case.runs
     with Serializer(tmp_path, "C1") as serializer:
-        for name, doc in docs[:-1]:
-            serializer(name, doc)
+        stxm.feed(serializer, docs[:-1])
         (journal,) = tmp_path.glob("*.journal")
         cut_off = journal.read_bytes()[:-3]
     if index:
@@ -114,12 +113,10 @@ def test_a_journal_of_another_version_is_refused_and_stays(stxm, tmp_path, conte
 def test_two_writers_do_not_share_a_journal(stxm, read, tmp_path):
     (docs,) = stxm.make("osa image").runs
     with Serializer(tmp_path, "C1") as one:
-        for name, doc in docs[:8]:
-            one(name, doc)
+        stxm.feed(one, docs[:8])
         with pytest.raises(BusyError):
             export(docs, tmp_path, "C1")
-        for name, doc in docs[8:]:
-            one(name, doc)
+        stxm.feed(one, docs[8:])
     finish_export(tmp_path, "C1", docs[0][1]["uid"])
 
 

@@ -63,8 +63,7 @@ def test_what_has_no_place_on_the_grid_costs_no_scan(stxm, read, tmp_path, odd):
     data, docs = image(stxm, {"odd": (stxm.key("odd", dtype), values)}, detectors=("counter0",))
     docs = [(name, doc) for name, doc in docs]
     writer = NXstxmWriter(tmp_path, "scan")
-    for name, doc in docs:
-        writer(name, doc)
+    stxm.feed(writer, docs)
     found = read(*writer.artifacts["all"])
     np.testing.assert_array_equal(found["entry0/counter0/data"], data)
     stored = found["entry0/collection/primary/odd/value"]

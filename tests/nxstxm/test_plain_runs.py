@@ -130,8 +130,7 @@ def values_of(documents, key):
     return np.array([doc["data"][key] for name, doc in documents if name == "event"])
 
 
-@pytest.mark.parametrize("number", [1, 5])
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(("number", "told"), [(1, True), (5, True), (5, False)])
 def test_a_count_has_its_points_as_axis(measured, tmp_path, read, number, told):
     numbers = itertools.count(10)
     counter = SynSignal(name="counter", func=lambda: float(next(numbers)))

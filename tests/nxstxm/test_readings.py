@@ -49,21 +49,18 @@ def test_the_runs_of_a_scan_keep_their_readings(runs, read, tmp_path, order):
     check(read(export_scan([runs[i] for i in order], tmp_path, "scan")), runs)
 
 
-def test_runs_at_once_keep_their_readings(runs, read, tmp_path):
+def test_runs_at_once_keep_their_readings(stxm, runs, read, tmp_path):
     with NXstxmWriter(tmp_path, "scan") as writer:
-        for pairs in itertools.zip_longest(*runs):
-            for name, doc in (pair for pair in pairs if pair is not None):
-                writer(name, doc)
+        stxm.feed(writer, (pair for pairs in itertools.zip_longest(*runs) for pair in pairs if pair is not None))
     check(read(tmp_path / "scan.hdf5"), runs)
 
 
 @ORDERS
-def test_runs_that_were_broken_off_have_their_readings_once(runs, read, tmp_path, order):
+def test_runs_that_were_broken_off_have_their_readings_once(stxm, runs, read, tmp_path, order):
     uid = runs[0][0][1]["uid"]
     for documents in (*(run[:5] for run in runs), *(runs[i] for i in order)):
         with Serializer(tmp_path, "scan", uid) as serializer:
-            for name, doc in documents:
-                serializer(name, doc)
+            stxm.feed(serializer, documents)
     check(read(finish_export(tmp_path, "scan", uid)), runs)
 
 
@@ -113,11 +110,10 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("values", "expected"), CHANGES)
-@pytest.mark.parametrize("flushed", [False, True])
-def test_readings_that_change_their_kind(stxm, read, tmp_path, values, expected, flushed):
+def test_readings_that_change_their_kind(stxm, read, tmp_path, values, expected):
     keys = {"counter0_value": stxm.key("counter0", units="counts"), "temp": stxm.key("temp")}
-    half = 300 if flushed else 6  # more than are written at once, or fewer
-    asked = {"0": stxm.region(np.linspace(0, 1, half), Y[:2], E)}
+    half = len(X)
+    asked = {"0": stxm.region(X, Y[:2], E)}
     start = {"metadata": stxm.metadata(6, asked, {"sp_id": 0}), "detectors": ["counter0"]}
     events = [{"counter0_value": float(i), "temp": values[i // half]} for i in range(2 * half)]
     found = read(export_scan([stxm.run(start, keys, events)], tmp_path, "scan"))

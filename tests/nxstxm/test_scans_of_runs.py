@@ -14,7 +14,7 @@ from suitcase.utils import MemoryBuffersManager
 
 from bluesky_ext.stxm import Endstation, sample_image_stack, tomography_scan
 from bluesky_ext.stxm.sim import stxm as microscope
-from suitcase_nxstxm import NXstxmWriter, export, export_scan, finish_export
+from suitcase_nxstxm import NXstxmWriter, export, export_scan, finish_export, scan
 from suitcase_nxstxm.errors import DuplicateRunError, UnfinishedError
 
 X, Y, ENERGIES = np.linspace(0, 2, 3), np.linspace(10, 11, 2), [700.0, 701.0]
@@ -27,7 +27,8 @@ def by_scan(runs, directory):
 
 def by_writer(runs, directory):
     with NXstxmWriter(directory, "C1") as writer:
-        feed(writer, *runs)
+        for name, doc in itertools.chain(*runs):
+            writer(name, doc)
     (path,) = writer.finish()
     assert writer.incomplete == []
     return path
@@ -47,12 +48,6 @@ def each_in_turn(names, rows):
     """Parameters, each written in another way than the one before: all ways with all rows would be the same thrice."""
     hows = itertools.cycle([by_scan, by_writer, by_export])
     return pytest.mark.parametrize(("how", *names), [(how, *row) for how, row in zip(hows, rows, strict=False)])
-
-
-def feed(writer, *runs):
-    for docs in runs:
-        for name, doc in docs:
-            writer(name, doc)
 
 
 def lines(data):
@@ -83,7 +78,7 @@ def image(stxm, seed=0):
 def test_two_stacks_run_by_run_and_another_scan_between(stxm, tmp_path, read):
     (one, first), (two, second) = stack(stxm), stack(stxm, X + 100, 1)
     writer = NXstxmWriter(tmp_path)
-    feed(writer, first[0], second[0], image(stxm), first[1], second[1])
+    stxm.feed(writer, first[0], second[0], image(stxm), first[1], second[1])
     assert len(writer.artifacts["all"]) == 3
     assert not list(tmp_path.glob("*.tmp"))
     for data, runs in ((one, first), (two, second)):
@@ -95,7 +90,7 @@ def test_scans_that_wait_for_their_runs_are_bounded(stxm, tmp_path, monkeypatch,
     writer = NXstxmWriter(tmp_path)
     begun = [stack(stxm, X + 10 * i)[1][0] for i in range(3)]
     with caplog.at_level(logging.WARNING):
-        feed(writer, *begun)
+        stxm.feed(writer, *begun)
     assert writer.artifacts["all"] == [tmp_path / f"{begun[0][0][1]['uid']}-.hdf5"]
     assert writer.incomplete == writer.artifacts["all"]
     assert "wait for their runs" in caplog.text
@@ -109,7 +104,7 @@ def test_runs_beside_a_failed_one_stay_with_it(stxm, tmp_path):
     bad = [(name, dict(doc)) for name, doc in runs[0]]
     bad[4][1]["data"] = {WAVE: "no numbers"}
     writer = NXstxmWriter(tmp_path, "C1")
-    feed(writer, bad, runs[1])
+    stxm.feed(writer, bad, runs[1])
     assert writer.finish() == []
     assert not list(tmp_path.glob("C1*"))
     assert (tmp_path / f"{runs[0][0][1]['uid']}-C1.hdf5.tmp").exists()
@@ -207,6 +202,37 @@ def test_large_stacks_keep_their_lists_when_their_entries_are_renamed(stxm, tmp_
     found = read(export_scan(runs[::-1], tmp_path, "C1"))
     for p in range(2):
         np.testing.assert_array_equal(found[f"entry{p}/instrument/counter0/data"], data[p].ravel())
+
+
+def test_runs_that_contradict_each_other_are_entries_of_their_own(stxm, tmp_path, read, caplog):
+    (one, first), (two, second) = stack(stxm), stack(stxm, X + 100, seed=1)
+    found = read(export_scan([first[0], second[1], first[1]], tmp_path, "C1"))
+    np.testing.assert_array_equal(found["entry0/counter0/data"], one)
+    np.testing.assert_array_equal(found["entry1/counter0/data"], [np.full((2, 3), np.nan), two[1]])
+    np.testing.assert_array_equal(found["entry1/counter0/sample_x"], X + 100)
+    runs = [[row[0].decode() for row in found[f"entry{k}/collection/runs"]] for k in range(2)]
+    assert runs == [[docs[0][1]["uid"] for docs in first], [second[1][0][1]["uid"]]]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert f"run {runs[1][0]} contradicts run {runs[0][0]}" in said
+    assert "in its sample_x: it is entry1, and the other one entry0" in said
+
+
+def test_a_run_is_arranged_once_at_its_stop(stxm, tmp_path, monkeypatch):
+    arranged, began = [], scan.arranged
+
+    def counted(run, *asked):
+        arranged.append(run.uid)
+        return began(run, *asked)
+
+    monkeypatch.setattr(scan, "arranged", counted)
+    _, runs = stack(stxm)
+    uids = [docs[0][1]["uid"] for docs in runs]
+    with NXstxmWriter(tmp_path, "C1") as writer:
+        stxm.feed(writer, runs[1])
+        assert arranged == uids[1:]
+        stxm.feed(writer, runs[0])
+    assert arranged == uids[::-1]
+    assert [path.name for path in writer.artifacts["all"]] == ["C1.hdf5"]
 
 
 def test_two_runs_for_one_plane_are_refused(stxm, tmp_path):
@@ -339,7 +365,7 @@ def test_a_run_without_a_place_that_is_all_of_the_stack(stxm, tmp_path, read):
     data = stxm.numbers(2, 2, 3)
     docs = stack_run(stxm, data.reshape(4, 3), None)
     writer = NXstxmWriter(tmp_path, "C1")
-    feed(writer, docs)
+    stxm.feed(writer, docs)
     np.testing.assert_array_equal(read(writer.artifacts["all"][0])["entry0/counter0/data"], data)
 
 

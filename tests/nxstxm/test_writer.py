@@ -8,12 +8,6 @@ from suitcase_nxstxm import NXstxmWriter, export_scan
 from suitcase_nxstxm.errors import FinalFileExistsError, UnfinishedError
 
 
-def feed(writer, *runs):
-    for docs in runs:
-        for name, doc in docs:
-            writer(name, doc)
-
-
 def names(directory):
     """The files in a directory, without the journals of those under construction."""
     return sorted(path.name for path in directory.iterdir() if path.suffix != ".journal")
@@ -26,10 +20,10 @@ def first(case):
 def test_the_file_is_under_construction_while_the_scan_goes_on(stxm, tmp_path, read):
     case = stxm.make("stack")
     writer = NXstxmWriter(tmp_path, "C1")
-    feed(writer, *case.runs[:-1])
+    stxm.feed(writer, *case.runs[:-1])
     assert names(tmp_path) == [f"{first(case)}-C1.hdf5.tmp"]
     assert writer.artifacts == {}
-    feed(writer, case.runs[-1])
+    stxm.feed(writer, case.runs[-1])
     path = tmp_path / "C1.hdf5"
     assert names(tmp_path) == [path.name]
     assert writer.artifacts == {"all": [path]}
@@ -54,11 +48,11 @@ def test_runs_of_two_scans_at_once(stxm, tmp_path, read):
 def test_the_same_scan_again_is_another_file(stxm, tmp_path):
     one, two = stxm.make("stack"), stxm.make("stack")
     writer = NXstxmWriter(tmp_path)
-    feed(writer, *one.runs, *two.runs)
+    stxm.feed(writer, *one.runs, *two.runs)
     assert names(tmp_path) == sorted(f"{first(case)}-.hdf5" for case in (one, two))
     # Also if the first one was left before its end.
     three, four = stxm.make("stack"), stxm.make("stack")
-    feed(writer, *three.runs[:2], *four.runs)
+    stxm.feed(writer, *three.runs[:2], *four.runs)
     assert {f"{first(case)}-.hdf5" for case in (three, four)} <= set(names(tmp_path))
 
 
@@ -67,7 +61,7 @@ def test_an_aborted_scan_is_finished(stxm, tmp_path, read):
     docs = case.runs[1]
     aborted = [*docs[:-2], ("stop", {**docs[-1][1], "exit_status": "abort"})]
     writer = NXstxmWriter(tmp_path, "C1")
-    feed(writer, case.runs[0], aborted)
+    stxm.feed(writer, case.runs[0], aborted)
     found = read(tmp_path / "C1.hdf5")
     np.testing.assert_array_equal(found["entry0/counter0/data"][0], case.data["entry0"][0])
     np.testing.assert_array_equal(found["entry0/counter0/data"][1, :-1], case.data["entry0"][1, :-1])
@@ -78,22 +72,22 @@ def test_an_aborted_scan_is_finished(stxm, tmp_path, read):
 def test_a_scan_that_is_short_is_finished_at_the_end(stxm, tmp_path):
     short, other = stxm.make("stack"), stxm.make("osa image")
     writer = NXstxmWriter(tmp_path)
-    feed(writer, *short.runs[:3])
+    stxm.feed(writer, *short.runs[:3])
     assert names(tmp_path) == [f"{first(short)}-{first(short)}-.hdf5.tmp"]
-    feed(writer, *other.runs)
+    stxm.feed(writer, *other.runs)
     assert f"{first(short)}-{first(short)}-.hdf5.tmp" in names(tmp_path)
     writer.finish()
     assert names(tmp_path) == sorted(f"{first(case)}-.hdf5" for case in (short, other))
     assert writer.incomplete == [tmp_path / f"{first(short)}-.hdf5"]
     with NXstxmWriter(tmp_path / "later", "C1") as later:
-        feed(later, *stxm.make("stack").runs[:3])
+        stxm.feed(later, *stxm.make("stack").runs[:3])
     assert names(tmp_path / "later") == ["C1.hdf5"]
 
 
 def test_a_run_without_an_end_stays_under_construction(stxm, tmp_path):
     case = stxm.make("stack")
     writer = NXstxmWriter(tmp_path, "C1")
-    feed(writer, case.runs[0], case.runs[1][:-1])
+    stxm.feed(writer, case.runs[0], case.runs[1][:-1])
     with pytest.raises(UnfinishedError, match=case.runs[1][0][1]["uid"]):
         writer.finish()
     assert names(tmp_path) == [f"{first(case)}-C1.hdf5.tmp"]
@@ -106,37 +100,37 @@ def test_an_existing_file_is_not_overwritten(stxm, tmp_path):
     (tmp_path / "C1.hdf5").write_text("someone's")
     case = stxm.make("sample image")
     with pytest.raises(FinalFileExistsError):
-        feed(NXstxmWriter(tmp_path, "C1", on_error="raise"), *case.runs)
+        stxm.feed(NXstxmWriter(tmp_path, "C1", on_error="raise"), *case.runs)
     assert (tmp_path / "C1.hdf5").read_text() == "someone's"
-    feed(NXstxmWriter(tmp_path, "C1", overwrite=True), *case.runs)
+    stxm.feed(NXstxmWriter(tmp_path, "C1", overwrite=True), *case.runs)
     assert (tmp_path / "C1.hdf5").stat().st_size > 100
 
 
 def test_a_name_that_is_taken_is_said_before_anything_is_measured(stxm, tmp_path):
     one, two = stxm.make("sample image"), stxm.make("stack")
     writer = NXstxmWriter(tmp_path, "scan", on_error="raise")
-    feed(writer, *one.runs)
+    stxm.feed(writer, *one.runs)
     start, *others = two.runs[0]
     with pytest.raises(FinalFileExistsError, match=r"scan\.hdf5 exists: give a file_prefix with \{uid\}"):
         writer(*start)
-    feed(writer, others)  # which are of no scan of the writer
+    stxm.feed(writer, others)  # which are of no scan of the writer
     assert names(tmp_path) == ["scan.hdf5"]
 
 
 def test_a_name_that_a_scan_under_way_will_have_is_said(stxm, tmp_path):
     one, two = stxm.make("stack"), stxm.make("sample image")
     writer = NXstxmWriter(tmp_path, "scan", on_error="raise")
-    feed(writer, *one.runs[:-1])
+    stxm.feed(writer, *one.runs[:-1])
     with pytest.raises(FinalFileExistsError, match=r"scan\.hdf5 is to be the file of another scan"):
         writer(*two.runs[0][0])
-    feed(writer, one.runs[-1])
+    stxm.feed(writer, one.runs[-1])
     assert names(tmp_path) == ["scan.hdf5"]
 
 
 def test_a_name_that_is_taken_costs_no_data_where_errors_go_to_the_log(stxm, tmp_path, caplog):
     (tmp_path / "scan.hdf5").write_text("someone's")
     case = stxm.make("sample image")
-    feed(NXstxmWriter(tmp_path, "scan"), *case.runs)
+    stxm.feed(NXstxmWriter(tmp_path, "scan"), *case.runs)
     assert names(tmp_path) == sorted(["scan.hdf5", f"{first(case)}-scan.hdf5.tmp"])
     assert "will stay under construction" in caplog.records[0].message
 
@@ -146,7 +140,7 @@ def test_two_scans_do_not_go_to_one_buffer(stxm, read, overwrite):
     one, two = stxm.make("sample image"), stxm.make("osa image")
     manager = MemoryBuffersManager()
     writer = NXstxmWriter(manager, "scan", overwrite=overwrite, on_error="raise")
-    feed(writer, *one.runs)
+    stxm.feed(writer, *one.runs)
     with pytest.raises(FinalFileExistsError, match=r"^the buffer of 'scan' is that of another scan: give a file_pref"):
         writer(*two.runs[0][0])
     (buffer,) = writer.artifacts["all"]
@@ -160,8 +154,8 @@ def test_a_failure_is_raised_once_and_the_next_scan_is_written(stxm, tmp_path):
     docs[4][1]["data"] = {"counter0_wave": "no numbers"}
     writer = NXstxmWriter(tmp_path, on_error="raise")
     with pytest.raises(ValueError, match="not numbers"):
-        feed(writer, docs)
-    feed(writer, docs[5:], *good.runs)
+        stxm.feed(writer, docs)
+    stxm.feed(writer, docs[5:], *good.runs)
     assert names(tmp_path) == sorted([f"{first(case)}-{first(case)}-.hdf5.tmp", f"{first(good)}-.hdf5"])
 
 
@@ -169,7 +163,7 @@ def test_failures_can_go_to_the_log(stxm, tmp_path, caplog):
     case = stxm.make("sample image")
     docs = [(name, dict(doc)) for name, doc in case.runs[0]]
     docs[4][1]["data"] = {"counter0_wave": "no numbers"}
-    feed(NXstxmWriter(tmp_path), docs)
+    stxm.feed(NXstxmWriter(tmp_path), docs)
     assert "not numbers" in caplog.text
     assert len(caplog.records) == 1
     with pytest.raises(ValueError, match="'ignore'"):
