@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import urllib.request
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def test_the_demo_of_an_stxm_maps_the_particles(tmp_path):
 
 def test_in_a_terminal_it_has_a_bar_and_is_shown_until_ctrl_c(tmp_path):
     ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 120))
     command = [sys.executable, "-m", "bluesky_ext", "demo", "crystal", "--points", "3x3", "--size", "128"]
     process = subprocess.Popen(
         [*command, "-d", str(tmp_path)], stdin=its, stdout=its, stderr=its, env={**os.environ, "TQDM_MININTERVAL": "0"}
