@@ -55,7 +55,7 @@ def test_the_whole_demo_finds_what_is_in_the_samples_and_writes_what_it_says(tmp
 
     (path,) = out.glob("*-elements.nc")
     with xr.open_dataset(path, engine="h5netcdf") as elements:
-        assert dict(elements["massfractions"].sizes) == {"line": 4, "sample_y": 11, "sample_x": 11}
+        assert dict(elements["massfractions"].sizes) == {"line": 4, "sample_y": 9, "sample_x": 9}
     catalog = open_catalog(out / "catalogue")
     starts = [run.metadata["start"] for run in catalog.values() if "start" in run.metadata]
     stages = [start.get("analysis_stage", "raw") for start in starts]
@@ -65,7 +65,7 @@ def test_the_whole_demo_finds_what_is_in_the_samples_and_writes_what_it_says(tmp
 
 @pytest.mark.timeout(240)
 def test_what_is_not_installed_is_said_in_a_line_and_left_out(tmp_path):
-    arguments = ["demo", "--quick", "--points", "9x9", "--no-serve", "-d", str(tmp_path)]
+    arguments = ["demo", "--quick", "--no-serve", "-d", str(tmp_path)]
     answer = subprocess.run([sys.executable, "-c", WITHOUT_EXTRAS, *arguments], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Points of the grids, along y and x, and pixels of the detector of the crystal: in full, and quickly.
 FULL: dict[str, int] = {"crystal": 15, "fluorescence": 21, "stxm": 51}
-QUICK: dict[str, int] = {"crystal": 11, "fluorescence": 11, "stxm": 25}
+QUICK: dict[str, int] = {"crystal": 9, "fluorescence": 9, "stxm": 15}
 SIZE, QUICK_SIZE = 512, 256
 
 
