@@ -15,18 +15,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.day.beamline import Beamline
+from benchmarks.day.beamline import Beamline, is_mapped
 from benchmarks.day.documents import Day, write_frames
 from benchmarks.day.losses import SILENT, WHOLE, losses_of_analysis, losses_of_saving
 from benchmarks.day.servers import PATIENCE, Servers
 from bluesky_ext import Publisher, open_catalog, save
-from bluesky_ext.storage import close_catalog, find_derived
+from bluesky_ext.storage import close_catalog
 
 
 def figures(day: Day, directory: Path) -> dict[str, Any]:
@@ -44,8 +44,7 @@ def figures(day: Day, directory: Path) -> dict[str, Any]:
         beamline = Beamline(day, saver, publisher, servers, frames)
         beamline.play()
         last = list(beamline.runs)[-1]
-        with suppress(TimeoutError):  # then it is among those that were lost
-            servers.wait_for(lambda: len(find_derived(catalog, last)) == 3, "the last run")  # peaks, tracks, maps
+        servers.wait_for(lambda: is_mapped(catalog, last), "the maps of the last run")
         servers.close()  # what it has is saved, and what it misses said
         saved = losses_of_saving(beamline.runs, catalog, saver)
         became = losses_of_analysis(beamline.runs, catalog, servers.log("server"))

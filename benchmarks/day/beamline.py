@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from benchmarks.day.documents import SIDE, SMALL, Day, long_run, short_run, spots
 from benchmarks.day.servers import Servers
 from bluesky_ext import Publisher
+from bluesky_ext.storage import find_derived
 
 #: Frames of the long run that the analysis may be behind, so that it goes as fast as this takes them.
 BEHIND = 400
@@ -73,36 +75,40 @@ class Beamline:
         self._images = [spots(rng, SMALL, 3) for _ in range(8)]
 
     def play(self) -> None:
-        """All runs, one of which is long; the server is killed, the disk is full, the network is gone."""
-        kill, full, long, gone = (int(self.day.runs * part) for part in (0.2, 0.4, 0.6, 0.8))
-        number = 0
-        while number < self.day.runs:
-            if number == kill:
-                self._run(number, "killed", self.servers.kill)
-            elif number == full:
-                with full_disk():
-                    number += self._through(number, "full") - 1
-            elif number == long:
-                self._run(number, "long")
-            elif number == gone:
-                self.servers.halt(True)
-                number += self._through(number, "gone") - 1
-                self.servers.halt(False)
-            else:
-                self._run(number)
-            number += 1
+        """All runs: a fifth, a fault, and so on; the long one is in the middle."""
+        self._fifth()
+        self._run("killed", self.servers.kill)
+        self._while(lambda: self.servers.progress() is None, "killed")
+        self._fifth()
+        with full_disk():
+            self._through("full")
+        self._fifth()
+        self._run("long")
+        self._fifth()
+        self.servers.halt(True)
+        self._through("gone")
+        self.servers.halt(False)
+        self._fifth()
 
-    def _through(self, number: int, fault: str) -> int:
-        """Play runs while there is a fault; how many."""
-        over, first = time.monotonic() + self.day.fault, number
-        while time.monotonic() < over:
-            self._run(number, fault)
-            number += 1
+    def _fifth(self) -> None:
+        """Play runs to which nothing happens. There are minutes between the runs of a day: each is waited for."""
+        for _ in range(max(1, self.day.runs // 5)):
+            uid = self._run()
+            if not self.runs[uid].unsent:
+                self.servers.wait_for(partial(is_mapped, self.saver.catalog, uid), f"the maps of run {uid}")
+
+    def _through(self, fault: str) -> None:
+        """Play runs while there is a fault."""
+        over = time.monotonic() + self.day.fault
+        self._while(lambda: time.monotonic() < over, fault)
+
+    def _while(self, goes_on: Callable[[], bool], fault: str) -> None:
+        while goes_on():
+            self._run(fault)
             time.sleep(self.day.pause)
-        return number - first
 
-    def _run(self, number: int, fault: str = "", in_the_middle: Callable[[], object] | None = None) -> None:
-        is_long = fault == "long"
+    def _run(self, fault: str = "", in_the_middle: Callable[[], object] | None = None) -> str:
+        number, is_long = len(self.runs), fault == "long"
         documents = long_run(self.frames, self.day, number) if is_long else short_run(self._images, number)
         before, began, events, uid = self._unsent(), time.perf_counter(), 0, ""
         for name, document in documents:
@@ -117,6 +123,7 @@ class Beamline:
         self.runs[uid] = Run(events, time.perf_counter() - began, fault, self._unsent() - before)
         if number % max(1, self.day.runs // 50) == 0:
             self.memory.append(self.servers.memory())
+        return uid
 
     def _unsent(self) -> int:
         stats = self.publisher.stats
@@ -131,6 +138,11 @@ class Beamline:
 
         if events > 0:
             self.servers.wait_for(is_done, f"frame {events}")
+
+
+def is_mapped(catalog: Any, uid: str) -> bool:
+    """Whether the peaks, tracks and maps of a run are in the catalogue."""
+    return sum(bool(run.metadata.get("stop")) for run in find_derived(catalog, uid)) == 3
 
 
 @contextmanager

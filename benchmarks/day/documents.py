@@ -24,7 +24,7 @@ class Day:
     Parameters
     ----------
     runs : int
-        How many runs, one of which is long.
+        How many runs, beside a long one and those while there is a fault.
     seconds, rate : int
         How long that would last, and frames in a second.
     size : int

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 120.0  # s
+PATIENCE = 300.0  # s
 
 
 class Servers:
