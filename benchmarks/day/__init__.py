@@ -45,6 +45,7 @@ def figures(day: Day, directory: Path) -> dict[str, Any]:
         beamline.play()
         last = list(beamline.runs)[-1]
         servers.wait_for(lambda: is_mapped(catalog, last), "the maps of the last run")
+        peak = servers.peak()
         servers.close()  # what it has is saved, and what it misses said
         saved = losses_of_saving(beamline.runs, catalog, saver)
         became = losses_of_analysis(beamline.runs, catalog, servers.log("server"))
@@ -60,6 +61,7 @@ def figures(day: Day, directory: Path) -> dict[str, Any]:
         "s in all": round(time.perf_counter() - began, 1),
         **_times(beamline),
         **_memory(beamline),
+        "MB of the server, at most": round(peak, 1),
         "published": published,
         **saved,
         **{f"runs {what}": number for what, number in Counter(became.values()).items()},

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 300.0  # s
+PATIENCE = 900.0  # s
 
 
 class Servers:
@@ -61,6 +61,11 @@ class Servers:
     def memory(self) -> tuple[float, float]:
         """What the beamline and the server have in memory, in MB."""
         return _memory(os.getpid()), _memory(self._processes["server"].pid)
+
+    def peak(self) -> float:
+        """The most that the server has had in memory since it was started last, in MB."""
+        status = Path(f"/proc/{self._processes['server'].pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
     def progress(self) -> dict[str, Any] | None:
         """How far the analysis is, as the live server says; None if it doesn't answer."""
