@@ -171,5 +171,6 @@ def _scanned(RE: Any, plan: Any, subscribers: dict[str, list[Any]]) -> Sequence[
     try:
         return RE(plan, subscribers)
     except RunEngineInterrupted:
+        logging.getLogger("bluesky").setLevel(logging.CRITICAL)  # it logs where the plan was ended, at length
         RE.abort("Ctrl-C")
         raise KeyboardInterrupt from None

@@ -63,7 +63,11 @@ def opened_store(directory: Path, report: Report) -> Iterator[Store]:
             return
         stack.callback(close_catalog, catalog)
         backup = directory / "backup"
+        stack.callback(_remove_if_empty, backup)
         saver = stack.enter_context(save(catalog, backup=backup, on_error="raise"))
         yield Store(directory / "catalogue", saver, catalog)
-        with suppress(OSError):  # what could not be saved is in it
-            backup.rmdir()
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with suppress(OSError):  # what could not be saved is in it
+        directory.rmdir()
