@@ -12,11 +12,16 @@ from bluesky.plans import *  # noqa: F403  a queueserver takes the plans that ar
 
 from bluesky_ext.plans import live_view, loop_forever, wait_for_outcome
 
+# What the profile does with a scan is a line each, with `subscribe`, `shown`, `LiveMap` or `LiveServer` in it: to have
+# one thing less, delete its line. A scan goes on whatever fails of it.
 RE = RunEngine({})
 
 # In a terminal: a table for every scan, and plots where there is a screen.
 bec = BestEffortCallback()
 RE.subscribe(bec)
+
+# The stages that the page shows: each of the next files adds its own.
+shown = []
 
 # The worker of a queueserver draws in no window.
 with suppress(ImportError):

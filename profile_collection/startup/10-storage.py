@@ -11,7 +11,7 @@ from bluesky_ext.plots import plot_real_aspect, reshape
 from bluesky_ext.storage import find_derived, find_run
 
 catalog = open_catalog("./runs")
-saver = save(catalog)
+saver = save(catalog)  # which is also given peaks and maps by the next files
 RE.subscribe(saver)
 
 # Scans are numbered on from the last one.

@@ -3,7 +3,7 @@
 A scan is safe from it: what goes wrong is logged and counted (`pt.stats`), and the scan goes on.
 """
 
-from bluesky_ext import CrystalMap, ImageProcessor, LiveMap, LiveServer, PeakTracker
+from bluesky_ext import CrystalMap, ImageProcessor, LiveMap, PeakTracker
 from bluesky_ext.plans import configure_area_det, dark_plan, dark_run, fly_scan_nd, grid_scan_nd
 from bluesky_ext.plots import Show
 
@@ -23,8 +23,8 @@ RE.subscribe(ip)
 # A window with the latest image and the maps, where there is a screen.
 live = LiveMap(cm, pt)
 
-# In a browser, with h5pyd or silx, from this machine: the maps, the latest image, progress and losses.
-server = LiveServer(cm, pt)
+# In the page: the maps, and the latest image with its peaks.
+shown += [cm, pt]
 
 # Beside the scans are kept their peaks and maps, but not their images a second time.
 pt.subscribe(saver)
@@ -33,10 +33,10 @@ cm.subscribe(saver)
 # After a scan, or in the middle of one: cm.dataset, cm.tracks, show().
 show = Show(catalog, cm)
 
-print(f"""\
+print("""\
 Crystal mapping with simulated devices: dexela, shutter, sample_y, sample_x. Maps are kept in maps/.
   a scan to try       RE(grid_scan_nd([dexela], sample_y, -1, 1, 11, sample_x, -1, 1, 15, **exposure))
-  watch it            {server.url} in a browser; RE(live_view([dexela])) to align, until Ctrl-C twice and RE.stop()
+  to align            RE(live_view([dexela])), until Ctrl-C twice and RE.stop()
   its crystal maps    cm.dataset, while it runs too; show() draws them, show(scan=1) those of scan 1
   any reading         show("dexela_stats_total"), show("n_rows", 1): where the motors were, of the last scan or scan 1
   its maps once more  redo(find_derived(catalog, -1)[-1], catalog): do they come out the same?""")

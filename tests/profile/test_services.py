@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -139,6 +140,7 @@ def test_plans_of_the_queue_have_their_maps_and_files_and_are_kept(manager: Mana
         manager.add("mv", "shutter", "open"),
         manager.add("grid_scan", *GRID),  # Bluesky's, with the dark of the scan before it
         manager.add("sample_image", *IMAGE, dwell=1),
+        manager.add("grid_scan", ["xspress3"], "film_y", -0.1, 0.1, 3, "film_x", -0.1, 0.1, 4),
     ):
         assert answer["success"], answer["msg"]
     manager.do("queue_start")
@@ -147,17 +149,20 @@ def test_plans_of_the_queue_have_their_maps_and_files_and_are_kept(manager: Mana
     manager.wait(lambda status: not status["worker_environment_exists"])
     history = manager.do("history_get")["items"]
     assert [(item["name"], item["result"]["exit_status"]) for item in history] == [
-        (name, "completed") for name in ("grid_scan_nd", "mv", "grid_scan", "sample_image")
+        (name, "completed") for name in ("grid_scan_nd", "mv", "grid_scan", "sample_image", "grid_scan")
     ], [item["result"]["traceback"] for item in history]
 
-    ours, _, bluesky, (image,) = (item["result"]["run_uids"] for item in history)
+    ours, _, bluesky, (image,), (spectra,) = (item["result"]["run_uids"] for item in history)
     catalog = open_catalog(tmp_path / "runs")
     for uid in (*ours, *bluesky):
         assert find_run(catalog, uid).stop["num_events"]["primary"] == 12
         peaks, maps = find_derived(catalog, uid)
         assert (peaks.stop["exit_status"], maps.stop["exit_status"]) == ("success", "success")
         assert_maps(tmp_path, uid)
+    fits, elements = find_derived(catalog, spectra)
+    assert (fits.stop["num_events"]["primary"], elements.stop["num_events"]["primary"]) == (12, 4)
     close_catalog(catalog)
+    assert "Watch scans at http://127.0.0.1:" in (tmp_path / "manager.log").read_text()
     assert_file(tmp_path, image)
 
 
@@ -195,6 +200,11 @@ def test_blueapi_serves_plans_that_have_their_maps_and_files(tmp_path: Path):
         assert of_stxm - served == {"generic_scan"}
         axes = [["sample_y", -1, 1, 3], ["sample_x", -1, 1, 4]]
         assert_maps(tmp_path, run("grid_scan_axes", detectors=["dexela"], axes=axes, **EXPOSURE, **SHUTTER))
+        film = {"x_motor": "film_x", "y_motor": "film_y", "x_start": 0, "y_start": 0, "x_range": 0.1, "y_range": 0.1}
+        run("spiral_fermat", detectors=["xspress3"], **film, dr=0.01, factor=1)
+        (address,) = re.findall(r"Watch scans at (\S+)", log.read_text())
+        progress = httpx.get(f"{address}api/v1/progress").json()
+        assert progress["completedEvents"] == progress["totalEvents"] > 10
         y = {"y_start": -1, "y_stop": 1, "y_num": 3}
         x = {"x_start": -1, "x_stop": 1, "x_num": 4}
         assert_file(tmp_path, run("sample_image", detectors=["counter0"], station="endstation", **y, **x))
