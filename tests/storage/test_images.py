@@ -121,7 +121,7 @@ def test_images_of_a_full_disk(small_disk, tmp_path, caplog) -> None:
 
 @pytest.mark.timeout(150)
 def test_an_embedded_catalogue_can_be_served(tmp_path, docs) -> None:
-    """By the recipe of docs/storage.md."""
+    """By the recipe of docs/how-to/storage.md."""
     directory = tmp_path / "runs"
     catalog = open_catalog(directory)
     saved(catalog, docs, tmp_path / "backup")
