@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generated_pages
+from sphinx.application import Sphinx
 
 from bluesky_ext import __version__
 
@@ -30,9 +32,9 @@ autodoc_typehints = "none"  # the docstrings have the types that a user needs
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_preprocess_types = False
-napoleon_use_param = False  # the sections Parameters and Attributes as they are written: no names to look up
+napoleon_use_param = False  # the sections as they are written: no names to look up
 napoleon_use_rtype = False
-napoleon_use_ivar = False
+napoleon_use_ivar = True
 
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
@@ -43,6 +45,18 @@ html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "secon
 html_show_sourcelink = False
 
 
-def setup(app: object) -> None:
+suppress_warnings = ["ref.python"]  # a type is a short name, which several packages may have
+
+
+def setup(app: Sphinx) -> None:
     """Make the pages and pictures that come out of the code."""
     generated_pages.write(Path(__file__).parent / "generated")
+    app.connect("autodoc-process-docstring", _escape, priority=900)  # after the sections are read
+
+
+def _escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Escape stars, as in the shape ``(n, *image)``, which are no emphasis."""
+    for number, line in enumerate(lines):
+        parts = re.split("(`+.*?`+)", line)
+        parts[::2] = [re.sub(r"(?<![\\*])\*(?=\w)", r"\\*", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
