@@ -77,11 +77,11 @@ def command() -> str:
 def requests() -> str:
     """The requests that a live server answers, from its own description of them (OpenAPI)."""
     with LiveServer(CrystalMap(search_range=5)) as server:
-        with urllib.request.urlopen(urljoin(server.url, "/api/openapi.json")) as answer:
-            described = json.load(answer)
+        described = json.loads(urllib.request.urlopen(urljoin(server.url, "/api/openapi.json")).read())
     parts = [
         "# Requests to a live server\n",
-        "A live server describes them to people at `/api`, and to programs at `/api/openapi.json`, from which this page is made.\n",
+        "A live server describes them to people at `/api`, and to programs at `/api/openapi.json`, of which this page is made.",
+        "",
         "| request | what |\n|---|---|",
     ]
     for path, methods in described["paths"].items():
