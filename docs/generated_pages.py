@@ -80,7 +80,7 @@ def requests() -> str:
         described = json.loads(urllib.request.urlopen(urljoin(server.url, "/api/openapi.json")).read())
     parts = [
         "# Requests to a live server\n",
-        "A live server describes them to people at `/api`, and to programs at `/api/openapi.json`, of which this page is made.",
+        "A live server says the same to people at `/api`, and to programs at `/api/openapi.json`.",
         "",
         "| request | what |\n|---|---|",
     ]
