@@ -156,12 +156,19 @@ def main() -> Iterator[Figure]:
 
             ours, _ = timed(lambda: sum(1 for _ in documents(run)))
             plainly, _ = timed(lambda: read_plainly(plain))
-            yield ratio("read them back, against plain h5py", ours, plainly, 0.7)
+            yield ratio(f"read {N_EVENTS} images of 2 MiB back, against plain h5py", ours, plainly, 0.7)
             short = catalog[feed(writer, frames, N_JSON)]
             theirs, _ = timed(lambda: sum(1 for _ in short.documents()))
-            yield ratio("replay them, against Tiled's run.documents()", ours, theirs * N_EVENTS / N_JSON, 5.0)
+            yield ratio(
+                f"replay {N_EVENTS} images of 2 MiB, against Tiled's run.documents()",
+                ours,
+                theirs * N_EVENTS / N_JSON,
+                5.0,
+            )
             ours, _ = timed(lambda: sum(1 for _ in documents(short)))
-            yield ratio(f"replay {N_JSON} images that TiledWriter saved, against the same", ours, theirs, 5.0)
+            yield ratio(
+                f"replay {N_JSON} images that TiledWriter saved, against Tiled's run.documents()", ours, theirs, 5.0
+            )
 
             for where, longest in zip(("the backup file", "the catalogue"), delays(catalog, sink, frames), strict=True):
                 yield at_most(f"the longest time until an event is in {where}", longest, "s", MOST_DELAY)

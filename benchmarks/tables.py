@@ -43,7 +43,7 @@ def filled(text: str) -> str:
         rows = [
             figure
             for section in sections.split(", ")
-            for figure in (Figure(**each) for each in kept[section]["figures"])
+            for figure in (Figure(**each) for each in kept.get(section, {"figures": ()})["figures"])
             if re.fullmatch(pattern or ".*", figure.what)
         ]
         return f"{begin}\n{markdown(rows)}\n\n{end}"
