@@ -51,7 +51,7 @@ suppress_warnings = ["ref.python"]  # a type is a short name, which several pack
 def setup(app: Sphinx) -> None:
     """Make the pages and pictures that come out of the code."""
     generated_pages.write(Path(__file__).parent / "generated")
-    app.connect("autodoc-process-docstring", _escape, priority=900)  # after the sections are read
+    app.connect("autodoc-process-docstring", _escape, priority=100)  # before the sections are read
 
 
 def _escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
