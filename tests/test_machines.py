@@ -73,5 +73,5 @@ def test_without_the_npm_registry_the_package_is_built_and_says_that_the_page_is
     hook = module.BuildPage(str(tmp_path), {}, None, None, str(tmp_path), "wheel", app)
     hook.initialize("standard", {})
     (line,) = said
-    assert "the plain one is shown" in line
+    assert "the plain one is shown: npm error code ECONNREFUSED" in line
     assert not (tmp_path / "bluesky_ext").exists()
