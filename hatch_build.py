@@ -31,7 +31,8 @@ class BuildPage(BuildHookInterface):
             try:
                 _build(sources, page)
             except (ImportError, OSError, subprocess.SubprocessError) as error:
-                said = (getattr(error, "stderr", None) or str(error)).partition("\n")[0]
+                lines = (getattr(error, "stderr", None) or str(error)).splitlines()
+                said = next((line for line in lines if line.startswith("npm error")), lines[0])  # behind its warnings
                 self.app.display_warning(f"the page of the live server is not built, the plain one is shown: {said}")
 
 

@@ -7,6 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+
+from benchmarks.runner import Figure, at_most
 
 TARGET = 12.0
 
@@ -16,14 +19,14 @@ PeakTracker("image", 9)
 """
 
 
-def main() -> bool:
+def main() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
         first, of_all = _measured(environment)
         second, _ = _measured(environment)
-    print(f"first PeakTracker on an empty cache, imports included: {first:.1f} s (target {TARGET:.0f} s)")
-    print(f"of all processes {of_all:.1f} s of a core; in the next process {second:.1f} s")
-    return first < TARGET
+    yield at_most("the first PeakTracker on an empty cache, imports included", first, "s", TARGET)
+    yield Figure("  for which all processes together take, of a core", of_all, "s")
+    yield Figure("  the same in the next process", second, "s")
 
 
 def _measured(environment: dict[str, str]) -> tuple[float, float]:

@@ -6,10 +6,12 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import event_model
 import numpy as np
 
+from benchmarks.runner import Figure, at_most
 from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker
 from bluesky_ext.engine import Rows
 
@@ -145,10 +147,10 @@ def publishing(rate=200.0, count=400):
     return np.median(changed), np.median(same), len(changed)
 
 
-def main() -> bool:
+def main() -> Iterator[Figure]:
     calls, seconds = calls_of_an_event()
-    print(f"an event through three stages: {calls:.0f} calls of Python (target 60), {seconds * 1e6:.0f} us")
-    changed, same, count = publishing()
-    print(f"publish() of 100 maps of 100 x 100 while 200 events/s come in, median of {count}: {changed * 1e3:.1f} ms")
-    print(f"publish() when nothing has changed: {same * 1e6:.1f} us (targets 20 ms and 1 ms)")
-    return calls <= 60 and changed < 0.02 and same < 0.001
+    yield at_most("calls of Python for an event through three stages", calls, "calls", 60)
+    yield Figure("  their time", seconds * 1e6, "us")
+    changed, same, _ = publishing()
+    yield at_most("publish() of 100 maps of 100 x 100 while 200 events/s come in", changed * 1e3, "ms", 20)
+    yield at_most("publish() when nothing has changed", same * 1e3, "ms", 1)

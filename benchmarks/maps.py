@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+from collections.abc import Iterator
 from statistics import median
 
 import event_model
@@ -12,6 +13,7 @@ import numpy as np
 from bluesky import RunEngine
 from bluesky.plans import grid_scan
 
+from benchmarks.runner import Figure, at_most
 from bluesky_ext import CrystalMap, PeakTracker, TrackLinker
 from bluesky_ext.positions import Planned, lay_out
 from bluesky_ext.sim import beamline
@@ -94,7 +96,7 @@ def seconds(function, count: int = 15) -> float:
     return median(took)
 
 
-def linking_once() -> bool:
+def linking_once() -> Iterator[Figure]:
     """What a crystal map costs behind the PeakTracker of a TrackLinker, in time and in memory."""
     alone, both = Scan(101, 30), Scan(101, 30, TrackLinker(**LINK))
     both.rng = np.random.default_rng(2)  # what is linked in one is not what is linked in the other
@@ -110,12 +112,11 @@ def linking_once() -> bool:
     gc.collect()
     size = tracemalloc.get_traced_memory()[0] / 20_000
     tracemalloc.stop()
-    print(f"TrackLinker and CrystalMap behind one PeakTracker: {times:.2f} times CrystalMap alone (target 1.7)")
-    print(f"the rows of both, and the maps: {size:.0f} bytes a peak of 10 in a frame (target 400)")
-    return times <= 1.7 and size <= 400
+    yield at_most("TrackLinker and CrystalMap behind one PeakTracker, against CrystalMap alone", times, "x", 1.7)
+    yield at_most("  the rows of both, and the maps, a peak of 10 in a frame", size, "bytes", 400)
 
 
-def growing() -> bool:
+def growing() -> Iterator[Figure]:
     """The dataset after each event, early and late in a scan."""
     scan, taken = Scan(142, 30), 0
     times = []
@@ -128,14 +129,12 @@ def growing() -> bool:
             _ = scan.map.dataset
             some.append(time.thread_time() - began)
         times.append(median(some) * 1e3)
-    print(
-        f"the dataset of 30 spots after an event: {times[0]:.1f} ms at 500 points, {times[1]:.1f} ms at 5 000, "
-        f"{times[2]:.1f} ms at 20 000 (target 15)"
-    )
-    return times[2] <= 15
+    yield Figure("the dataset of 30 spots after an event, at 500 points", times[0], "ms")
+    yield Figure("  at 5000 points", times[1], "ms")
+    yield at_most("  at 20 000 points", times[2], "ms", 15)
 
 
-def holding() -> bool:
+def holding() -> Iterator[Figure]:
     """The longest that linking holds an event, in a scan whose search range is above the separation of the spots."""
     b = beamline(seed=1, shape=(256, 256), n_grains=8, spots_per_grain=14)
     tracker, documents = PeakTracker("dexela_image", 9, minmass=300), []
@@ -146,19 +145,17 @@ def holding() -> bool:
         began = time.thread_time()
         linker(name, doc)
         longest = max(longest, time.thread_time() - began)
-    print(
-        f"the longest that linking holds an event whose peaks are all within reach: {longest * 1e3:.0f} ms (target 200)"
-    )
-    return longest <= 0.2
+    yield at_most("the longest that linking holds an event whose peaks are all within reach", longest * 1e3, "ms", 200)
 
 
-def main() -> bool:
+def main() -> Iterator[Figure]:
     scan = Scan(101, 10)
     scan.take(100)
     early = median(scan.take(200))
     scan.take(9700)
     late = median(scan.take(200))
-    print(f"an event with 10 peaks: {early * 1e6:.0f} us at 100 points, {late / early:.2f} times that at 10 000")
+    yield Figure("a crystal map takes an event with 10 peaks, at 100 points", early * 1e6, "us")
+    yield at_most("  at 10 000 points, against that", late / early, "x", 1.2)
     scan = Scan(60, 30)
     scan.take(3599)
 
@@ -167,7 +164,7 @@ def main() -> bool:
         _ = scan.map.dataset
 
     dataset = seconds(changed, 1) + seconds(lambda: scan.map.dataset)
-    print(f"the dataset of 3600 points x 30 spots: {dataset * 1e3:.1f} ms (target 40)")
+    yield at_most("the dataset of 3600 points and 30 spots, when it is first asked for", dataset * 1e3, "ms", 40)
     rng = np.random.default_rng(0)
     y, x = (axis.ravel() for axis in np.meshgrid(np.arange(100.0), np.arange(100.0), indexing="ij"))
     shaking = {"y": y + rng.uniform(-0.2, 0.2, y.size), "x": x + rng.uniform(-0.2, 0.2, y.size)}
@@ -176,9 +173,8 @@ def main() -> bool:
     found = seconds(lambda: lay_out(numbers, shaking))
     scattered = {"y": rng.random(10_000), "x": rng.random(10_000)}
     none = seconds(lambda: lay_out(numbers, scattered))
-    print(
-        f"the layout of 10 000 points: a planned grid {planned * 1e3:.1f} ms, one that nobody planned "
-        f"{found * 1e3:.1f} ms, no grid {none * 1e3:.1f} ms"
-    )
-    good = [linking_once(), growing(), holding()]
-    return all(good) and dataset < 0.04 and late < 1.2 * early
+    yield Figure("where 10 000 points lie: on a grid that was planned", planned * 1e3, "ms")
+    yield Figure("  on a grid that nobody planned", found * 1e3, "ms")
+    yield Figure("  on no grid", none * 1e3, "ms")
+    for part in (linking_once, growing, holding):
+        yield from part()

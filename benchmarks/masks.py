@@ -10,13 +10,14 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import sparse
 
-from benchmarks.runner import Pair, run
+from benchmarks.runner import Figure, Pair, ratio, run
 from bluesky_ext.images import apply_mask, sparsify, warm_up_masking, warm_up_sparse
 from bluesky_ext.masks import MaskClient
 
@@ -108,19 +109,12 @@ def compare(name, ours, theirs, target, rounds, walks):
         our_times.append(took(ours))
         if number < walks:
             their_times.append(took(theirs))
-    one, other = min(our_times), min(their_times)
-    holds = other / one >= target
-    print(
-        f"{name:<58} {one * 1e3:6.0f} ms {other * 1e3:6.0f} ms {other / one:8.2f}x (target {target:g}: "
-        f"{'holds' if holds else 'MISSED'})",
-        flush=True,
-    )
-    return holds
+    return ratio(name, min(our_times), min(their_times), target)
 
 
-def registry(name, masks, root):
+def registry(name, masks, root) -> Iterator[Figure]:
     uid = masks.get_mask_uid("eiger4m", "large")
-    listed = compare(
+    yield compare(
         f"{name}: list {COUNT} masks, against client.values()",
         masks.list_masks,
         lambda: [node.metadata["name"] for node in root.values() if node.metadata.get("spec") == "mask"],
@@ -128,7 +122,7 @@ def registry(name, masks, root):
         9,
         3,
     )
-    read = compare(
+    yield compare(
         f"{name}: get and compute an Eiger 4M mask, against Tiled",
         lambda: masks.get_mask_by_uid(uid).compute(),
         lambda: root[uid].read().compute(),
@@ -136,11 +130,10 @@ def registry(name, masks, root):
         25,
         25,
     )
-    return listed & read
 
 
-def main() -> bool:
-    good = run(kernels())
+def main() -> Iterator[Figure]:
+    yield from run(kernels())
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "catalog"
         masks = MaskClient.embedded(directory, detector_shapes={"small": (4, 5), "eiger4m": EIGER_4M})
@@ -148,8 +141,7 @@ def main() -> bool:
         masks.register_mask("eiger4m", "large", np.random.default_rng(0).random(EIGER_4M) < 0.95)
         grow(directory / "catalog.db", COUNT - 2)
         assert len(masks.list_masks()) == COUNT  # noqa: S101
-        good &= registry("embedded", masks, masks._root)  # noqa: SLF001
+        yield from registry("embedded", masks, masks._root)  # noqa: SLF001
         masks.close()
         with MaskClient.from_uri(served(directory, stack), api_key="secret") as client:
-            good &= registry("HTTP", client, client._root)  # noqa: SLF001
-    return good
+            yield from registry("HTTP", client, client._root)  # noqa: SLF001

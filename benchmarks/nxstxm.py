@@ -8,11 +8,14 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import event_model
 import h5py
 import numpy as np
+
+from benchmarks.runner import Figure, at_least, at_most, is_so
 
 SHAPE = (500, 500)
 ENERGIES = 200
@@ -135,13 +138,12 @@ def memory(energies, lines, directory):
     return found
 
 
-def main():
+def main() -> Iterator[Figure]:
     images = planes()
-    good = True
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         ratios = []
-        for turn in range(2):
+        for _ in range(2):
             took, path = ours(directory, ENERGIES, images, lines=False)
             with h5py.File(path) as file:
                 data = file["entry0/counter0/data"]
@@ -150,32 +152,16 @@ def main():
                 exact = all(np.array_equal(data[i], images[i % len(images)]) for i in (0, 1, ENERGIES - 1))
             plain = theirs(directory, ENERGIES, images, like)
             ratios.append(plain / took)
-            print(f"  turn {turn + 1}: one event a plane {took:.2f} s, h5py {plain:.2f} s; {like}")
-        ratio = float(np.median(ratios))
-        good &= ratio >= SPEED and exact
-        verdict = "holds" if ratio >= SPEED else "MISSED"
-        print(
-            f"{ENERGIES} x {SHAPE[0]} x {SHAPE[1]} float32, one event a plane: {ratio:.2f} of h5py ({SPEED}: {verdict})"
-        )
+        size = f"{ENERGIES} x {SHAPE[0]} x {SHAPE[1]} float32"
+        yield at_least(f"{size}, an event for each plane, against plain h5py", float(np.median(ratios)), "x", SPEED)
+        yield is_so("  the numbers in the file are those of the documents", exact)
         energies = 20
         took, _ = ours(directory, energies, images, lines=True)
         events = energies * SHAPE[0]
-        megabytes = events * SHAPE[1] * 4 / 1e6
-        print(f"one event a line: {events / took:.0f} events/s, {megabytes / took:.0f} MB/s")
+        yield Figure("an event for each line", events / took, "events/s")
         speed, calls = points((200, 250))
-        good &= speed >= POINTS
-        verdict = "holds" if speed >= POINTS else "MISSED"
-        print(f"one event a point: {speed:.0f} events/s ({POINTS}: {verdict}), {calls} calls an event")
+        yield at_least("an event for each point", speed, "events/s", POINTS)
+        yield Figure("  of Python for each of these", calls, "calls")
         for energies, lines in ((20, False), (ENERGIES, False), (ENERGIES // 4, True)):
-            found = memory(energies, lines, name)
-            good &= found < MEMORY
-            verdict = "holds" if found < MEMORY else "MISSED"
-            how = "a line" if lines else "a plane"
-            print(
-                f"peak memory with {energies} energies, one event {how}: {found:.0f} MB (less than {MEMORY}: {verdict})"
-            )
-    return good
-
-
-if __name__ == "__main__":
-    sys.exit(not main())
+            what = f"the peak memory of {energies} energies, an event for each {'line' if lines else 'plane'}"
+            yield at_most(what, memory(energies, lines, name), "MB", MEMORY)

@@ -7,6 +7,7 @@ import gc
 import itertools
 import statistics
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -16,7 +17,7 @@ import pandas as pd
 import trackpy
 from bluesky.callbacks.stream import LiveDispatcher
 
-from benchmarks.runner import Pair, run
+from benchmarks.runner import Figure, Pair, at_least, at_most, run
 from bluesky_ext import DataFrameDumper, ImageProcessor, PeakTracker, compose
 from bluesky_ext._compile import compile_kernels
 from bluesky_ext.images import reduce_frames
@@ -162,7 +163,7 @@ def composed():
     )
 
 
-def two_threads():
+def two_threads() -> Iterator[Figure]:
     """Wall time of the whole path with a pool of two threads, against one."""
     docs, background = documents((2048, 2048), 12)
     ratios = []
@@ -176,8 +177,7 @@ def two_threads():
                 walls.append(time.perf_counter() - began)
             ratios.append(walls[0] / walls[1])
     ratio = statistics.median(ratios[1:])
-    print(f"documents to peaks 2048 x 2048, two threads against one (wall): {ratio:.2f}x (target 1.6)")
-    return ratio >= 1.6
+    yield at_least("documents to peaks 2048 x 2048, two threads against one (wall)", ratio, "x", 1.6)
 
 
 def bandwidth():
@@ -197,8 +197,7 @@ def bandwidth():
     return read, max(min(copies) / source.nbytes - read, read / 2)
 
 
-def reducing():
-    good = True
+def reducing() -> Iterator[Figure]:
     for dtype in ("uint8", "uint16"):
         read, write = bandwidth()
         frames, background = scene((2048, 2048))
@@ -212,17 +211,12 @@ def reducing():
         expected = np.clip(frames.mean(axis=0) - background, 0, None)
         assert np.array_equal(out, expected)  # noqa: S101
         limit = (frames.nbytes + background.nbytes) * read + out.nbytes * write
-        took, ratio = statistics.median(times) * 1e3, statistics.median(times) / limit
-        print(f"memory: reads {1e-9 / read:.1f} GB/s, writes {1e-9 / write:.1f} GB/s on one thread")
-        print(
-            f"reduce_frames, {FRAMES} frames of 2048 x 2048 {dtype}: {took:.1f} ms, "
-            f"{ratio:.2f} times the limit (target 2.2)"
-        )
-        good &= ratio <= 2.2
-    return good
+        took = statistics.median(times)
+        yield Figure(f"mean of {FRAMES} frames of 2048 x 2048 {dtype}, less a background", took * 1e3, "ms")
+        yield at_most("  against reading and writing them at the speed of the memory", took / limit, "x", 2.2)
 
 
-def linking():
+def linking() -> Iterator[Figure]:
     rng = np.random.default_rng(0)
     where = rng.uniform(0, 2000, (270, 2))
     linker = StreamLinker(10, memory=3)
@@ -235,18 +229,17 @@ def linking():
         linker.add(frame, table)
         times.append(time.perf_counter() - began)
     mean, worst = statistics.fmean(times) * 1e3, max(times) * 1e3
-    print(f"linking, 5000 frames of 270 peaks: {mean:.2f} ms a frame (target 1), longest {worst:.1f} ms (target 20)")
-    return mean <= 1 and worst <= 20
+    yield at_most("linking a frame of 270 peaks, of 5000", mean, "ms", 1)
+    yield at_most("  the longest", worst, "ms", 20)
 
 
-def storing():
+def storing() -> Iterator[Figure]:
     """10 000 peaks into a Broker of databroker.v1: as pages, and event by event."""
     try:
         import databroker
         from databroker.v1 import temp
     except ImportError:
-        print("peaks into a Broker: not measured, databroker is not installed")
-        return True
+        return
     columns = ("y", "x", "mass", "size", "ecc", "signal", "raw_mass", "ep")
     table = pd.DataFrame(np.random.default_rng(0).random((10_000, len(columns))), columns=columns)
     documents: list = []
@@ -267,20 +260,14 @@ def storing():
             broker.insert("event", event)
         ratios.append((time.process_time() - began) / len(some) / pages)
     ratio = statistics.median(ratios)
-    print(
-        f"10 000 peaks into a Broker (databroker {databroker.__version__}): {pages * 1e6:.0f} us a peak, "
-        f"{ratio:.0f}x faster than event by event (target 20 with databroker 2)"
-    )
-    return ratio >= 20 or databroker.__version__ < "2"
+    version = databroker.__version__.partition(".")[0]
+    what = f"10 000 peaks into a Broker of databroker {version}, as pages against event by event"
+    yield Figure(what, ratio, "x", 20.0 if version == "2" else None)
 
 
-def main() -> bool:
+def main() -> Iterator[Figure]:
     trackpy.quiet()
     compile_kernels(*locate_kernels(("float64", "uint16")))
-    good = run(locating())
-    good &= run(whole_path())
-    good &= run(composed())
-    good &= two_threads()
-    good &= reducing()
-    good &= storing()
-    return linking() & good
+    yield from run([*locating(), *whole_path(), *composed()])
+    for part in (two_threads, reducing, storing, linking):
+        yield from part()

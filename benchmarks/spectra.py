@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from benchmarks import azimuthal, fluorescence
+from benchmarks.runner import Figure
 
 
-def main() -> bool:
-    return fluorescence.main() & azimuthal.main()
+def main() -> Iterator[Figure]:
+    yield from fluorescence.main()
+    yield from azimuthal.main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import event_model
@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from bluesky_tiled_plugins import TiledWriter
 
-from benchmarks.runner import HEADER
+from benchmarks.runner import Figure, at_most, is_so, ratio
 from bluesky_ext.storage import close_catalog, documents, open_catalog, save
 
 N_EVENTS = 500
@@ -130,10 +130,9 @@ def delays(catalog, sink, frames: list[np.ndarray]) -> tuple[float, float]:
     return tuple(max(b - a for a, b in zip(arrived, ends, strict=True)) for ends in (backed_up, found))
 
 
-def main() -> bool:
-    """Measure and print; whether every promise holds. Saving and replaying by the CPU time of all threads."""
+def main() -> Iterator[Figure]:
+    """Saving and replaying by the CPU time of all threads."""
     frames = images()
-    print(HEADER)
     with tempfile.TemporaryDirectory() as directory:
         catalog = open_catalog(Path(directory) / "catalog")
         with save(catalog, backup=Path(directory) / "backup") as sink:
@@ -144,34 +143,36 @@ def main() -> bool:
             ours, uid = timed(lambda: feed(sink, frames, N_EVENTS))
             plain = Path(directory) / "plain.h5"
             plainly, _ = timed(lambda: write_plainly(plain, frames))
-            good = _show(f"save {N_EVENTS} images of 2 MiB", ours, theirs * N_EVENTS / N_TILED, 8.0)
-            good &= _show("the same by plain h5py, once", ours, plainly, 0.4)
-            good &= _show(
-                "the caller's thread, and copies of the images", held_up(sink, frames), copied(frames), 1 / 1.2
+            yield ratio(f"save {N_EVENTS} images of 2 MiB, against TiledWriter", ours, theirs * N_EVENTS / N_TILED, 8.0)
+            yield ratio("  against plain h5py, which writes them once and has no backup", ours, plainly, 0.4)
+            yield ratio(
+                "  in the caller's thread, against copying them", held_up(sink, frames), copied(frames), 1 / 1.2
             )
-            good &= _show("a run of five numbers, and 100 ms", small(sink), 0.1, 1.0)
+            yield at_most("save a run of five numbers", small(sink) * 1e3, "ms", 100)
 
             run = catalog[uid]
             _, same = timed(lambda: _is_same(run, frames))
-            print(f"{'bit-identical on return, with their dtype':<58} {'yes' if same else 'NO'}")
-            good &= bool(same)
+            yield is_so("images come back bit-identical, with their dtype", bool(same))
 
             ours, _ = timed(lambda: sum(1 for _ in documents(run)))
             plainly, _ = timed(lambda: read_plainly(plain))
-            good &= _show("read them back, and by plain h5py", ours, plainly, 0.7)
+            yield ratio(f"read {N_EVENTS} images of 2 MiB back, against plain h5py", ours, plainly, 0.7)
             short = catalog[feed(writer, frames, N_JSON)]
             theirs, _ = timed(lambda: sum(1 for _ in short.documents()))
-            good &= _show(f"replay {N_EVENTS} images of 2 MiB", ours, theirs * N_EVENTS / N_JSON, 5.0)
+            yield ratio(
+                f"replay {N_EVENTS} images of 2 MiB, against Tiled's run.documents()",
+                ours,
+                theirs * N_EVENTS / N_JSON,
+                5.0,
+            )
             ours, _ = timed(lambda: sum(1 for _ in documents(short)))
-            good &= _show(f"replay {N_JSON} images that TiledWriter saved", ours, theirs, 5.0)
+            yield ratio(
+                f"replay {N_JSON} images that TiledWriter saved, against Tiled's run.documents()", ours, theirs, 5.0
+            )
 
             for where, longest in zip(("the backup file", "the catalogue"), delays(catalog, sink, frames), strict=True):
-                held = longest <= MOST_DELAY
-                good &= held
-                name = f"longest time until an event is in {where}"
-                print(f"{name:<58} {_time(longest)} {'':17} (target {MOST_DELAY:g} s: {_held(held)})")
+                yield at_most(f"the longest time until an event is in {where}", longest, "s", MOST_DELAY)
         close_catalog(catalog)
-    return good
 
 
 def _is_same(run, frames: list[np.ndarray]) -> bool:
@@ -180,18 +181,3 @@ def _is_same(run, frames: list[np.ndarray]) -> bool:
         image.dtype == np.uint16 and np.array_equal(image, frames[n % len(frames)]) for n, image in enumerate(back)
     ]
     return len(checks) == N_EVENTS and all(checks)
-
-
-def _show(what: str, ours: float, theirs: float, target: float) -> bool:
-    holds = theirs / ours >= target
-    times = f"{_time(ours)} {_time(theirs)} {theirs / ours:8.2f}x"
-    print(f"{what:<58} {times} (target {target:g}: {_held(holds)})", flush=True)
-    return holds
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:7.3g} s" if seconds >= 1 else f"{1e3 * seconds:6.3g} ms"
-
-
-def _held(holds: bool) -> str:
-    return "holds" if holds else "MISSED"

@@ -6,6 +6,7 @@ import multiprocessing
 import statistics
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import bluesky.callbacks.zmq as theirs
@@ -16,6 +17,7 @@ from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.sim import det
 
+from benchmarks.runner import Figure, at_least, at_most, is_so
 from bluesky_ext.transport import Proxy, Publisher, RemoteDispatcher, background, dumps
 
 IMAGES, ROUNDS = 60, 5
@@ -137,7 +139,7 @@ def rate(kind, images=IMAGES):
     return (images - 1) / (times[-1] - times[0])
 
 
-def rates():
+def rates() -> Iterator[Figure]:
     kinds = {"Bluesky's, pickle": "theirs", "ours": "ours", "raw 0MQ": "raw"}
     found = {name: [] for name in kinds}
     threading.excepthook = lambda args: None  # Bluesky's dispatcher ends by an exception
@@ -146,14 +148,14 @@ def rates():
             found[name].append(rate(kind))
     threading.excepthook = threading.__excepthook__
     for name, values in found.items():
-        print(f"2048 x 2048 uint16 through a proxy, {name:<20} {statistics.median(values):7.1f} a second")
+        yield Figure(f"2048 x 2048 uint16 through a proxy, {name}", statistics.median(values), "images/s")
     pairs = [zip(found["ours"], found[other], strict=True) for other in ("Bluesky's, pickle", "raw 0MQ")]
     plain, raw = (statistics.median(ours / other for ours, other in pair) for pair in pairs)
-    print(f"ours against Bluesky's {plain:.2f}x (target 2), against raw 0MQ {raw:.2f}x (target 0.5)")
-    return plain >= 2 and raw >= 0.5
+    yield at_least("images of 2048 x 2048 through a proxy, against Bluesky's ends", plain, "x", 2.0)
+    yield at_least("images of 2048 x 2048 through a proxy, against raw 0MQ", raw, "x", 0.5)
 
 
-def flood(block, events=50_000, images=500):
+def flood(block, events=50_000, images=500) -> Iterator[Figure]:
     """Into a callback of 2 ms; whether what did not arrive was counted."""
     run = (events, images, (512, 512))
     options = {"block": True, "patience": 600.0} if block else {}
@@ -170,19 +172,18 @@ def flood(block, events=50_000, images=500):
         dispatcher.subscribe(slow)
         dispatcher.subscribe(lambda name, doc: dispatcher.stop(), "stop")
         with process(send, "ours", into, run, options):
-            began = time.perf_counter()
             dispatcher.start()
     stats = dispatcher.stats
-    print(
-        f"a flood of {events} events and {images} images, {'block' if block else 'plain'}: {came} arrived, "
-        f"{stats.lost} counted as lost, {stats.incomplete} runs incomplete, {time.perf_counter() - began:.0f} s"
-    )
+    what = f"of a flood of {events} events and {images} images, {'block=True' if block else 'plain'}"
+    yield Figure(f"{what}, arrived", came, "documents")
     # Of a run without its stop nobody can know how many events it had after the last that came.
     whole = came + stats.lost == events + images or stats.incomplete == 1
-    return came == events + images if block else whole
+    yield is_so(
+        "  nothing is lost" if block else "  what was lost is counted", came == events + images if block else whole
+    )
 
 
-def latency():
+def latency() -> Iterator[Figure]:
     def scan(callback):
         RE = RunEngine(call_returns_result=False)
         if callback is not None:
@@ -197,16 +198,12 @@ def latency():
         with background(lambda name, doc: time.sleep(0.1)) as slow:
             ratios.append(scan(slow) / alone)
     ratio = statistics.median(ratios)
-    print(
-        f"a count of 10 points with a callback of 100 ms: {inline:.2f} s inline, "
-        f"{alone * ratio * 1e3:.1f} ms in the background, {ratio:.2f} times that without it (target 1.5)"
-    )
-    return ratio <= 1.5
+    yield Figure("a count of 10 points with a callback of 100 ms inline", inline, "s")
+    yield at_most("  in the background, against none", ratio, "x", 1.5)
 
 
-def main() -> bool:
-    good = latency()
-    good &= rates()
+def main() -> Iterator[Figure]:
+    yield from latency()
+    yield from rates()
     for block in (True, False):
-        good &= flood(block)
-    return good
+        yield from flood(block)

@@ -9,6 +9,7 @@ import resource
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.maps import Scan
+from benchmarks.runner import Figure, at_most
 from bluesky_ext import LiveServer
 from bluesky_ext.engine import Reduce
 from bluesky_ext.view.shown import Shown
@@ -109,7 +111,7 @@ def watch(url: str, is_on: Any, is_over: Any) -> None:
         thread.join()
 
 
-def slowed() -> bool:
+def slowed() -> Iterator[Figure]:
     """An analysis at a rate, with the clients and without, in turn."""
     context = multiprocessing.get_context("spawn")
     is_on, is_over = context.Event(), context.Event()
@@ -137,11 +139,10 @@ def slowed() -> bool:
         process.join()
     without, with_them = median(alone), median(watched)
     share = (with_them - without) * RATE
-    print(
-        f"an event alone {without * 1e6:.0f} us, with {CLIENTS} clients at 2 Hz {with_them * 1e6:.0f} us: at {RATE} "
-        f"events/s {share:.1%} of the time (target 10 %); at most {max(behind, 0) * 1e3:.0f} ms late after {ROUND:g} s"
-    )
-    return share < 0.1
+    yield Figure("an event of an analysis alone", without * 1e6, "us")
+    yield Figure(f"  with {CLIENTS} clients that open and read the maps twice a second", with_them * 1e6, "us")
+    yield at_most(f"  what they take of its time at {RATE} events/s", max(share, 0.0) * 100, "%", 10)
+    yield Figure(f"  how late it is after {ROUND:g} s", max(behind, 0.0) * 1e3, "ms")
 
 
 def by_h5pyd(url: str) -> list[float]:
@@ -178,7 +179,7 @@ def in_browser(url: str, id_: str) -> list[float]:
         return page.evaluate(script, [f"/datasets/{id_}/value", TIMES])
 
 
-def speed() -> bool:
+def speed() -> Iterator[Figure]:
     """Opening, and an image of 2048 x 2048: by a client that does little, by h5pyd and in a browser."""
     image = np.ones((2048, 2048), np.float32)
 
@@ -202,11 +203,9 @@ def speed() -> bool:
         took = {"a plain client": reading}
         took["h5pyd"] = other.submit(by_h5pyd, server.url).result()
         took["a browser"] = other.submit(in_browser, server.url, ids["image"]).result()
-    print(f"opened in {median(opening) * 1e3:.1f} ms (target 100)")
+    yield at_most("a file is opened", median(opening) * 1e3, "ms", 100)
     for who, times in took.items():
-        best, usual = min(times) * 1e3, median(times) * 1e3
-        print(f"2048 x 2048 float32 read by {who}: {usual:.0f} ms, at best {best:.0f} ms (target 150)")
-    return median(opening) < 0.1 and all(median(times) < 0.15 for times in took.values())
+        yield at_most(f"2048 x 2048 float32 read by {who}", median(times) * 1e3, "ms", 150)
 
 
 def read(url: str, count: int, answer: Any) -> None:
@@ -223,7 +222,7 @@ def read(url: str, count: int, answer: Any) -> None:
     answer.put((len(seen), torn))
 
 
-def whole() -> bool:
+def whole() -> Iterator[Figure]:
     """Reads while what is shown grows and is replaced."""
     context = multiprocessing.get_context("spawn")
     stage = Shows(parameters={})
@@ -234,18 +233,15 @@ def whole() -> bool:
         processes = [context.Process(target=read, args=arguments) for _ in range(READERS)]
         for process in processes:
             process.start()
-        began = time.perf_counter()
         while any(process.is_alive() for process in processes):
             source.event()
             time.sleep(1 / RATE)
     told = [answer.get() for _ in processes]
-    took = time.perf_counter() - began
     states, torn = sum(seen for seen, _ in told), sum(torn for _, torn in told)
-    print(f"{READS} reads of {states} states in {took:.0f} s: {torn} torn (target 0)")
-    return torn == 0
+    yield at_most(f"of {READS} reads of {states} states that grow and are replaced, torn", torn, "reads", 0)
 
 
-def memory() -> bool:
+def memory() -> Iterator[Figure]:
     """The memory of an hour in which what is shown is opened twice a second, each time in another state.
 
     What is kept for readers has its room. Beyond that the peak rises slowly, as an array that grows fits into none of
@@ -261,11 +257,11 @@ def memory() -> bool:
         if number in (SNAPSHOTS // 4, SNAPSHOTS):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             kept.append(snapshots.n_bytes / 2**20)
-    grown = peaks[1] - peaks[0]
-    said = [f"{peak:.0f} MB, {size:.0f} MB kept for readers" for peak, size in zip(peaks, kept, strict=True)]
-    print(f"{SNAPSHOTS} snapshots: peak RSS {said[0]} after a quarter of them; {said[1]} at the end")
-    return grown < 30
+    yield Figure(f"the peak memory of {SNAPSHOTS} snapshots", peaks[1], "MB")
+    yield Figure("  of which are kept for readers", kept[1], "MB")
+    yield at_most("  by how much it grew in the last three quarters of them", peaks[1] - peaks[0], "MB", 30)
 
 
-def main() -> bool:
-    return memory() & speed() & slowed() & whole()
+def main() -> Iterator[Figure]:
+    for part in (memory, speed, slowed, whole):
+        yield from part()

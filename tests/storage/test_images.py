@@ -121,12 +121,12 @@ def test_images_of_a_full_disk(small_disk, tmp_path, caplog) -> None:
 
 @pytest.mark.timeout(150)
 def test_an_embedded_catalogue_can_be_served(tmp_path, docs) -> None:
-    """By the recipe of docs/storage.md."""
+    """By the recipe of docs/how-to/catalogue.md."""
     directory = tmp_path / "runs"
     catalog = open_catalog(directory)
     saved(catalog, docs, tmp_path / "backup")
     close_catalog(catalog)
-    text = (Path(__file__).parents[2] / "docs" / "storage.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "catalogue.md").read_text()
     config = tmp_path / "config.yml"
     recipe = text.partition("```yaml\n")[2].partition("```")[0]
     config.write_text(recipe.replace("/data/runs", str(directory)).replace("THE-KEY", KEY))
