@@ -1,8 +1,8 @@
 """``python -m benchmarks [NAME ...]``: measure, print one table, and write it where the documentation has it.
 
 Each section runs in a process of its own, so that what it finds, its memory too, does not depend on those before it.
-The exit code is 1 if a figure is more than 20 % short of its target, or if a section did not run to its end. A simulated day at a beamline
-is apart, as it takes hours: ``python -m benchmarks.day``.
+The exit code is 1 if a figure is more than 20 % short of its target, or if a section did not run to its end. A
+simulated day at a beamline is apart, as it takes hours: ``python -m benchmarks.day``.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bluesky_ext.engine import Map, image_of
+from bluesky_ext.engine import Map, with_images
 
 #: What each step does with the last two axes.
 STEPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -25,21 +25,26 @@ STEPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class _Orient:
     """The kernel: an event's image after some steps."""
 
+    takes_blocks: ClassVar[bool] = True
+
     data_key: str
     steps: tuple[str, ...]
 
     def __call__(self, data: Mapping[str, Any], seq_num: int) -> dict[str, Any]:
-        image = image_of(data, self.data_key)
+        return {self.data_key: with_images(data, self.data_key, self._oriented)}
+
+    def _oriented(self, image: np.ndarray) -> np.ndarray:
         for step in self.steps:
             image = STEPS[step](image)
-        return {self.data_key: np.ascontiguousarray(image)}
+        return np.ascontiguousarray(image)
 
 
 class ImageOrienter(Map):
     """Events whose image is turned and flipped: as the sample sees it, whichever way the detector was mounted.
 
-    An image may be a stack of frames: each of them is turned. Masks, and whatever else has the shape of an image, are
-    of the turned images in the stages behind it.
+    An image may be a stack of frames: each of them is turned, and of one in files some at a time if this is composed
+    with what averages them or makes them sparse (`bluesky_ext.compose`). Masks, and whatever else has the shape of an
+    image, are of the turned images in the stages behind it.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from bluesky_ext.callbacks.extremes import Extremes
 from bluesky_ext.callbacks.scan import ScanPoints
 from bluesky_ext.callbacks.stored import StoredRun, check_whole
 from bluesky_ext.callbacks.window_maps import WindowMaps
-from bluesky_ext.engine import DerivedRun, image_of
-from bluesky_ext.images import mean_frame
+from bluesky_ext.engine import DerivedRun, image_blocks
+from bluesky_ext.images import mean_blocks
 from bluesky_ext.peaks import mean_in_windows
 from bluesky_ext.peaks.crystal_map import REFLECTION
 
@@ -109,7 +109,7 @@ class MappedRun:
 
     def _image(self, event: Mapping[str, Any]) -> np.ndarray:
         """The mean image of an event."""
-        image = mean_frame(image_of(event["data"], self.data_key))
+        image = np.asarray(mean_blocks(image_blocks(event["data"], self.data_key), gaps=False), float)
         if self.shape is None:  # diameter and windows are tried on the first image
             if self.maps.known is None:
                 self.maps.located(image, image)

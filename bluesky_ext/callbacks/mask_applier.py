@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bluesky_ext._compile import compile_kernels
-from bluesky_ext.engine import image_of
+from bluesky_ext.engine import with_images
 from bluesky_ext.images import apply_mask, warm_up_masking
 from bluesky_ext.masks.selection import SelectedMasks
 from bluesky_ext.masks.stage import MaskedMap, known_mask
@@ -24,21 +24,23 @@ DTYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
 class _Apply:
     """The kernel: an event's image with its masked pixels filled."""
 
+    takes_blocks: ClassVar[bool] = True
+
     data_key: str
     mask: np.ndarray | None
     fill: float
 
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
-        image = image_of(data, self.data_key)
-        used = self.mask if mask is None else mask
-        return {self.data_key: apply_mask(image, used, self.fill)}  # pyright: ignore[reportArgumentType]
+        used: Any = self.mask if mask is None else mask
+        return {self.data_key: with_images(data, self.data_key, partial(apply_mask, mask=used, fill=self.fill))}
 
 
 class MaskApplier(MaskedMap):
     """Events with the masked pixels of their image set to zero, or to NaN.
 
-    An image may be a stack of frames. The derived run's configuration has the uids and the sha256 of the masks
-    (``MaskApplier_mask_uids`` and ``MaskApplier_mask_sha256``, with the detector's own).
+    An image may be a stack of frames; of one in files, some are in memory at a time if this is composed with what
+    averages them or makes them sparse (`bluesky_ext.compose`). The derived run's configuration has the uids and the
+    sha256 of the masks (``MaskApplier_mask_uids`` and ``MaskApplier_mask_sha256``, with the detector's own).
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ which events refer to images as a `FrameReference` in ``frames``, which `Joiner`
 from bluesky_ext.engine.documents.derived_run import DerivedRun
 from bluesky_ext.engine.documents.stats import Stats, metrics
 from bluesky_ext.engine.executors.lanes import Lanes
-from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image, image_blocks, image_of
+from bluesky_ext.engine.frames.references import FrameNotAvailable, as_image, image_blocks, image_of, with_images
 from bluesky_ext.engine.recording.recorder import Recorder
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.engine.stages.compose import Composed, compose
@@ -47,6 +47,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "frames_of",
     "image_blocks",
     "image_of",
+    "with_images",
     # counts, for a monitor
     "metrics",
 ]

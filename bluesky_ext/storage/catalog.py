@@ -184,9 +184,21 @@ def _of_directory(directory: Path, structure_clients: str, readable: Sequence[st
             readable_storage=[directory / IMAGES, *(Path(path).expanduser().absolute() for path in readable)],
         )
         # Errors of the server come as responses, so that the client tries again when the database was locked.
-        context = Context.from_app(build_app(tree), raise_server_exceptions=False)
+        app = build_app(tree)
+        app.dependency_overrides = _Overrides(app.dependency_overrides)
+        context = Context.from_app(app, raise_server_exceptions=False)
         context.http_client.send = PendingRequests(context.http_client, directory)
         return from_context(context, structure_clients)
+
+
+class _Overrides(dict):
+    """Those of Tiled's app, without effect: FastAPI builds all dependencies of a request anew if there is one.
+
+    There is one, and what it gives is the object of which it takes the place: the settings of this process.
+    """
+
+    def __bool__(self) -> bool:
+        return False
 
 
 def _prepare(directory: Path) -> tuple[Path, Path]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, checksum, read_header, read_payload
 from bluesky_ext.storage.writer import RunWriter
 
 __all__ = ["Follower"]
@@ -142,9 +141,9 @@ class Follower:
             size = self._more(offset, self._due if self._writer.changed else None)
             while offset < size:
                 header = file.read(HEADER_SIZE)
-                length, crc = read_header(header)
+                length, expected = read_header(header)
                 payload = self._payload(file, length)
-                if zlib.crc32(payload) != crc:
+                if checksum(payload) != expected:
                     raise OSError(f"{self.path} is damaged at byte {offset}: the disk did not give what was written")
                 yield read_payload(payload)
                 del payload  # so that its memory can be used again

@@ -10,14 +10,13 @@ tells in which array of the run, and in which row, they are.
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bluesky_ext.engine.codec.framing import DecodeError
-from bluesky_ext.engine.recording.records import HEADER_SIZE, pack_record, read_header, read_payload
+from bluesky_ext.engine.recording.records import HEADER_SIZE, checksum, pack_record, read_header, read_payload
 from bluesky_ext.storage.image_file import FileRows, ImageFile
 from bluesky_ext.storage.rows import Rows, fetch, length
 
@@ -87,7 +86,7 @@ def read_log(node: Any) -> Iterator[Entry]:
     window = _Window(node)
     while (header := _header(window.take(HEADER_SIZE))) is not None:
         payload = window.take(header[0])
-        if payload is None or zlib.crc32(payload) != header[1]:
+        if payload is None or checksum(payload) != header[1]:
             if payload is not None and _header(window.take(HEADER_SIZE)) is not None:
                 raise ValueError(f"the log of run {node.item['id']} is damaged before byte {window.offset}")
             logger.warning("the log of run %s ends within a document", node.item["id"])
@@ -119,7 +118,7 @@ class _Window:
 
 
 def _header(header: bytes | None) -> tuple[int, int] | None:
-    """Length and CRC-32 of the payload; None at the end, which may be zeros: the array can be longer than the log."""
+    """Length and checksum of the payload; None at the end, which may be zeros: the array can be longer than the log."""
     if header is None:
         return None
     try:

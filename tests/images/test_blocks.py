@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import event_model
 import h5py
 import numpy as np
 import pytest
+import tifffile
 from runs import Docs, described, feed, images
 
-from bluesky_ext import ImageProcessor, PeakTracker
-from bluesky_ext.callbacks import Sparsifier
+from bluesky_ext import ImageProcessor, PeakTracker, compose
+from bluesky_ext.callbacks import ImageOrienter, MaskApplier, Sparsifier
 from bluesky_ext.images import densify, mean_frame, reduce_blocks, reduce_measured, sparsify, sparsify_blocks
 
 SHAPE = (11, 20, 30)
@@ -115,3 +118,91 @@ def test_a_series_in_a_file_is_worked_on_some_frames_at_a_time(form, tmp_path, m
     rows = [doc["data"] for name, doc in inline if name == "event_page"]
     for ours, theirs in zip([doc["data"] for doc in peaks], rows, strict=True):
         np.testing.assert_array_equal(ours["y"], theirs["y"])
+
+
+def of_datum(path: Path, stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Docs:
+    """The same events with their frames behind a resource and datums, for a handler that gives dask arrays."""
+    monkeypatch.setattr("bluesky_ext.engine.frames.datums.BLOCK", 3 * 20 * 30 * 2)
+    with h5py.File(path, "w") as file:
+        file["entry/data/data"] = stack.reshape(-1, *SHAPE[1:])
+    run = event_model.compose_run(validate=False)
+    keys = {"image": described(np.zeros(SHAPE, "u2")) | {"external": "FILESTORE:"}}
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    resource = run.compose_resource(
+        spec="AD_HDF5", root="/", resource_path=str(path)[1:], resource_kwargs={"frame_per_point": SHAPE[0]}
+    )
+    docs: Docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("resource", resource.resource_doc)]
+    for number in range(2):
+        datum = resource.compose_datum(datum_kwargs={"point_number": number})
+        data = {"image": datum["datum_id"]}
+        event = stream.compose_event(data=data, timestamps={"image": 1.0}, filled={"image": False}, validate=False)
+        docs += [("datum", datum), ("event", event)]
+    return [*docs, ("stop", run.compose_stop(validate=False))]
+
+
+def of_files(path: Path, stack: np.ndarray) -> Docs:
+    """The same events with each frame in a TIFF file of its own."""
+    for number, frame in enumerate(stack.reshape(-1, *SHAPE[1:])):
+        tifffile.imwrite(path.parent / f"img_{number}.tif", frame)
+    docs = series(path, stack, {"template": "img_{:d}.tif", "chunk_shape": (1, *SHAPE[1:]), "join_method": "concat"})
+    resource = {**docs[2][1], "mimetype": "multipart/related;type=image/tiff", "uri": f"file://localhost{path.parent}/"}
+    return [*docs[:2], ("stream_resource", resource), *docs[3:]]
+
+
+@pytest.mark.parametrize("form", ["joined", "datum", "files"])
+def test_composed_maps_work_on_some_frames_at_a_time(form, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("bluesky_ext.engine.frames.stream_files.BLOCK", 3 * 20 * 30 * 2)
+    stack = images("u2", 5, (2, *SHAPE)) * (images("u1", 4, (2, *SHAPE)) > 200)
+    path = tmp_path / "series.h5"
+    if form == "joined":
+        docs = series(path, stack.reshape(-1, *SHAPE[1:]), {"dataset": "frames"})
+    else:
+        docs = of_datum(path, stack, monkeypatch) if form == "datum" else of_files(path, stack)
+    given: list[tuple[int, ...]] = []
+
+    def sparsify_noted(image: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        given.append(image.shape)
+        return sparsify(image, mask)
+
+    monkeypatch.setattr("bluesky_ext.images.blocks.sparsify", sparsify_noted)
+    sparse: Docs = []
+    masked: Docs = []
+    orienter, applier = ImageOrienter("image", "flipud"), MaskApplier("image", MASK)
+    for stage, out in ((compose(orienter, applier, Sparsifier("image")), sparse), (compose(orienter, applier), masked)):
+        stage.subscribe(lambda name, document, out=out: out.append((name, document)))
+        feed(stage, docs)
+    assert given == [(3, 20, 30), (3, 20, 30), (3, 20, 30), (2, 20, 30)] * 2
+    expected = np.where(MASK, stack[:, :, ::-1], 0)
+    events = ([doc["data"] for name, doc in out if name == "event"] for out in (sparse, masked))
+    of_sparse, of_masked = ([data for data in one if {"image", "image_nnz"} & data.keys()] for one in events)
+    for n in range(2):
+        index, value, shape = (of_sparse[n][f"image_{part}"] for part in ("index", "value", "shape"))
+        np.testing.assert_array_equal(densify(index, value, shape), expected[n])
+        np.testing.assert_array_equal(of_masked[n]["image"], expected[n], strict=True)
+
+
+def test_an_event_of_a_thousand_frames_stays_below_a_gigabyte(tmp_path) -> None:
+    path, shape = tmp_path / "thousand.h5", (800, 800)
+    frame = (images("u2", 1, shape) > 60_000).astype("u2")
+    with h5py.File(path, "w") as file:  # 1.3 GB, of which most are not written and read as zeros
+        frames = file.create_dataset("frames", (1000, *shape), "u2", chunks=(1, *shape))
+        frames[7] = frames[999] = frame
+    code = f"""
+import resource
+import numpy as np
+from bluesky_ext import ImageProcessor, compose
+from bluesky_ext.callbacks import ImageOrienter, MaskApplier
+from bluesky_ext.engine.executors.kernel import perform
+from bluesky_ext.engine.frames.stream_files import StreamReference
+about = {{"uid": "r", "uri": "file://localhost{path}", "mimetype": "application/x-hdf5"}}
+data = {{"image": StreamReference(
+    data_key="image", resource={{**about, "parameters": {{"dataset": "frames"}}}}, index=0,
+    description={{"shape": [1000, *{shape}], "dtype_numpy": "<u2"}},
+)}}
+maps = ImageOrienter("image", "rot180"), MaskApplier("image", np.ones({shape}, bool)), ImageProcessor("image")
+print(perform(compose(*maps).kernel, data, 1)["image"].sum(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    total, most = map(float, said.split())
+    np.testing.assert_allclose(total, 2 * frame.sum() / 1000)
+    assert most < 10**6  # kB

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from bluesky_ext._arguments import check_keywords, keywords_of, refuse_document
 from bluesky_ext._compile import compile_kernels
-from bluesky_ext.engine import Map, Stage, image_of
+from bluesky_ext.engine import Map, Stage, image_blocks
 from bluesky_ext.engine.documents.descriptors import data_key as described
 from bluesky_ext.images import Gaps, check_mask
 from bluesky_ext.masks.selection import SelectedMasks
@@ -26,6 +26,8 @@ from bluesky_ext.spectra.azimuthal import AzimuthalSettings, Integrator, integra
 @dataclass(frozen=True)
 class _Integrate:
     """The kernel: the diffractogram of an event's image. What it needs of the geometry is made once in a process."""
+
+    takes_blocks: ClassVar[bool] = True
 
     data_key: str
     poni: bytes
@@ -38,7 +40,7 @@ class _Integrate:
     def __call__(self, data: Mapping[str, Any], seq_num: int, mask: np.ndarray | None = None) -> dict[str, Any]:
         if self.monitor is not None and self.monitor not in data:  # a dark of maps that are composed
             return {}
-        frames = image_of(data, self.data_key)
+        frames = image_blocks(data, self.data_key)
         one = self._integrator.integrate(
             frames, self.mask if mask is None else mask, monitor=self._monitor(data), gaps=self.gaps
         )

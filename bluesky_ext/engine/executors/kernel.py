@@ -25,14 +25,17 @@ _numbers = count()
 def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple = ()) -> Any:
     """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here.
 
-    A kernel with ``takes_blocks`` reads by itself, by `image_blocks`, what is in a file and more than a block.
+    A kernel with ``takes_blocks`` is given what is in files and more than a block in parts, and reads each by itself,
+    by `image_blocks`; what it returns in parts is read here.
     """
     for key, value in data.items():
         if hasattr(value, "read"):
-            in_parts = hasattr(value, "parts") and len(value.parts()) > 1
-            if not (in_parts and all(getattr(part, "takes_blocks", False) for part in _parts(kernel))):
-                data = {**data, key: value.read()}
-    return kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
+            parts = value.parts() if hasattr(value, "parts") and _takes_blocks(kernel) else ()
+            data = {**data, key: parts if len(parts) > 1 else value.read()}
+    result = kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
+    if isinstance(result, dict) and any(hasattr(value, "read") for value in result.values()):
+        return {key: value.read() if hasattr(value, "read") else value for key, value in result.items()}
+    return result
 
 
 def hears(kernel: Kernel, *names: str) -> bool:
@@ -89,6 +92,10 @@ def _parts(kernel: Kernel) -> Iterable[Kernel]:
     """The kernels that a composed one is made of; of any other, itself."""
     parts = getattr(kernel, "kernels", None)
     return [kernel] if parts is None else [part for one in parts for part in _parts(one)]
+
+
+def _takes_blocks(kernel: Kernel) -> bool:
+    return all(getattr(part, "takes_blocks", False) for part in _parts(kernel))
 
 
 # What a worker does that does not share our memory

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
@@ -17,10 +18,10 @@ import numpy as np
 
 from bluesky_ext.engine.documents.file_name import check_sequence
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
-from bluesky_ext.engine.frames.hdf5 import open_hdf5
+from bluesky_ext.engine.frames.hdf5 import BLOCK, open_hdf5
 from bluesky_ext.engine.frames.hdf5_links import Links
 from bluesky_ext.engine.frames.readable import Readable, Unreadable
-from bluesky_ext.engine.frames.references import FrameReference, Told
+from bluesky_ext.engine.frames.references import FrameReference, Parts, Told
 from bluesky_ext.engine.frames.tiff import check_tiff
 
 logger = logging.getLogger(__name__)
@@ -43,20 +44,34 @@ class DatumReference(FrameReference):
     #: The class that reads the spec. None: the one that an installed package declares for it (entry points
     #: `databroker.handlers`), looked up where the frames are read.
     handler: HandlerClass | None = None
+    #: Which frames of the event, first and last + 1; all by default.
+    part: tuple[int, int] | None = None
 
     @property
     def file(self) -> str:
         """The path that the handler is given; a handler of file sequences adds to it."""
         return os.path.join(self.resource.get("root") or "", self.resource["resource_path"])
 
-    def _read(self) -> np.ndarray:
+    def parts(self) -> Parts:
+        """Return references to some of the frames each, if the handler gives a dask array, which is read in pieces."""
+        kwargs = self.resource["resource_kwargs"]
+        if max(kwargs.get("frame_per_point", 1), kwargs.get("images_per_file", 1)) < 2:
+            return Parts([self])  # as nearly all: the file is not looked at twice
+        shape, dtype = self._waited(partial(self._read, _lazy_shape))
+        if len(shape) < 3:
+            return Parts([self])
+        step = max(1, BLOCK // max(1, math.prod(shape[1:]) * dtype.itemsize))
+        return Parts(replace(self, part=(first, min(shape[0], first + step))) for first in range(0, shape[0], step))
+
+    def _read(self, take: Callable[[Any, int], Any] | None = None) -> Any:
         handler = self.handler or handler_class(self.resource["spec"])
         file, kwargs = self.file, self.resource["resource_kwargs"]
         key = (self.resource["uid"], file, handler, repr(kwargs), self.readable)
         make = partial(_ConfinedHandler, self.readable, handler, file, kwargs)
         if not self.readable.is_limited:
             make = partial(handler, self.readable.check_kind(file), **kwargs)
-        return OPEN_HANDLERS.read(key, make, self.datum_kwargs, kwargs.get("frame_per_point", 1))
+        take = take or partial(_as_array, part=self.part)
+        return OPEN_HANDLERS.read(key, make, self.datum_kwargs, kwargs.get("frame_per_point", 1), take)
 
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the resource, if it was not told of yet, and a datum; and the id of that."""
@@ -148,8 +163,15 @@ class OpenHandlers:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, key: Hashable, make: Callable[[], Callable], datum_kwargs: Mapping, frames: int = 1) -> np.ndarray:
-        """Return what a handler gives for a datum, as an array that no longer needs its file.
+    def read(
+        self,
+        key: Hashable,
+        make: Callable[[], Callable],
+        datum_kwargs: Mapping,
+        frames: int = 1,
+        take: Callable[[Any, int], Any] | None = None,
+    ) -> Any:
+        """Return what a handler gives for a datum, as an array that no longer needs its file, or what is taken of it.
 
         The handler is the one that is open under `key`, or what `make` opens. OSError means that the data is not there
         (yet), or fewer than `frames` frames on its first axis.
@@ -166,7 +188,7 @@ class OpenHandlers:
                     if entry.handler is None:
                         opened = True
                         entry.handler = make()
-                    return _as_array(entry.handler(**datum_kwargs), frames)
+                    return (take or _as_array)(entry.handler(**datum_kwargs), frames)
             except Exception as error:
                 # A handler that was opened earlier may not see what its file got since (many keep the dataset's shape
                 # of their first read) or may work only once (AD_HDF5_SWMR of area-detector-handlers 0.0.10 refreshes
@@ -181,7 +203,16 @@ class OpenHandlers:
                 raise
 
 
-def _as_array(value: Any, frames: int) -> np.ndarray:
+def _lazy_shape(value: Any, frames: int) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and dtype of what can be read in pieces; () of what is an array already, or has too few frames yet."""
+    whole = hasattr(value, "compute") and value.ndim > 2 and len(value) >= frames
+    return (value.shape, value.dtype) if whole else ((), np.dtype(float))
+
+
+def _as_array(value: Any, frames: int, part: tuple[int, int] | None = None) -> np.ndarray:
+    """The frames, or some of them; OSError if there are fewer than `frames` on the first axis."""
+    if part is not None:
+        value, frames = value[slice(*part)], part[1] - part[0]
     if hasattr(value, "compute"):
         # In this thread: inside a dask worker, compute() would go through the scheduler and wait for a
         # place on the very workers that wait here.

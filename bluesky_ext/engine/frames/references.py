@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -130,9 +130,12 @@ class FrameReference(ABC):
         told before, by the uids of resources: this adds to it.
         """
 
-    def parts(self) -> Sequence[FrameReference]:
-        """Return references to some of the frames each, in order: an event may have more than fit into memory."""
-        return [self]
+    def parts(self) -> Parts:
+        """Return references to some of the frames each, in order: an event may have more than fit into memory.
+
+        The file of a resource may have to be looked at for that; this waits and raises as `read` does.
+        """
+        return Parts([self])
 
     def read(self, patience: float | None = None) -> np.ndarray:
         """Return the frames: an array whose shape and dtype are those of the data key.
@@ -140,11 +143,14 @@ class FrameReference(ABC):
         The patience counts from the last sign of life of the resource in this process, see `Silences`; after it,
         FrameNotAvailable is raised. ValueError if it can never be read, as of a URI that is not a file.
         """
+        return self._waited(self._read, patience)
+
+    def _waited(self, read: Callable[[], Any], patience: float | None = None) -> Any:
         patience = self.patience if patience is None else patience
         while True:
             try:
                 _deadline.check()
-                frames = self._read()
+                frames = read()
             except OSError as error:
                 if _deadline.is_over() or not SILENCES.wait(self.resource["uid"], self.file, patience):
                     raise FrameNotAvailable(f"{self._name()}: no frame in {self.file}: {_one_line(error)}") from error
@@ -159,6 +165,34 @@ class FrameReference(ABC):
         return f"{self.data_key}{event}"
 
 
+class Parts(tuple):
+    """The frames of one event, some of them at a time: references, or what has their `read`, in order."""
+
+    def then(self, function: Callable[[np.ndarray], np.ndarray]) -> Parts:
+        """Return the parts of what a function makes of the frames, each of which stays one."""
+        return Parts(_Then(part, function) for part in self)
+
+    def read(self) -> np.ndarray:
+        """Return all frames, with no more than a part of them in memory twice."""
+        count, frames = 0, np.empty(0)
+        for number, part in enumerate(self):
+            some = part.read()
+            if not number:
+                frames = np.empty((len(some) * len(self), *some.shape[1:]), some.dtype)  # the last part may be shorter
+            frames[count : count + len(some)] = some
+            count += len(some)
+        return frames[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class _Then:
+    part: Any
+    function: Callable[[np.ndarray], np.ndarray]
+
+    def read(self) -> np.ndarray:
+        return self.function(self.part.read())
+
+
 def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     """Return the image that a value of an event's data stands for, with its own shape and dtype.
 
@@ -167,6 +201,8 @@ def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     """
     if isinstance(value, FrameReference):
         value = value.read(patience)
+    elif isinstance(value, Parts | _Then):
+        value = value.read()
     if isinstance(value, str):
         raise ValueError(f"{value!r} is no image: a datum id whose datum and resource were not joined to it")
     if isinstance(value, (list, tuple)):
@@ -192,10 +228,20 @@ def image_of(data: Mapping[str, Any], data_key: str) -> np.ndarray:
 
 
 def image_blocks(data: Mapping[str, Any], data_key: str) -> Iterator[np.ndarray]:
-    """Yield what `image_of` returns, in blocks of up to 64 MiB along its first axis where its file allows that."""
+    """Yield what `image_of` returns, in blocks of up to 64 MiB along its first axis where its files allow that."""
     value = data[data_key]
-    for part in value.parts() if isinstance(value, FrameReference) else [value]:
+    parts = value.parts() if isinstance(value, FrameReference) else value if isinstance(value, Parts) else [value]
+    for part in parts:
         yield image_of({data_key: part}, data_key)
+
+
+def with_images(data: Mapping[str, Any], data_key: str, function: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Return what a function makes of the image of an event's data, which works on each frame by itself.
+
+    Of an image that is in parts, it is the parts of that.
+    """
+    value = data[data_key]
+    return value.then(function) if isinstance(value, Parts) else function(image_of(data, data_key))
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
-from zlib import crc32
 
 from bluesky_ext.engine.codec.framing import DecodeError
-from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, read_header
+from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, checksum, read_header
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,8 @@ class Recording:
             magic = file.read(len(MAGIC))
             if magic[:-2] == MAGIC[:-2] and magic != MAGIC:
                 version = int.from_bytes(magic[-2:], "little")
-                raise ValueError(f"{self.path} is a recording of version {version}: update bluesky-ext to read it")
+                known = MAGIC[-2]
+                raise ValueError(f"{self.path} is a recording of version {version}: this bluesky-ext reads {known}")
             self._binary = MAGIC.startswith(magic)
             if not self._binary and magic.lstrip()[:1] not in (b"[", b"{", b"\x1e"):
                 raise ValueError(f"{self.path} is not a recording: it begins with {magic!r}")
@@ -119,7 +119,7 @@ class Recording:
             if len(header) < HEADER_SIZE:
                 break
             try:
-                length, crc = read_header(header)
+                length, expected = read_header(header)
             except DecodeError as error:
                 # A machine that lost its power may leave zeros where it had no time to write.
                 if any(header) or any(chunk.count(0) < len(chunk) for chunk in iter(lambda: file.read(2**20), b"")):
@@ -132,7 +132,7 @@ class Recording:
                 offset = file.seek(end)
                 continue
             payload = file.read(length)
-            if crc32(payload) != crc:
+            if checksum(payload) != expected:
                 if end < os.fstat(file.fileno()).st_size:
                     place = offset + HEADER_SIZE
                     raise ValueError(f"{self.path} is damaged at byte {place}: the checksum of a document is wrong")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -118,14 +119,20 @@ class Integrator:
         return self._shaped(self._use(mask).weights)
 
     def integrate(
-        self, frames: np.ndarray, mask: np.ndarray | None = None, *, monitor: float = 1.0, gaps: Gaps = "auto"
+        self,
+        frames: np.ndarray | Iterator[np.ndarray],
+        mask: np.ndarray | None = None,
+        *,
+        monitor: float = 1.0,
+        gaps: Gaps = "auto",
     ) -> Diffractogram:
         """The diffractogram of an image, or the mean one of several frames.
 
         Parameters
         ----------
-        frames : (..., *shape) array of real numbers
-            One frame or several.
+        frames : (..., *shape) array of real numbers, or an iterator of these
+            One frame or several. Those of an iterator are in memory one after the other, unless the error model is
+            "azimuthal", which looks at each a second time.
         mask : bool array of the shape of a frame, optional
             False where a pixel is not used. It may be another one each time.
         monitor : float
@@ -140,21 +147,13 @@ class Integrator:
         ValueError
             If the frames, the mask or the monitor are not as described.
         """
-        frames = np.asarray(frames)
-        if frames.dtype.kind not in "biuf":
-            raise ValueError(f"an image of dtype {frames.dtype} can't be integrated: give real numbers")
-        if frames.shape[-2:] != self.shape or not frames.size:
-            raise ValueError(
-                f"the image has shape {frames.shape}, and the .poni is of a detector of {self.shape[0]} x "
-                f"{self.shape[1]} pixels: give the .poni of this detector"
-            )
         if not 0 < monitor < np.inf:
             raise ValueError(f"the monitor is {monitor!r}: intensities can't be divided by it")
         known = self._use(mask)
         signal, weights, variance = np.zeros((3, self._matrix.n_bins))
         used: list[tuple[np.ndarray, np.ndarray]] = []
         n_gaps = 0
-        for frame in frames.reshape(-1, *self.shape):
+        for frame in self._frames(frames):
             values, pixels, its_weights = frame.reshape(-1), known.pixels, known.weights
             found = self._measured(frame, gaps)
             if found is not None and (n := np.count_nonzero(pixels & ~found)):
@@ -175,6 +174,17 @@ class Integrator:
         if self.settings.error_model is not None:
             sigma = self._shaped((np.sqrt(variance) / weights / monitor).astype(np.float32))
         return Diffractogram(self._shaped((means / monitor).astype(np.float32)), sigma, int(n_gaps))
+
+    def _frames(self, frames: np.ndarray | Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in frames if isinstance(frames, Iterator) else [np.asarray(frames)]:
+            if block.dtype.kind not in "biuf":
+                raise ValueError(f"an image of dtype {block.dtype} can't be integrated: give real numbers")
+            if block.shape[-2:] != self.shape or not block.size:
+                raise ValueError(
+                    f"the image has shape {block.shape}, and the .poni is of a detector of {self.shape[0]} x "
+                    f"{self.shape[1]} pixels: give the .poni of this detector"
+                )
+            yield from block.reshape(-1, *self.shape)
 
     def _check_bins(self, ai: Any) -> None:
         """Refuse bins, and sectors that were named, without any pixel."""
