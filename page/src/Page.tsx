@@ -1,19 +1,17 @@
 // The page: how the scan goes above, what it shows in the middle, what can be set beside it.
 
-import { useEffect, useState } from "react";
+import { useEffect } from "react";
 
-import { follow, type Heard } from "./follow";
 import { Header, useNow } from "./Header";
+import { useLive } from "./live";
 import { Access, LiveMode, Log, Stages } from "./Panels";
 import { Parameters } from "./Parameters";
 import type { Status } from "./server";
 import { Viewer } from "./Viewer";
 
 export function Page() {
-  const [heard, setHeard] = useState<{ isThere: boolean; status?: Status; time: number }>({ isThere: true, time: 0 });
   const now = useNow();
-  useEffect(() => follow((news: Heard) => setHeard((before) => ({ ...before, ...news }))), []);
-  const { isThere, status, time } = heard;
+  const { isThere, status, time } = useLive();
   useEffect(() => {
     document.title = status ? titleOf(status) : "bluesky-ext";
   }, [status]);

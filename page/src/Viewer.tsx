@@ -3,7 +3,8 @@
 import { App, DataProvider, useDataContext } from "@h5web/app";
 import { useEffect, useRef, useState } from "react";
 
-import { LiveFile, pause } from "./live_file";
+import { LiveFile } from "./live_file";
+import { pause } from "./resource";
 import { Absent, Refused } from "./server";
 
 /** Milliseconds between two looks whether there is something new. */

@@ -3,9 +3,11 @@ import "./page.css";
 
 import { createRoot } from "react-dom/client";
 
+import { follow } from "./live";
 import { Page } from "./Page";
 
 const element = document.getElementById("page");
 if (element) {
+  follow();
   createRoot(element).render(<Page />);
 }
