@@ -1,5 +1,6 @@
 import "@h5web/app/styles.css";
 import "./page.css";
+import "./point.css";
 
 import { createRoot } from "react-dom/client";
 
