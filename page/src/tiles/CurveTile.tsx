@@ -21,7 +21,7 @@ export interface CurveOptions {
 }
 
 /** How the lines with these names are drawn; the others are thin lines of their own colours. */
-const LOOKS: Record<string, Look> = { measured: "filled", intensity: "filled", background: "dashed", fit: "line" };
+const LOOKS: Record<string, Look> = { measured: "filled", intensity: "filled", background: "dashed", fit: "bold" };
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
   const { point: chosen, of, region } = useChosen();
