@@ -47,7 +47,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
   const onAxis = (shown: Region): Region => ({ ...shown, x: shown.x.map((channel) => valueAt(x, channel)) });
   const inChannels = <S extends Shape>(shape: S): S => ({
     ...shape,
-    x: shape.x.map((value) => Math.round(10 * channelAt(x, value)) / 10),
+    x: shape.x.map((value) => Math.round(10 * channelAt(x, value)) / 10), // a tenth of a channel
   });
   const ranges = (regions?.regions ?? []).filter(({ type }) => type === "range");
   const finish = (shape: Shape | undefined): void => {
