@@ -31,6 +31,7 @@ export interface Stream {
 export interface Stage {
   name: string;
   kind: string;
+  class?: string;
   open_runs: number;
   lag?: number;
   streams: Record<string, Stream>;
