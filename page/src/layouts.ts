@@ -5,6 +5,16 @@ import type { MapAbout, Status } from "./server";
 export const KINDS = ["map", "image", "curve", "trend", "row", "log"] as const;
 export type Kind = (typeof KINDS)[number];
 
+/** What the kinds of tiles are called. */
+export const NAMES: Record<Kind, string> = {
+  map: "Map",
+  image: "Image",
+  curve: "Spectrum, diffractogram",
+  trend: "Trend",
+  row: "Values of the point",
+  log: "Notifications",
+};
+
 /** A tile of a layout: its place and size in columns and rows, and what was chosen for it. */
 export interface Tile {
   id: string;

@@ -54,7 +54,11 @@ export interface Status {
     plan_name: string | null;
     exit_status: string | null;
     purpose?: string | null;
+    /** The hash of the parameters, as the provenance of results has it. */
+    parameters_hash?: string | null;
   };
+  /** Whether changes take a token. */
+  access?: { token: boolean };
   progress: Progress;
   stages: Stage[];
   sources: { name: string; counts: Record<string, number> }[];
