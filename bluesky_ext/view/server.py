@@ -38,6 +38,8 @@ class LiveServer:
         unless this one alone reaches the server.
     hosts : collection of str
         The names by which others call this machine, beside its own name.
+    keep : int
+        Bytes for the images of points that are in no file, so that a click on a map shows them: the latest ones.
 
     Examples
     --------
@@ -49,7 +51,12 @@ class LiveServer:
     """
 
     def __init__(
-        self, *shown: Any, address: str = _LOOPBACK, token: str | None = None, hosts: Collection[str] = ()
+        self,
+        *shown: Any,
+        address: str = _LOOPBACK,
+        token: str | None = None,
+        hosts: Collection[str] = (),
+        keep: int = 256 << 20,
     ) -> None:
         try:
             import uvicorn
@@ -81,7 +88,8 @@ class LiveServer:
         self._lines = LogLines()
         self._closing = asyncio.Event()
         others = [one for one in shown if not isinstance(one, Stage)]
-        app = application(stages, others, self._lines, self._closing, names=names, token=token, is_local=is_local)
+        about: dict[str, Any] = {"names": names, "token": token, "is_local": is_local, "keep": keep}
+        app, self._recorder = application(stages, others, self._lines, self._closing, **about)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -111,6 +119,7 @@ class LiveServer:
             self._server.should_exit = True
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
+        self._recorder.close()
         logging.getLogger().removeHandler(self._lines)
 
     def __enter__(self) -> Self:
