@@ -31,17 +31,25 @@ export interface PlotProps {
   yLabel: string;
   curves: Curve[];
   isLog?: boolean;
+  /** Where a line is drawn across. */
+  mark?: number;
+  /** Called with the place in the curves that is clicked. */
+  onPick?: (index: number) => void;
   /** What is drawn above the curves. */
   children?: (frame: Frame) => ReactNode;
 }
 
 /** How many colours of curves there are (--curve-0 ...). */
 export const COLORS = 8;
+/** Pixels along which one drags to zoom. */
+const CLICK = 4;
 const AXIS = { font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20 };
 
-export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, children }: PlotProps) {
+export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, onPick, children }: PlotProps) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>();
+  const pick = useRef(onPick);
+  pick.current = onPick;
   const [frame, setFrame] = useState<Place>();
   const [at, setAt] = useState<number | null>(null);
   const [isZoomed, setIsZoomed] = useState(false);
@@ -57,7 +65,7 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, children
         width: Math.max(width, 50),
         height: Math.max(height, 50),
         legend: { show: false },
-        cursor: { y: false, drag: { x: true, y: false }, points: { size: 7 } },
+        cursor: { y: false, drag: { x: true, y: false, dist: CLICK }, points: { size: 7 } },
         scales: { x: { time: false }, y: { distr: isLog ? 3 : 1, range: isLog ? undefined : padded } },
         axes: [axis(xLabel, 44, 70), axis(yLabel, 64, 30)],
         series: [{}, ...curves.flatMap(series)],
@@ -72,6 +80,12 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, children
       element,
     );
     plot.current = made;
+    made.over.addEventListener("click", () => {
+      const { idx } = made.cursor;
+      if (idx != null && made.select.width < CLICK) {
+        pick.current?.(idx);
+      }
+    });
     const stop = watch(made, element);
     return () => {
       stop();
@@ -135,9 +149,10 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, children
       </div>
       <div className="curves">
         <div className="drawing" ref={place} />
-        {frame && children && (
+        {frame && (children || mark !== undefined) && (
           <svg className="above" style={{ left: frame.left, top: frame.top }} width={frame.width} height={frame.height}>
-            {children(frame)}
+            {mark !== undefined && <path className="mark" d={`M${frame.x[0] + mark * frame.x[1]},0V${frame.height}`} />}
+            {children?.(frame)}
           </svg>
         )}
       </div>

@@ -15,49 +15,63 @@ export function firstWithin(times: ArrayLike<number>, seconds: number): number {
   return low;
 }
 
-export interface Series {
-  x: number[];
-  y: (number | null)[];
+/** At most `most` places of curves that keep what is seen of them: of each stretch the least and greatest of each. */
+export function thinned(curves: ArrayLike<number>[], first: number, most: number): number[] {
+  const length = curves[0]?.length ?? 0;
+  const size = Math.max(1, Math.ceil((2 * curves.length * (length - first)) / most));
+  const places: number[] = [];
+  for (let from = first; from < length; from += size) {
+    const to = Math.min(from + size, length);
+    const found = size === 1 ? [from] : curves.flatMap((values) => extremes(values, from, to));
+    places.push(...[...new Set(found)].sort((a, b) => a - b));
+  }
+  return places;
 }
 
-/** At most `most` points of a curve that keep what is seen of it: of each stretch the least and the greatest value. */
-export function thinned(x: ArrayLike<number>, y: ArrayLike<number>, first: number, most: number): Series {
-  const length = x.length - first;
-  const size = Math.max(1, Math.ceil((2 * length) / most));
-  const kept: Series = { x: [], y: [] };
-  const keep = (at: number): void => {
-    kept.x.push(x[at]!);
-    kept.y.push(Number.isFinite(y[at]!) ? y[at]! : null);
-  };
-  for (let from = first; from < x.length; from += size) {
-    const to = Math.min(from + size, x.length);
-    let [least, greatest] = [from, from];
-    for (let at = from + 1; at < to; at++) {
-      if (y[at]! < y[least]! || Number.isNaN(y[least]!)) {
-        least = at;
-      }
-      if (y[at]! > y[greatest]! || Number.isNaN(y[greatest]!)) {
-        greatest = at;
-      }
+/** Where the least and the greatest number of a stretch are; where there is none, its beginning. */
+function extremes(values: ArrayLike<number>, from: number, to: number): number[] {
+  let [least, greatest] = [from, from];
+  for (let at = from + 1; at < to; at++) {
+    if (values[at]! < values[least]! || Number.isNaN(values[least]!)) {
+      least = at;
     }
-    keep(Math.min(least, greatest));
-    if (least !== greatest) {
-      keep(Math.max(least, greatest));
+    if (values[at]! > values[greatest]! || Number.isNaN(values[greatest]!)) {
+      greatest = at;
     }
   }
-  return kept;
+  return [least, greatest];
 }
 
-/** Pairs in the order of their first number, without those that are not finite: the last `most` of what was measured. */
-export function pairs(x: ArrayLike<number>, y: ArrayLike<number>, first: number, most: number): Series {
-  const at: number[] = [];
-  for (let index = Math.max(first, x.length - most); index < x.length; index++) {
-    if (Number.isFinite(x[index]!) && Number.isFinite(y[index]!)) {
-      at.push(index);
+/** The places of the last `most` finite numbers from `first` on, in their order. */
+export function sortedPlaces(x: ArrayLike<number>, first: number, most: number): number[] {
+  const places: number[] = [];
+  for (let at = Math.max(first, x.length - most); at < x.length; at++) {
+    if (Number.isFinite(x[at]!)) {
+      places.push(at);
     }
   }
-  at.sort((a, b) => x[a]! - x[b]!);
-  return { x: at.map((index) => x[index]!), y: at.map((index) => y[index]!) };
+  return places.sort((a, b) => x[a]! - x[b]!);
+}
+
+/** The value of an axis at a channel; channels between two, and beyond the ends, are on straight lines. */
+export function valueAt(axis: ArrayLike<number>, channel: number): number {
+  const below = Math.min(Math.max(Math.floor(channel), 0), Math.max(axis.length - 2, 0));
+  const step = (axis[below + 1] ?? axis[below]! + 1) - axis[below]!;
+  return axis[below]! + (channel - below) * step;
+}
+
+/** The channel at a value of an axis that rises. */
+export function channelAt(axis: ArrayLike<number>, value: number): number {
+  let [low, high] = [0, Math.max(axis.length - 2, 0)];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (axis[middle]! <= value) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low + (value - axis[low]!) / (valueAt(axis, low + 1) - axis[low]! || 1);
 }
 
 /** Numbers as an axis or a table has them: whole ones whole, others with so many digits. */

@@ -3,6 +3,7 @@ import "@h5web/lib/styles.css";
 import "./theme.css";
 import "./page.css";
 import "./tiles.css";
+import "./point.css";
 
 import { createRoot } from "react-dom/client";
 

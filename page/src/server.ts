@@ -1,5 +1,7 @@
 // Requests to the server, and what it answers.
 
+import type { Kind, Region } from "./regions";
+
 export interface LogLine {
   number: number;
   time: number;
@@ -67,14 +69,6 @@ export interface Status {
   live?: LiveStream[];
 }
 
-/** A rectangle (two corners), a polygon (three vertices at least) or a range (x alone), in pixels or channels. */
-export interface Region {
-  name: string;
-  type: "rectangle" | "polygon" | "range";
-  x: number[];
-  y?: number[];
-}
-
 /** A quantity, and its unit where it is known. */
 export interface Quantity {
   name: string;
@@ -134,7 +128,7 @@ export interface Point {
   images: ImageAbout[];
   /** Of each stage the peaks that it found: x along columns, y along rows, pixel centres at whole numbers. */
   peaks: Record<string, { columns: Record<string, number[]> }>;
-  curves: { id: string; label: string; stage: string }[];
+  curves: { id: string; label: string; stage: string; key?: string }[];
 }
 
 /** What the beamline should notice. */
@@ -161,6 +155,9 @@ export interface Parameter {
   unit: string | null;
   limits: (number | null)[] | null;
   choices: (string | number | boolean)[] | null;
+  /** Of regions: the data key on which they are drawn, and which kinds there may be. */
+  of?: string;
+  kinds?: Kind[];
 }
 
 /** An answer that is no success: its code, and the reason that the server gives. */

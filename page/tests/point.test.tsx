@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { figure, firstWithin, pairs, thinned } from "../src/curves";
+import { channelAt, figure, firstWithin, sortedPlaces, thinned, valueAt } from "../src/curves";
 import {
   drawn,
   freeName,
@@ -68,20 +68,27 @@ test("one bright pixel of a large image is in the sample", () => {
 });
 
 test("a thinned curve keeps its spikes and its gaps, a short one all of itself", () => {
-  const x = Float64Array.from({ length: 100_000 }, (_, index) => index);
-  const y = x.map((index) => (index === 77_777 ? 1000 : index === 5 ? -7 : 0));
+  const y = Float64Array.from({ length: 100_000 }, (_, index) => (index === 77_777 ? 1000 : index === 5 ? -7 : 0));
   y.fill(NaN, 40_000, 50_000);
-  const few = thinned(x, y, 0, 1000);
-  assert.ok(few.x.length <= 1000);
-  assert.ok(few.y.includes(1000) && few.y.includes(-7) && few.y.includes(null));
-  assert.equal(few.x[few.y.indexOf(1000)], 77_777);
-  assert.deepEqual(thinned([1, 2, 3], [4, NaN, 6], 1, 100), { x: [2, 3], y: [null, 6] });
+  const other = y.map((_, index) => index % 1000);
+  const places = thinned([y, other], 0, 1000);
+  assert.ok(places.length <= 1000);
+  assert.ok(places.every((place, at) => at === 0 || place > places[at - 1]!));
+  assert.ok([5, 77_777].every((spike) => places.includes(spike)));
+  assert.ok(places.some((place) => Number.isNaN(y[place])));
+  assert.deepEqual(thinned([[4, NaN, 6]], 1, 100), [1, 2]);
 });
 
-test("the last seconds, and pairs in the order of x", () => {
+test("the last seconds, and places in the order of x", () => {
   assert.equal(firstWithin([0, 1, 2, 3, 10], 7.5), 3);
   assert.equal(firstWithin([0, 1], 100), 0);
-  assert.deepEqual(pairs([3, 1, NaN, 2], [30, 10, 5, 20], 0, 3), { x: [1, 2], y: [10, 20] });
+  assert.deepEqual(sortedPlaces([3, 1, NaN, 2], 0, 3), [1, 3]);
+});
+
+test("channels are where they are on an axis, between two and beyond its ends", () => {
+  const axis = [1, 2, 4];
+  assert.deepEqual([0, 1.5, 2.5, -1].map((channel) => valueAt(axis, channel)), [1, 3, 5, 0]);
+  assert.deepEqual([1, 3, 5, 0].map((value) => channelAt(axis, value)), [0, 1.5, 2.5, -1]);
 });
 
 test("figures are short, and whole numbers whole", () => {

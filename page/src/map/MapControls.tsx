@@ -45,7 +45,7 @@ export function MapControls({ maps, id, options, shade, tool, onMap, onTool, set
     <div className="controls" data-unseen>
       <div className="controls-row">
         <MapChoice label="map" maps={maps} id={id} onChoose={onMap} />
-        <div className="tools" role="radiogroup" aria-label="what the mouse does">
+        <div className="pointer" role="radiogroup" aria-label="what the mouse does">
           {Object.entries(TOOLS).map(([name, [icon, about]]) => (
             <button
               key={name}
