@@ -97,9 +97,12 @@ def routes(
             raise HTTPException(404, str(error)) from None
 
     @router.get("/api/v1/changes", tags=["status"], response_class=StreamingResponse)
-    async def get_changes() -> StreamingResponse:
+    async def get_changes(request: Request) -> Response:
         """Server-sent events: status, revision, parameter, layout and notification when there is another, and log."""
-        return StreamingResponse(changes.listen(), media_type="text/event-stream")
+        kind = "text/event-stream"
+        if "is_head" in request.scope:
+            return Response(media_type=kind)
+        return StreamingResponse(changes.listen(), media_type=kind)
 
     @router.get("/api/v1/notifications", tags=["status"])
     async def get_notifications(after: int = 0) -> list[dict[str, Any]]:

@@ -16,14 +16,14 @@ from starlette.types import ASGIApp
 
 from bluesky_ext._version import __version__
 from bluesky_ext.engine import Stage
-from bluesky_ext.view import api, hdf5, parameters
+from bluesky_ext.view import api, hdf5, layouts, parameters
 from bluesky_ext.view.changes import Changes
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.points import routes as points
 from bluesky_ext.view.points.recorder import PointRecorder
-from bluesky_ext.view.points.scan_record import ScanRecord, plain
 from bluesky_ext.view.points.shown_scans import ShownScans
 from bluesky_ext.view.requests import Guard
+from bluesky_ext.view.saved import Saved
 from bluesky_ext.view.shown import Shown
 from bluesky_ext.view.snapshots import Snapshots
 from bluesky_ext.view.status import Status
@@ -39,6 +39,7 @@ def application(
     closing: asyncio.Event,
     *,
     keep: int,
+    directory: Path | None,
     names: Collection[str],
     token: str | None,
     is_local: bool,
@@ -49,12 +50,7 @@ def application(
     status = Status(shown, stages, others, lines)
     changes = Changes(status, lines, closing)
 
-    def on_run(what: str, scan: ScanRecord) -> None:
-        number = scan.start.get("scan_id")
-        text = f"scan {plain(number)}" if number is not None else "a scan"
-        changes.notifications.add(f"run {what}", f"{text} {what}", run=scan.uid)
-
-    recorder = PointRecorder(stages, shown.names, keep, changes.touch, on_run)
+    recorder = PointRecorder(stages, shown.names, keep, changes.touch, changes.run)
     scans = ShownScans(snapshots, recorder, shown.names)
     changes.follow(scans, recorder)
     recorder.watch()
@@ -85,7 +81,8 @@ def application(
         return HTMLResponse(_table(app.openapi()))
 
     app.include_router(api.routes(status, lines, shown, snapshots, stages, others, changes))
-    app.include_router(parameters.routes(shown.names, stages))
+    app.include_router(parameters.routes(shown.names, stages, Saved(directory, "parameters"), changes))
+    app.include_router(layouts.routes(Saved(directory, "layouts"), changes))
     app.include_router(points.routes(recorder, scans, stages, shown.names))
     app.include_router(hdf5.routes(snapshots), tags=["data"])
     return Guard(app, names=names, token=token, is_local=is_local), recorder

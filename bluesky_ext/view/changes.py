@@ -15,6 +15,7 @@ from bluesky_ext.view.arrays import finite
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.notifications import Notifications
 from bluesky_ext.view.points.recorder import PointRecorder
+from bluesky_ext.view.points.scan_record import ScanRecord, plain
 from bluesky_ext.view.points.shown_scans import ShownScans
 from bluesky_ext.view.status import Status
 
@@ -42,11 +43,31 @@ class Changes:
     def __init__(self, status: Status, lines: LogLines, closing: asyncio.Event) -> None:
         self._status, self._lines, self._closing = status, lines, closing
         self.notifications = Notifications(self.touch)
+        lines.heard = self._hear
         self._listeners: set[asyncio.Queue[_Message]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._touched = asyncio.Event()
         self._is_waking = False
+
+    def run(self, what: str, scan: ScanRecord) -> None:
+        """Take note that a scan started or ended; called in the thread of a stage."""
+        number = scan.start.get("scan_id")
+        name = "a scan" if number is None else f"scan {plain(number)}"
+        if what == "started":
+            self.notifications.add("run started", f"{name} started", run=scan.uid)
+            return
+        kind = "run incomplete" if scan.is_incomplete else "run ended"
+        self.notifications.add(kind, f"{name} ended: {plain(scan.exit_status)}", run=scan.uid)
+        said = [f"{count} events {how}" for how, count in scan.missing.items() if count]
+        if said:
+            self.notifications.add("loss", f"{name}: {' and '.join(said)}", run=scan.uid)
+
+    def _hear(self, line: dict[str, Any]) -> None:
+        """Take note of a warning or an error in the log; what the server says of odd requests is none."""
+        kind = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}.get(line["level"])
+        if kind is not None and not line["logger"].startswith("uvicorn"):
+            self.notifications.add(kind, line["message"])
 
     def follow(self, shown: ShownScans, recorder: PointRecorder) -> None:
         """Tell of the revisions of these too."""

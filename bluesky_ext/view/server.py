@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from collections.abc import Collection
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 
 from bluesky_ext.engine import Stage
@@ -40,6 +42,9 @@ class LiveServer:
         The names by which others call this machine, beside its own name.
     keep : int
         Bytes for the images of points that are in no file, so that a click on a map shows them: the latest ones.
+    directory : path, optional
+        Where the layouts of the page are kept, and the parameters that were set on it, such as regions, for the next
+        server of stages with these names. Without it they are those of this server alone.
 
     Examples
     --------
@@ -57,6 +62,7 @@ class LiveServer:
         token: str | None = None,
         hosts: Collection[str] = (),
         keep: int = 256 << 20,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
         try:
             import uvicorn
@@ -89,6 +95,7 @@ class LiveServer:
         self._closing = asyncio.Event()
         others = [one for one in shown if not isinstance(one, Stage)]
         about: dict[str, Any] = {"names": names, "token": token, "is_local": is_local, "keep": keep}
+        about["directory"] = None if directory is None else Path(directory)
         app, self._recorder = application(stages, others, self._lines, self._closing, **about)
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -72,6 +72,7 @@ class Status:
                     "name": name,
                     "kind": "map" if isinstance(stage, Map) else "reduce",
                     "class": stage.path,
+                    "parameters_sha256": stage.parameters_sha256,
                     **_work_of(stage),
                     "lag": round(stage.lag, 3),
                     "age": _age(runs[-1].touched if runs else None),
@@ -102,13 +103,16 @@ class Status:
         taken = max((_frames(one.received) for one in first), default=0)
         failed = sum(sum(one.failed.values()) for _, one in pairs)
         touched = max((one.touched for _, one in pairs), default=None)
+        total = next(filter(None, (_total(one.start) for one in first)), None)
+        is_open = any(one.exit_status is None for _, one in pairs)
         is_alignment = any(is_live(one.start) for _, one in pairs)  # nothing piles up then
         return {
             "completedEvents": completed,
-            "totalEvents": next(filter(None, (_total(one.start) for one in first)), None),
+            "totalEvents": total,
             "lost": max((sum(one.lost.values()) for one in first), default=0),
             "failed": failed,
-            "rate": self._rate(scan or "", completed),
+            "rate": (rate := self._rate(scan or "", completed)),
+            "remaining": round((total - completed) / rate, 1) if total and rate and is_open else None,
             "skipped": max((sum(one.skipped.values()) for _, one in pairs), default=0),
             "lag": 0 if is_alignment else max(0, taken - completed),
             "lagSeconds": round(max((stage.lag for stage in self._stages), default=0.0), 3),

@@ -1,34 +1,71 @@
 // The page: how the scan goes above, what it shows in the middle, what can be set beside it.
 
-import { useEffect } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 
+import { keepInAddress } from "./chosen";
+import { Footer } from "./Footer";
 import { Header, useNow } from "./Header";
 import { useLive } from "./live";
+import { Navigation, type View } from "./Navigation";
 import { Access, LiveMode, Log, Stages } from "./Panels";
 import { Parameters } from "./Parameters";
 import type { Status } from "./server";
-import { Viewer } from "./Viewer";
+
+// What draws is the most of the page: the header does not wait for it.
+const Tiles = lazy(async () => ({ default: (await import("./Tiles")).Tiles }));
+const Viewer = lazy(async () => ({ default: (await import("./Viewer")).Viewer }));
+
+const SETTINGS = "bluesky-ext settings";
+/** Pixels of a window in which the settings are shown until they are closed. */
+const WIDE = 1450;
 
 export function Page() {
-  const now = useNow();
-  const { isThere, status, time } = useLive();
+  const [view, setView] = useState<View>(() => (new URLSearchParams(location.search).has("path") ? "browse" : "live"));
+  const [isSet, setIsSet] = useState(() => (localStorage.getItem(SETTINGS) ?? String(innerWidth >= WIDE)) === "true");
+  const { isThere, status } = useLive();
+  const show = (view: View): void => {
+    setView(view);
+    if (view === "live") {
+      keepInAddress({ path: null });
+    }
+  };
+  const turnSettings = (): void => {
+    localStorage.setItem(SETTINGS, String(!isSet));
+    setIsSet(!isSet);
+  };
   useEffect(() => {
     document.title = status ? titleOf(status) : "bluesky-ext";
   }, [status]);
   return (
     <>
-      <Header status={status} isThere={isThere} since={Math.max(0, now - time)} />
-      <main className="main">
-        <Viewer />
-        <aside className="aside">
-          <LiveMode streams={status?.live} />
-          <Parameters />
-          {status && <Stages status={status} />}
-          <Log errors={status?.errors ?? []} />
-          <Access />
-        </aside>
+      <LiveHeader>
+        <Navigation view={view} onView={show} isSet={isSet} onSettings={turnSettings} />
+      </LiveHeader>
+      <main className={isThere ? "main" : "main gone"}>
+        <Suspense fallback={<p className="empty">Reading …</p>}>{view === "live" ? <Tiles /> : <Viewer />}</Suspense>
+        {isSet && (
+          <aside className="aside" aria-label="settings">
+            <LiveMode streams={status?.live} />
+            <Parameters />
+            {status && <Stages status={status} />}
+            <Log errors={status?.errors ?? []} />
+            <Access />
+          </aside>
+        )}
       </main>
+      <Footer />
     </>
+  );
+}
+
+/** The header, which alone is drawn anew as time goes on. */
+function LiveHeader({ children }: { children: React.ReactNode }) {
+  const { isThere, status, time } = useLive();
+  const now = useNow();
+  return (
+    <Header status={status} isThere={isThere} since={Math.max(0, now - time)}>
+      {children}
+    </Header>
   );
 }
 

@@ -33,6 +33,7 @@ export interface Stream {
 export interface Stage {
   name: string;
   kind: string;
+  class?: string;
   open_runs: number;
   lag?: number;
   streams: Record<string, Stream>;
@@ -55,7 +56,11 @@ export interface Status {
     plan_name: string | null;
     exit_status: string | null;
     purpose?: string | null;
+    /** The hash of the parameters, as the provenance of results has it. */
+    parameters_hash?: string | null;
   };
+  /** Whether changes take a token. */
+  access?: { token: boolean };
   progress: Progress;
   stages: Stage[];
   sources: { name: string; counts: Record<string, number> }[];

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import platform
 import re
@@ -11,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext._version import __version__
-from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, arrays_of, describe
+from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, arrays_of, canonical, describe
 
 # What a parent's start says of itself only.
 _OWN = ("uid", "time", "analysis", "analysis_stage")
@@ -102,6 +103,11 @@ class Provenance:
         versions |= {name: said for name in names if (said := version_of(name)) is not None}
         hashes = {"run": "sha256", "images": IMAGES if hash_images else NO_IMAGES}
         return cls(stage, path, describe(parameters), versions, revision(), hashes, arrays, sha256)
+
+    @cached_property
+    def parameters_sha256(self) -> str:
+        """The sha256 of the parameters, by which two stages that were given the same are known."""
+        return hashlib.sha256(canonical(self.parameters)).hexdigest()
 
     def __str__(self) -> str:
         given = {name: value for name, value in self.parameters.items() if value not in (None, {}, [])}

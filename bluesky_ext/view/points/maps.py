@@ -127,9 +127,9 @@ def _in_group(
 
 
 def _scattered(
-    snapshot: Snapshot, group: Group, signal: Dataset, axes: Sequence[str], stack: tuple[str, ...]
+    snapshot: Snapshot, group: Group, signal: Dataset, axes: Sequence[str], stack: Sequence[str]
 ) -> Iterator[ShownMap]:
-    n = signal.array.shape[-1]  # pyright: ignore[reportOptionalMemberAccess]
+    n = 0 if signal.array is None else signal.array.shape[-1]
     along = tuple(_axis(group, name, n) for name in axes if _length_of(group, name) == n)
     seq_nums = group.children.get(SEQ_NUM)
     numbers = seq_nums.array if isinstance(seq_nums, Dataset) and _length_of(group, SEQ_NUM) == n else None
@@ -138,7 +138,7 @@ def _scattered(
 
 
 def _slices(
-    snapshot: Snapshot, group: Group, signal: Dataset, stack: tuple[str, ...]
+    snapshot: Snapshot, group: Group, signal: Dataset, stack: Sequence[str]
 ) -> Iterator[tuple[tuple[int, ...], str, str]]:
     """The index, the id and the label of each map of a stack; of a single one the index is empty."""
     name = group.path.rpartition("/")[2]
@@ -149,20 +149,19 @@ def _slices(
         is_one_of_several = above in snapshot.paths and _text(snapshot.paths[above], "NX_class") == "NXcollection"
         yield (), signal.path, f"{label} ({above.rpartition('/')[2]})" if is_one_of_several else label
         return
-    if len(stack) > 1:
-        return
-    n = signal.array.shape[0]  # pyright: ignore[reportOptionalMemberAccess]
+    n = 0 if signal.array is None or len(stack) > 1 else len(signal.array)
     beside: dict[str, np.ndarray] = {}
     for key, one in group.children.items():
-        if isinstance(one, Dataset) and one.is_known and one.array is not None and one.array.shape == (n,):
-            beside[key] = one.array
-    particles = beside.get("particle")
+        array = one.array if isinstance(one, Dataset) and one.is_known else None
+        if array is not None and array.shape == (n,):
+            beside[key] = array
+    particles, coordinates = beside.get("particle"), beside.get(stack[0], np.arange(n))
     for at in range(n):
         if particles is not None:  # its number stays, when another one becomes brighter
             yield (at,), f"{signal.path}[particle={particles[at]}]", f"peak {particles[at]}{_where(beside, at)}"
         else:
-            coordinate = beside.get(stack[0], np.arange(n))[at]
-            yield (at,), f"{signal.path}[{at}]", f"{stack[0]} {text_of(coordinate)}{_where(beside, at)}"
+            named = f"{stack[0]} {text_of(coordinates[at])}" if stack[0] != "." else f"{label} {at}"
+            yield (at,), f"{signal.path}[{at}]", f"{named}{_where(beside, at)}"
 
 
 def _where(beside: Mapping[str, np.ndarray], at: int) -> str:

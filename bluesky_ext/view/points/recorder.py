@@ -167,6 +167,9 @@ class PointRecorder:
             status = stop.get("exit_status", "success")
             scan.exit_status = status if isinstance(status, str) else "fail"
             scan.is_incomplete = scan.is_incomplete or closed or bool(stop.get("incomplete"))
+            if stage.ended is not None:
+                for how, counts in (("lost", stage.ended.lost), ("failed", stage.ended.failed)):
+                    scan.missing[how] = max(scan.missing[how], sum(counts.values()))
             if isinstance(stage, Reduce):
                 self._ended.append((scan, number, run))
         if not scan.open:

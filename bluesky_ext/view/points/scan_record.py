@@ -42,6 +42,8 @@ class ScanRecord:
         self.exit_status: str | None = None
         #: Whether a run of it was closed without its stop document, or lacks something.
         self.is_incomplete = False
+        #: How many events were lost, and failed, as the stages say at its end.
+        self.missing = {"lost": 0, "failed": 0}
         #: The runs of it that stages work on, as (number of the stage, uid of the run).
         self.open: set[tuple[int, str]] = set()
         #: The shapes of the images of points, by stage, key and kind.
