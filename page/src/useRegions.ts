@@ -24,7 +24,9 @@ export interface Regions {
 
 /** Nothing where no stage has regions of that data key. */
 export function useRegions(of: string | undefined): Regions | undefined {
-  const parameter = useLive(({ parameters }) => parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of));
+  const parameter = useLive(({ parameters }) =>
+    parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of),
+  );
   const [pending, setPending] = useState<Region[]>();
   const [reason, setReason] = useState("");
   const [before, setBefore] = useState<Region[][]>([]);
@@ -56,7 +58,9 @@ export function useRegions(of: string | undefined): Regions | undefined {
     put: (name, region) => {
       setBefore((all) => [...all, regions].slice(-UNDONE));
       const isNew = !regions.some((one) => one.name === name);
-      void set(isNew && region ? [...regions, region] : regions.flatMap((one) => (one.name === name ? (region ?? []) : one)));
+      void set(
+        isNew && region ? [...regions, region] : regions.flatMap((one) => (one.name === name ? (region ?? []) : one)),
+      );
     },
     undo: before.length
       ? () => {

@@ -5,6 +5,7 @@ import { useEffect, useMemo, useState } from "react";
 import type { Arrays } from "../arrays";
 import { choose, useChosen } from "../chosen";
 import { channelAt, figure, labelled, valueAt } from "../curves";
+import { useLive } from "../live";
 import { useCurve, usePoint, type CurveHeader } from "../measured";
 import { Plot, type Curve, type Look } from "../Plot";
 import { PointPicker } from "../PointPicker";
@@ -30,6 +31,7 @@ const OTHERS = [2, 3, 5, 6, 4, 0];
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
   const { point: chosen, of, region } = useChosen();
+  const hasRun = useLive(({ run }) => run !== null);
   const [tool, setTool] = useState<Kind>();
   const point = usePoint(chosen, of);
   const curves = point.data?.curves ?? [];
@@ -46,7 +48,13 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     describe({ title, table: data && table });
   }, [title, data, describe]);
   if (!data || !x || !about) {
-    return <p className="empty">{reasonOf(point.error ?? error, point.data !== undefined)}</p>;
+    return (
+      <p className="empty">
+        {hasRun
+          ? reasonOf(point.error ?? error, about !== undefined)
+          : "The spectrum or the diffractogram of a point is shown here when a scan has begun."}
+      </p>
+    );
   }
   const isLog = options.isLog ?? data.header.log;
   const isOnAxis = regions?.unit != null && regions.unit === data.header.x_unit;
@@ -148,11 +156,6 @@ function errorOf(arrays: Arrays["arrays"], name: string): ArrayLike<number> | un
   return name.startsWith("intensity") ? arrays[name.replace(/^intensity/, "error")]?.values : undefined;
 }
 
-function reasonOf(error: Error | undefined, hasPoint: boolean): string {
-  if (error) {
-    return error.message;
-  }
-  return hasPoint
-    ? "No spectrum, diffractogram or other curve was measured at this point."
-    : "The curve of a point is shown here when a scan has begun.";
+function reasonOf(error: Error | undefined, isThere: boolean): string {
+  return error?.message ?? (isThere ? "…" : "No spectrum, diffractogram or other curve was measured at this point.");
 }

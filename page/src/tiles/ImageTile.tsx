@@ -5,6 +5,7 @@ import { useEffect, useMemo, useState } from "react";
 import { choose, useChosen } from "../chosen";
 import { figure } from "../curves";
 import { ImageView, type Peak } from "../ImageView";
+import { useLive } from "../live";
 import { useImage, usePoint } from "../measured";
 import { PointPicker } from "../PointPicker";
 import { RegionBar } from "../RegionBar";
@@ -29,6 +30,7 @@ const SHADE: Shade = { colorMap: "Viridis", scale: "log", low: 1, high: 99.9 };
 
 export function ImageTile({ options, setOptions, describe }: TileProps<ImageOptions>) {
   const { point: chosen, of, region } = useChosen();
+  const hasRun = useLive(({ run }) => run !== null);
   const [tool, setTool] = useState<Kind>();
   const [isOpen, setIsOpen] = useState(false);
   const present = usePoint(chosen, of);
@@ -60,7 +62,13 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
     }
   };
   if (!image || !about) {
-    return <p className="empty">{reasonOf(present.error ?? shown.error, present.data, about)}</p>;
+    return (
+      <p className="empty">
+        {hasRun
+          ? reasonOf(present.error ?? shown.error, about)
+          : "The image of a point is shown here when a scan has begun."}
+      </p>
+    );
   }
   const [rows, columns] = image.shape;
   return (
@@ -166,12 +174,9 @@ export function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
   }));
 }
 
-function reasonOf(error: Error | undefined, point: Point | undefined, about: ImageAbout | undefined): string {
+function reasonOf(error: Error | undefined, about: ImageAbout | undefined): string {
   if (about && about.available !== true) {
     return about.available;
   }
-  if (error) {
-    return error.message;
-  }
-  return point ? "No image was taken at this point." : "The image of a point is shown here when a scan has begun.";
+  return error?.message ?? (about ? "…" : "No image was taken at this point.");
 }
