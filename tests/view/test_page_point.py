@@ -74,7 +74,7 @@ def test_a_point_shows_its_image_with_each_peak_circled_where_it_is(crystal, ser
         pixel = tooltip(page)
         assert abs(pixel[0] - x) <= 1 and abs(pixel[1] - y) <= 1
         assert pixel[2] == pytest.approx(images[6][pixel[1], pixel[0]], rel=1e-4)
-    numbers = set(shown.locator(".peaks text").all_inner_texts())
+    numbers = set(shown.locator(".peaks text").all_text_contents())
     assert len(numbers) == len(peaks[6]["x"])  # those of the tracks: each one is another crystal map
 
 
@@ -186,10 +186,10 @@ def test_the_readings_of_a_point_are_a_table_and_trends_against_time_or_one_anot
     values = read_out(page, trend, 1.0)
     assert values["time since start / s"] == pytest.approx(rows[12]["time"] - rows[1]["time"], rel=1e-3)
     assert values["dexela_stats_total"] == pytest.approx(rows[12]["data"]["dexela_stats_total"], rel=5e-3)
-    trend.get_by_label("against").select_option("sample_x")
+    trend.get_by_label("against", exact=True).select_option("sample_x")
     values = read_out(page, trend, 0.01)
     assert values["sample_x / mm"] == pytest.approx(-0.5)
-    trend.get_by_label("against").select_option("")
+    trend.get_by_label("against", exact=True).select_option("")
     trend.get_by_label("how much of the scan").select_option("last 10 s")
     box = trend.locator(".u-over").bounding_box()
     page.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
