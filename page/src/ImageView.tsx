@@ -1,6 +1,19 @@
 // An image at its full resolution, with zoom, the peaks found on it, and its regions.
 
-import { HeatmapVis, SvgElement, useCameraState, useVisCanvasContext, type ColorScaleType } from "@h5web/lib";
+import {
+  DefaultInteractions,
+  getLinearGradient,
+  HeatmapMesh,
+  INTERPOLATORS,
+  ResetZoomButton,
+  SvgElement,
+  TooltipMesh,
+  useCameraState,
+  useVisCanvasContext,
+  VisCanvas,
+  type ColorScaleType,
+  type Domain,
+} from "@h5web/lib";
 import ndarray from "ndarray";
 import { useMemo, type ReactNode } from "react";
 import { Vector3 } from "three";
@@ -42,36 +55,57 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
   );
   const { scale, low, high, colorMap } = shade;
   const domain = useMemo(() => domainOf(values, { scale, low, high }), [values, scale, low, high]);
-  const [x, y] = useMemo(() => [edges(columns), edges(rows)], [columns, rows]);
   return (
-    <HeatmapVis
-      className="image"
-      title={label}
-      dataArray={texture}
-      domain={domain}
-      colorMap={colorMap}
-      scaleType={scale as ColorScaleType}
-      aspect="equal"
-      flipYAxis
-      abscissaParams={x}
-      ordinateParams={y}
-      interactions={isDrawing ? { pan: false, selectToZoom: false } : undefined}
-      renderTooltip={({ xi, yi }) => (
-        <>
-          x {xi}, y {yi}
-          <strong className="value">{figure(values[yi * columns + xi] ?? NaN)}</strong>
-        </>
-      )}
-    >
-      <Layer size={shape}>
-        {(frame) => (
-          <>
-            <Peaks frame={frame} peaks={peaks} />
-            {children(frame)}
-          </>
-        )}
-      </Layer>
-    </HeatmapVis>
+    <div className="image" role="group" aria-label={label}>
+      <VisCanvas
+        aspect="equal"
+        showAxes={false}
+        abscissaConfig={{ visDomain: [-0.5, columns - 0.5] }}
+        ordinateConfig={{ visDomain: [-0.5, rows - 0.5], flip: true }}
+      >
+        <DefaultInteractions {...(isDrawing ? { pan: false, selectToZoom: false } : {})} />
+        <ResetZoomButton />
+        <TooltipMesh
+          guides="both"
+          renderTooltip={(x, y) => {
+            const [column, row] = [Math.round(x), Math.round(y)];
+            return (
+              <>
+                x {column}, y {row}
+                <strong className="value">{figure(values[row * columns + column] ?? NaN)}</strong>
+              </>
+            );
+          }}
+        />
+        <HeatmapMesh
+          values={texture}
+          domain={domain ?? [0, 1]}
+          colorMap={colorMap}
+          scaleType={scale as ColorScaleType}
+          scale={[1, -1, 1]}
+        />
+        <Layer size={shape}>
+          {(frame) => (
+            <>
+              <Peaks frame={frame} peaks={peaks} />
+              {children(frame)}
+            </>
+          )}
+        </Layer>
+      </VisCanvas>
+      {domain ? <Scale domain={domain} shade={shade} /> : <p className="empty">No pixel of it has a value.</p>}
+    </div>
+  );
+}
+
+/** The colours with the values that they stand for. */
+function Scale({ domain: [least, greatest], shade: { colorMap, scale } }: { domain: Domain; shade: Shade }) {
+  return (
+    <div className="scale" aria-label={`${colorMap} from ${figure(least)} to ${figure(greatest)}, ${scale}`} role="img">
+      <span>{figure(greatest, 3)}</span>
+      <i style={{ backgroundImage: getLinearGradient(INTERPOLATORS[colorMap], "top") }} />
+      <span>{figure(least, 3)}</span>
+    </div>
   );
 }
 
@@ -113,9 +147,4 @@ function Peaks({ frame, peaks }: { frame: Frame; peaks: Peak[] }) {
       ))}
     </g>
   );
-}
-
-/** The edges of pixels whose centres are at whole numbers. */
-function edges(length: number): { value: Float64Array } {
-  return { value: Float64Array.from({ length: length + 1 }, (_, index) => index - 0.5) };
 }

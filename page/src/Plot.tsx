@@ -11,7 +11,7 @@ import { frameOf, isSame, type Frame } from "./frame";
 /** Where the curves are, and how far in the drawing that is. */
 type Place = Frame & { left: number; top: number };
 
-export type Look = "line" | "filled" | "dashed" | "dots";
+export type Look = "line" | "bold" | "filled" | "dashed" | "dots";
 
 export interface Curve {
   label: string;
@@ -43,6 +43,8 @@ export interface PlotProps {
 export const COLORS = 8;
 /** Pixels along which one drags to zoom. */
 const CLICK = 4;
+/** Widths of lines, in pixels of the screen. */
+const WIDTHS: Record<Look, number> = { line: 1.5, bold: 2, filled: 1, dashed: 1.25, dots: 0 };
 const AXIS = { font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20 };
 
 export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, onPick, children }: PlotProps) {
@@ -60,6 +62,7 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
   useEffect(() => {
     const element = place.current!;
     const { clientWidth: width, clientHeight: height } = element;
+    const colors = colorsAt(element);
     const made = new uPlot(
       {
         width: Math.max(width, 50),
@@ -67,9 +70,13 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
         legend: { show: false },
         cursor: { y: false, drag: { x: true, y: false, dist: CLICK }, points: { size: 7 } },
         scales: { x: { time: false }, y: { distr: isLog ? 3 : 1, range: isLog ? undefined : padded } },
-        axes: [axis(xLabel, 44, 70), axis(yLabel, 64, 30)],
-        series: [{}, ...curves.flatMap(series)],
-        bands: bandsOf(curves),
+        padding: [10, 14, 0, 0],
+        axes: [
+          { ...axis(xLabel, colors), size: 26, space: 70 },
+          { ...axis(yLabel, colors), size: (_, values) => 18 + 7.5 * Math.max(3, ...(values ?? []).map((one) => one.length)), space: 30 },
+        ],
+        series: [{}, ...curves.flatMap((one, number) => series(one, number, colors))],
+        bands: bandsOf(curves, colors),
         hooks: {
           draw: [(made) => setFrame((before) => newer(before, placeOf(made)))],
           setCursor: [({ cursor }) => setAt(cursor.idx ?? null)],
@@ -86,7 +93,7 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
         pick.current?.(idx);
       }
     });
-    const stop = watch(made, element);
+    const stop = watch(made, element, colors);
     return () => {
       stop();
       made.destroy();
@@ -187,38 +194,37 @@ function groundOf(values: ArrayLike<number | null>): number {
   return least === Infinity ? 0.5 : least / 2;
 }
 
-function series({ look = "line", error, color }: Curve, number: number): uPlot.Series[] {
-  const stroke = (): string => css(`--curve-${(color ?? number) % COLORS}`);
+function series({ look = "line", error, color }: Curve, number: number, colors: Colors): uPlot.Series[] {
+  const stroke = (): string => colors.curves[(color ?? number) % COLORS]!;
+  const isDots = look === "dots";
   const line: uPlot.Series = {
     stroke,
-    width: look === "dots" ? 0 : look === "line" ? 1.5 : 1.25,
+    width: WIDTHS[look],
     dash: look === "dashed" ? [5, 4] : undefined,
-    fill: look === "filled" ? () => `${css(`--curve-${(color ?? number) % COLORS}`)}33` : undefined,
-    paths: look === "dots" ? () => null : undefined,
-    points: look === "dots" ? { show: true, size: 5, stroke, fill: stroke } : { show: false },
+    fill: look === "filled" ? () => faint(stroke()) : undefined,
+    paths: isDots ? () => null : undefined,
+    points: isDots ? { show: true, size: 5, stroke, fill: stroke } : { show: false },
   };
   return error ? [line, { points: { show: false } }, { points: { show: false } }] : [line];
 }
 
-function bandsOf(curves: Curve[]): uPlot.Band[] {
+function bandsOf(curves: Curve[], colors: Colors): uPlot.Band[] {
   let number = 1;
   return curves.flatMap(({ error, color }, at) => {
     const first = number;
     number += error ? 3 : 1;
-    const fill = (): string => `${css(`--curve-${(color ?? at) % COLORS}`)}33`;
+    const fill = (): string => faint(colors.curves[(color ?? at) % COLORS]!);
     return error ? [{ series: [first + 1, first + 2] as [number, number], fill }] : [];
   });
 }
 
-function axis(label: string, size: number, space: number): uPlot.Axis {
+function axis(label: string, colors: Colors): uPlot.Axis {
   return {
     ...AXIS,
     label,
-    size,
-    space,
-    stroke: () => css("--text"),
-    grid: { stroke: () => css("--grid"), width: 1 },
-    ticks: { stroke: () => css("--grid"), width: 1, size: 5 },
+    stroke: () => colors.text,
+    grid: { stroke: () => colors.grid, width: 1 },
+    ticks: { stroke: () => colors.grid, width: 1, size: 5 },
     values: (_, splits) => splits.map((value) => (value === null ? "" : figure(value))),
   };
 }
@@ -239,7 +245,7 @@ function isPart({ data, scales }: uPlot): boolean {
 
 function placeOf(made: uPlot): Place {
   const [left, top, width, height] = [made.bbox.left, made.bbox.top, made.bbox.width, made.bbox.height].map(
-    (length) => length / uPlot.pxRatio,
+    (length) => Math.max(0, length / uPlot.pxRatio),
   ) as [number, number, number, number];
   const { min, max } = made.scales["x"]!;
   const ends: [number, number] = [min ?? 0, max ?? 1];
@@ -252,7 +258,7 @@ function newer(before: Place | undefined, now: Place): Place {
 }
 
 /** Follow the size of the element, the wheel above the curves, and light or dark. */
-function watch(made: uPlot, element: HTMLElement): () => void {
+function watch(made: uPlot, element: HTMLElement, colors: Colors): () => void {
   const sizes = new ResizeObserver(() => {
     const { clientWidth: width, clientHeight: height } = element;
     if (width > 0 && height > 0 && (width !== made.width || height !== made.height)) {
@@ -271,7 +277,10 @@ function watch(made: uPlot, element: HTMLElement): () => void {
   };
   made.over.addEventListener("wheel", zoom, { passive: false });
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const redraw = (): void => made.redraw(false);
+  const redraw = (): void => {
+    Object.assign(colors, colorsAt(element));
+    made.redraw(false);
+  };
   dark.addEventListener("change", redraw);
   const theme = new MutationObserver(redraw);
   theme.observe(document.documentElement, { attributes: true });
@@ -287,6 +296,25 @@ function valueAt(values: ArrayLike<number | null>, at: number): string {
   return value === null || value === undefined ? "–" : figure(value);
 }
 
-function css(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+interface Colors {
+  text: string;
+  grid: string;
+  curves: string[];
+}
+
+/** The colours of the page at an element, light or dark. */
+function colorsAt(element: HTMLElement): Colors {
+  const probe = element.appendChild(document.createElement("i"));
+  const colorOf = (name: string): string => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const curves = Array.from({ length: COLORS }, (_, number) => colorOf(`--curve-${number}`));
+  const colors = { text: colorOf("--text"), grid: colorOf("--grid"), curves };
+  probe.remove();
+  return colors;
+}
+
+function faint(color: string): string {
+  return color.replace(/^rgb\((.*)\)$/, "rgba($1, 0.2)");
 }

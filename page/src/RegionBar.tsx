@@ -11,6 +11,8 @@ const HINTS: Record<Kind, string> = {
   range: "Drag along the axis. Enter puts one in the middle, Escape leaves.",
 };
 
+const NONE = "Draw a region: the analysis takes it from the next point on.";
+
 export interface RegionBarProps {
   kinds: Kind[];
   regions: Region[];
@@ -63,21 +65,25 @@ export function RegionBar(props: RegionBarProps) {
           </button>
         )}
       </div>
-      {tool && <p className="hint">{HINTS[tool]}</p>}
-      {region && !tool && (
-        <Chosen
-          key={region.name}
-          region={region}
-          others={regions.filter((other) => other !== region)}
-          isFixed={readOnly !== undefined}
-          onChange={(changed) => onChange(region.name, changed)}
-        />
-      )}
-      {reason && (
-        <p className="bad" role="alert">
-          {reason}
-        </p>
-      )}
+      <div className="below">
+        {reason ? (
+          <span className="bad" role="alert">
+            {reason}
+          </span>
+        ) : tool ? (
+          <span className="hint">{HINTS[tool]}</span>
+        ) : region ? (
+          <Chosen
+            key={region.name}
+            region={region}
+            others={regions.filter((other) => other !== region)}
+            isFixed={readOnly !== undefined}
+            onChange={(changed) => onChange(region.name, changed)}
+          />
+        ) : (
+          <span className="hint">{readOnly ?? (regions.length ? "Choose a region to change it." : NONE)}</span>
+        )}
+      </div>
     </section>
   );
 }

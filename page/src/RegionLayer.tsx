@@ -10,6 +10,7 @@ import {
   isTiny,
   labelAt,
   moved,
+  rounded,
   stretched,
   withoutVertex,
   withVertex,
@@ -183,13 +184,19 @@ function RegionShape({ frame, region, chosen, step, tool, onChoose, onChange }: 
 /** Draws a region: a rectangle or a range while the button is held, a polygon vertex by vertex. */
 function Pencil({ frame, tool, onDrawn }: RegionLayerProps & { tool: Kind }) {
   const ground = useRef<SVGRectElement>(null);
-  const [points, setPoints] = useState<Point[]>([]);
   const [at, setAt] = useState<Point>();
+  const placed = useRef<Point[]>([]); // a click may come before the last one is drawn
+  const points = placed.current;
+  const place = (next: Point[], now: Point | undefined): void => {
+    placed.current = next;
+    setAt(now && [...now]);
+  };
   useEffect(() => ground.current?.focus({ preventScroll: true }), []);
 
   const close = (): void => {
-    if (points.length >= 3) {
-      onDrawn?.({ ...moved({ type: "polygon", x: points.map(([x]) => x), y: points.map(([, y]) => y) }, 0, 0) });
+    const vertices = placed.current;
+    if (tool === "polygon" && vertices.length >= 3) {
+      onDrawn?.(rounded({ type: tool, x: vertices.map(([x]) => x), y: vertices.map(([, y]) => y) }));
     }
   };
   const down = (event: PointerEvent<SVGElement>): void => {
@@ -198,6 +205,7 @@ function Pencil({ frame, tool, onDrawn }: RegionLayerProps & { tool: Kind }) {
       return;
     }
     const point = fromScreen(frame, placeOf(event));
+    const points = placed.current;
     const first = points[0] && toScreen(frame, points[0]);
     if (tool === "polygon" && first && points.length >= 3 && distance(first, placeOf(event)) < NEAR) {
       close();
@@ -208,16 +216,15 @@ function Pencil({ frame, tool, onDrawn }: RegionLayerProps & { tool: Kind }) {
       return; // the second of a double click, which closes it
     }
     event.currentTarget.setPointerCapture(event.pointerId);
-    setPoints(tool === "polygon" ? [...points, point] : [point]);
-    setAt(point);
+    place(tool === "polygon" ? [...points, point] : [point], point);
   };
   const up = (event: PointerEvent<SVGElement>): void => {
-    const [first] = points;
+    const [first] = placed.current;
     if (tool === "polygon" || !first) {
       return;
     }
     const shape = drawn(tool, first, fromScreen(frame, placeOf(event)));
-    setPoints([]);
+    place([], undefined);
     if (!isTiny({ ...shape, x: shape.x.map((x) => x * frame.x[1]), y: shape.y.map((y) => y * frame.y[1]) }, LEAST)) {
       onDrawn?.(shape);
     }
@@ -225,12 +232,12 @@ function Pencil({ frame, tool, onDrawn }: RegionLayerProps & { tool: Kind }) {
   const press = (event: KeyboardEvent): void => {
     if (event.key === "Escape") {
       onDrawn?.(undefined);
-    } else if (event.key === "Enter" && tool === "polygon" && points.length > 0) {
+    } else if (event.key === "Enter" && tool === "polygon" && placed.current.length > 0) {
       close();
     } else if (event.key === "Enter") {
       onDrawn?.(inTheMiddle(frame, tool));
     } else if (event.key === "Backspace") {
-      setPoints(points.slice(0, -1));
+      place(placed.current.slice(0, -1), at);
     } else {
       return;
     }

@@ -18,8 +18,8 @@ const LONGEST = 64;
 
 /** A region between two corners, or, where there is no second axis, between two values. */
 export function drawn(type: "rectangle" | "range", [x0, y0]: Point, [x1, y1]: Point): Omit<Region, "name"> {
-  const x = [Math.min(x0, x1), Math.max(x0, x1)].map(rounded);
-  return { type, x, y: type === "range" ? [] : [Math.min(y0, y1), Math.max(y0, y1)].map(rounded) };
+  const y = type === "range" ? [] : [Math.min(y0, y1), Math.max(y0, y1)];
+  return rounded({ type, x: [Math.min(x0, x1), Math.max(x0, x1)], y });
 }
 
 /** The points by which a region is held: the corners, the vertices, or the ends (y is 0). */
@@ -47,7 +47,7 @@ export function handlesOf({ type, x, y }: Omit<Region, "name">): Point[] {
 /** The region with one of its handles at another point. */
 export function stretched<R extends Omit<Region, "name">>(region: R, handle: number, [x, y]: Point): R {
   if (region.type === "polygon") {
-    return { ...region, x: replaced(region.x, handle, rounded(x)), y: replaced(region.y, handle, rounded(y)) };
+    return rounded({ ...region, x: replaced(region.x, handle, x), y: replaced(region.y, handle, y) });
   }
   const opposite = handlesOf(region)[region.type === "range" ? 1 - handle : (handle + 2) % 4]!;
   return { ...region, ...drawn(region.type, opposite, [x, y]) };
@@ -55,12 +55,12 @@ export function stretched<R extends Omit<Region, "name">>(region: R, handle: num
 
 /** The region moved as a whole. */
 export function moved<R extends Omit<Region, "name">>(region: R, dx: number, dy: number): R {
-  return { ...region, x: region.x.map((at) => rounded(at + dx)), y: region.y.map((at) => rounded(at + dy)) };
+  return rounded({ ...region, x: region.x.map((at) => at + dx), y: region.y.map((at) => at + dy) });
 }
 
 /** The polygon with one more vertex, after another one. */
 export function withVertex(region: Region, after: number, [x, y]: Point): Region {
-  return { ...region, x: region.x.toSpliced(after + 1, 0, rounded(x)), y: region.y.toSpliced(after + 1, 0, rounded(y)) };
+  return rounded({ ...region, x: region.x.toSpliced(after + 1, 0, x), y: region.y.toSpliced(after + 1, 0, y) });
 }
 
 /** The polygon with a vertex less, as long as three are left. */
@@ -111,13 +111,16 @@ export function described({ type, x, y }: Region): string {
     case "rectangle":
       return `x ${x[0]} to ${x[1]}, y ${y[0]} to ${y[1]}`;
     case "polygon":
-      return `${x.length} vertices around x ${rounded(mean(x))}, y ${rounded(mean(y))}`;
+      return `${x.length} vertices around x ${Math.round(mean(x))}, y ${Math.round(mean(y))}`;
   }
 }
 
-/** Four digits behind the point: what is drawn is not more exact, and what is read stays short. */
-function rounded(value: number): number {
-  return Math.round(value * 1e4) / 1e4;
+/** As exact as one draws: to a tenth of a pixel, of a range to a thousandth of its length. */
+export function rounded<R extends Omit<Region, "name">>(region: R): R {
+  const [from = 0, to = 0] = region.x;
+  const least = region.type === "range" ? 10 ** Math.floor(Math.log10(Math.abs(to - from) || 1) - 3) : 0.1;
+  const round = (value: number): number => Number((Math.round(value / least) * least).toPrecision(12));
+  return { ...region, x: region.x.map(round), y: region.y.map(round) };
 }
 
 function replaced(values: number[], at: number, value: number): number[] {

@@ -124,8 +124,8 @@ test("a table says where it comes from, and nothing in it is a formula", () => {
 test("each analysis has a layout of its own, and what somebody stored is read with care", () => {
   const stage = (name: string) => [{ class: `bluesky_ext.callbacks.${name}` }] as Status["stages"];
   const kinds = (name: string) => defaultLayout(stage(name), [] as MapAbout[]).tiles.map(({ kind }) => kind);
-  assert.deepEqual(kinds("CrystalMap"), ["map", "image", "trend"]);
-  assert.deepEqual(kinds("FluorescenceMap"), ["map", "curve", "trend", "row"]);
+  assert.deepEqual(kinds("CrystalMap"), ["map", "row", "image", "trend"]);
+  assert.deepEqual(kinds("FluorescenceMap"), ["map", "row", "curve", "trend"]);
   assert.deepEqual(kinds("LiveAnalysis"), ["map", "image", "curve", "trend"]);
   const layout = defaultLayout(stage("CrystalMap"), []);
   assert.deepEqual(layoutIn(JSON.parse(JSON.stringify(layout))), layout);

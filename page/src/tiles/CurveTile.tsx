@@ -21,7 +21,7 @@ export interface CurveOptions {
 }
 
 /** How the lines with these names are drawn; the others are thin lines of their own colours. */
-const LOOKS: Record<string, Look> = { measured: "filled", intensity: "filled", background: "dashed", fit: "line" };
+const LOOKS: Record<string, Look> = { measured: "filled", intensity: "filled", background: "dashed", fit: "bold" };
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
   const { point: chosen, of, region } = useChosen();
@@ -47,7 +47,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
   const onAxis = (shown: Region): Region => ({ ...shown, x: shown.x.map((channel) => valueAt(x, channel)) });
   const inChannels = <S extends Shape>(shape: S): S => ({
     ...shape,
-    x: shape.x.map((value) => Math.round(10 * channelAt(x, value)) / 10),
+    x: shape.x.map((value) => Math.round(10 * channelAt(x, value)) / 10), // a tenth of a channel
   });
   const ranges = (regions?.regions ?? []).filter(({ type }) => type === "range");
   const finish = (shape: Shape | undefined): void => {

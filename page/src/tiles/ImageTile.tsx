@@ -23,6 +23,8 @@ export interface ImageOptions extends Shade {
   hasPeaks: boolean;
 }
 
+type Columns = Point["peaks"][string]["columns"];
+
 const SHADE: Shade = { colorMap: "Viridis", scale: "log", low: 1, high: 99.9 };
 
 export function ImageTile({ options, setOptions, describe }: TileProps<ImageOptions>) {
@@ -139,18 +141,20 @@ function usual(images: ImageAbout[], point: Point | undefined): ImageAbout | und
   return isThere.find(({ stage, kind }) => kind === "taken" && point?.peaks[stage]) ?? isThere[0] ?? images[0];
 }
 
-/** The peaks of a point on an image: those of the stage that took it, or else of the only stage that has some. */
-function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
-  const tables = Object.entries(point.peaks);
-  const columns = (point.peaks[stage] ?? (tables.length === 1 ? tables[0]![1] : undefined))?.columns;
-  const { x = [], y = [] } = columns ?? {};
-  const others = Object.entries(columns ?? {}).filter(([name]) => name !== "x" && name !== "y");
+/** The peaks on an image: those of the stage that took it, with the numbers of their tracks where they are linked. */
+export function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
+  const tables = Object.values(point.peaks).map(({ columns }) => columns);
+  const own = point.peaks[stage]?.columns ?? (tables.length === 1 ? tables[0] : undefined);
+  const isSame = (columns: Columns): boolean => columns["x"]?.join() === own?.["x"]?.join();
+  const linked = tables.find((columns) => columns["particle"] && isSame(columns));
+  const columns = linked ?? own ?? {};
+  const { x = [], y = [], particle, ...others } = columns;
   return x.map((at, index) => ({
-    number: columns?.["particle"]?.[index] ?? index + 1,
+    number: particle?.[index] ?? index + 1,
     x: at,
     y: y[index]!,
-    about: [["x", x], ["y", y], ...others]
-      .map(([name, values]) => `${name as string} ${figure(Number((values as number[])[index]))}`)
+    about: Object.entries({ x, y, ...others })
+      .map(([name, values]) => `${name} ${figure(values[index] ?? NaN)}`)
       .join("\n"),
   }));
 }

@@ -6,7 +6,6 @@ import { useChosen } from "../chosen";
 import { figure } from "../curves";
 import { usePoint } from "../measured";
 import { PointPicker } from "../PointPicker";
-import type { Point } from "../server";
 import type { TileProps } from "./tile";
 
 /** Of more readings than this some are looked for by name. */
@@ -47,7 +46,7 @@ export function RowTile({ describe }: TileProps) {
         <table className="row">
           <tbody>
             {rows.map(({ name, value, unit }) => (
-              <tr key={name} className={isPosition(data, name) ? "position" : ""}>
+              <tr key={name} className={name in data.position ? "position" : ""}>
                 <th scope="row">{name}</th>
                 <td title={String(value)}>{typeof value === "number" ? figure(value, 6) : String(value ?? "–")}</td>
                 <td className="unit">{unit}</td>
@@ -59,8 +58,4 @@ export function RowTile({ describe }: TileProps) {
       </div>
     </div>
   );
-}
-
-function isPosition({ position }: Point, name: string): boolean {
-  return Object.keys(position).some((motor) => name === motor || name.startsWith(`${motor}_`));
 }

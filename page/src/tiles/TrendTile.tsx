@@ -6,7 +6,7 @@ import type { Arrays } from "../arrays";
 import { choose, useChosen } from "../chosen";
 import { firstWithin, labelled, sortedPlaces, thinned } from "../curves";
 import { useScalars, useScan } from "../measured";
-import { Plot } from "../Plot";
+import { Plot, type Curve } from "../Plot";
 import type { Quantity } from "../server";
 import type { TileProps } from "./tile";
 
@@ -79,6 +79,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
         ))}
         {y.length < MOST_CURVES && rest.length > 0 && (
           <select
+            className="narrow"
             aria-label="one more reading"
             value=""
             onChange={({ target }) => target.value && setOptions({ y: [...y, target.value] })}
@@ -120,12 +121,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
         x={shown.x}
         xLabel={x === null ? "time since start / s" : unitOf(x)}
         yLabel={y.length === 1 ? unitOf(y[0]!) : ""}
-        curves={y.map((name, number) => ({
-          label: name,
-          values: shown.y[number]!,
-          look: x === null ? "line" : "dots",
-          color: number,
-        }))}
+        curves={shown.curves}
         mark={point === "latest" ? undefined : shown.x[shown.points.indexOf(point)]}
         onPick={(index) => choose({ point: shown.points[index] ?? "latest" })}
       />
@@ -135,7 +131,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
 
 interface Trend {
   x: number[];
-  y: number[][];
+  curves: Curve[];
   /** The number of the point of each. */
   points: number[];
 }
@@ -150,7 +146,11 @@ export function trendOf({ arrays }: Arrays, x: string | null, y: string[], secon
   const across = x === null ? (at: number) => times[at]! - times[0]! : (at: number) => column(x)[at]!;
   return {
     x: places.map(across),
-    y: curves.map((values) => places.map((at) => values[at]!)),
+    curves: curves.map((values, number) => ({
+      label: y[number]!,
+      values: places.map((at) => values[at]!),
+      look: x === null ? "line" : "dots",
+    })),
     points: places.map((at) => points[at]!),
   };
 }
