@@ -76,7 +76,7 @@ test("maps are compared pixel by pixel", () => {
   assert.equal(combined(GRID, { ...other, nx: 2, ny: 3 }, "ratio"), undefined);
   const divided = normalised(GRID, "I0", { seqNums: [1, 2, 3, 4], values: [2, 4, 0, 3] });
   assert.deepEqual([...divided.values], [NaN, 0.5, 0.5, 2, NaN, NaN]); // by 0, and by what is not known
-  assert.deepEqual([...rgbOf([GRID, undefined, other], [[1, 6], undefined, [0, 1]])].slice(0, 6), [102, 0, 255, 51, 0, 0]); // prettier-ignore
+  assert.deepEqual([...rgbOf([GRID, undefined, other], [[1, 6], undefined, [0, 1]])].slice(0, 8), [102, 0, 255, 255, 51, 0, 0, 255]); // prettier-ignore
 });
 
 test("a line gives the pixels under it, a rectangle those in it", () => {
