@@ -50,7 +50,7 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
   const { values, shape } = image;
   const [rows = 0, columns = 0] = shape;
   const texture = useMemo(
-    () => ndarray(values instanceof Float32Array ? values : Float32Array.from(values), [rows, columns]),
+    () => ndarray(values instanceof Float32Array ? values : new Float32Array(values), [rows, columns]),
     [values, rows, columns],
   );
   const { scale, low, high, colorMap } = shade;

@@ -134,7 +134,7 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
   return (
     <figure className="plot" aria-label={label}>
       <div className="legend">
-        {curves.map(({ label, values, color }, number) => (
+        {curves.map(({ label, color }, number) => (
           <button
             key={label}
             type="button"
@@ -144,10 +144,8 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
           >
             <i style={{ background: `var(--curve-${(color ?? number) % COLORS})` }} />
             {label}
-            {at !== null && <b>{valueAt(values, at)}</b>}
           </button>
         ))}
-        <span className="at">{at !== null && x[at] !== undefined && `${xLabel}: ${figure(x[at])}`}</span>
         {isZoomed && (
           <button type="button" className="whole" onClick={whole}>
             Show all
@@ -162,8 +160,38 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
             {children?.(frame)}
           </svg>
         )}
+        {frame && at !== null && x[at] !== undefined && <Readout {...{ frame, at, x, xLabel, curves, hidden }} />}
       </div>
     </figure>
+  );
+}
+
+interface ReadoutProps extends Pick<PlotProps, "x" | "xLabel" | "curves"> {
+  frame: Place;
+  at: number;
+  hidden: ReadonlySet<string>;
+}
+
+/** The values under the cursor, on that side of it where there is room. */
+function Readout({ frame, at, x, xLabel, curves, hidden }: ReadoutProps) {
+  const place = frame.x[0] + x[at]! * frame.x[1];
+  const isLeft = place > frame.width / 2;
+  const side = isLeft ? { right: `calc(100% - ${frame.left + place - 12}px)` } : { left: frame.left + place + 12 };
+  return (
+    <div className="readout" style={{ top: frame.top + 4, ...side }}>
+      <div>
+        {xLabel} <b>{figure(x[at]!)}</b>
+      </div>
+      {curves.map(
+        ({ label, values, color }, number) =>
+          !hidden.has(label) && (
+            <div key={label}>
+              <i style={{ background: `var(--curve-${(color ?? number) % COLORS})` }} />
+              {label} <b>{valueAt(values, at)}</b>
+            </div>
+          ),
+      )}
+    </div>
   );
 }
 
@@ -293,7 +321,7 @@ function watch(made: uPlot, element: HTMLElement, colors: Colors): () => void {
 
 function valueAt(values: ArrayLike<number | null>, at: number): string {
   const value = values[at];
-  return value === null || value === undefined ? "–" : figure(value);
+  return value === null || value === undefined ? "–" : figure(value, 3);
 }
 
 interface Colors {

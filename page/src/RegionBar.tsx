@@ -22,6 +22,8 @@ export interface RegionBarProps {
   readOnly?: string;
   /** Why the last change was not made. */
   reason?: string;
+  /** What a region is in words. */
+  say?: (region: Region) => string;
   onTool: (tool: Kind | undefined) => void;
   onChoose: (name: string | undefined) => void;
   onChange: (name: string, region: Region | undefined) => void;
@@ -29,7 +31,7 @@ export interface RegionBarProps {
 }
 
 export function RegionBar(props: RegionBarProps) {
-  const { kinds, regions, tool, chosen, readOnly, reason, onTool, onChoose, onChange, onUndo } = props;
+  const { kinds, regions, tool, chosen, readOnly, reason, say = described, onTool, onChoose, onChange, onUndo } = props;
   const region = regions.find(({ name }) => name === chosen);
   return (
     <section className="region-bar" aria-label="regions">
@@ -51,6 +53,7 @@ export function RegionBar(props: RegionBarProps) {
         {regions.map(({ name }) => (
           <button
             key={name}
+            ref={(chip) => name === chosen && chip?.scrollIntoView?.({ block: "nearest", inline: "nearest" })}
             type="button"
             className="chip"
             aria-pressed={name === chosen}
@@ -76,6 +79,7 @@ export function RegionBar(props: RegionBarProps) {
           <Chosen
             key={region.name}
             region={region}
+            about={say(region)}
             others={regions.filter((other) => other !== region)}
             isFixed={readOnly !== undefined}
             onChange={(changed) => onChange(region.name, changed)}
@@ -90,12 +94,13 @@ export function RegionBar(props: RegionBarProps) {
 
 interface ChosenProps {
   region: Region;
+  about: string;
   others: Region[];
   isFixed: boolean;
   onChange: (region: Region | undefined) => void;
 }
 
-function Chosen({ region, others, isFixed, onChange }: ChosenProps) {
+function Chosen({ region, about, others, isFixed, onChange }: ChosenProps) {
   const [name, setName] = useState(region.name);
   useEffect(() => setName(region.name), [region.name]);
   const problem = problemOf(name, others);
@@ -124,7 +129,7 @@ function Chosen({ region, others, isFixed, onChange }: ChosenProps) {
           onBlur={rename}
         />
       </label>
-      <span className="about">{described(region)}</span>
+      <span className="about">{about}</span>
       {!isFixed && (
         <button type="button" className="plain bad" onClick={() => onChange(undefined)}>
           Delete

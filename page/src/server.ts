@@ -128,7 +128,7 @@ export interface Point {
   images: ImageAbout[];
   /** Of each stage the peaks that it found: x along columns, y along rows, pixel centres at whole numbers. */
   peaks: Record<string, { columns: Record<string, number[]> }>;
-  curves: { id: string; label: string; stage: string; key?: string }[];
+  curves: { id: string; label: string; stage: string }[];
 }
 
 /** What the beamline should notice. */

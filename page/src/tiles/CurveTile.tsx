@@ -4,7 +4,7 @@ import { useEffect, useMemo, useState } from "react";
 
 import type { Arrays } from "../arrays";
 import { choose, useChosen } from "../chosen";
-import { channelAt, labelled, valueAt } from "../curves";
+import { channelAt, figure, labelled, valueAt } from "../curves";
 import { useCurve, usePoint, type CurveHeader } from "../measured";
 import { Plot, type Curve, type Look } from "../Plot";
 import { PointPicker } from "../PointPicker";
@@ -30,7 +30,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
   const curves = point.data?.curves ?? [];
   const about = curves.find(({ id }) => id === options.curve) ?? curves[0];
   const { data, error } = useCurve(chosen, about?.id ?? null, of);
-  const regions = useRegions(about?.key);
+  const regions = useRegions(about?.id.slice(about.stage.length + 1)); // an id is STAGE/KEY
   const lines = useMemo(() => (data ? linesOf(data) : []), [data]);
   const x = data?.arrays["x"]?.values;
   const title = data?.header.label ?? about?.label ?? "Curve";
@@ -110,6 +110,11 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
           tool={tool}
           chosen={region ?? undefined}
           reason={regions.reason}
+          say={(range) =>
+            `${onAxis(range)
+              .x.map((value) => figure(value, 4))
+              .join(" to ")} ${data.header.x_unit ?? ""}`
+          }
           onTool={setTool}
           onChoose={(name) => choose({ region: name ?? null })}
           onChange={(name, changed) => {

@@ -43,7 +43,14 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
   const image = arrays?.arrays["image"];
   const title = about ? `${about.key}, ${about.kind === "made" ? "made" : "taken"} by ${about.stage}` : "Image";
 
-  useEffect(() => describe({ title }), [title, describe]);
+  useEffect(() => {
+    const table = (): Record<string, ArrayLike<unknown>> => ({
+      number: peaks.map(({ number }) => number),
+      x: peaks.map(({ x }) => x),
+      y: peaks.map(({ y }) => y),
+    });
+    describe({ title, table: peaks.length > 0 ? table : undefined });
+  }, [title, peaks, describe]);
   const finish = (shape: Shape | undefined): void => {
     setTool(undefined);
     if (shape && regions) {
