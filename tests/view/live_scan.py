@@ -22,6 +22,7 @@ from bluesky_ext import (
     FluorescenceMap,
     LiveServer,
     PeakTracker,
+    RegionMaps,
 )
 from bluesky_ext.sim import beamline, powder_beamline
 from bluesky_ext.sim.fluorescence import fluorescence_beamline
@@ -58,7 +59,13 @@ def crystal(how: str = "grid", ny: int = 15, nx: int = 20, size: int = 256) -> A
     b = beamline(1, (size, size), n_grains=5)
     pt, cm = PeakTracker("dexela_image", 11, minmass=700), CrystalMap(search_range=3, memory=10_000)
     pt.subscribe(cm)
-    return Analysis(pt, (cm, pt), documents_of(plan(b, how, ny, nx)))
+    rm = RegionMaps("dexela_image")
+
+    def first(name: str, doc: dict[str, Any]) -> None:
+        pt(name, doc)
+        rm(name, doc)
+
+    return Analysis(first, (cm, pt, rm), documents_of(plan(b, how, ny, nx)))
 
 
 def fluorescence(how: str = "grid", ny: int = 15, nx: int = 20, size: int = 0) -> Analysis:
@@ -66,8 +73,10 @@ def fluorescence(how: str = "grid", ny: int = 15, nx: int = 20, size: int = 0) -
     b = fluorescence_beamline(1, extents=((-0.6, 0.6), (-0.6, 0.6)))
     key, cfg = "xspress3_spectra", b.sample.cfg
     fit, maps = FluorescenceFit(key, cfg), FluorescenceMap(key, cfg)
+    rm = RegionMaps(key, kinds=("range",))
     fit.subscribe(maps)
-    return Analysis(fit, (maps, fit), documents_of(plan(b, how, ny, nx)))
+    fit.subscribe(rm)
+    return Analysis(fit, (maps, fit, rm), documents_of(plan(b, how, ny, nx)))
 
 
 def powder(how: str = "grid", ny: int = 15, nx: int = 20, size: int = 256) -> Analysis:
@@ -76,8 +85,10 @@ def powder(how: str = "grid", ny: int = 15, nx: int = 20, size: int = 256) -> An
     ai = AzimuthalIntegrator("dexela_image", b.powder.poni, 500, "2th_deg", error_model="poisson")
     middle = float(np.median(ai.integrator.radial))
     dg = Diffractograms("dexela_image", rois={"low": (middle - 2, middle), "high": (middle, middle + 2)})
+    rm = RegionMaps("dexela_image_intensity", kinds=("range",))
     ai.subscribe(dg)
-    return Analysis(ai, (dg, ai), documents_of(plan(b, how, ny, nx)))
+    ai.subscribe(rm)
+    return Analysis(ai, (dg, ai, rm), documents_of(plan(b, how, ny, nx)))
 
 
 def again(docs: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
