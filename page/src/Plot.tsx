@@ -133,25 +133,22 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
     setHidden((before) => (before.has(name) ? new Set([...before].filter((one) => one !== name)) : new Set([...before, name])));
   return (
     <figure className="plot" aria-label={label}>
-      <div className="legend">
-        {curves.map(({ label, color }, number) => (
-          <button
-            key={label}
-            type="button"
-            aria-pressed={!hidden.has(label)}
-            title={hidden.has(label) ? `show ${label}` : `hide ${label}`}
-            onClick={() => turn(label)}
-          >
-            <i style={{ background: `var(--curve-${(color ?? number) % COLORS})` }} />
-            {label}
-          </button>
-        ))}
-        {isZoomed && (
-          <button type="button" className="whole" onClick={whole}>
-            Show all
-          </button>
-        )}
-      </div>
+      {curves.length > 1 && (
+        <div className="legend">
+          {curves.map(({ label, color }, number) => (
+            <button
+              key={label}
+              type="button"
+              aria-pressed={!hidden.has(label)}
+              title={hidden.has(label) ? `show ${label}` : `hide ${label}`}
+              onClick={() => turn(label)}
+            >
+              <i style={{ background: `var(--curve-${(color ?? number) % COLORS})` }} />
+              {label}
+            </button>
+          ))}
+        </div>
+      )}
       <div className="curves">
         <div className="drawing" ref={place} />
         {frame && (children || mark !== undefined) && (
@@ -159,6 +156,11 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
             {mark !== undefined && <path className="mark" d={`M${frame.x[0] + mark * frame.x[1]},0V${frame.height}`} />}
             {children?.(frame)}
           </svg>
+        )}
+        {isZoomed && (
+          <button type="button" className="whole" onClick={whole}>
+            Show all
+          </button>
         )}
         {frame && at !== null && x[at] !== undefined && <Readout {...{ frame, at, x, xLabel, curves, hidden }} />}
       </div>
@@ -175,6 +177,7 @@ interface ReadoutProps extends Pick<PlotProps, "x" | "xLabel" | "curves"> {
 /** The values under the cursor, on that side of it where there is room. */
 function Readout({ frame, at, x, xLabel, curves, hidden }: ReadoutProps) {
   const place = frame.x[0] + x[at]! * frame.x[1];
+  const largest = Math.max(...curves.map(({ values }) => Math.abs(values[at] ?? 0)));
   const isLeft = place > frame.width / 2;
   const side = isLeft ? { right: `calc(100% - ${frame.left + place - 12}px)` } : { left: frame.left + place + 12 };
   return (
@@ -187,7 +190,7 @@ function Readout({ frame, at, x, xLabel, curves, hidden }: ReadoutProps) {
           !hidden.has(label) && (
             <div key={label}>
               <i style={{ background: `var(--curve-${(color ?? number) % COLORS})` }} />
-              {label} <b>{valueAt(values, at)}</b>
+              {label} <b>{valueAt(values, at, largest)}</b>
             </div>
           ),
       )}
@@ -319,9 +322,13 @@ function watch(made: uPlot, element: HTMLElement, colors: Colors): () => void {
   };
 }
 
-function valueAt(values: ArrayLike<number | null>, at: number): string {
+/** A value in three digits; beside so much larger ones it is nothing. */
+function valueAt(values: ArrayLike<number | null>, at: number, largest: number): string {
   const value = values[at];
-  return value === null || value === undefined ? "–" : figure(value, 3);
+  if (value === null || value === undefined) {
+    return "–";
+  }
+  return figure(Math.abs(value) < 1e-6 * largest ? 0 : value, 3);
 }
 
 interface Colors {

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "react";
 
-import { described, problemOf, type Kind, type Region } from "./regions";
+import { described, LONGEST, problemOf, type Kind, type Region } from "./regions";
 
 const TOOLS: Record<Kind, string> = { rectangle: "Rectangle", polygon: "Polygon", range: "Range" };
 const HINTS: Record<Kind, string> = {
@@ -122,7 +122,7 @@ function Chosen({ region, about, others, isFixed, onChange }: ChosenProps) {
         <input
           type="text"
           value={name}
-          maxLength={64}
+          maxLength={LONGEST}
           readOnly={isFixed}
           aria-invalid={problem !== ""}
           onChange={({ target }) => setName(target.value)}

@@ -14,7 +14,7 @@ export interface Region {
 export type Point = [x: number, y: number];
 
 /** How many characters a name has at most. */
-const LONGEST = 64;
+export const LONGEST = 50;
 
 /** A region between two corners, or, where there is no second axis, between two values. */
 export function drawn(type: "rectangle" | "range", [x0, y0]: Point, [x1, y1]: Point): Omit<Region, "name"> {

@@ -12,6 +12,8 @@ const UNDONE = 20;
 export interface Regions {
   regions: Region[];
   kinds: Kind[];
+  /** Of what the ends of a range are a number; of channels, if nothing is said. */
+  unit: string | null;
   /** Why the last change was not made; empty if it was. */
   reason: string;
   /** Replace a region by another, or take it out; a new one comes last. */
@@ -22,7 +24,7 @@ export interface Regions {
 
 /** Nothing where no stage has regions of that data key. */
 export function useRegions(of: string | undefined): Regions | undefined {
-  const parameter = useLive(({ parameters }) => parameters.find((one) => one.kind === "regions" && one.of === of));
+  const parameter = useLive(({ parameters }) => parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of));
   const [pending, setPending] = useState<Region[]>();
   const [reason, setReason] = useState("");
   const [before, setBefore] = useState<Region[][]>([]);
@@ -49,6 +51,7 @@ export function useRegions(of: string | undefined): Regions | undefined {
   return {
     regions,
     kinds: parameter.kinds ?? ["rectangle", "polygon"],
+    unit: parameter.unit,
     reason,
     put: (name, region) => {
       setBefore((all) => [...all, regions].slice(-UNDONE));

@@ -20,8 +20,13 @@ export interface CurveOptions {
   isLog: boolean;
 }
 
-/** How the lines with these names are drawn; the others are thin lines of their own colours. */
-const LOOKS: Record<string, Look> = { measured: "filled", intensity: "filled", background: "dashed", fit: "bold" };
+/** How the lines with these names are drawn, and in which colour; the others are lines of the other colours. */
+const LOOKS: Record<string, [Look, number]> = {
+  measured: ["filled", 7],
+  fit: ["bold", 1],
+  background: ["dashed", 0],
+};
+const OTHERS = [2, 3, 5, 6, 4, 0];
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
   const { point: chosen, of, region } = useChosen();
@@ -44,17 +49,17 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     return <p className="empty">{reasonOf(point.error ?? error, point.data !== undefined)}</p>;
   }
   const isLog = options.isLog ?? data.header.log;
-  const onAxis = (shown: Region): Region => ({ ...shown, x: shown.x.map((channel) => valueAt(x, channel)) });
-  const inChannels = <S extends Shape>(shape: S): S => ({
-    ...shape,
-    x: shape.x.map((value) => Math.round(10 * channelAt(x, value)) / 10), // a tenth of a channel
-  });
+  const isOnAxis = regions?.unit != null && regions.unit === data.header.x_unit;
+  const onAxis = (range: Region): Region =>
+    isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel)) };
+  const fromAxis = <S extends Shape>(range: S): S =>
+    isOnAxis ? range : { ...range, x: range.x.map((value) => Math.round(10 * channelAt(x, value)) / 10) };
   const ranges = (regions?.regions ?? []).filter(({ type }) => type === "range");
   const finish = (shape: Shape | undefined): void => {
     setTool(undefined);
     if (shape && regions) {
       const name = freeName(regions.regions, "range");
-      regions.put(name, { ...inChannels(shape), name });
+      regions.put(name, { ...fromAxis(shape), name });
       choose({ region: name });
     }
   };
@@ -97,7 +102,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
               chosen={region ?? undefined}
               step={Math.abs(valueAt(x, 1) - valueAt(x, 0))}
               onChoose={(name) => choose({ region: name ?? null })}
-              onChange={(name, changed) => regions.put(name, changed && inChannels(changed))}
+              onChange={(name, changed) => regions.put(name, changed && fromAxis(changed))}
               onDrawn={finish}
             />
           )
@@ -131,14 +136,12 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
 /** Each array over x as a curve; an error is the band around that which it belongs to. */
 export function linesOf({ arrays }: Arrays<CurveHeader>): Curve[] {
   const names = Object.keys(arrays).filter((name) => name !== "x" && !/^error\b/.test(name));
-  const isSpectrum = names.includes("fit");
-  return names.map((name, number) => ({
-    label: name,
-    values: arrays[name]!.values,
-    error: arrays[name.replace(/^intensity/, "error")]?.values && errorOf(arrays, name),
-    look: names.length > 1 && !isSpectrum ? "line" : (LOOKS[name] ?? "line"),
-    color: number,
-  }));
+  const isSpectrum = names.includes("measured");
+  return names.map((name, number) => {
+    const [look, color] = LOOKS[name] ?? ["line", isSpectrum ? OTHERS[(number - 3) % OTHERS.length]! : number];
+    const label = names.length === 1 ? name.replace(/ 0$/, "") : name;
+    return { label, values: arrays[name]!.values, error: errorOf(arrays, name), look, color };
+  });
 }
 
 function errorOf(arrays: Arrays["arrays"], name: string): ArrayLike<number> | undefined {

@@ -58,6 +58,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
         {y.map((name, number) => (
           <span key={name} className="choice">
             <select
+              className="brief"
               aria-label={number === 0 ? "reading" : `reading ${number + 1}`}
               value={name}
               onChange={({ target }) => setOptions({ y: y.map((one) => (one === name ? target.value : one)) })}
@@ -84,7 +85,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
             value=""
             onChange={({ target }) => target.value && setOptions({ y: [...y, target.value] })}
           >
-            <option value="">+</option>
+            <option value="">add</option>
             {rest.map(({ name }) => (
               <option key={name}>{name}</option>
             ))}
@@ -93,6 +94,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
         <label>
           <span>against</span>
           <select
+            className="brief"
             aria-label="against"
             value={x ?? ""}
             onChange={({ target }) => setOptions({ x: target.value || null })}
@@ -104,6 +106,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
           </select>
         </label>
         <select
+          className="brief"
           aria-label="how much of the scan"
           value={seconds ?? ""}
           onChange={({ target }) => setOptions({ seconds: Number(target.value) || null })}
@@ -120,7 +123,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
         label={title}
         x={shown.x}
         xLabel={x === null ? "time since start / s" : unitOf(x)}
-        yLabel={y.length === 1 ? unitOf(y[0]!) : ""}
+        yLabel={known.get(y[0]!)?.unit ?? ""}
         curves={shown.curves}
         mark={point === "latest" ? undefined : shown.x[shown.points.indexOf(point)]}
         onPick={(index) => choose({ point: shown.points[index] ?? "latest" })}
