@@ -8,7 +8,7 @@ import { Header, useNow } from "./Header";
 import { useLive } from "./live";
 import { Navigation, type View } from "./Navigation";
 import { Access, LiveMode, Log, Stages } from "./Panels";
-import { Parameters } from "./Parameters";
+import { isTyped, Parameters } from "./Parameters";
 import type { Status } from "./server";
 
 // What draws is the most of the page: the header does not wait for it.
@@ -23,7 +23,7 @@ export function Page() {
   const [view, setView] = useState<View>(() => (new URLSearchParams(location.search).has("path") ? "browse" : "live"));
   const [kept, setKept] = useState(() => localStorage.getItem(SETTINGS));
   const { isThere, status, parameters } = useLive();
-  const isSet = kept === null ? innerWidth >= WIDE && parameters.some(({ kind }) => kind !== "regions") : kept === "true";
+  const isSet = kept === null ? innerWidth >= WIDE && parameters.some(isTyped) : kept === "true";
   const show = (view: View): void => {
     setView(view);
     if (view === "live") {
