@@ -13,7 +13,7 @@ export function Footer() {
   const { deployedVersions, access } = status;
   const { bluesky_ext, revision } = deployedVersions;
   const isReadOnly = access?.token === true && !hasToken();
-  const hash = status.run.parameters_hash;
+  const hashed = status.stages.filter(({ parameters_sha256 }) => parameters_sha256);
   return (
     <footer className="footer" data-testid="footer">
       <span>
@@ -21,9 +21,14 @@ export function Footer() {
         {of !== null && <b className="past"> an earlier scan</b>}
       </span>
       <span>point {point === "latest" ? `${latest ?? "–"} (latest)` : point}</span>
-      {hash && (
-        <span title={hash}>
-          parameters <code>{hash.slice(0, 10)}</code>
+      {hashed.length > 0 && (
+        <span title={hashed.map(({ name, parameters_sha256 }) => `${name}: ${parameters_sha256}`).join("\n")}>
+          parameters{" "}
+          {hashed.map(({ name, parameters_sha256 }) => (
+            <code key={name}>
+              {name} {parameters_sha256!.slice(0, 8)}{" "}
+            </code>
+          ))}
         </span>
       )}
       <span>

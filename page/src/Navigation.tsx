@@ -1,6 +1,7 @@
 // The switches of the page: which scan and which layout are shown, notifications, settings, light and dark.
 
 import { useEffect, useRef, useState, type ReactNode } from "react";
+import { MdBrightnessAuto, MdClose, MdDarkMode, MdLightMode } from "react-icons/md";
 
 import { openLayout, removeLayout, resetLayout, saveLayout, arrange, useLayout } from "./arranged";
 import { choose, useChosen } from "./chosen";
@@ -37,7 +38,7 @@ export function Navigation({ view, onView, isSet, onSettings }: NavigationProps)
         Settings
       </button>
       <button type="button" className="icon" title={`colours: ${theme}`} aria-label={`colours of the page: ${theme}`} onClick={turnTheme}>
-        {{ system: "◐", light: "☀", dark: "☾" }[theme]}
+        {{ system: <MdBrightnessAuto />, light: <MdLightMode />, dark: <MdDarkMode /> }[theme]}
       </button>
     </>
   );
@@ -94,7 +95,7 @@ function LayoutMenu() {
               {one}
             </button>
             <button type="button" className="icon" aria-label={`remove the layout ${one}`} onClick={() => void removeLayout(one)}>
-              ×
+              <MdClose />
             </button>
           </li>
         ))}

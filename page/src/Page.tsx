@@ -8,7 +8,7 @@ import { Header, useNow } from "./Header";
 import { useLive } from "./live";
 import { Navigation, type View } from "./Navigation";
 import { Access, LiveMode, Log, Stages } from "./Panels";
-import { Parameters } from "./Parameters";
+import { isTyped, Parameters } from "./Parameters";
 import type { Status } from "./server";
 
 // What draws is the most of the page: the header does not wait for it.
@@ -16,13 +16,14 @@ const Tiles = lazy(async () => ({ default: (await import("./Tiles")).Tiles }));
 const Viewer = lazy(async () => ({ default: (await import("./Viewer")).Viewer }));
 
 const SETTINGS = "bluesky-ext settings";
-/** Pixels of a window in which the settings are shown until they are closed. */
+/** Pixels of a window in which parameters are shown until somebody closes the settings. */
 const WIDE = 1450;
 
 export function Page() {
   const [view, setView] = useState<View>(() => (new URLSearchParams(location.search).has("path") ? "browse" : "live"));
-  const [isSet, setIsSet] = useState(() => (localStorage.getItem(SETTINGS) ?? String(innerWidth >= WIDE)) === "true");
-  const { isThere, status } = useLive();
+  const [kept, setKept] = useState(() => localStorage.getItem(SETTINGS));
+  const { isThere, status, parameters } = useLive();
+  const isSet = kept === null ? innerWidth >= WIDE && parameters.some(isTyped) : kept === "true";
   const show = (view: View): void => {
     setView(view);
     if (view === "live") {
@@ -31,7 +32,7 @@ export function Page() {
   };
   const turnSettings = (): void => {
     localStorage.setItem(SETTINGS, String(!isSet));
-    setIsSet(!isSet);
+    setKept(String(!isSet));
   };
   useEffect(() => {
     document.title = status ? titleOf(status) : "bluesky-ext";

@@ -7,7 +7,7 @@ import { change, type Parameter } from "./server";
 
 export function Parameters() {
   const parameters = useLive((live) => live.parameters);
-  const shown = parameters.filter(({ kind }) => kind !== "regions"); // these are drawn
+  const shown = parameters.filter(isTyped)
   if (shown.length === 0) {
     return null;
   }
@@ -27,6 +27,11 @@ export function Parameters() {
       ))}
     </details>
   );
+}
+
+/** Whether a parameter is typed: regions are drawn. */
+export function isTyped({ kinds }: Parameter): boolean {
+  return kinds === undefined;
 }
 
 /** What is sent to set a parameter: the content, and its type. */

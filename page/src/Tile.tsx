@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState, type ComponentType } from "react";
 import { ErrorBoundary } from "react-error-boundary";
+import { MdMoreHoriz, MdPhotoCamera, MdTableRows } from "react-icons/md";
 
 import { useChosen } from "./chosen";
 import { originOf, savePicture, saveTable } from "./exports";
@@ -64,7 +65,7 @@ export function TileFrame({ tile, onChange, onRemove }: TileFrameProps) {
           title="save a picture (PNG)"
           onClick={() => void saved(async (origin) => savePicture(body.current!, title, origin))}
         >
-          ⤓
+          <MdPhotoCamera />
         </button>
         <button
           type="button"
@@ -74,7 +75,7 @@ export function TileFrame({ tile, onChange, onRemove }: TileFrameProps) {
           title="save the numbers (CSV)"
           onClick={() => void saved((origin) => saveTable(table!(), title, origin))}
         >
-          ≡
+          <MdTableRows />
         </button>
         <Menu tile={tile} onChange={onChange} onRemove={onRemove} />
       </header>
@@ -140,7 +141,7 @@ function Menu({ tile, onChange, onRemove }: TileFrameProps) {
         aria-expanded={isOpen}
         onClick={() => setIsOpen(!isOpen)}
       >
-        ⋯
+        <MdMoreHoriz />
       </button>
       {isOpen && (
         <div className="popup">

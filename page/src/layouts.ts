@@ -42,11 +42,12 @@ function tile(kind: Kind, x: number, y: number, w: number, h: number, options: R
 export function defaultLayout(stages: Status["stages"], maps: MapAbout[]): Layout {
   const classes = stages.map(({ class: name }) => name?.split(".").at(-1) ?? "").join(" ");
   const hasMaps = maps.some(({ kind }) => kind !== "line");
+  const map = [tile("map", 0, 0, 7, 9), tile("row", 0, 9, 7, 3)];
   if (/Fluorescence|Diffractogram|Azimuthal/.test(classes)) {
-    return { tiles: [tile("map", 0, 0, 7, 12), tile("curve", 7, 0, 5, 6), tile("trend", 7, 6, 5, 3), tile("row", 7, 9, 5, 3)] }; // prettier-ignore
+    return { tiles: [...map, tile("curve", 7, 0, 5, 6), tile("trend", 7, 6, 5, 6)] };
   }
   if (/Crystal|Peak|TrackLinker/.test(classes) || hasMaps) {
-    return { tiles: [tile("map", 0, 0, 7, 12), tile("image", 7, 0, 5, 8), tile("trend", 7, 8, 5, 4)] };
+    return { tiles: [...map, tile("image", 7, 0, 5, 7), tile("trend", 7, 7, 5, 5)] };
   }
   return { tiles: [tile("map", 0, 0, 7, 7), tile("image", 7, 0, 5, 7), tile("curve", 0, 7, 6, 5), tile("trend", 6, 7, 6, 5)] }; // prettier-ignore
 }

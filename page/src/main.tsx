@@ -1,5 +1,4 @@
 import "@h5web/app/styles.css";
-import "@h5web/lib/styles.css";
 import "./theme.css";
 import "./page.css";
 import "./tiles.css";

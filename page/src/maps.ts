@@ -183,16 +183,19 @@ export function normalised<Shown extends Grid | Points>(
   return { ...shown, label: `${shown.label} / ${name}`, unit: `${shown.unit ?? ""}/${name}`, values };
 }
 
-/** Up to three maps as red, green and blue, each from its own domain; what is no number is dark. */
+/** Up to three maps as red, green and blue, each from its own domain; transparent where none has a value. */
 export function rgbOf(grids: (Grid | undefined)[], domains: (readonly [number, number] | undefined)[]): Uint8Array {
   const { nx, ny } = grids.find((grid) => grid !== undefined)!;
-  const out = new Uint8Array(3 * nx * ny);
+  const out = new Uint8Array(4 * nx * ny);
   grids.forEach((grid, color) => {
     const [low, high] = domains[color] ?? [0, 1];
     if (grid?.nx === nx && grid.ny === ny) {
-      for (let at = 0; at < nx * ny; at++) {
-        out[3 * at + color] = Math.max(0, Math.min(255, Math.round((255 * (grid.values[at]! - low)) / (high - low)))) || 0;
-      }
+      grid.values.forEach((value, at) => {
+        if (!Number.isNaN(value)) {
+          out[4 * at + color] = Math.max(0, Math.min(255, Math.round((255 * (value - low)) / (high - low))));
+          out[4 * at + 3] = 255;
+        }
+      });
     }
   });
   return out;

@@ -34,6 +34,8 @@ export interface Stage {
   name: string;
   kind: string;
   class?: string;
+  /** The hash of the parameters, as the provenance of results has it. */
+  parameters_sha256?: string | null;
   open_runs: number;
   lag?: number;
   streams: Record<string, Stream>;
@@ -56,8 +58,6 @@ export interface Status {
     plan_name: string | null;
     exit_status: string | null;
     purpose?: string | null;
-    /** The hash of the parameters, as the provenance of results has it. */
-    parameters_hash?: string | null;
   };
   /** Whether changes take a token. */
   access?: { token: boolean };
@@ -135,7 +135,7 @@ export interface Point {
 export interface Notice {
   number: number;
   time: number;
-  kind: "run started" | "run ended" | "run incomplete" | "parameter" | "loss" | "error";
+  kind: "run started" | "run ended" | "run incomplete" | "parameter" | "loss" | "warning" | "error";
   text: string;
   who?: string | null;
   run?: string | null;

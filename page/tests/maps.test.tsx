@@ -76,7 +76,7 @@ test("maps are compared pixel by pixel", () => {
   assert.equal(combined(GRID, { ...other, nx: 2, ny: 3 }, "ratio"), undefined);
   const divided = normalised(GRID, "I0", { seqNums: [1, 2, 3, 4], values: [2, 4, 0, 3] });
   assert.deepEqual([...divided.values], [NaN, 0.5, 0.5, 2, NaN, NaN]); // by 0, and by what is not known
-  assert.deepEqual([...rgbOf([GRID, undefined, other], [[1, 6], undefined, [0, 1]])].slice(0, 6), [102, 0, 255, 51, 0, 0]); // prettier-ignore
+  assert.deepEqual([...rgbOf([GRID, undefined, other], [[1, 6], undefined, [0, 1]])].slice(0, 8), [102, 0, 255, 255, 51, 0, 0, 255]); // prettier-ignore
 });
 
 test("a line gives the pixels under it, a rectangle those in it", () => {
@@ -124,8 +124,8 @@ test("a table says where it comes from, and nothing in it is a formula", () => {
 test("each analysis has a layout of its own, and what somebody stored is read with care", () => {
   const stage = (name: string) => [{ class: `bluesky_ext.callbacks.${name}` }] as Status["stages"];
   const kinds = (name: string) => defaultLayout(stage(name), [] as MapAbout[]).tiles.map(({ kind }) => kind);
-  assert.deepEqual(kinds("CrystalMap"), ["map", "image", "trend"]);
-  assert.deepEqual(kinds("FluorescenceMap"), ["map", "curve", "trend", "row"]);
+  assert.deepEqual(kinds("CrystalMap"), ["map", "row", "image", "trend"]);
+  assert.deepEqual(kinds("FluorescenceMap"), ["map", "row", "curve", "trend"]);
   assert.deepEqual(kinds("LiveAnalysis"), ["map", "image", "curve", "trend"]);
   const layout = defaultLayout(stage("CrystalMap"), []);
   assert.deepEqual(layoutIn(JSON.parse(JSON.stringify(layout))), layout);

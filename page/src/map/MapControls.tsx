@@ -1,6 +1,7 @@
 // The controls of a map: which one, compared with which, in which colours.
 
-import { memo, useState } from "react";
+import { memo, useState, type ReactNode } from "react";
+import { MdAdsClick, MdChevronLeft, MdChevronRight, MdHighlightAlt, MdTimeline } from "react-icons/md";
 
 import { useLive } from "../live";
 import { useScan } from "../measured";
@@ -18,10 +19,10 @@ const COMPARISONS: Record<Comparison, string> = {
   previous: "minus the scan before",
   beside: "beside the scan before",
 };
-const TOOLS: Record<Tool, [icon: string, name: string]> = {
-  point: ["⌖", "choose a point: click; drag moves the map"],
-  line: ["╱", "profile along a line: drag"],
-  rectangle: ["▭", "histogram and mean of a rectangle: drag"],
+const TOOLS: Record<Tool, [icon: ReactNode, name: string]> = {
+  point: [<MdAdsClick />, "choose a point: click; drag moves the map"],
+  line: [<MdTimeline />, "profile along a line: drag"],
+  rectangle: [<MdHighlightAlt />, "histogram and mean of a rectangle: drag"],
 };
 /** From so many maps on there is a field to find one by a part of its name. */
 const MANY = 20;
@@ -149,10 +150,10 @@ const MapChoice = memo(
         {maps.length > 1 && (
           <>
             <button type="button" className="icon" aria-label={`the ${label} before`} onClick={() => step(-1)}>
-              ‹
+              <MdChevronLeft />
             </button>
             <button type="button" className="icon" aria-label={`the next ${label}`} onClick={() => step(1)}>
-              ›
+              <MdChevronRight />
             </button>
           </>
         )}

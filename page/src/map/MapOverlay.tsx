@@ -1,6 +1,6 @@
 // What lies over a map: where the scan went, the point that is chosen, and the line or rectangle that is drawn.
 
-import { DataCurve, DataToHtml, SelectionTool, SvgElement, SvgLine, SvgRect, useCanvasEvent, type Rect } from "@h5web/lib";
+import { DataToHtml, Line, SelectionTool, SvgElement, SvgLine, SvgRect, useCanvasEvent, type Rect } from "@h5web/lib";
 import { useRef } from "react";
 import { Vector3 } from "three";
 
@@ -40,7 +40,14 @@ export function MapOverlay({ tool, onClick, onHover, onDraw, drawn, path, marks 
   return (
     <>
       {path && path.x.length > 1 && (
-        <DataCurve abscissas={path.x as number[]} ordinates={path.y as number[]} color="#ff4fa3" width={1.5} />
+        <Line
+          abscissas={path.x as number[]}
+          ordinates={path.y as number[]}
+          color="#ff4fa3"
+          width={1.5}
+          renderOrder={1} // over the pixels
+          materialProps={{ depthTest: false }}
+        />
       )}
       {tool !== "point" && (
         <SelectionTool onValidSelection={({ data: [from, to] }) => onDraw([pair(from), pair(to)])} validate={isDrawn}>

@@ -1,29 +1,23 @@
-// A map as a picture: pixels of a grid, their colours of three maps, or scattered points.
+// A map that is looked at: its picture, what lies over it, and what is read from it.
 
-import { HeatmapVis, RgbVis, ScatterVis, type ColorScaleType, type Domain } from "@h5web/lib";
-import { useMemo, useState, type ReactNode } from "react";
+import { useMemo, useState } from "react";
 
-import { figure, labelled } from "../curves";
+import { figure } from "../curves";
 import { nearestPoint, pixelAt, stepOf, type Grid, type Pair, type Points } from "../maps";
-import ndarray from "../ndarray";
-import type { Shade } from "../shade";
 import { MapOverlay, type MapOverlayProps } from "./MapOverlay";
+import { Picture, type PictureProps } from "./Picture";
 
-export interface MapViewProps extends Omit<MapOverlayProps, "marks" | "onClick" | "onHover"> {
-  shown: Grid | Points;
-  /** Red, green and blue of each pixel; else its value gives its colour. */
-  rgb?: Uint8Array;
-  shade: Shade;
-  domain: Domain | undefined;
-  /** Whether a length is as long along both axes. */
-  isEqual: boolean;
+export interface MapViewProps
+  extends Omit<MapOverlayProps, "marks" | "onClick" | "onHover">,
+    Omit<PictureProps, "isStill" | "children"> {
+  /** The number of the point that is chosen. */
   chosen: number | null;
-  latest: number | null;
   onChoose: (seqNum: number) => void;
 }
 
-export function MapView({ shown, rgb, shade, domain, isEqual, chosen, latest, onChoose, ...overlay }: MapViewProps) {
+export function MapView({ shown, rgb, shade, domain, isEqual, chosen, onChoose, ...overlay }: MapViewProps) {
   const [hover, setHover] = useState<number | null>(null);
+  const latest = useMemo(() => latestOf(shown), [shown]);
   const isGrid = "nx" in shown;
   const scale = useMemo<Pair>(() => (isGrid ? [1, 1] : [extent(shown.x), extent(shown.y ?? [])]), [shown, isGrid]);
   const indexAt = (at: Pair): number | undefined =>
@@ -39,7 +33,7 @@ export function MapView({ shown, rgb, shade, domain, isEqual, chosen, latest, on
   const markOf = (index: number | undefined, kind: "chosen" | "latest" | "hover") =>
     index === undefined || index < 0 ? [] : [{ at: positionOf(shown, index), size, kind }];
   const marks = [
-    ...markOf(latest === null ? undefined : indexOf(shown, latest), "latest"),
+    ...markOf(latest, "latest"),
     ...markOf(chosen === null ? undefined : indexOf(shown, chosen), "chosen"),
     ...markOf(hover ?? undefined, "hover"),
   ];
@@ -55,57 +49,9 @@ export function MapView({ shown, rgb, shade, domain, isEqual, chosen, latest, on
   );
 }
 
-type PictureProps = Pick<MapViewProps, "shown" | "rgb" | "shade" | "domain" | "isEqual"> & {
-  isStill: boolean;
-  children: ReactNode;
-};
-
-function Picture({ shown, rgb, shade, domain, isEqual, isStill, children }: PictureProps) {
-  const { colorMap, scale } = shade;
-  const interactions = { pan: isStill ? (false as const) : {}, xAxisZoom: false as const, yAxisZoom: false as const };
-  const values = useMemo(() => {
-    if (rgb && "nx" in shown) {
-      return ndarray(rgb, [shown.ny, shown.nx, 3]);
-    }
-    return ndarray(shown.values as never, "nx" in shown ? [shown.ny, shown.nx] : [shown.values.length]);
-  }, [shown, rgb]) as never;
-  const xParams = { label: labelled(shown.xAxis.name, shown.xAxis.unit), value: shown.x as number[] };
-  const yParams = { label: shown.yAxis && labelled(shown.yAxis.name, shown.yAxis.unit), value: shown.y as number[] };
-  const aspect = isEqual ? ("equal" as const) : ("auto" as const);
-  if (!("nx" in shown)) {
-    return (
-      <ScatterVis
-        className="picture"
-        dataArray={values}
-        domain={domain ?? [0, 1]}
-        colorMap={colorMap}
-        scaleType={scale as ColorScaleType}
-        abscissaParams={xParams}
-        ordinateParams={yParams}
-        size={Math.max(4, Math.min(18, 420 / Math.sqrt(shown.values.length)))}
-        interactions={interactions}
-        showGrid={false}
-      >
-        {children}
-      </ScatterVis>
-    );
-  }
-  const params = { abscissaParams: xParams, ordinateParams: yParams, aspect, interactions, className: "picture" };
-  return rgb ? (
-    <RgbVis dataArray={values} {...params}>
-      {children}
-    </RgbVis>
-  ) : (
-    <HeatmapVis dataArray={values} domain={domain} colorMap={colorMap} scaleType={scale as ColorScaleType} {...params}>
-      {children}
-    </HeatmapVis>
-  );
-}
-
 /** Where the mouse is, or the chosen point, or else the latest one: its position, its value and its number. */
-function Reading({ shown, index, latest, chosen }: { shown: Grid | Points; index: number | null; latest: number | null; chosen: number | null }) { // prettier-ignore
-  const seq = chosen ?? latest;
-  const at = index ?? (seq === null ? undefined : indexOf(shown, seq));
+function Reading({ shown, index, latest, chosen }: { shown: Grid | Points; index: number | null; latest?: number; chosen: number | null }) { // prettier-ignore
+  const at = index ?? (chosen === null ? latest : indexOf(shown, chosen));
   if (at === undefined || at < 0 || at >= shown.values.length) {
     return <>move over the map to read it; click to see what was measured there</>;
   }
@@ -147,6 +93,17 @@ export function indexOf({ seqNums }: Grid | Points, seqNum: number): number | un
   }
   const index = Array.prototype.indexOf.call(seqNums, seqNum);
   return index < 0 ? undefined : index;
+}
+
+/** The index of the point that was measured last. */
+function latestOf({ seqNums }: Grid | Points): number | undefined {
+  let [latest, greatest]: [number | undefined, number] = [undefined, 0];
+  for (let at = 0; at < (seqNums?.length ?? 0); at++) {
+    if (seqNums![at]! > greatest) {
+      [latest, greatest] = [at, seqNums![at]!];
+    }
+  }
+  return latest;
 }
 
 function extent(values: ArrayLike<number>): number {

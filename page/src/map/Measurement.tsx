@@ -1,6 +1,7 @@
 // What a line or a rectangle drawn on a map says: the profile along it, or how the values in it are distributed.
 
 import { useMemo } from "react";
+import { MdClose } from "react-icons/md";
 
 import { figure, labelled } from "../curves";
 import { histogramOf, profileOf, statisticsOf, valuesIn, type Grid, type Pair, type Points } from "../maps";
@@ -19,7 +20,7 @@ export function Measurement({ shown, tool, drawn, onClose }: MeasurementProps) {
   return (
     <section className="measurement" aria-label={isLine ? "profile along the line" : "values in the rectangle"}>
       <button type="button" className="icon" aria-label="close" data-unseen onClick={onClose}>
-        ×
+        <MdClose />
       </button>
       {isLine ? <Profile grid={shown} drawn={drawn} /> : <Distribution shown={shown} drawn={drawn} />}
     </section>

@@ -48,7 +48,6 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
     onDraw: setDrawn,
     path,
     chosen: point === "latest" ? null : point,
-    latest,
     onChoose: (point: number) => choose({ point }),
   };
   return (
@@ -80,7 +79,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
           </div>
           {beside && (
             <div className="map-of-scan" data-testid="scan before">
-              <MapView shown={beside} {...common} chosen={null} latest={null} path={undefined} onChoose={ignore} />
+              <MapView shown={beside} {...common} chosen={null} path={undefined} onChoose={ignore} />
               <p className="caption">the scan before</p>
             </div>
           )}
