@@ -2,7 +2,7 @@
 
 import { useChosen } from "./chosen";
 import { useLive } from "./live";
-import { hasToken } from "./server";
+import { isReadOnly } from "./server";
 
 export function Footer() {
   const { status, latest, run } = useLive();
@@ -10,9 +10,8 @@ export function Footer() {
   if (!status) {
     return null;
   }
-  const { deployedVersions, access } = status;
+  const { deployedVersions } = status;
   const { bluesky_ext, revision } = deployedVersions;
-  const isReadOnly = access?.token === true && !hasToken();
   const hashed = status.stages.filter(({ parameters_sha256 }) => parameters_sha256);
   return (
     <footer className="footer" data-testid="footer">
@@ -35,7 +34,7 @@ export function Footer() {
         bluesky-ext {bluesky_ext}
         {revision && <code> {revision.slice(0, 9)}</code>}
       </span>
-      {isReadOnly && <b data-testid="read-only">read-only: give the token in Settings, Access</b>}
+      {isReadOnly(status) && <b data-testid="read-only">read-only: give the token in Settings, Access</b>}
     </footer>
   );
 }

@@ -201,6 +201,11 @@ export function hasToken(): boolean {
   return Boolean(sessionStorage.getItem(TOKEN));
 }
 
+/** Whether nothing can be changed from this window, for want of a token. */
+export function isReadOnly(status: Status | undefined): boolean {
+  return status?.access?.token === true && !hasToken();
+}
+
 /** The name of the user, which is told with what is changed. */
 export function userName(): string {
   return localStorage.getItem(USER) ?? "";

@@ -4,7 +4,7 @@ import { useRef, useState } from "react";
 
 import { readParameters, useLive } from "./live";
 import type { Kind, Region } from "./regions";
-import { address, change, type Parameter } from "./server";
+import { address, change, isReadOnly, type Parameter } from "./server";
 
 /** So many changes can be taken back. */
 const UNDONE = 20;
@@ -12,8 +12,10 @@ const UNDONE = 20;
 export interface Regions {
   regions: Region[];
   kinds: Kind[];
-  /** Of what the ends of a range are a number; of channels, if nothing is said. */
+  /** The unit of the ends of a range. */
   unit: string | null;
+  /** Why they can't be changed here. */
+  readOnly?: string;
   /** Why the last change was not made; empty if it was. */
   reason: string;
   /** Replace a region by another, or take it out; a new one comes last. */
@@ -27,6 +29,7 @@ export function useRegions(of: string | undefined): Regions | undefined {
   const parameter = useLive(({ parameters }) =>
     parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of),
   );
+  const readOnly = useLive(({ status }) => isReadOnly(status));
   const [pending, setPending] = useState<Region[]>();
   const [reason, setReason] = useState("");
   const [before, setBefore] = useState<Region[][]>([]);
@@ -54,6 +57,7 @@ export function useRegions(of: string | undefined): Regions | undefined {
     regions,
     kinds: parameter.kinds ?? ["rectangle", "polygon"],
     unit: parameter.unit,
+    readOnly: readOnly ? "Read-only: who has the token gives it in Settings." : undefined,
     reason,
     put: (name, region) => {
       setBefore((all) => [...all, regions].slice(-UNDONE));

@@ -27,6 +27,8 @@ const LOOKS: Record<string, [Look, number]> = {
   fit: ["bold", 1],
   background: ["dashed", 0],
 };
+/** The unit of ranges whose ends are numbers of channels, whatever axis the curve is drawn over. */
+const CHANNEL = "channel";
 const OTHERS = [2, 3, 5, 6, 4, 0];
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
@@ -57,7 +59,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     );
   }
   const isLog = options.isLog ?? data.header.log;
-  const isOnAxis = regions?.unit != null && regions.unit === data.header.x_unit;
+  const isOnAxis = regions?.unit !== CHANNEL;
   const onAxis = (range: Region): Region =>
     isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel)) };
   const fromAxis = <S extends Shape>(range: S): S =>
@@ -78,7 +80,12 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
         {curves.length > 1 && (
           <label>
             <span className="hidden">which curve</span>
-            <select value={about.id} onChange={({ target }) => setOptions({ curve: target.value })}>
+            <select
+              className="brief"
+              title={title}
+              value={about.id}
+              onChange={({ target }) => setOptions({ curve: target.value })}
+            >
               {curves.map(({ id, label }) => (
                 <option key={id} value={id}>
                   {label}
@@ -110,7 +117,9 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
               chosen={region ?? undefined}
               step={Math.abs(valueAt(x, 1) - valueAt(x, 0))}
               onChoose={(name) => choose({ region: name ?? null })}
-              onChange={(name, changed) => regions.put(name, changed && fromAxis(changed))}
+              onChange={
+                regions.readOnly ? undefined : (name, changed) => regions.put(name, changed && fromAxis(changed))
+              }
               onDrawn={finish}
             />
           )
@@ -122,6 +131,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
           regions={ranges}
           tool={tool}
           chosen={region ?? undefined}
+          readOnly={regions.readOnly}
           reason={regions.reason}
           say={(range) =>
             `${onAxis(range)

@@ -78,7 +78,12 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
         {images.length > 1 && (
           <label>
             <span className="hidden">which image</span>
-            <select value={idOf(about)} onChange={({ target }) => setOptions({ image: target.value })}>
+            <select
+              className="brief"
+              title={title}
+              value={idOf(about)}
+              onChange={({ target }) => setOptions({ image: target.value })}
+            >
               {images.map((one) => (
                 <option key={idOf(one)} value={idOf(one)}>
                   {one.key} {one.kind} by {one.stage}
@@ -120,7 +125,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
               chosen={region ?? undefined}
               step={1}
               onChoose={(name) => choose({ region: name ?? null })}
-              onChange={regions.put}
+              onChange={regions.readOnly ? undefined : regions.put}
               onDrawn={finish}
             />
           )
@@ -132,6 +137,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
           regions={regions.regions}
           tool={tool}
           chosen={region ?? undefined}
+          readOnly={regions.readOnly}
           reason={regions.reason}
           onTool={setTool}
           onChoose={(name) => choose({ region: name ?? null })}
