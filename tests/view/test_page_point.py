@@ -175,9 +175,6 @@ def test_the_readings_of_a_point_are_a_table_and_trends_against_time_or_one_anot
     url = served(cm, pt).url
     feed(pt, docs)
     page = browser(f"{url}?point=6")
-    page.get_by_role("button", name="Layout").click()
-    page.get_by_role("button", name="Values of the point", exact=True).click()
-    page.keyboard.press("Escape")
     table = tile(page, "row")
     page.expect(table.get_by_role("row", name=re.compile("^sample_x "))).to_contain_text(
         f"{rows[6]['data']['sample_x']:.6g}"
