@@ -62,7 +62,7 @@ class PointRecorder:
     def watch(self) -> None:
         """See what comes from now on."""
         for stage in self._stages:
-            stage.watchers.add(self)
+            stage.add_watcher(self)
 
     def close(self) -> None:
         """See nothing more."""
@@ -111,6 +111,9 @@ class PointRecorder:
                 scan = self._scans[uid] = ScanRecord(run.start)
             scan.open.add((self._numbers[id(stage)], run.uid))
             self._streams[id(run)] = set()
+            for stream in run.streams.values():
+                if stream.wanted and (_is_frames(stream.name) or "frame" not in stream.descriptor["data_keys"]):
+                    self._describe(scan, stream)
         if is_new:
             self._forget_old()
             self._on_run("started", scan)
@@ -120,13 +123,13 @@ class PointRecorder:
         """See an event and what a map made of it."""
         scan = self._scan(stream)
         data = event["data"]
-        is_frame = "frame" in data and stream.name.endswith("frames")  # of a map that made rows
+        is_frame = "frame" in data and _is_frames(stream.name)  # of a map that made rows
         if scan is None or ("frame" in data and not is_frame and isinstance(stage, Reduce)):
             return  # a single row
         name = _points_of(stream.name) if is_frame else stream.name
         if scan.stream != name and not self._is_point(scan, name):
             return
-        self._describe(scan, stream, True)
+        self._describe(scan, stream)
         seq_num, number = event["seq_num"], self._numbers[id(stage)]
         readings = data
         for key, value in data.items():
@@ -148,7 +151,7 @@ class PointRecorder:
             return
         if "frame" not in data:
             self._points(stage, scan, stream, page)
-        elif not stream.name.endswith("frames"):
+        elif not _is_frames(stream.name):
             frames = data["frame"]
             if frames[0] == frames[-1]:  # all rows of a run at once are of many
                 columns = {str(name): np.asarray(column) for name, column in data.items()}
@@ -189,12 +192,12 @@ class PointRecorder:
             scan.begin_points(name)
         return scan.stream == name
 
-    def _describe(self, scan: ScanRecord, stream: OpenStream, is_points: bool) -> None:
+    def _describe(self, scan: ScanRecord, stream: OpenStream) -> None:
         known = self._streams.setdefault(id(stream.run), set())
         uid = stream.descriptor["uid"]
         if uid not in known:
             known.add(uid)
-            scan.describe(stream.descriptor, is_points)
+            scan.describe(stream.descriptor)
 
     def _keep(self, scan: ScanRecord, seq_num: int, number: int, key: str, kind: str, value: Any) -> None:
         """Keep an array of a point."""
@@ -235,6 +238,11 @@ def is_image(value: Any) -> bool:
     if isinstance(value, list):
         return len(value) >= LEAST and isinstance(value[0], list)
     return isinstance(value, FrameReference)
+
+
+def _is_frames(stream: str) -> bool:
+    """Whether a stream tells of the frames whose rows are in another one."""
+    return stream == frames_of("primary") or stream.endswith("_frames")
 
 
 def _points_of(stream: str) -> str:

@@ -65,13 +65,12 @@ class ScanRecord:
         self.rows = Rows(MOST_LIVE if self.is_live else MOST)
         self.images = {}
 
-    def describe(self, descriptor: Mapping[str, Any], is_points: bool) -> None:
-        """Learn the units of readings, and, of the points' stream, which readings are those of the motors."""
+    def describe(self, descriptor: Mapping[str, Any]) -> None:
+        """Learn the units of readings, and which of them are those of the motors."""
         for key, about in descriptor["data_keys"].items():
             if isinstance(about, Mapping) and isinstance(unit := about.get("units"), str) and unit:
                 self.units[str(key)] = unit
-        if is_points:
-            self._points.describe(descriptor)
+        self._points.describe(descriptor)
 
     @property
     def motors(self) -> dict[str, str]:
