@@ -1,18 +1,21 @@
 // What the page shows, always on it: the run, the point, the parameters and the version; and who may change something.
 
+import { useSyncExternalStore } from "react";
+
 import { useChosen } from "./chosen";
 import { useLive } from "./live";
-import { hasToken } from "./server";
+import { hasToken, onToken } from "./server";
 
 export function Footer() {
   const { status, latest, run } = useLive();
   const { of, point } = useChosen();
+  const isTrusted = useSyncExternalStore(onToken, hasToken, hasToken);
   if (!status) {
     return null;
   }
   const { deployedVersions, access } = status;
   const { bluesky_ext, revision } = deployedVersions;
-  const isReadOnly = access?.token === true && !hasToken();
+  const isReadOnly = access?.token === true && !isTrusted;
   const hashed = status.stages.filter(({ parameters_sha256 }) => parameters_sha256);
   return (
     <footer className="footer" data-testid="footer">

@@ -20,9 +20,9 @@ export function listen(tell: (news: News) => void): void {
   const on = (name: string, newsOf: (said: never) => News): void =>
     source.addEventListener(name, ({ data }: MessageEvent<string>) => tell(newsOf(JSON.parse(data) as never)));
   on("status", (status: Status) => ({ kind: "status", status, time: Date.now() }));
-  on("revision", (said: object) => ({ kind: "revision", ...said }) as News);
-  on("parameter", (said: object) => ({ kind: "parameter", ...said }) as News);
-  on("layout", (said: object) => ({ kind: "layout", ...said }) as News);
+  on("revision", (said: object) => ({ ...said, kind: "revision" }) as News);
+  on("parameter", (said: object) => ({ ...said, kind: "parameter" }) as News);
+  on("layout", (said: object) => ({ ...said, kind: "layout" }) as News);
   on("notification", (notice: Notice) => ({ kind: "notification", notice }));
   source.addEventListener("error", () => {
     tell({ kind: "gone" });

@@ -85,9 +85,16 @@ function note(status: Status, time: number): void {
     void readLayouts();
     void readNotices();
   }
+  if (before && hashesOf(before) !== hashesOf(status)) {
+    void readParameters(); // somebody set one in the process of the analysis
+  }
   if (!isThere || before?.run.uid !== status.run.uid || before?.state !== status.state) {
     void readRuns();
   }
+}
+
+function hashesOf({ stages }: Status): string {
+  return stages.map(({ parameters_sha256 }) => parameters_sha256).join();
 }
 
 /** Ask for the status, and for what may have changed unheard. */

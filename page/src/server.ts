@@ -178,6 +178,13 @@ const USER = "bluesky-ext user";
 
 export function setToken(token: string): void {
   sessionStorage.setItem(TOKEN, token);
+  dispatchEvent(new Event(TOKEN));
+}
+
+/** Call `listener` when a token is given, until the function that is returned is called. */
+export function onToken(listener: () => void): () => void {
+  addEventListener(TOKEN, listener);
+  return () => removeEventListener(TOKEN, listener);
 }
 
 /** Send a request; Refused if the answer is no success, Absent if there is none. */
