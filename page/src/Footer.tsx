@@ -1,12 +1,12 @@
 // What the page shows, always on it: the run, the point, the parameters and the version; and who may change something.
 
 import { useChosen } from "./chosen";
-import { useLive } from "./live";
-import { isReadOnly } from "./server";
+import { useLive, useReadOnly } from "./live";
 
 export function Footer() {
   const { status, latest, run } = useLive();
   const { of, point } = useChosen();
+  const isReadOnly = useReadOnly();
   if (!status) {
     return null;
   }
@@ -34,7 +34,7 @@ export function Footer() {
         bluesky-ext {bluesky_ext}
         {revision && <code> {revision.slice(0, 9)}</code>}
       </span>
-      {isReadOnly(status) && <b data-testid="read-only">read-only: give the token in Settings, Access</b>}
+      {isReadOnly && <b data-testid="read-only">read-only: give the token in Settings, Access</b>}
     </footer>
   );
 }

@@ -16,14 +16,15 @@ const Tiles = lazy(async () => ({ default: (await import("./Tiles")).Tiles }));
 const Viewer = lazy(async () => ({ default: (await import("./Viewer")).Viewer }));
 
 const SETTINGS = "bluesky-ext settings";
-/** Pixels of a window in which parameters are shown until somebody closes the settings. */
+/** Pixels of a window in which settings, where there are some, are shown until somebody closes them. */
 const WIDE = 1450;
 
 export function Page() {
   const [view, setView] = useState<View>(() => (new URLSearchParams(location.search).has("path") ? "browse" : "live"));
   const [kept, setKept] = useState(() => localStorage.getItem(SETTINGS));
   const { isThere, status, parameters } = useLive();
-  const isSet = kept === null ? innerWidth >= WIDE && parameters.some(isTyped) : kept === "true";
+  const hasSettings = parameters.some(isTyped) || (status?.live ?? []).length > 0;
+  const isSet = kept === null ? innerWidth >= WIDE && hasSettings : kept === "true";
   const show = (view: View): void => {
     setView(view);
     if (view === "live") {

@@ -178,6 +178,13 @@ const USER = "bluesky-ext user";
 
 export function setToken(token: string): void {
   sessionStorage.setItem(TOKEN, token);
+  dispatchEvent(new Event(TOKEN));
+}
+
+/** Call `listener` when a token is given, until the function that is returned is called. */
+export function onToken(listener: () => void): () => void {
+  addEventListener(TOKEN, listener);
+  return () => removeEventListener(TOKEN, listener);
 }
 
 /** Send a request; Refused if the answer is no success, Absent if there is none. */
@@ -199,11 +206,6 @@ export async function get<Content>(path: string): Promise<Content> {
 /** Whether a token was given in this window. */
 export function hasToken(): boolean {
   return Boolean(sessionStorage.getItem(TOKEN));
-}
-
-/** Whether nothing can be changed from this window, for want of a token. */
-export function isReadOnly(status: Status | undefined): boolean {
-  return status?.access?.token === true && !hasToken();
 }
 
 /** The name of the user, which is told with what is changed. */

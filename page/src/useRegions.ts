@@ -2,9 +2,9 @@
 
 import { useRef, useState } from "react";
 
-import { readParameters, useLive } from "./live";
+import { readParameters, useLive, useReadOnly } from "./live";
 import type { Kind, Region } from "./regions";
-import { address, change, isReadOnly, type Parameter } from "./server";
+import { address, change, type Parameter } from "./server";
 
 /** So many changes can be taken back. */
 const UNDONE = 20;
@@ -29,7 +29,7 @@ export function useRegions(of: string | undefined): Regions | undefined {
   const parameter = useLive(({ parameters }) =>
     parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of),
   );
-  const readOnly = useLive(({ status }) => isReadOnly(status));
+  const readOnly = useReadOnly();
   const [pending, setPending] = useState<Region[]>();
   const [reason, setReason] = useState("");
   const [before, setBefore] = useState<Region[][]>([]);

@@ -25,14 +25,11 @@ export function Notices() {
       {notices
         .slice(-LISTED)
         .reverse()
-        .map(({ number, time, kind, text, who }) => (
+        .map(({ number, time, kind, text }) => (
           <li key={number} className={isBad(kind) ? "bad" : ""}>
             <time dateTime={new Date(1000 * time).toISOString()}>{new Date(1000 * time).toLocaleTimeString("en-GB")}</time>
             <b>{kind}</b>
-            <span>
-              {text}
-              {who && <small> by {who}</small>}
-            </span>
+            <span>{text}</span>
           </li>
         ))}
     </ol>
@@ -40,7 +37,7 @@ export function Notices() {
 }
 
 export function isBad(kind: Notice["kind"]): boolean {
-  return kind === "loss" || kind === "error" || kind === "run incomplete";
+  return kind === "loss" || kind === "warning" || kind === "error" || kind === "run incomplete";
 }
 
 function columnsOf(notices: Notice[]): Record<string, ArrayLike<unknown>> {
