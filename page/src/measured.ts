@@ -141,6 +141,7 @@ export interface CurveHeader {
   id: string;
   label: string;
   seq_num: number;
+  uid: string;
   x_label: string;
   x_unit: string | null;
   y_label: string;

@@ -12,6 +12,7 @@ import { PointPicker } from "../PointPicker";
 import { RegionBar } from "../RegionBar";
 import { RegionLayer, type Shape } from "../RegionLayer";
 import { freeName, type Kind, type Region } from "../regions";
+import { isBad } from "../useMatched";
 import { useRegions } from "../useRegions";
 import type { TileProps } from "./tile";
 
@@ -33,7 +34,7 @@ const OTHERS = [2, 3, 5, 6, 4, 0];
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
   const { point: chosen, of, region } = useChosen();
-  const hasRun = useLive(({ run }) => run !== null);
+  const run = useLive((live) => live.run);
   const [tool, setTool] = useState<Kind>();
   const point = usePoint(chosen, of);
   const curves = point.data?.curves ?? [];
@@ -52,7 +53,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
   if (!data || !x || !about) {
     return (
       <p className="empty">
-        {hasRun
+        {run !== null
           ? reasonOf(point.error ?? error, about !== undefined)
           : "The spectrum or the diffractogram of a point is shown here when a scan has begun."}
       </p>
@@ -74,7 +75,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     }
   };
   return (
-    <div className="point-tile">
+    <div className={data?.header.uid === (of ?? run) ? "point-tile" : "point-tile stale"}>
       <div className="tools">
         <PointPicker shown={data.header.seq_num} />
         {curves.length > 1 && (
@@ -99,7 +100,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
           <span>logarithmic</span>
         </label>
       </div>
-      {error && <p className="bad note">{error.message}</p>}
+      {isBad(error) && <p className="bad note">{error?.message}</p>}
       <Plot
         label={`${title} at point ${data.header.seq_num}`}
         x={x}

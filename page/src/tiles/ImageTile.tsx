@@ -14,7 +14,7 @@ import { freeName, type Kind } from "../regions";
 import type { ImageAbout, Point } from "../server";
 import type { Shade } from "../shade";
 import { ShadeControls } from "../ShadeControls";
-import { useMatched } from "../useMatched";
+import { isBad, useMatched } from "../useMatched";
 import { useRegions } from "../useRegions";
 import type { TileProps } from "./tile";
 
@@ -30,7 +30,7 @@ const SHADE: Shade = { colorMap: "Viridis", scale: "log", low: 1, high: 99.9 };
 
 export function ImageTile({ options, setOptions, describe }: TileProps<ImageOptions>) {
   const { point: chosen, of, region } = useChosen();
-  const hasRun = useLive(({ run }) => run !== null);
+  const run = useLive((live) => live.run);
   const [tool, setTool] = useState<Kind>();
   const [isOpen, setIsOpen] = useState(false);
   const present = usePoint(chosen, of);
@@ -64,7 +64,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
   if (!image || !about) {
     return (
       <p className="empty">
-        {hasRun
+        {run !== null
           ? reasonOf(present.error ?? shown.error, about)
           : "The image of a point is shown here when a scan has begun."}
       </p>
@@ -72,7 +72,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
   }
   const [rows, columns] = image.shape;
   return (
-    <div className="point-tile">
+    <div className={arrays?.header.uid === (of ?? run) ? "point-tile" : "point-tile stale"}>
       <div className="tools">
         <PointPicker shown={arrays?.header.seq_num} />
         {images.length > 1 && (
@@ -114,7 +114,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
           {peaks.length > 0 && `, ${peaks.length} peaks`}
         </span>
       </div>
-      {shown.error && <p className="bad note">{shown.error.message}</p>}
+      {isBad(shown.error) && <p className="bad note">{shown.error?.message}</p>}
       <ImageView label={title} image={image} shade={shade} peaks={peaks} isDrawing={tool !== undefined}>
         {(frame) =>
           regions && (
