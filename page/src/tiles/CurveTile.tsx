@@ -153,7 +153,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
 }
 
 /** Each array over x as a curve; an error is the band around that which it belongs to. */
-export function linesOf({ arrays }: Arrays<CurveHeader>): Curve[] {
+function linesOf({ arrays }: Arrays<CurveHeader>): Curve[] {
   const names = Object.keys(arrays).filter((name) => name !== "x" && !/^error\b/.test(name));
   const isSpectrum = names.includes("measured");
   return names.map((name, number) => {

@@ -163,7 +163,7 @@ function usual(images: ImageAbout[], point: Point | undefined): ImageAbout | und
 }
 
 /** The peaks on an image: those of the stage that took it, with the numbers of their tracks where they are linked. */
-export function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
+function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
   const tables = Object.values(point.peaks).map(({ columns }) => columns);
   const own = point.peaks[stage]?.columns ?? (tables.length === 1 ? tables[0] : undefined);
   const isSame = (columns: Columns): boolean => columns["x"]?.join() === own?.["x"]?.join();

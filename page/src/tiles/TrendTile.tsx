@@ -148,7 +148,7 @@ interface Trend {
 }
 
 /** What is drawn of columns of readings. */
-export function trendOf({ arrays }: Arrays, x: string | null, y: string[], seconds: number | null): Trend {
+function trendOf({ arrays }: Arrays, x: string | null, y: string[], seconds: number | null): Trend {
   const column = (name: string): ArrayLike<number> => arrays[name]?.values ?? [];
   const [times, points] = [column("time"), column("seq_num")];
   const first = seconds === null ? 0 : firstWithin(times, seconds);
