@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,12 @@ from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.view.points.kept import Kept
 from bluesky_ext.view.points.scan_record import ScanRecord, scan_of
 
+log = logging.getLogger(__name__)
+
 #: So many scans are kept while their points and maps take no more bytes than this together, and two in any case.
 SCANS, SCAN_BYTES = 20, 256 << 20
+#: What most readings are.
+_PLAIN = frozenset({float, int, bool, str, np.float64})
 #: What an array of two dimensions has at least along each of them, to be an image and not some curves.
 LEAST = 9
 
@@ -58,6 +64,9 @@ class PointRecorder:
         self._scans: OrderedDict[str, ScanRecord] = OrderedDict()
         self._streams: dict[int, set[str]] = {}  # which descriptors are known, by the id of the run
         self._ended: list[tuple[ScanRecord, int, StageRun]] = []
+        self._settling = ThreadPoolExecutor(1, "LiveServer")
+        #: Called in a thread of its own when runs have ended.
+        self.settle: Callable[[], object] = self.take_ended
 
     def watch(self) -> None:
         """See what comes from now on."""
@@ -68,6 +77,7 @@ class PointRecorder:
         """See nothing more."""
         for stage in self._stages:
             stage.watchers.remove(self)
+        self._settling.shutdown()
 
     @property
     def latest(self) -> ScanRecord | None:
@@ -88,17 +98,11 @@ class PointRecorder:
             raise KeyError(uid)
         return scan
 
-    def keep_published(self) -> None:
-        """Ask the stages what they have published of runs that ended; called in a thread of the server."""
+    def take_ended(self) -> list[tuple[ScanRecord, int, StageRun]]:
+        """The runs of reduces that ended since this was asked last: the scan, the number of the stage, and the run."""
         with self._lock:
             ended, self._ended = self._ended, []
-        for scan, number, run in ended:
-            stage: Any = self._stages[number]
-            published = stage.published(run)
-            if published is not None:
-                scan.published[number] = published
-        if ended:
-            self._forget_old()
+        return ended
 
     # What stages call
 
@@ -133,14 +137,16 @@ class PointRecorder:
         seq_num, number = event["seq_num"], self._numbers[id(stage)]
         readings = data
         for key, value in data.items():
-            self._keep(scan, seq_num, number, str(key), TAKEN, value)
+            if type(value) not in _PLAIN:
+                self._keep(scan, seq_num, number, str(key), TAKEN, value)
         if isinstance(result, Rows):
             readings = {**data, **result.readings, "n_rows": len(next(iter(result.columns.values()), ()))}
             self.tables.put(scan.uid, seq_num, (number, "", TABLE), dict(result.columns))
         elif isinstance(result, Mapping):
             readings = {**data, **result}
             for key, value in result.items():
-                self._keep(scan, seq_num, number, str(key), MADE, value)
+                if type(value) not in _PLAIN:
+                    self._keep(scan, seq_num, number, str(key), MADE, value)
         scan.rows.put(seq_num, event["time"], readings)
         self._on_change()
 
@@ -177,7 +183,14 @@ class PointRecorder:
                 self._ended.append((scan, number, run))
         if not scan.open:
             self._on_run("ended", scan)
+        self._settling.submit(self._settle)
         self._on_change()
+
+    def _settle(self) -> None:
+        try:
+            self.settle()
+        except Exception:  # which a thread would keep to itself
+            log.exception("what was made of runs that ended is not kept")
 
     def _scan(self, stream: OpenStream) -> ScanRecord | None:
         return self._scans.get(scan_of(stream.run.start))

@@ -60,10 +60,8 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
         """All maps that are shown: each slice of a stack, on a grid, along a line, or of scattered points."""
         one = shown_of(of)
         default = one.default
-        told = [a_map.told(default, shown.stage_of(a_map.signal.path)) for a_map in one.maps.values()]
-        return JSONResponse(
-            finite({"revision": one.snapshot.generation, "run": one.uid, "maps": told, "truncated": one.n_more})
-        )
+        told = [a_map.told(default, shown.stage_of(a_map.path)) for a_map in one.maps.values()]
+        return JSONResponse(finite({"revision": one.revision, "run": one.uid, "maps": told, "truncated": one.n_more}))
 
     @router.get(
         "/map",
@@ -78,8 +76,8 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
         a_map = one.maps.get(id)
         if a_map is None:
             raise HTTPException(404, f"there is no map {id!r:.200} now")
-        told = a_map.told(one.default, shown.stage_of(a_map.signal.path))
-        said = {"revision": one.snapshot.generation, "run": one.uid}
+        told = a_map.told(one.default, shown.stage_of(a_map.path))
+        said = {"revision": one.revision, "run": one.uid}
         return arrays.answer(a_map.arrays(one.scan), {"etag": one.tag}, **told, **said)
 
     @router.get("/scan", responses={**binary, **refusals(404)}, response_class=Response)
