@@ -13,7 +13,7 @@ export interface Shade {
 }
 
 /** Of so many numbers percentiles are exact; of more, a part is taken. */
-const SAMPLE = 1 << 17;
+const SAMPLE = 1 << 15;
 
 /** The numbers that the ends of the colours stand for; nothing where there is no number that has a colour. */
 export function domainOf(values: ArrayLike<number>, { scale, low, high }: Omit<Shade, "colorMap">): Domain | undefined {

@@ -26,6 +26,7 @@ export interface ImageOptions extends Shade {
 
 type Columns = Point["peaks"][string]["columns"];
 
+const NONE = { stage: "", key: "", kind: "taken" } as const;
 const SHADE: Shade = { colorMap: "Viridis", scale: "log", low: 1, high: 99.9 };
 
 export function ImageTile({ options, setOptions, describe }: TileProps<ImageOptions>) {
@@ -36,7 +37,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
   const present = usePoint(chosen, of);
   const images = present.data?.images ?? [];
   const about = images.find((one) => idOf(one) === options.image) ?? usual(images, present.data);
-  const shown = useImage(about ? chosen : null, about?.stage ?? "", about?.kind ?? "taken", of);
+  const shown = useImage(about ? chosen : null, about ?? NONE, of);
   const { arrays, point } = useMatched(shown, of);
   const regions = useRegions(about?.key);
   const hasPeaks = options.hasPeaks ?? true;
