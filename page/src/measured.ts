@@ -148,6 +148,8 @@ export interface CurveHeader {
   x_unit: string | null;
   y_label: string;
   log: boolean;
+  /** The number of its first channel, where only a part of them is drawn. */
+  first_channel: number;
 }
 
 /** A curve of a point: `x`, and each y by its name. */

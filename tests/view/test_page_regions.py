@@ -147,18 +147,20 @@ def test_the_keyboard_does_all_of_that(scan, served, browser):
     until(page, lambda: not regions_of(scan.maps), "it is removed")
 
 
-def test_a_range_of_a_spectrum_is_summed_where_it_is_drawn(served, browser, documents_of):
+@pytest.mark.parametrize("is_behind", [True, False], ids=["behind the fit", "beside it"])
+def test_a_range_of_a_spectrum_is_summed_where_it_is_drawn(is_behind, served, browser, documents_of):
+    """In keV behind the fit, which knows the energies, and in channels of the raw spectra; drawn in keV both times."""
     b = fluorescence_beamline(1)
     fit, maps = FluorescenceFit(SPECTRA, b.sample.cfg), RegionMaps(SPECTRA, kinds=("range",))
-    fit.subscribe(maps)
-    spectra = {}
+    if is_behind:
+        fit.subscribe(maps)
 
-    def keep(_, doc):
-        if SPECTRA in doc["data"]:
-            spectra[doc["seq_num"]] = doc["data"][SPECTRA]
+    def first(name, doc):
+        fit(name, doc)
+        if not is_behind:
+            maps(name, doc)
 
-    fit.subscribe(keep, "event")
-    scan = Fed(b, documents_of, fit)
+    scan = Fed(b, documents_of, first)
     url = served(maps, fit).url
     scan.feed(1)
     page = browser(url)
@@ -170,13 +172,16 @@ def test_a_range_of_a_spectrum_is_summed_where_it_is_drawn(served, browser, docu
     drag(page, (box["x"] + 0.4 * box["width"], y), (box["x"] + 0.6 * box["width"], y))
     until(page, lambda: regions_of(maps), "the range is a parameter")
     (region,) = regions_of(maps).values()
-    energy = fit.model.curve(spectra[1]).energy
-    ends = np.quantile([energy[0], energy[-1]], [0.4, 0.6])
-    assert np.allclose(region.x, ends, atol=0.02 * (energy[-1] - energy[0]))
+    spectrum = np.reshape(scan.images[2][SPECTRA], (-1, len(b.sample.expected(0, 0)))).sum(0)
+    energies = fit.model.zero + fit.model.gain * np.arange(len(spectrum))
+    shown = fit.model.curve(spectrum.astype(float)).energy
+    ends = np.quantile([shown[0], shown[-1]], [0.4, 0.6])
+    axis = energies if is_behind else np.arange(len(spectrum))
+    drawn = np.interp(ends, energies, axis)
+    assert np.allclose(region.x, drawn, atol=0.03 * (drawn[1] - drawn[0]))
     scan.feed(1)
-    axis = b.sample.model.zero + b.sample.model.gain * np.arange(len(spectra[2]))
     inside = (axis >= region.x[0]) & (axis <= region.x[1])
-    assert np.nansum(maps.dataset["sum"]) == pytest.approx(np.nansum(np.where(inside, spectra[2], 0)))
+    assert np.nansum(maps.dataset["sum"]) == pytest.approx(spectrum[inside].sum())
 
 
 def test_two_browsers_agree_and_a_server_that_starts_again_knows_the_regions(scan, served, browser, tmp_path):
