@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import bluesky.plans as bp
 import numpy as np
 import pytest
@@ -139,7 +137,8 @@ def test_the_keyboard_does_all_of_that(scan, served, browser):
     page.keyboard.press("Shift+ArrowLeft")
     until(page, lambda: regions_of(scan.maps)["region 1"] != made, "it is moved")
     moved = regions_of(scan.maps)["region 1"]
-    assert np.allclose(np.subtract(moved.x, made.x), -10) and moved.y == made.y
+    assert np.allclose(np.subtract(moved.x, made.x), -10)
+    assert moved.y == made.y
     page.keyboard.press("Alt+ArrowDown")
     until(page, lambda: regions_of(scan.maps)["region 1"] != moved, "it is pulled")
     assert np.allclose(np.subtract(regions_of(scan.maps)["region 1"].y, moved.y), [0, 1])
@@ -194,17 +193,14 @@ def test_two_browsers_agree_and_a_server_that_starts_again_knows_the_regions(sca
     tool(here, "Rectangle")
     drag(here, on_screen(here, 20, 30), on_screen(here, 60, 50))
     here.get_by_role("button", name="region 1", exact=True).wait_for()
-    began = time.monotonic()
     there.bring_to_front()
     shape(there, "region 1").wait_for()
-    agreed = time.monotonic() - began
     assert shape(there, "region 1").get_attribute("aria-label") == shape(here, "region 1").get_attribute("aria-label")
     kept = scan.maps.settings["regions"].value
     served.close()
     again = RegionMaps(KEY)
     served(again, directory=tmp_path, address=client.url[7:-1])
     assert again.settings["regions"].value == kept
-    assert agreed < 20  # that it is within 1 s is measured by the benchmark, on a quiet machine
 
 
 def test_what_the_server_refuses_is_said_and_shown_as_it_was(scan, served, browser):
