@@ -47,7 +47,7 @@ def application(
     """Everything that is answered, behind the `Guard` that refuses the rest, and is told the last three."""
     shown = Shown(tuple(stages))
     snapshots = Snapshots(shown, shown.is_running)
-    status = Status(shown, stages, others, lines)
+    status = Status(shown, stages, others, lines, takes_token=token is not None or not is_local)
     changes = Changes(status, lines, closing)
 
     recorder = PointRecorder(stages, shown.names, keep, changes.touch, changes.run)

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
@@ -120,7 +121,8 @@ def routes(names: Sequence[str], stages: Sequence[Any], saved: Saved, changes: C
         except (ValueError, TypeError) as error:
             raise HTTPException(422, " ".join(str(error).split())) from None
         said = owner.told(name)
-        who = printable(request.headers.get("x-user") or (request.client.host if request.client else "?"), LONGEST)
+        named = unquote(request.headers.get("x-user", ""))  # a header holds no letters but those of ASCII
+        who = printable(named or (request.client.host if request.client else "?"), LONGEST)
         changes.tell("parameter", {**said, "who": who})
         changes.notifications.add("parameter", f"{owner.name}: {name} = {_short(said)}, by {who}", who=who)
         kept = saved.content.get(owner.name, {})

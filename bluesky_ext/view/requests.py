@@ -21,7 +21,8 @@ LARGEST_BODY, LARGEST_TEXT = 16 << 20, 1 << 20
 
 _HEADERS = {
     "cache-control": "no-store",
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; "  # a page makes pictures of itself
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",

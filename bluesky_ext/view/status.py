@@ -40,9 +40,14 @@ class Status:
         Dispatchers, recorders and all else that counts in ``stats``.
     lines : LogLines
         The log.
+    takes_token : bool
+        Whether changes take a token.
     """
 
-    def __init__(self, shown: Shown, stages: Sequence[Stage], others: Sequence[Any], lines: LogLines) -> None:
+    def __init__(
+        self, shown: Shown, stages: Sequence[Stage], others: Sequence[Any], lines: LogLines, takes_token: bool
+    ) -> None:
+        self._takes_token = takes_token
         self._shown, self._names, self._stages, self._others = shown, shown.names, stages, others
         self._lines = lines
         self._history: deque[tuple[float, str, int]] = deque(maxlen=1000)  # when, of which scan, how many events
@@ -84,6 +89,7 @@ class Status:
             ],
             "sources": [{"name": getattr(one, "name", str(one)), "counts": asdict(one.stats)} for one in self._others],
             "deployedVersions": self.versions,
+            "access": {"token": self._takes_token},
             "errors": self._errors(),
         }
 
