@@ -254,7 +254,7 @@ class LiveAnalysis(Reduce):
         """Hand an event to a worker."""
         if stream.wanted:
             self.reduce(stream.run.state, stream.name, event)
-            self.watch(stream, event)
+            self.show_watchers(stream, event)
             self._report(stream.run)
 
     def reduce(self, state: PairRun, stream: str, event: Mapping[str, Any]) -> None:

@@ -51,7 +51,7 @@ def application(
     changes = Changes(status, lines, closing)
 
     recorder = PointRecorder(stages, shown.names, keep, changes.touch, changes.run)
-    scans = ShownScans(snapshots, recorder, shown.names)
+    scans = ShownScans(snapshots, recorder, stages, shown.names)
     changes.follow(scans, recorder)
     recorder.watch()
     app = FastAPI(

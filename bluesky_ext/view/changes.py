@@ -165,7 +165,7 @@ class Changes:
             present = await run_in_threadpool(self._shown.present)
             scan = self._recorder.latest
             latest = None if scan is None else scan.rows.latest or None
-            now = {"revision": present.snapshot.generation, "run": present.uid, "latest": latest}
+            now = {"revision": present.revision, "run": present.uid, "latest": latest}
             if now != said:
                 said = now
                 self.tell("revision", now)

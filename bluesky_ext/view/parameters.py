@@ -156,7 +156,9 @@ def _set_again(owner: _Owner, saved: Saved, changes: Changes) -> None:
             value = base64.b64decode(written["base64"]) if isinstance(written, dict) else written
             owner.stage.set_parameters({name: value})
         except (ValueError, TypeError, KeyError) as error:
-            log.warning("%s: %s is not set to what it was before: %s", owner.name, name, error)
+            said = f"{owner.name}: {name} is not set to what it was before: {error}"
+            log.warning("%s", said)
+            changes.notifications.add("warning", said)
             saved.put(owner.name, {key: one for key, one in saved.content[owner.name].items() if key != name})
         else:
             changes.notifications.add("parameter", f"{owner.name}: {name} is set to what it was before")

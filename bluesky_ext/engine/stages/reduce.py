@@ -12,6 +12,7 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.documents.valid import LARGEST, check_seq_nums
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
+from bluesky_ext.engine.stages.watchers import Watcher
 
 
 class Published(NamedTuple):
@@ -45,6 +46,15 @@ class Reduce(Stage, ABC):
         super().__init__(**stage)
         self._latest: StageRun | None = None
         self._finished: StageRun | None = None
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have a watcher see runs and events, and the run that ended last, of which it still shows something."""
+        with self._open_runs.lock:
+            run = self._latest
+            if run is not None and self.ended is not None and self._open_runs.get(run.uid) is not run:
+                watcher.begin(self, run)
+                watcher.end(self, run, {"exit_status": self.ended.exit_status}, False)
+            super().add_watcher(watcher)
 
     @abstractmethod
     def begin(self, start: Mapping[str, Any]) -> Any:
@@ -115,9 +125,9 @@ class Reduce(Stage, ABC):
         if stream.wanted:
             if self.reduce(stream.run.state, stream.name, event) is not False:
                 stream.run.revision += 1
-            self.watch(stream, event)
+            self.show_watchers(stream, event)
 
-    def watch(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+    def show_watchers(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Show the watchers an event that was taken."""
         if self.watchers:
             self.watchers.tell("event", self, stream, event, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,32 +27,30 @@ class ShownMap:
 
     id: str
     label: str
-    signal: Dataset
-    #: Which slice of a stack it is.
+    #: Where it is, and which slice of the stack there it is.
+    path: str
     index: tuple[int, ...]
+    #: (ny, nx) or (n,), and their unit.
+    values: np.ndarray
+    unit: str
     kind: Literal["grid", "line", "points"]
     #: Name, unit and positions of each axis, the slowest first; of points x is the last.
     axes: tuple[tuple[str, str, np.ndarray], ...]
-    #: The numbers of its points, as it is published, if it is.
+    #: The numbers of its points, as they are published, if they are.
     seq_nums: np.ndarray | None = None
 
     @property
-    def values(self) -> np.ndarray:
-        """Its values, (ny, nx) or (n,)."""
-        array = self.signal.array
-        return np.zeros(0) if array is None else array[self.index]
-
-    @property
-    def unit(self) -> str:
-        """The unit of its values; empty if there is none."""
-        return _text(self.signal, "units")
+    def kept(self) -> ShownMap:
+        """The same with values of its own, which take no more memory than they need."""
+        numbers = None if self.seq_nums is None else np.nan_to_num(self.seq_nums, nan=-1).astype("<i4")
+        return replace(self, values=narrow(self.values).copy(), seq_nums=numbers)
 
     def told(self, default: str | None, stage: str) -> dict[str, Any]:
         """What a list of maps says of it."""
         return {
             "id": self.id,
             "label": self.label,
-            "path": self.signal.path,
+            "path": self.path,
             "index": list(self.index) or None,
             "kind": self.kind,
             "shape": list(self.values.shape),
@@ -123,7 +121,7 @@ def _in_group(
     if numbers is not None and numbers.shape != array.shape[-n_motors:]:
         numbers = None
     for index, id_, label in _slices(snapshot, group, signal, tuple(axes[: array.ndim - n_motors])):
-        yield ShownMap(id_, label, signal, index, kind, scan_axes, numbers)
+        yield ShownMap(id_, label, signal.path, index, array[index], _text(signal, "units"), kind, scan_axes, numbers)
 
 
 def _scattered(
@@ -134,7 +132,9 @@ def _scattered(
     seq_nums = group.children.get(SEQ_NUM)
     numbers = seq_nums.array if isinstance(seq_nums, Dataset) and _length_of(group, SEQ_NUM) == n else None
     for index, id_, label in _slices(snapshot, group, signal, stack):
-        yield ShownMap(id_, label, signal, index, "points", along, numbers)
+        values: Any = signal.array
+        unit = _text(signal, "units")
+        yield ShownMap(id_, label, signal.path, index, values[index], unit, "points", along, numbers)
 
 
 def _slices(

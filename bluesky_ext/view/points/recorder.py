@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,12 @@ from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.view.points.kept import Kept
 from bluesky_ext.view.points.scan_record import ScanRecord, scan_of
 
+log = logging.getLogger(__name__)
+
 #: So many scans are kept while their points and maps take no more bytes than this together, and two in any case.
 SCANS, SCAN_BYTES = 20, 256 << 20
+#: What most readings are.
+_PLAIN = frozenset({float, int, bool, str, np.float64})
 #: What an array of two dimensions has at least along each of them, to be an image and not some curves.
 LEAST = 9
 
@@ -58,16 +64,20 @@ class PointRecorder:
         self._scans: OrderedDict[str, ScanRecord] = OrderedDict()
         self._streams: dict[int, set[str]] = {}  # which descriptors are known, by the id of the run
         self._ended: list[tuple[ScanRecord, int, StageRun]] = []
+        self._settling = ThreadPoolExecutor(1, "LiveServer")
+        #: Called in a thread of its own when runs have ended.
+        self.settle: Callable[[], object] = self.take_ended
 
     def watch(self) -> None:
         """See what comes from now on."""
         for stage in self._stages:
-            stage.watchers.add(self)
+            stage.add_watcher(self)
 
     def close(self) -> None:
         """See nothing more."""
         for stage in self._stages:
             stage.watchers.remove(self)
+        self._settling.shutdown()
 
     @property
     def latest(self) -> ScanRecord | None:
@@ -88,17 +98,11 @@ class PointRecorder:
             raise KeyError(uid)
         return scan
 
-    def keep_published(self) -> None:
-        """Ask the stages what they have published of runs that ended; called in a thread of the server."""
+    def take_ended(self) -> list[tuple[ScanRecord, int, StageRun]]:
+        """The runs of reduces that ended since this was asked last: the scan, the number of the stage, and the run."""
         with self._lock:
             ended, self._ended = self._ended, []
-        for scan, number, run in ended:
-            stage: Any = self._stages[number]
-            published = stage.published(run)
-            if published is not None:
-                scan.published[number] = published
-        if ended:
-            self._forget_old()
+        return ended
 
     # What stages call
 
@@ -111,6 +115,9 @@ class PointRecorder:
                 scan = self._scans[uid] = ScanRecord(run.start)
             scan.open.add((self._numbers[id(stage)], run.uid))
             self._streams[id(run)] = set()
+            for stream in run.streams.values():
+                if stream.wanted and (_is_frames(stream.name) or "frame" not in stream.descriptor["data_keys"]):
+                    self._describe(scan, stream)
         if is_new:
             self._forget_old()
             self._on_run("started", scan)
@@ -120,24 +127,26 @@ class PointRecorder:
         """See an event and what a map made of it."""
         scan = self._scan(stream)
         data = event["data"]
-        is_frame = "frame" in data and stream.name.endswith("frames")  # of a map that made rows
+        is_frame = "frame" in data and _is_frames(stream.name)  # of a map that made rows
         if scan is None or ("frame" in data and not is_frame and isinstance(stage, Reduce)):
             return  # a single row
         name = _points_of(stream.name) if is_frame else stream.name
         if scan.stream != name and not self._is_point(scan, name):
             return
-        self._describe(scan, stream, True)
+        self._describe(scan, stream)
         seq_num, number = event["seq_num"], self._numbers[id(stage)]
         readings = data
         for key, value in data.items():
-            self._keep(scan, seq_num, number, str(key), TAKEN, value)
+            if type(value) not in _PLAIN:
+                self._keep(scan, seq_num, number, str(key), TAKEN, value)
         if isinstance(result, Rows):
             readings = {**data, **result.readings, "n_rows": len(next(iter(result.columns.values()), ()))}
             self.tables.put(scan.uid, seq_num, (number, "", TABLE), dict(result.columns))
         elif isinstance(result, Mapping):
             readings = {**data, **result}
             for key, value in result.items():
-                self._keep(scan, seq_num, number, str(key), MADE, value)
+                if type(value) not in _PLAIN:
+                    self._keep(scan, seq_num, number, str(key), MADE, value)
         scan.rows.put(seq_num, event["time"], readings)
         self._on_change()
 
@@ -148,7 +157,7 @@ class PointRecorder:
             return
         if "frame" not in data:
             self._points(stage, scan, stream, page)
-        elif not stream.name.endswith("frames"):
+        elif not _is_frames(stream.name):
             frames = data["frame"]
             if frames[0] == frames[-1]:  # all rows of a run at once are of many
                 columns = {str(name): np.asarray(column) for name, column in data.items()}
@@ -174,7 +183,14 @@ class PointRecorder:
                 self._ended.append((scan, number, run))
         if not scan.open:
             self._on_run("ended", scan)
+        self._settling.submit(self._settle)
         self._on_change()
+
+    def _settle(self) -> None:
+        try:
+            self.settle()
+        except Exception:  # which a thread would keep to itself
+            log.exception("what was made of runs that ended is not kept")
 
     def _scan(self, stream: OpenStream) -> ScanRecord | None:
         return self._scans.get(scan_of(stream.run.start))
@@ -189,12 +205,12 @@ class PointRecorder:
             scan.begin_points(name)
         return scan.stream == name
 
-    def _describe(self, scan: ScanRecord, stream: OpenStream, is_points: bool) -> None:
+    def _describe(self, scan: ScanRecord, stream: OpenStream) -> None:
         known = self._streams.setdefault(id(stream.run), set())
         uid = stream.descriptor["uid"]
         if uid not in known:
             known.add(uid)
-            scan.describe(stream.descriptor, is_points)
+            scan.describe(stream.descriptor)
 
     def _keep(self, scan: ScanRecord, seq_num: int, number: int, key: str, kind: str, value: Any) -> None:
         """Keep an array of a point."""
@@ -235,6 +251,11 @@ def is_image(value: Any) -> bool:
     if isinstance(value, list):
         return len(value) >= LEAST and isinstance(value[0], list)
     return isinstance(value, FrameReference)
+
+
+def _is_frames(stream: str) -> bool:
+    """Whether a stream tells of the frames whose rows are in another one."""
+    return stream == frames_of("primary") or stream.endswith("_frames")
 
 
 def _points_of(stream: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from bluesky_ext.callbacks.linking import TrackReduce
 from bluesky_ext.engine import Stage
 from bluesky_ext.view import arrays
 from bluesky_ext.view.arrays import finite
@@ -58,10 +60,8 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
         """All maps that are shown: each slice of a stack, on a grid, along a line, or of scattered points."""
         one = shown_of(of)
         default = one.default
-        told = [a_map.told(default, shown.stage_of(a_map.signal.path)) for a_map in one.maps.values()]
-        return JSONResponse(
-            finite({"revision": one.snapshot.generation, "run": one.uid, "maps": told, "truncated": one.n_more})
-        )
+        told = [a_map.told(default, shown.stage_of(a_map.path)) for a_map in one.maps.values()]
+        return JSONResponse(finite({"revision": one.revision, "run": one.uid, "maps": told, "truncated": one.n_more}))
 
     @router.get(
         "/map",
@@ -76,8 +76,8 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
         a_map = one.maps.get(id)
         if a_map is None:
             raise HTTPException(404, f"there is no map {id!r:.200} now")
-        told = a_map.told(one.default, shown.stage_of(a_map.signal.path))
-        said = {"revision": one.snapshot.generation, "run": one.uid}
+        told = a_map.told(one.default, shown.stage_of(a_map.path))
+        said = {"revision": one.revision, "run": one.uid}
         return arrays.answer(a_map.arrays(one.scan), {"etag": one.tag}, **told, **said)
 
     @router.get("/scan", responses={**binary, **refusals(404)}, response_class=Response)
@@ -123,7 +123,7 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
                     "position": {motor: row[key] for motor, key in scan.motors.items() if key in row},
                     "row": [{"name": name, "value": value, "unit": scan.unit_of(name)} for name, value in row.items()],
                     "images": images_of(images, scan.images, names),
-                    "peaks": _peaks(tables, names),
+                    "peaks": _peaks(tables, stages, names, number, scan.uid),
                     "curves": curves_of(tables, stages, names),
                 }
             )
@@ -162,6 +162,7 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
             "x_label": one.x_label,
             "x_unit": one.x_unit,
             "y_label": one.y_label,
+            "log": one.log,
         }
         lines = {f"{name}_" if name == "x" else name: values for name, values in one.lines.items()}
         return arrays.answer({"x": one.x, **lines}, seq_num=number, uid=scan.uid, id=id, **said)
@@ -184,6 +185,12 @@ def _planned(scan: ScanRecord) -> dict[str, Any] | None:
     return {"kind": kind, **about, "relative": planned.is_relative}
 
 
-def _peaks(tables: Any, names: list[str]) -> dict[str, Any]:
-    """The tables of peaks of a point, by stage."""
-    return {names[at]: {"columns": value} for (at, _, kind), value in tables.items() if kind == TABLE}
+def _peaks(tables: Any, stages: Sequence[Stage], names: list[str], number: int, uid: str) -> dict[str, Any]:
+    """The tables of peaks of a point by stage; of stages that link them with their tracks."""
+    found = {at: value for (at, _, kind), value in tables.items() if kind == TABLE}
+    for at, stage in enumerate(stages):
+        if isinstance(stage, TrackReduce):
+            with suppress(LookupError):  # it has begun another run since
+                linked = stage.peaks_of(number, uid)
+                found |= {} if linked is None else {at: linked}
+    return {names[at]: {"columns": value} for at, value in found.items()}

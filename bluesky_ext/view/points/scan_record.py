@@ -11,7 +11,6 @@ import numpy as np
 from bluesky_ext.callbacks.scan import Scan, ScanPoints
 from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.documents.printable import printable
-from bluesky_ext.engine.stages.reduce import Published
 from bluesky_ext.positions import Planned
 from bluesky_ext.view.points.rows import Rows
 
@@ -48,8 +47,9 @@ class ScanRecord:
         self.open: set[tuple[int, str]] = set()
         #: The shapes of the images of points, by stage, key and kind.
         self.images: dict[tuple[str, str, str], list[int]] = {}
-        #: What each stage published at its end, by number.
-        self.published: dict[int, Published] = {}
+        #: What stages have published of it, by number, until all have; and the maps that are kept of that.
+        self.published: dict[int, Mapping[str, Any]] = {}
+        self.final: Any = None
         self._points = ScanPoints(Scan(), start)
 
     @property
@@ -65,13 +65,12 @@ class ScanRecord:
         self.rows = Rows(MOST_LIVE if self.is_live else MOST)
         self.images = {}
 
-    def describe(self, descriptor: Mapping[str, Any], is_points: bool) -> None:
-        """Learn the units of readings, and, of the points' stream, which readings are those of the motors."""
+    def describe(self, descriptor: Mapping[str, Any]) -> None:
+        """Learn the units of readings, and which of them are those of the motors."""
         for key, about in descriptor["data_keys"].items():
             if isinstance(about, Mapping) and isinstance(unit := about.get("units"), str) and unit:
                 self.units[str(key)] = unit
-        if is_points:
-            self._points.describe(descriptor)
+        self._points.describe(descriptor)
 
     @property
     def motors(self) -> dict[str, str]:
@@ -109,7 +108,7 @@ class ScanRecord:
     @property
     def nbytes(self) -> int:
         """What it takes, in bytes."""
-        return self.rows.nbytes + sum(map(_size_of, (one.tree for one in self.published.values())))
+        return self.rows.nbytes + (0 if self.final is None else self.final.nbytes)
 
     def _announced(self) -> int | None:
         told = self.start.get("num_points")
@@ -124,8 +123,3 @@ def scan_of(start: Mapping[str, Any]) -> str:
 def plain(value: Any) -> str | int | None:
     """What a document says, which may be anything: a number, or the beginning of a text."""
     return value if value is None or (isinstance(value, int) and abs(value) < 2**53) else printable(value, 200)
-
-
-def _size_of(tree: Mapping[str, Any]) -> int:
-    """The bytes of the arrays of a tree."""
-    return sum(_size_of(one) if isinstance(one, Mapping) else getattr(one, "nbytes", 64) for one in tree.values())
