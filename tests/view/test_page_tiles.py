@@ -82,7 +82,7 @@ def test_a_layout_is_arranged_kept_by_name_and_shared_at_once(documents_of, serv
     page.expect(page.get_by_test_id("tile row")).to_have_count(0)
 
     page.get_by_role("button", name="Layout:").click()
-    page.get_by_role("button", name="Notifications", exact=True).last.click()  # one more tile
+    page.get_by_role("group", name="add a tile").get_by_role("button", name="Notifications").click()
     page.expect(page.get_by_test_id("tile log")).to_be_visible()
     name = "<b>of 'us'/both"
     page.get_by_label("name of the layout").fill(name)
@@ -106,8 +106,8 @@ def test_a_layout_is_arranged_kept_by_name_and_shared_at_once(documents_of, serv
 def test_pictures_and_tables_have_the_run_on_them(documents_of, served, browser):
     scan = Scan(documents_of)
     uid = scan.docs[0][1]["uid"]
-    scan.feed()
     page = browser(served(scan.cm, scan.pt).url)
+    scan.feed()
     tile = page.get_by_test_id("tile map")
     page.expect(tile.get_by_test_id("map")).to_have_attribute("data-number", "12")
     with page.expect_download() as saved:
@@ -174,8 +174,8 @@ def test_everybody_can_use_it(documents_of, served, browser, width, theme):
     if not AXE.is_file():
         pytest.skip("axe is not there: npm ci in page/")
     scan = Scan(documents_of)
-    scan.feed()
     page = browser(served(scan.cm, scan.pt).url)
+    scan.feed()
     page.set_viewport_size({"width": width, "height": 844 if width < 500 else 800})
     page.emulate_media(color_scheme=theme)
     page.expect(page.get_by_test_id("tile map").get_by_test_id("map")).to_have_attribute("data-number", "12")
