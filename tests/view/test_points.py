@@ -104,6 +104,16 @@ def test_a_pixel_of_a_map_leads_to_its_image_its_peaks_and_its_readings(run_engi
         assert client("GET", f"/api/v1/{path}")[0] == 404
 
 
+def test_maps_without_positions_lie_along_the_numbers_of_their_points(run_engine, served):
+    b = beamline(1, (128, 128), n_grains=3)
+    cm, pt = crystal()
+    run_engine(bp.count([b.detector], 3), pt)
+    one = served(cm, pt).get("/api/v1/maps")["maps"][0]  # of a server that is started after the scan
+    _, arrays = served(cm, pt).arrays(map_path(one))
+    assert (one["kind"], one["axes"]) == ("line", [{"name": "seq_num", "unit": ""}])
+    assert arrays["x"].tolist() == arrays["seq_num"].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("kind", ["line", "points"])
 def test_lines_and_scattered_points_have_their_positions(run_engine, served, kind):
     b = beamline(1, (128, 128), n_grains=3)
