@@ -139,7 +139,7 @@ class RegionMaps(PointMap):
         """Tell those who draw ranges whether their ends are channels, whatever axis they draw them over."""
         with self._open_runs.lock:
             one = self.settings.described[REGIONS]
-            if "range" in one.kinds and one.unit != unit:
+            if isinstance(one, RegionsParameter) and "range" in one.kinds and one.unit != unit:
                 self.settings = Parameters([replace(one, unit=unit)]).changed({REGIONS: self.settings[REGIONS].value})
 
     def names_of(self, descriptor: Mapping[str, Any]) -> dict[str, list[str]]:
