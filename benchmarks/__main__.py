@@ -40,6 +40,7 @@ NAMES = (
     "transport",
     "hostile",
     "view",
+    "page",
 )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         TrackLinker,
     )
     from bluesky_ext.engine import Lanes, Recorder, Recording, compose
-    from bluesky_ext.live import LiveAnalysis
+    from bluesky_ext.live import LiveAnalysis, RegionMaps
     from bluesky_ext.masks import MaskClient, combine_masks
     from bluesky_ext.server import redo, replay, serve
     from bluesky_ext.storage import as_sink, as_source, open_catalog, save
@@ -44,6 +44,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "FluorescenceFit",
     "FluorescenceMap",
     "LiveAnalysis",
+    "RegionMaps",
     # what shows them
     "LiveMap",
     "LiveServer",
@@ -81,7 +82,7 @@ __getattr__, __dir__ = lazy(
             *("PeakTracker", "Sparsifier", "TrackLinker"),
         ),
         "bluesky_ext.engine": ("Lanes", "Recorder", "Recording", "compose"),
-        "bluesky_ext.live": ("LiveAnalysis",),
+        "bluesky_ext.live": ("LiveAnalysis", "RegionMaps"),
         "bluesky_ext.masks": ("MaskClient", "combine_masks"),
         "bluesky_ext.server": ("redo", "replay", "serve"),
         "bluesky_ext.storage": ("as_sink", "as_source", "open_catalog", "save"),

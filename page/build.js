@@ -1,7 +1,7 @@
 // Makes the page: its code with that of the packages that it uses, and their licences, in the folder that is given.
 
 import { build } from "esbuild";
-import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 
 const folder = process.argv[2] ?? "../bluesky_ext/view/page";
 
@@ -17,6 +17,7 @@ async function licenceOf(place) {
   return [`${name} ${version}, ${license}`, ...texts].join("\n\n");
 }
 
+await rm(folder, { recursive: true, force: true });
 await mkdir(folder, { recursive: true });
 const { metafile } = await build({
   entryPoints: ["src/main.tsx", "src/listener.ts"],
@@ -24,6 +25,8 @@ const { metafile } = await build({
   bundle: true,
   minify: true,
   format: "esm",
+  splitting: true, // h5web is read when somebody browses
+  chunkNames: "[name]-[hash]",
   target: "es2022",
   jsx: "automatic",
   define: { "process.env.NODE_ENV": '"production"' },

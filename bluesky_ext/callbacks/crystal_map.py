@@ -24,6 +24,7 @@ from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.peaks import LiveMaps, PeakRows, StreamLinker, warm_up_linking, warm_up_live_maps
 from bluesky_ext.peaks.crystal_map import PARTICLE, REFLECTION, maps_dataset
 from bluesky_ext.peaks.table import SCATTERING
+from bluesky_ext.positions.layout import SEQ_NUM
 
 
 class _Given:
@@ -170,6 +171,10 @@ class CrystalMap(TrackReduce):
         """The maps so far of the brightest tracks with what is known of each, and the numbers of peaks: two NXdata."""
         dataset = self._dataset(state, columns=("z", "y", "x", *SCATTERING))
         groups = {name: nxdata_of(dataset, name) for name in ("maps", "n_peaks")}
+        layout = state.points.layout()
+        if layout.is_grid:  # scattered points have it as a coordinate
+            seq_nums = layout.placed(layout.frames)
+            groups = {name: {**group, SEQ_NUM: seq_nums} for name, group in groups.items()}
         return entry(state.start, "maps", **groups)
 
     def reduce(self, state: Any, stream: str, event: Mapping[str, Any]) -> None:

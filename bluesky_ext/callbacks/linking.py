@@ -166,6 +166,15 @@ class TrackReduce(Reduce):
             linking: Linking = self.latest or self.begin({})
             return linking.linker.tracks
 
+    def peaks_of(self, seq_num: int, uid: str | None = None) -> dict[str, np.ndarray] | None:
+        """The peaks of an event by column, with their tracks in ``particle``; None if they are not linked (yet).
+
+        Of the run that started last, or of an open or latest one by its uid or the uid of the scan.
+        """
+        with self._open_runs.lock:
+            state: Linking | None = self.latest if uid is None else self._run(uid).state
+            return None if state is None else state.linker.rows.of(seq_num)
+
     def begin(self, start: Mapping[str, Any]) -> Linking:
         """No tracks yet."""
         return Linking(StreamLinker(**self._link), start)

@@ -136,6 +136,21 @@ class ScanPoints:
         self._table = np.full((len(self._rows), len(wanted)), np.nan)
         self._read = itemgetter(*wanted) if wanted else None
 
+    @property
+    def readings(self) -> Mapping[str, str]:
+        """The reading of each motor that has one, the slowest first; known once the stream was described."""
+        return self._keys
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The unit of each motor that has one."""
+        return self._units
+
+    @property
+    def planned(self) -> Planned | None:
+        """The grid that was planned, if that is said and makes sense."""
+        return self._planned
+
     def note(self, seq_num: int, data: Mapping[str, Any]) -> None:
         """Take the positions of an event, for the first time or again."""
         row = self._rows.setdefault(seq_num, len(self._rows))

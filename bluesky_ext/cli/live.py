@@ -28,6 +28,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name by which others call this machine, beside its own; may be given several times",
     )
+    parser.add_argument(
+        "--live-directory",
+        metavar="DIRECTORY",
+        help="where layouts of the page and parameters that are set on it, such as regions, are kept for the next time",
+    )
 
 
 def add_port_to(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +63,9 @@ def served(options: argparse.Namespace, *shown: Any) -> Iterator[None]:
 
     try:
         token = os.environ.get("BLUESKY_EXT_TOKEN") or None
-        server = LiveServer(*shown, address=address, token=token, hosts=options.live_name)
+        server = LiveServer(
+            *shown, address=address, token=token, hosts=options.live_name, directory=options.live_directory
+        )
     except ValueError as error:
         raise UsageError(f"--live: {error}") from error
     with server:

@@ -5,12 +5,15 @@ from bluesky_ext.images.gaps import RULES, Gaps, check_gaps, measured
 from bluesky_ext.images.mask import apply_mask, check_mask, masked_dtype, warm_up_masking
 from bluesky_ext.images.read import is_image_file, read_image
 from bluesky_ext.images.reduce import mean_frame, reduce_frames, reduce_measured, warm_up
+from bluesky_ext.images.regions import Region, Regions, regions_of
 from bluesky_ext.images.sparse import densify, sparsify, warm_up_sparse
 from bluesky_ext.images.subtract import gen_processed_images, subtract
 
 __all__ = [
     "RULES",
     "Gaps",
+    "Region",
+    "Regions",
     "apply_mask",
     "check_gaps",
     "check_mask",
@@ -25,6 +28,7 @@ __all__ = [
     "reduce_blocks",
     "reduce_frames",
     "reduce_measured",
+    "regions_of",
     "sparsify",
     "sparsify_blocks",
     "subtract",

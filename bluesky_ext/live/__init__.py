@@ -11,6 +11,7 @@ from bluesky_ext.live.parameters import (
     IntParameter,
     Parameter,
     Parameters,
+    RegionsParameter,
     StrParameter,
 )
 from bluesky_ext.live.processed.crystal_maps import crystal_map_tables, export_crystal_maps
@@ -18,11 +19,13 @@ from bluesky_ext.live.processed.processed_file import ProcessedFile
 from bluesky_ext.live.processed.processed_files import ProcessedFiles
 from bluesky_ext.live.processed.tree_file import save_tree
 from bluesky_ext.live.protocols import Reducer, Worker
+from bluesky_ext.live.region_maps import RegionMaps
 from bluesky_ext.live.replay.run_pair import run_pair
 from bluesky_ext.live.routes import by_key
 
 __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "LiveAnalysis",
+    "RegionMaps",
     "Worker",
     "Reducer",
     "run_pair",
@@ -39,6 +42,7 @@ __all__ = [  # noqa: RUF022 - grouped by what belongs together
     "StrParameter",
     "BoolParameter",
     "BinaryParameter",
+    "RegionsParameter",
     "Parameter",
     "Parameters",
     "read_parameters",

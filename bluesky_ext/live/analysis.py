@@ -175,7 +175,11 @@ class LiveAnalysis(Reduce):
         the uid of the scan; the one that started last unless given, None before the first.
         """
         run = self._latest if uid is None else self._run(uid)
-        if run is None or run.state is None:
+        return None if run is None else self.published(run)
+
+    def published(self, run: StageRun) -> Published | None:
+        """What the reducer of a run published last, as for `publish`."""
+        if run.state is None:
             return None
         state, published = run.state, run.published
         if published is None or published.revision != state.revision:
@@ -246,6 +250,7 @@ class LiveAnalysis(Reduce):
         """Hand an event to a worker."""
         if stream.wanted:
             self.reduce(stream.run.state, stream.name, event)
+            self.show_watchers(stream, event)
             self._report(stream.run)
 
     def reduce(self, state: PairRun, stream: str, event: Mapping[str, Any]) -> None:

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bluesky_ext.images.regions import KINDS, Kind, Regions, regions_of
+
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
 
@@ -156,6 +158,49 @@ class BinaryParameter(Parameter):
         if not isinstance(given, bytes | bytearray | memoryview):
             raise TypeError
         return bytes(given)
+
+
+@dataclass(frozen=True)
+class RegionsParameter(Parameter):
+    """Regions of an image or of a spectrum, as a list in JSON; drawn on the page of the live server.
+
+    Its value is a tuple of `bluesky_ext.images.Region`, each with ``mask(shape)`` and ``slice(axis)``.
+
+    Parameters
+    ----------
+    of : str
+        The key of the image or the spectrum on which they are drawn.
+    kinds : tuple of {"rectangle", "polygon", "range"}
+        Which regions there may be.
+
+    Examples
+    --------
+    >>> spots = RegionsParameter("spots", of="dexela_image", kinds=("rectangle",))
+    >>> spots.checked([{"name": "a", "type": "rectangle", "x": [3, 5], "y": [0, 9]}])[0].name
+    'a'
+    """
+
+    of: str = field(default="", kw_only=True)
+    kinds: tuple[Kind, ...] = field(default=KINDS, kw_only=True)
+
+    kind = "list of regions"
+    empty = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", tuple(self.kinds))
+        if not self.kinds or not set(self.kinds) <= set(KINDS):
+            raise ValueError(f"{self.name}: kinds={self.kinds!r}: give some of {', '.join(KINDS)}")
+        super().__post_init__()
+
+    def checked(self, given: Any) -> Regions:
+        """The regions that were given, as such, as dicts, or as JSON."""
+        try:
+            return regions_of(given, self.kinds)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+
+    def _parsed(self, given: Any) -> Regions:
+        return regions_of(given, self.kinds)
 
 
 @dataclass(frozen=True)

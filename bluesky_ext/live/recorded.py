@@ -13,7 +13,7 @@ from bluesky_ext.live.routes import ByKey
 
 def recorded(parameters: Parameters) -> dict[str, Any]:
     """The values of parameters as a record has them, bytes as an array, which is stored apart."""
-    values = {name: setting.value for name, setting in parameters.items()}
+    values = {name: getattr(setting.value, "plain", setting.value) for name, setting in parameters.items()}
     return {name: np.frombuffer(value, np.uint8) if type(value) is bytes else value for name, value in values.items()}
 
 

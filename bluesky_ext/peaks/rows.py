@@ -75,6 +75,15 @@ class PeakRows:
         """The rows of the frame at a place."""
         return slice(int(self._stops[place - 1]) if place else 0, int(self._stops[place]))
 
+    def of(self, number: int) -> dict[str, np.ndarray] | None:
+        """What is known of the peaks of a frame, copies by column, with the column `particle`; None without it."""
+        place, is_there = self.place_of(number)
+        if not is_there:
+            return None
+        rows = self.rows_at(place)
+        columns = {name: column[rows].copy() for name, column in self._columns.items()}
+        return {**columns, PARTICLE: self.particles[rows].copy()}
+
     def put(
         self, number: int, particles: np.ndarray, columns: Mapping[str, np.ndarray], later: np.ndarray | None = None
     ) -> None:

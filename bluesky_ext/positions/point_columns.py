@@ -48,6 +48,12 @@ class PointColumns:
         self._frames[row] = frame
         self._values[:, row] = numbers
 
+    def widen(self, n_columns: int) -> None:
+        """Have so many numbers for each point from now on; those of earlier points are NaN."""
+        more = n_columns - len(self._values)
+        if more > 0:
+            self._values = np.concatenate([self._values, np.full((more, len(self._frames)), np.nan)])
+
     @property
     def frames(self) -> np.ndarray:
         """The numbers of the points, rising: (n,) int64."""

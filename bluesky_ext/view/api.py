@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -13,15 +11,13 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from bluesky_ext.engine import Stage, metrics
 from bluesky_ext.engine.documents.live_runs import live_streams
 from bluesky_ext.engine.documents.printable import printable
+from bluesky_ext.view.changes import Changes
 from bluesky_ext.view.log_lines import LogLines
 from bluesky_ext.view.picture import NoPicture, Pictures
 from bluesky_ext.view.requests import body_of, json_of, refusals
 from bluesky_ext.view.shown import Shown
 from bluesky_ext.view.snapshots import Snapshots
 from bluesky_ext.view.status import LONGEST, Status
-
-#: Seconds between two looks whether something has changed, and of silence after which a line is sent all the same.
-INTERVAL, SILENCE = 0.5, 15.0
 
 
 def routes(
@@ -31,9 +27,9 @@ def routes(
     snapshots: Snapshots,
     stages: Sequence[Stage],
     others: Sequence[Any],
-    closing: asyncio.Event,
+    changes: Changes,
 ) -> APIRouter:
-    """The requests about the status; until the server is ``closing``, who listens is told of changes."""
+    """The requests about the status."""
     router = APIRouter()
     pictures = Pictures(snapshots, shown.is_running)
 
@@ -101,9 +97,17 @@ def routes(
             raise HTTPException(404, str(error)) from None
 
     @router.get("/api/v1/changes", tags=["status"], response_class=StreamingResponse)
-    async def get_changes() -> StreamingResponse:
-        """Server-sent events: status when it changes, and log for new lines."""
-        return StreamingResponse(_changes(status, lines, closing), media_type="text/event-stream")
+    async def get_changes(request: Request) -> Response:
+        """Server-sent events: status, revision, parameter, layout and notification when there is another, and log."""
+        kind = "text/event-stream"
+        if "is_head" in request.scope:
+            return Response(media_type=kind)
+        return StreamingResponse(changes.listen(), media_type=kind)
+
+    @router.get("/api/v1/notifications", tags=["status"])
+    async def get_notifications(after: int = 0) -> list[dict[str, Any]]:
+        """The last notifications with a higher number: runs, parameters that were set and by whom, losses, errors."""
+        return changes.notifications.after(after)
 
     @router.post("/api/v1/stop", tags=["status"], responses=refusals(403))
     def stop() -> dict[str, Any]:
@@ -120,34 +124,6 @@ def routes(
         return PlainTextResponse(metrics(*stages, *others) + _gauges(status, snapshots))
 
     return router
-
-
-async def _changes(status: Status, lines: LogLines, closing: asyncio.Event) -> AsyncIterator[str]:
-    said, number, silent = "", 0, 0.0
-    while not closing.is_set():
-        now = status.whole()
-        content = json.dumps(_lasting(now))
-        if content != said:
-            said, silent = content, 0.0
-            yield f"event: status\ndata: {json.dumps(now)}\n\n"
-        for line in lines.after(number):
-            number, silent = line["number"], 0.0
-            yield f"event: log\ndata: {json.dumps(line)}\n\n"
-        if silent >= SILENCE:
-            silent = 0.0
-            yield ": nothing new\n\n"
-        silent += INTERVAL
-        try:
-            await asyncio.wait_for(closing.wait(), INTERVAL)
-        except TimeoutError:
-            continue
-
-
-def _lasting(status: dict[str, Any]) -> dict[str, Any]:
-    """The status without what is another at every moment."""
-    moving = {"age": None, "lag": None}
-    stages = [{**stage, **moving} for stage in status["stages"]]
-    return {**status, "progress": {**status["progress"], "age": None, "lagSeconds": None}, "stages": stages}
 
 
 def _depth(stage: Stage) -> int:

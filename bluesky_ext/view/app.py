@@ -16,9 +16,14 @@ from starlette.types import ASGIApp
 
 from bluesky_ext._version import __version__
 from bluesky_ext.engine import Stage
-from bluesky_ext.view import api, hdf5, parameters
+from bluesky_ext.view import api, hdf5, layouts, parameters
+from bluesky_ext.view.changes import Changes
 from bluesky_ext.view.log_lines import LogLines
+from bluesky_ext.view.points import routes as points
+from bluesky_ext.view.points.recorder import PointRecorder
+from bluesky_ext.view.points.shown_scans import ShownScans
 from bluesky_ext.view.requests import Guard
+from bluesky_ext.view.saved import Saved
 from bluesky_ext.view.shown import Shown
 from bluesky_ext.view.snapshots import Snapshots
 from bluesky_ext.view.status import Status
@@ -33,14 +38,22 @@ def application(
     lines: LogLines,
     closing: asyncio.Event,
     *,
+    keep: int,
+    directory: Path | None,
     names: Collection[str],
     token: str | None,
     is_local: bool,
-) -> ASGIApp:
+) -> tuple[ASGIApp, PointRecorder]:
     """Everything that is answered, behind the `Guard` that refuses the rest, and is told the last three."""
     shown = Shown(tuple(stages))
     snapshots = Snapshots(shown, shown.is_running)
-    status = Status(shown, stages, others, lines)
+    status = Status(shown, stages, others, lines, takes_token=token is not None or not is_local)
+    changes = Changes(status, lines, closing)
+
+    recorder = PointRecorder(stages, shown.names, keep, changes.touch, changes.run)
+    scans = ShownScans(snapshots, recorder, stages, shown.names)
+    changes.follow(scans, recorder)
+    recorder.watch()
     app = FastAPI(
         title="bluesky-ext",
         version=__version__,
@@ -67,10 +80,12 @@ def application(
     def description() -> HTMLResponse:
         return HTMLResponse(_table(app.openapi()))
 
-    app.include_router(api.routes(status, lines, shown, snapshots, stages, others, closing))
-    app.include_router(parameters.routes(shown.names, stages))
+    app.include_router(api.routes(status, lines, shown, snapshots, stages, others, changes))
+    app.include_router(parameters.routes(shown.names, stages, Saved(directory, "parameters"), changes))
+    app.include_router(layouts.routes(Saved(directory, "layouts"), changes))
+    app.include_router(points.routes(recorder, scans, stages, shown.names))
     app.include_router(hdf5.routes(snapshots), tags=["data"])
-    return Guard(app, names=names, token=token, is_local=is_local)
+    return Guard(app, names=names, token=token, is_local=is_local), recorder
 
 
 def _table(openapi: dict[str, Any]) -> str:

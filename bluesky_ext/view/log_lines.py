@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from bluesky_ext.engine.documents.printable import printable
@@ -24,6 +25,8 @@ class LogLines(logging.Handler):
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._number = 0
         self._access = threading.Lock()
+        #: Called with each line, in the thread that it comes from.
+        self.heard: Callable[[dict[str, Any]], object] = lambda line: None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
@@ -38,7 +41,9 @@ class LogLines(logging.Handler):
         with self._access:
             self._number += 1
             about = {"number": self._number, "time": record.created, "level": record.levelname, "logger": record.name}
-            self._lines.append(about | {"message": message})
+            line = about | {"message": message}
+            self._lines.append(line)
+        self.heard(line)
 
     def after(self, number: int, level: int = logging.NOTSET) -> list[dict[str, Any]]:
         """The lines with higher numbers, of this level or above it."""

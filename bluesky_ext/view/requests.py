@@ -21,7 +21,8 @@ LARGEST_BODY, LARGEST_TEXT = 16 << 20, 1 << 20
 
 _HEADERS = {
     "cache-control": "no-store",
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; "  # a page makes pictures of itself
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
@@ -30,7 +31,7 @@ _REASONS = {
     400: "the request makes no sense, and the detail says why",
     403: "the request comes from another site, or has not the token",
     404: "there is no such thing",
-    409: "several stages have it: say which one",
+    409: "several stages have it: say which one; or there are too many already",
     410: "the state is not kept any more: reopen the file",
     413: "it is too large",
     415: "the content type is none that is read here",
@@ -100,6 +101,8 @@ class Guard:
             await PlainTextResponse(f"{reason}\n", code)(scope, receive, answer)
         else:
             with suppress(ClientDisconnect):  # before its body was whole
+                if scope["method"] == "HEAD":  # answered as GET; the server leaves the body away
+                    scope = {**scope, "method": "GET", "is_head": True}
                 await self._app(scope, _Bounded(receive), answer)
 
     def _refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from collections.abc import Collection
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 
 from bluesky_ext.engine import Stage
@@ -38,6 +40,11 @@ class LiveServer:
         unless this one alone reaches the server.
     hosts : collection of str
         The names by which others call this machine, beside its own name.
+    keep : int
+        Bytes for the images of points that are in no file, so that a click on a map shows them: the latest ones.
+    directory : path, optional
+        Where the layouts of the page are kept, and the parameters that were set on it, such as regions, for the next
+        server of stages with these names. Without it they are those of this server alone.
 
     Examples
     --------
@@ -49,7 +56,13 @@ class LiveServer:
     """
 
     def __init__(
-        self, *shown: Any, address: str = _LOOPBACK, token: str | None = None, hosts: Collection[str] = ()
+        self,
+        *shown: Any,
+        address: str = _LOOPBACK,
+        token: str | None = None,
+        hosts: Collection[str] = (),
+        keep: int = 256 << 20,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
         try:
             import uvicorn
@@ -81,7 +94,9 @@ class LiveServer:
         self._lines = LogLines()
         self._closing = asyncio.Event()
         others = [one for one in shown if not isinstance(one, Stage)]
-        app = application(stages, others, self._lines, self._closing, names=names, token=token, is_local=is_local)
+        about: dict[str, Any] = {"names": names, "token": token, "is_local": is_local, "keep": keep}
+        about["directory"] = None if directory is None else Path(directory)
+        app, self._recorder = application(stages, others, self._lines, self._closing, **about)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -111,6 +126,7 @@ class LiveServer:
             self._server.should_exit = True
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
+        self._recorder.close()
         logging.getLogger().removeHandler(self._lines)
 
     def __enter__(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,11 +39,18 @@ class Shown:
 
     def _tree(self, states: tuple[Any, ...]) -> Mapping[str, Any]:
         trees = [view.tree(state) for view, state in zip(self._views, states, strict=True)]
-        if len(trees) == 1:
-            return trees[0]
         reduces = [name for name, view in zip(self.names, self._views, strict=True) if isinstance(view, _ReduceView)]
-        default = link_of((reduces or self.names or [""])[0])
-        return {"_attrs": {"NX_class": "NXroot", "default": default}, **dict(zip(self.names, trees, strict=True))}
+        return joined(self.names, dict(zip(self.names, trees, strict=True)), reduces)
+
+
+def joined(
+    names: Sequence[str], trees: Mapping[str, Mapping[str, Any]], reduces: Sequence[str] = ()
+) -> Mapping[str, Any]:
+    """The tree of some stages: that of a single one as it is, those of several as groups with their names."""
+    if len(names) == 1:
+        return next(iter(trees.values()), {})
+    default = link_of(([*reduces] or [*trees] or [""])[0])
+    return {"_attrs": {"NX_class": "NXroot", "default": default}, **trees}
 
 
 class _ReduceView:

@@ -39,9 +39,14 @@ class Status:
         Dispatchers, recorders and all else that counts in ``stats``.
     lines : LogLines
         The log.
+    takes_token : bool
+        Whether changes take a token.
     """
 
-    def __init__(self, shown: Shown, stages: Sequence[Stage], others: Sequence[Any], lines: LogLines) -> None:
+    def __init__(
+        self, shown: Shown, stages: Sequence[Stage], others: Sequence[Any], lines: LogLines, takes_token: bool
+    ) -> None:
+        self._takes_token = takes_token
         self._shown, self._names, self._stages, self._others = shown, shown.names, stages, others
         self._lines = lines
         self._history: deque[tuple[float, str, int]] = deque(maxlen=1000)  # when, of which scan, how many events
@@ -71,6 +76,7 @@ class Status:
                     "name": name,
                     "kind": "map" if isinstance(stage, Map) else "reduce",
                     "class": stage.path,
+                    "parameters_sha256": stage.parameters_sha256,
                     **_work_of(stage),
                     "lag": round(stage.lag, 3),
                     "age": _age(runs[-1].touched if runs else None),
@@ -82,6 +88,7 @@ class Status:
             ],
             "sources": [{"name": getattr(one, "name", str(one)), "counts": asdict(one.stats)} for one in self._others],
             "deployedVersions": self.versions,
+            "access": {"token": self._takes_token},
             "errors": self._errors(),
         }
 
@@ -101,13 +108,16 @@ class Status:
         taken = max((_frames(one.received) for one in first), default=0)
         failed = sum(sum(one.failed.values()) for _, one in pairs)
         touched = max((one.touched for _, one in pairs), default=None)
+        total = next(filter(None, (_total(one.start) for one in first)), None)
+        is_open = any(one.exit_status is None for _, one in pairs)
         is_alignment = any(is_live(one.start) for _, one in pairs)  # nothing piles up then
         return {
             "completedEvents": completed,
-            "totalEvents": next(filter(None, (_total(one.start) for one in first)), None),
+            "totalEvents": total,
             "lost": max((sum(one.lost.values()) for one in first), default=0),
             "failed": failed,
-            "rate": self._rate(scan or "", completed),
+            "rate": (rate := self._rate(scan or "", completed)),
+            "remaining": round((total - completed) / rate, 1) if total and rate and is_open else None,
             "skipped": max((sum(one.skipped.values()) for _, one in pairs), default=0),
             "lag": 0 if is_alignment else max(0, taken - completed),
             "lagSeconds": round(max((stage.lag for stage in self._stages), default=0.0), 3),

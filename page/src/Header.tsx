@@ -1,6 +1,6 @@
 // How the scan goes: its state, how far it is, how fresh the data are, and whether anything was lost.
 
-import { useEffect, useState } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 
 import type { Status } from "./server";
 
@@ -21,19 +21,28 @@ export interface HeaderProps {
   isThere: boolean;
   /** Milliseconds since the status was that. */
   since: number;
+  children?: ReactNode;
 }
 
-export function Header({ status, isThere, since }: HeaderProps) {
+export function Header({ status, isThere, since, children }: HeaderProps) {
+  return (
+    <header className="header">
+      {status ? <Scan status={status} isThere={isThere} since={since} /> : <span className="scan">{isThere ? "…" : <Gone />}</span>}
+      <nav className="views" aria-label="the page">
+        {children}
+      </nav>
+    </header>
+  );
+}
+
+function Scan({ status, isThere, since }: HeaderProps & { status: Status }) {
   const [seen, setSeen] = useState(0);
-  if (!status) {
-    return <header className="header">{isThere ? "…" : <Gone />}</header>;
-  }
   const { state, run, progress } = status;
   const age = progress.age === null ? null : progress.age + since / 1000;
   const isLive = run.purpose === "live";
   const warnings = status.errors.filter(({ time }) => time > seen);
   return (
-    <header className="header">
+    <>
       <h1 className={`state ${isThere ? state : "gone"}`} data-testid="state">
         {isThere ? STATES[state] : <Gone />}
       </h1>
@@ -42,27 +51,31 @@ export function Header({ status, isThere, since }: HeaderProps) {
           {run.uid ? `${isLive ? "live" : "scan"} ${run.scan_id ?? ""} ${run.plan_name ?? ""}` : "no scan yet"}
         </strong>
         {run.exit_status && <span className={run.exit_status === "success" ? "good" : "bad"}> {run.exit_status}</span>}
-        <Bar completed={progress.completedEvents} total={progress.totalEvents} />
+        <Bar progress={progress} isRunning={state === "RUNNING"} />
       </div>
-      <Figure name="events/s" value={state === "RUNNING" ? progress.rate.toFixed(1) : "–"} />
-      <Figure name="behind" value={String(progress.lag)} title="events that came and are not analysed yet" />
-      <Figure name="age of the data" value={age === null ? "–" : lasting(age)} title="since the last document came" />
-      {isLive && <Figure name="skipped" value={String(progress.skipped ?? 0)} title="frames that were overtaken" />}
-      <Figure name="lost" value={String(progress.lost)} isBad={progress.lost > 0} title="events that never came" />
-      <Figure
-        name="failed"
-        value={String(progress.failed)}
-        isBad={progress.failed > 0}
-        title="events that could not be analysed"
-      />
-      <Figure
-        name="warnings"
-        value={warnings.length < 10 ? String(warnings.length) : "10+"} // the server tells the last ten
-        isBad={warnings.length > 0}
-        title="lines of the log that warn: click here when you have seen them"
-        onClick={() => setSeen(warnings.at(-1)?.time ?? seen)}
-      />
-    </header>
+      <div className="figures">
+        <Figure name="events/s" value={state === "RUNNING" ? progress.rate.toFixed(1) : "–"} />
+        <Figure name="behind" value={String(progress.lag)} title="events that came and are not analysed yet" />
+        <Figure name="age of the data" value={age === null ? "–" : lasting(age)} title="since the last document came" />
+        {isLive && (
+          <Figure name="skipped" value={String(progress.skipped ?? 0)} title="frames that were overtaken" />
+        )}
+        <Figure name="lost" value={String(progress.lost)} isBad={progress.lost > 0} title="events that never came" />
+        <Figure
+          name="failed"
+          value={String(progress.failed)}
+          isBad={progress.failed > 0}
+          title="events that could not be analysed"
+        />
+        <Figure
+          name="warnings"
+          value={warnings.length < 10 ? String(warnings.length) : "10+"} // the server tells the last ten
+          isBad={warnings.length > 0}
+          title="lines of the log that warn: click here when you have seen them"
+          onClick={() => setSeen(warnings.at(-1)?.time ?? seen)}
+        />
+      </div>
+    </>
   );
 }
 
@@ -70,13 +83,15 @@ function Gone() {
   return <span role="alert">the server is not there</span>;
 }
 
-function Bar({ completed, total }: { completed: number; total: number | null }) {
+function Bar({ progress, isRunning }: { progress: Status["progress"]; isRunning: boolean }) {
+  const { completedEvents: completed, totalEvents: total, remaining } = progress;
   return (
     <>
       <span className="count" data-testid="count">
         {total ? `${completed} of ${total} events` : `${completed} events`}
+        {isRunning && remaining != null && ` · ${lasting(remaining)} left`}
       </span>
-      {total && <progress max={total} value={completed} />}
+      {total && <progress aria-label="events that are analysed" max={total} value={completed} />}
     </>
   );
 }

@@ -1,36 +1,73 @@
 // The page: how the scan goes above, what it shows in the middle, what can be set beside it.
 
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 
-import { follow, type Heard } from "./follow";
+import { keepInAddress } from "./chosen";
+import { Footer } from "./Footer";
 import { Header, useNow } from "./Header";
+import { useLive } from "./live";
+import { Navigation, type View } from "./Navigation";
 import { Access, LiveMode, Log, Stages } from "./Panels";
-import { Parameters } from "./Parameters";
+import { isTyped, Parameters } from "./Parameters";
 import type { Status } from "./server";
-import { Viewer } from "./Viewer";
+
+// What draws is the most of the page: the header does not wait for it.
+const Tiles = lazy(async () => ({ default: (await import("./Tiles")).Tiles }));
+const Viewer = lazy(async () => ({ default: (await import("./Viewer")).Viewer }));
+
+const SETTINGS = "bluesky-ext settings";
+/** Pixels of a window in which settings, where there are some, are shown until somebody closes them. */
+const WIDE = 1450;
 
 export function Page() {
-  const [heard, setHeard] = useState<{ isThere: boolean; status?: Status; time: number }>({ isThere: true, time: 0 });
-  const now = useNow();
-  useEffect(() => follow((news: Heard) => setHeard((before) => ({ ...before, ...news }))), []);
-  const { isThere, status, time } = heard;
+  const [view, setView] = useState<View>(() => (new URLSearchParams(location.search).has("path") ? "browse" : "live"));
+  const [kept, setKept] = useState(() => localStorage.getItem(SETTINGS));
+  const { isThere, status, parameters } = useLive();
+  const hasSettings = parameters.some(isTyped) || (status?.live ?? []).length > 0;
+  const isSet = kept === null ? innerWidth >= WIDE && hasSettings : kept === "true";
+  const show = (view: View): void => {
+    setView(view);
+    if (view === "live") {
+      keepInAddress({ path: null });
+    }
+  };
+  const turnSettings = (): void => {
+    localStorage.setItem(SETTINGS, String(!isSet));
+    setKept(String(!isSet));
+  };
   useEffect(() => {
     document.title = status ? titleOf(status) : "bluesky-ext";
   }, [status]);
   return (
     <>
-      <Header status={status} isThere={isThere} since={Math.max(0, now - time)} />
-      <main className="main">
-        <Viewer />
-        <aside className="aside">
-          <LiveMode streams={status?.live} />
-          <Parameters />
-          {status && <Stages status={status} />}
-          <Log errors={status?.errors ?? []} />
-          <Access />
-        </aside>
+      <LiveHeader>
+        <Navigation view={view} onView={show} isSet={isSet} onSettings={turnSettings} />
+      </LiveHeader>
+      <main className={isThere ? "main" : "main gone"}>
+        <Suspense fallback={<p className="empty">Reading …</p>}>{view === "live" ? <Tiles /> : <Viewer />}</Suspense>
+        {isSet && (
+          <aside className="aside" aria-label="settings">
+            <LiveMode streams={status?.live} />
+            <Parameters />
+            {status && <Stages status={status} />}
+            <Log errors={status?.errors ?? []} />
+            <Access />
+          </aside>
+        )}
       </main>
+      <Footer />
     </>
+  );
+}
+
+/** The header, which alone is drawn anew as time goes on. */
+function LiveHeader({ children }: { children: React.ReactNode }) {
+  const { isThere, status, time } = useLive();
+  const now = useNow();
+  return (
+    <Header status={status} isThere={isThere} since={Math.max(0, now - time)}>
+      {children}
+    </Header>
   );
 }
 

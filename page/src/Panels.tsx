@@ -3,7 +3,7 @@
 import { useEffect, useState } from "react";
 
 import { lasting } from "./Header";
-import { Absent, change, get, Refused, setToken, type LiveStream, type LogLine, type Status } from "./server";
+import { Absent, change, get, Refused, setToken, setUserName, userName, type LiveStream, type LogLine, type Status } from "./server";
 
 /** What to say when something was not done; empty when it was. */
 async function reasonIfAny(done: Promise<Response>): Promise<string> {
@@ -154,7 +154,9 @@ export function Access() {
         className="field"
         onSubmit={(event) => {
           event.preventDefault();
-          setToken(String(new FormData(event.currentTarget).get("token") ?? ""));
+          const given = new FormData(event.currentTarget);
+          setToken(String(given.get("token") ?? ""));
+          setUserName(String(given.get("user") ?? ""));
           setIsGiven(true);
         }}
       >
@@ -162,9 +164,15 @@ export function Access() {
           <span className="name">token</span>
           <input type="password" name="token" autoComplete="off" />
         </label>
+        <label>
+          <span className="name">your name</span>
+          <input type="text" name="user" defaultValue={userName()} maxLength={50} autoComplete="off" />
+        </label>
         <button type="submit">Use</button>
         {isGiven && <span className="good">until this window is closed</span>}
-        <small className="about">changes take it, where the server was started with one</small>
+        <small className="about">
+          changes take the token, where the server was started with one; your name is told with them
+        </small>
       </form>
       <a href="/api">API</a>
     </details>

@@ -1,47 +1,37 @@
 // The parameters of the analysis, as a form that is made from their descriptions.
 
-import { useCallback, useEffect, useRef, useState, type FormEvent, type ReactNode } from "react";
+import { useRef, useState, type FormEvent, type ReactNode } from "react";
 
-import { Absent, change, get, Refused, type Parameter } from "./server";
-
-/** Milliseconds after which is looked whether others have set a parameter. */
-const PERIOD = 2000;
+import { readParameters, useLive } from "./live";
+import { change, type Parameter } from "./server";
 
 export function Parameters() {
-  const [parameters, setParameters] = useState<Parameter[]>([]);
-  const read = useCallback(async () => {
-    try {
-      setParameters(await get<Parameter[]>("/api/v1/parameters"));
-    } catch (error) {
-      if (!(error instanceof Absent || error instanceof Refused)) {
-        throw error; // else the header tells that there is no server
-      }
-    }
-  }, []);
-  useEffect(() => {
-    void read();
-    const timer = setInterval(() => document.visibilityState === "visible" && void read(), PERIOD);
-    return () => clearInterval(timer);
-  }, [read]);
-  if (parameters.length === 0) {
+  const parameters = useLive((live) => live.parameters);
+  const shown = parameters.filter(isTyped)
+  if (shown.length === 0) {
     return null;
   }
-  const stages = [...new Set(parameters.map(({ stage }) => stage))];
+  const stages = [...new Set(shown.map(({ stage }) => stage))];
   return (
     <details open>
       <summary>Parameters</summary>
       {stages.map((stage) => (
         <div key={stage}>
           {stages.length > 1 && <h3>{stage}</h3>}
-          {parameters
+          {shown
             .filter((one) => one.stage === stage)
             .map((one) => (
-              <Field key={one.name} parameter={one} onChange={read} />
+              <Field key={one.name} parameter={one} onChange={readParameters} />
             ))}
         </div>
       ))}
     </details>
   );
+}
+
+/** Whether a parameter is typed: regions are drawn. */
+export function isTyped({ kinds }: Parameter): boolean {
+  return kinds === undefined;
 }
 
 /** What is sent to set a parameter: the content, and its type. */

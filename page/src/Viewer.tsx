@@ -1,9 +1,11 @@
-// The tree and the pictures: h5web, which follows the scan.
+// Everything that is published, as a tree with its pictures: h5web, which follows the scan.
 
 import { App, DataProvider, useDataContext } from "@h5web/app";
 import { useEffect, useRef, useState } from "react";
 
-import { LiveFile, pause } from "./live_file";
+import { keepInAddress } from "./chosen";
+import { LiveFile } from "./live_file";
+import { pause } from "./resource";
 import { Absent, Refused } from "./server";
 
 /** Milliseconds between two looks whether there is something new. */
@@ -80,7 +82,7 @@ async function refreshed(file: LiveFile): Promise<void> {
 function keepPath(): void {
   const path = document.querySelector<HTMLElement>("[role=treeitem][aria-selected=true]")?.dataset["path"];
   if (path && path !== pathIn(location.search)) {
-    history.replaceState(null, "", path === "/" ? "/" : `/?path=${encodeURIComponent(path.slice(1))}`);
+    keepInAddress({ path: path.slice(1) });
   }
 }
 

@@ -1,36 +1,30 @@
-// Hears the changes of the status for all windows of a browser: each window that listened by itself would take one of
-// the six connections that a browser makes to a server.
+// Hears the server for all windows of a browser: each window that listened by itself would take one of the six
+// connections that a browser makes to a server.
 
-import type { Heard } from "./follow";
+import { listen, type News } from "./events";
 
 const ports: MessagePort[] = [];
-let latest: Heard = { isThere: false };
-
-function tell(heard: Heard): void {
-  latest = heard;
-  for (const port of ports) {
-    port.postMessage(heard);
-  }
-}
-
-function listen(): void {
-  const source = new EventSource("/api/v1/changes");
-  source.addEventListener("status", ({ data }: MessageEvent<string>) => {
-    tell({ isThere: true, status: JSON.parse(data), time: Date.now() });
-  });
-  source.addEventListener("error", () => {
-    tell({ isThere: false });
-    if (source.readyState === EventSource.CLOSED) {
-      setTimeout(listen, 1000); // it was refused: else it connects again by itself
-    }
-  });
-}
+/** The latest of each kind, for windows that open later. */
+const latest = new Map<string, News>();
 
 addEventListener("connect", (event) => {
   const [port] = (event as MessageEvent).ports;
   if (port) {
     ports.push(port);
-    port.postMessage(latest);
+    for (const kind of ["gone", "status", "revision"]) {
+      const news = latest.get(kind);
+      if (news) {
+        port.postMessage(news);
+      }
+    }
   }
 });
-listen();
+listen((news) => {
+  if (news.kind === "status") {
+    latest.delete("gone");
+  }
+  latest.set(news.kind, news);
+  for (const port of ports) {
+    port.postMessage(news);
+  }
+});

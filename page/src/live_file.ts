@@ -5,6 +5,7 @@ import { type Dataset, type ExportURL, type ProvidedEntity, type ValuesStorePara
 
 import { Entities, fits } from "./entities";
 import { decoded, isBinary } from "./hdf5";
+import { pause } from "./resource";
 import { Absent, Refused } from "./server";
 import { pathOf, present, State } from "./state";
 
@@ -240,8 +241,4 @@ async function retried<Result>(
       }
     }
   }
-}
-
-export async function pause(time: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, time));
 }

@@ -5,6 +5,7 @@ A scan is safe from it: it works in a thread of its own, and what it shows it ta
 
 from bluesky_ext import LiveServer
 
+# Layouts and regions are kept in live/.
 if shown:
-    server = LiveServer(*shown)
+    server = LiveServer(*shown, directory="live")
     print(f"Watch scans at {server.url} in a browser.")

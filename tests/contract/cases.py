@@ -26,6 +26,7 @@ from bluesky_ext import (
     ImageProcessor,
     LiveAnalysis,
     PeakTracker,
+    RegionMaps,
     TrackLinker,
 )
 from bluesky_ext.callbacks import ImageOrienter, MaskApplier, Sparsifier
@@ -254,6 +255,9 @@ CFG = FluorescenceSample(elements={"Ca": 0.02, "Ti": 0.01}).cfg
 for old, new in ((b"gain = 0.01", b"gain = 0.1"), (b"xmin = 150", b"xmin = 15"), (b"xmax = 1150", b"xmax = 60")):
     CFG = CFG.replace(old, new)
 
+#: A region of the images.
+TRIANGLE = {"name": "b", "type": "polygon", "x": [28, 44, 44], "y": [40, 30, 50]}
+
 #: What a redo must be given, since it imports nobody's code.
 KNOWN = (Mean, Means)
 
@@ -312,6 +316,12 @@ CASES = [
         "FluorescenceMap",
         lambda **kw: FluorescenceMap(KEY, CFG, **kw),
         upstream=(lambda: FluorescenceFit(KEY, CFG, concentrations=False),),
+    ),
+    Case(
+        "RegionMaps",
+        lambda **kw: RegionMaps(
+            *(KEY, [{"name": "a", "type": "rectangle", "x": [10, 30], "y": [15, 25]}, TRIANGLE]), **kw
+        ),
     ),
     Case("LiveAnalysis", lambda **kw: LiveAnalysis(Mean, Means, data_keys=(KEY,), **kw)),
 ]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from bluesky_ext import LiveServer
@@ -72,6 +73,25 @@ class Client:
         assert status == 200, body
         return json.loads(body)
 
+    def put(self, path: str, content: Any, **headers: str) -> tuple[int, Any]:
+        """The status and what is said when something is put in JSON."""
+        status, body = self("PUT", path, json.dumps(content), content_type="application/json", **headers)
+        return status, json.loads(body)
+
+    def arrays(self, path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The header and the arrays of an answer in the form of `bluesky_ext.view.arrays`."""
+        status, body = self("GET", path)
+        assert status == 200, body
+        at = 4 + int.from_bytes(body[:4], "little")
+        header, found = json.loads(body[4:at]), {}
+        for one in header["arrays"]:
+            assert at % 8 == 0
+            array = np.frombuffer(body, one["dtype"], int(np.prod(one["shape"])), at).reshape(one["shape"])
+            found[one["name"]] = array
+            at += array.nbytes + -array.nbytes % 8
+        assert at == len(body)
+        return header, found
+
     def close(self) -> None:
         self.connection.close()
 
@@ -86,11 +106,14 @@ def _level() -> Iterator[None]:
 
 @pytest.fixture
 def shows() -> Callable[..., Shows]:
-    """Makes a stage with an open run."""
+    """Makes a stage, with an open run unless it is to have none yet."""
 
-    def shows(tree: Callable[[int], dict[str, Any]], name: str = "shows", **start: Any) -> Shows:
+    def shows(
+        tree: Callable[[int], dict[str, Any]], name: str = "shows", *, is_open: bool = True, **start: Any
+    ) -> Shows:
         stage = Shows(tree, name)
-        stage.open(**start)
+        if is_open:
+            stage.open(**start)
         return stage
 
     return shows

@@ -7,43 +7,22 @@ import os
 import time
 from urllib.parse import parse_qs, urlsplit
 
-import bluesky.plans as bp
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from pages import coloured, selected, ticks, until
+from pages import KEY, Scan, coloured, selected, ticks, until
 
-from bluesky_ext import CrystalMap, PeakTracker
-from bluesky_ext.sim import beamline
 from bluesky_ext.view import app
 
 pytestmark = pytest.mark.browser
-KEY = "dexela_image"
 WHITE, RED = "rgb(255, 255, 255)", "rgb(179, 38, 30)"
 #: For so long maps grow before the page is compared with what it was: 60 s are promised.
 SECONDS = float(os.environ.get("PAGE_SECONDS", "8"))
 
 
-class Scan:
-    """A scan on the simulated beamline, document by document, through the analysis."""
-
-    def __init__(self, documents_of):
-        b = beamline(1, (128, 128), n_grains=3)
-        self.docs = documents_of(bp.grid_scan([b.detector], b.y, -0.5, 0.5, 3, b.x, -0.5, 0.5, 4))
-        self.pt, self.cm = PeakTracker(KEY, 11, minmass=700), CrystalMap(search_range=3, memory=100)
-        self.pt.subscribe(self.cm)
-
-    def feed(self, n_events=None):
-        """Feed so many events, or the rest with the stop."""
-        while self.docs and n_events != 0:
-            name, doc = self.docs.pop(0)
-            self.pt(name, doc)
-            n_events = n_events - 1 if name == "event" and n_events else n_events
-
-
 def test_a_scan_is_seen_as_it_grows_and_run_after_run(documents_of, served, browser):
     scan = Scan(documents_of)
-    page = browser(served(scan.cm, scan.pt).url)
+    page = browser(f"{served(scan.cm, scan.pt).url}?path=")
     page.expect(page.get_by_test_id("state")).to_have_text("waiting for a scan")
     scan.feed(2)
     page.expect(page.get_by_test_id("state")).to_have_text("running")
@@ -173,7 +152,8 @@ def test_losses_and_failures_turn_red(served, shows, browser):
     page.expect(page.get_by_test_id("warnings")).to_have_class("figure bad")
     page.get_by_test_id("warnings").click()
     page.expect(page.get_by_test_id("warnings")).to_have_class("figure")  # they were seen
-    page.get_by_text("Log", exact=False).first.click()
+    page.get_by_role("button", name="Settings").click()
+    page.locator("summary", has_text="Log").click()
     page.expect(page.locator(".log")).to_contain_text("failed on run")
 
 
@@ -204,6 +184,7 @@ def test_names_with_html_in_them_are_text(served, shows, browser):
     page.expect(page.get_by_test_id("scan")).to_contain_text(name)
     page.expect(page.locator("[role=treeitem][aria-selected=true]")).to_have_text(name)
     page.expect(page.get_by_role("tabpanel").or_(page.get_by_test_id("viewer")).first).to_contain_text(name)
+    page.get_by_role("button", name="Settings").click()
     page.get_by_text("Stages", exact=True).click()
     page.expect(page.locator("table")).to_contain_text(f"{name}b")
     assert page.locator("img").count() == 0
@@ -235,7 +216,7 @@ def test_a_function_is_computed_for_those_who_look_at_it(served, shows, browser)
         return {"n": n, "taken": taken, "_attrs": {"default": "n"}}
 
     stage = shows(tree)
-    page = browser(served(stage).url)
+    page = browser(f"{served(stage).url}?path=")
     page.expect(page.get_by_role("treeitem", name="taken (NeXus group)")).to_be_visible()
     for number in (1, 2):
         stage.feed(number)

@@ -168,6 +168,11 @@ class AzimuthalIntegrator(MaskedMap):
             **options,
         )
 
+    @property
+    def radial(self) -> tuple[np.ndarray, str]:
+        """The middles of the bins, (n_bins,) float64, and their unit by pyFAI's name for it."""
+        return self.integrator.radial, self._about["unit"]
+
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Say what the axes are, and how the integration is done."""
         super().describe(state, descriptor)

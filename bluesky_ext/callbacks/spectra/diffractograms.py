@@ -112,6 +112,12 @@ class Diffractograms(PointMap):
             **options,
         )
 
+    @property
+    def radial(self) -> tuple[np.ndarray, str] | None:
+        """The middles of the bins, (n_bins,) float64, and their unit by pyFAI's name for it; None before they come."""
+        about = None if self.latest is None else self.latest.about
+        return None if about is None else (np.array(about["radial"], float), about["unit"])
+
     def begin(self, start: Mapping[str, Any]) -> _Diffractograms:
         """No diffractograms yet."""
         return _Diffractograms(start, ScanPoints(self._scan, start))

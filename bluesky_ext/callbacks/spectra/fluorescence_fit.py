@@ -213,7 +213,8 @@ class FluorescenceFit(Map):
         compile_kernels(*self.kernels)
         model = fluorescence_model(content, refit=refit, concentrations=concentrations)
         self.lines = model.lines
-        self._model = model
+        #: What is fitted to the spectra.
+        self.model = model
         normalisation = Normalisation(live_time, dead_time, correction, monitor, monitor_reference)
         self.n_bad = f"{data_key}_n_bad"
         self.remarkable = (self.n_bad,)
@@ -239,8 +240,8 @@ class FluorescenceFit(Map):
 
     def describe(self, state: Any, descriptor: dict[str, Any]) -> None:
         """Say what the lines are, and the energy of channels."""
-        about = {"lines": list(self.lines), "zero": self._model.zero, "gain": self._model.gain}
-        about["refit"] = self._model.is_nonnegative
+        about = {"lines": list(self.lines), "zero": self.model.zero, "gain": self.model.gain}
+        about["refit"] = self.model.is_nonnegative
         said = {f"{self.data_keys[0]}_{name}": value for name, value in about.items()}
         source, kev = f"bluesky_ext:{self.name}", {"units": "keV"}
         configuration = descriptor.setdefault("configuration", {})

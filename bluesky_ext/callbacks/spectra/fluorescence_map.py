@@ -16,7 +16,7 @@ from bluesky_ext.callbacks.spectra.fluorescence_fit import cfg_bytes, refuse_pat
 from bluesky_ext.callbacks.spectra.point_map import PointMap, Points
 from bluesky_ext.callbacks.tree import nxdata
 from bluesky_ext.engine import DerivedRun, Reduce, Stage
-from bluesky_ext.spectra.fluorescence import Curve, SpectrumSum, fluorescence_model
+from bluesky_ext.spectra.fluorescence import Curve, FluorescenceModel, SpectrumSum, fluorescence_model
 from bluesky_ext.spectra.fluorescence.kernels import warm_up
 
 #: How lines of scattered light begin, which have no mass fraction.
@@ -105,6 +105,14 @@ class FluorescenceMap(PointMap):
         """The stage that a record is of, which has the .cfg by its sha256, and never as the path of a file."""
         refuse_path(record)
         return super().again(record, materials, **options)
+
+    @property
+    def model(self) -> FluorescenceModel | None:
+        """What the fits that are shown are of; None without a ``cfg``."""
+        if self._cfg is None:
+            return None
+        refit = True if self.latest is None else self.latest.refit
+        return fluorescence_model(self._cfg, refit=refit, concentrations=False)
 
     def begin(self, start: Mapping[str, Any]) -> _Elements:
         """No points yet."""

@@ -172,7 +172,7 @@ def _by_name(state: Points, layout: Layout) -> dict[str, dict[str, np.ndarray]]:
 def _points(state: Points, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The numbers of each point, and where it was; without motors x is the number of the frame."""
     layout, positions = state.scan.layout(), state.scan.positions()
-    axes: dict[str, Any] = {"x": layout.frames.astype(float), "y": np.zeros(len(layout.frames))}
+    axes: dict[str, Any] = {"x": layout.frames.astype(float), "y": np.zeros(len(layout.frames)), SEQ_NUM: layout.frames}
     for axis, motor in zip(("x", "y"), [*positions][::-1], strict=False):
         axes[axis] = positions[motor]
         axes[f"{axis}_attrs"] = {"long_name": motor, **_units(layout, motor)}
@@ -186,14 +186,15 @@ def _grid(state: Points, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         kind, maps = "grid", {group: layout.placed_columns(columns) for group, columns in values.items()}
         known = {name: positions for name, (_, positions) in layout.coords.items()}
         axes = {name: known.get(name, np.arange(n)) for name, n in zip(layout.dims, layout.shape, strict=True)}
+        more = {SEQ_NUM: layout.placed(layout.frames)}
     elif (seen := state.regrid()) is not None:
         kind, maps = "regridded", {group: seen.placed(columns) for group, columns in values.items()}
         motors = [name for name, (_, positions) in layout.coords.items() if positions.dtype.kind == "f"]
-        axes = dict(zip(motors, (seen.y, seen.x), strict=True))
+        axes, more = dict(zip(motors, (seen.y, seen.x), strict=True)), {}
     else:
         return {}
     about = {f"{name}_attrs": _units(layout, name) for name in axes if name in layout.units}
-    return {kind: _groups(state, maps, [*axes], {**axes, **about})}
+    return {kind: _groups(state, maps, [*axes], {**axes, **about, **more})}
 
 
 def _groups(state: Points, maps: Mapping[str, np.ndarray], axes: list[str], arrays: Mapping[str, Any]) -> dict:

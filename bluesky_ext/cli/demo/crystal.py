@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker
+from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, RegionMaps
 from bluesky_ext._compile import compile_kernels
 from bluesky_ext.cli.demo.demonstration import Outcome, Settings
 from bluesky_ext.plans import grid_scan_nd
@@ -35,9 +35,11 @@ class CrystalMapping:
         self._maps = CrystalMap(search_range=3, memory=self.total, directory=settings.directory)
         self._processor.subscribe(self._tracker)
         self._tracker.subscribe(self._maps)
+        regions = RegionMaps(key)  # that are drawn in the browser
+        self._processor.subscribe(regions)
         self._brightest = _Brightest(key)
         self._processor.subscribe(self._brightest, "event")
-        self.shown = self._maps, self._tracker
+        self.shown = self._maps, self._tracker, regions
         self.kept = self._tracker, self._maps
 
     def plan(self) -> Any:

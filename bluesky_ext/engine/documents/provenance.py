@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import os
 import platform
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_ext._version import __version__
-from bluesky_ext.engine.documents.digest import IMAGES, array_sha256
+from bluesky_ext.engine.documents.digest import IMAGES, array_sha256, canonical
 
 # What a parent's start says of itself only.
 _OWN = ("uid", "time", "analysis", "analysis_stage")
@@ -170,6 +171,11 @@ class Provenance:
         versions |= {name: said for name in names if (said := version_of(name)) is not None}
         hashes = {"run": "sha256", "images": IMAGES if hash_images else NO_IMAGES}
         return cls(stage, path, describe(parameters), versions, revision(), hashes, arrays, sha256, **added)
+
+    @cached_property
+    def parameters_sha256(self) -> str:
+        """The sha256 of the parameters, by which two stages that were given the same are known."""
+        return hashlib.sha256(canonical(self.parameters)).hexdigest()
 
     def __str__(self) -> str:
         given = {name: value for name, value in self.parameters.items() if value not in (None, {}, [])}

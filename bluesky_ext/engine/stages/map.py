@@ -213,6 +213,8 @@ class Map(Stage):
             trouble = error
         if trouble is not None:
             run.fail(stream.name, (event["seq_num"],), trouble)
+        if self.watchers and stream.wanted:
+            self.watchers.tell("event", self, stream, event, None if trouble else result)
 
     def _emit_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
         if not isinstance(rows, Rows):

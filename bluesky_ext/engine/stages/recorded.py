@@ -44,6 +44,11 @@ class Recorded:
             units=self.units,
         )
 
+    @property
+    def parameters_sha256(self) -> str:
+        """The sha256 of the parameters as the record of a run has them now."""
+        return self._provenance.parameters_sha256
+
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
         """The stage that the ``analysis`` record of a run is of.

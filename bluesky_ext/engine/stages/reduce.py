@@ -12,6 +12,7 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.documents.valid import LARGEST, check_seq_nums
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
+from bluesky_ext.engine.stages.watchers import Watcher
 
 
 class Published(NamedTuple):
@@ -45,6 +46,15 @@ class Reduce(Stage, ABC):
         super().__init__(**stage)
         self._latest: StageRun | None = None
         self._finished: StageRun | None = None
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have a watcher see runs and events, and the run that ended last, of which it still shows something."""
+        with self._open_runs.lock:
+            run = self._latest
+            if run is not None and self.ended is not None and self._open_runs.get(run.uid) is not run:
+                watcher.begin(self, run)
+                watcher.end(self, run, {"exit_status": self.ended.exit_status}, False)
+            super().add_watcher(watcher)
 
     @abstractmethod
     def begin(self, start: Mapping[str, Any]) -> Any:
@@ -82,7 +92,12 @@ class Reduce(Stage, ABC):
         """
         with self._open_runs.lock:
             run = self._latest if uid is None else self._run(uid)
-            if run is None or run.refusal is not None:
+            return None if run is None else self.published(run)
+
+    def published(self, run: StageRun) -> Published | None:
+        """What there is of a run so far, as for `publish`; also of one that ended, for whom still holds it."""
+        with self._open_runs.lock:
+            if run.refusal is not None:
                 return None
             if run.published is None or run.published.revision != run.revision:
                 run.published = Published(run.uid, run.revision, self.tree(run.state))
@@ -107,8 +122,15 @@ class Reduce(Stage, ABC):
 
     def take(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
         """Fold an event into the state."""
-        if stream.wanted and self.reduce(stream.run.state, stream.name, event) is not False:
-            stream.run.revision += 1
+        if stream.wanted:
+            if self.reduce(stream.run.state, stream.name, event) is not False:
+                stream.run.revision += 1
+            self.show_watchers(stream, event)
+
+    def show_watchers(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
+        """Show the watchers an event that was taken."""
+        if self.watchers:
+            self.watchers.tell("event", self, stream, event, None)
 
     def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
         run: StageRun = stream.run
@@ -131,6 +153,8 @@ class Reduce(Stage, ABC):
             if run.failed:
                 for seq_num in seq_nums:
                     run.failed[stream.name].discard(seq_num, seq_num + 1)
+            if self.watchers:
+                self.watchers.tell("page", self, stream, page)
         self._open_runs.note_all(stream, seq_nums)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:

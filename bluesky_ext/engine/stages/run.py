@@ -149,6 +149,7 @@ class StageRun(OpenRun):
             self.derived = DerivedRun(stage.emit, self.start, stage.provenance, about)
             for stream in self.streams.values():
                 stage.describe_stream(self, stream)
+            stage.watchers.tell("begin", stage, self)
         except Exception as error:
             self.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
             self.incomplete = f"{type(error).__name__}: {error}"
@@ -189,6 +190,8 @@ class StageRun(OpenRun):
             with reading(self.joiner.readable):  # also in the thread of a clock
                 self._end(stop, closed=closed)
         finally:
+            if self.derived is not None:
+                self.stage.watchers.tell("end", self.stage, self, stop, closed)
             self.stage.end_run(self)
 
     def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:

@@ -20,6 +20,7 @@ from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.recorded import Recorded
 from bluesky_ext.engine.stages.run import Progress, StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
+from bluesky_ext.engine.stages.watchers import Watcher, Watchers
 
 if TYPE_CHECKING:
     from bluesky_ext._compile import Task
@@ -101,6 +102,8 @@ class Stage(Recorded):
         self._streams = self._open_runs.streams
         self._complaints = self._open_runs.complaints
         self._subscribers = Subscribers(self.name, self.stats, self._complaints, on_error)
+        #: What sees its events beside the subscribers, which see those that it emits.
+        self.watchers = Watchers(self.name, self._complaints)
         self.emit = self._subscribers.emit
         self.note_error = self._subscribers.note  # until the document is through; then it is raised, if that is wanted
         self._routes: dict[str, Callable[[Any], object]] = {
@@ -124,6 +127,14 @@ class Stage(Recorded):
     def unsubscribe(self, token: int) -> None:
         """Stop calling the callback that this token was given for."""
         self._subscribers.remove(token)
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have a watcher see the runs that it works on and their events; those that are open it sees begin now."""
+        with self._open_runs.lock:
+            for run in self._open_runs:
+                if run.derived is not None and run.refusal is None:
+                    watcher.begin(self, run)
+            self.watchers.add(watcher)
 
     @property
     def raises(self) -> bool:

@@ -152,6 +152,11 @@ class FluorescenceModel:
         values = values if without is None else np.where(without, np.nan, values)
         return Curve(energy, values, under, under + areas[self.n_continuum :] @ self.shapes[self.n_continuum :])
 
+    def components(self, spectrum: np.ndarray) -> dict[str, np.ndarray]:
+        """What each line has of the fit of a spectrum, in the channels that are fitted: (n_channels,) float64 each."""
+        areas = np.nan_to_num(self.fit(spectrum, bad=~np.isfinite(spectrum)).areas)
+        return dict(zip(self.lines, areas[:, np.newaxis] * self.shapes[self.n_continuum :], strict=True))
+
     def mass_fractions(self, areas: np.ndarray) -> np.ndarray:
         """The mass fraction of the element of each line, (..., n_lines) float64; NaN where it can't be known."""
         if self.reference < 0:
