@@ -47,7 +47,7 @@ class Recorded:
     @property
     def parameters_sha256(self) -> str:
         """The sha256 of the parameters as the record of a run has them now."""
-        return self._provenance.parameters_sha256
+        return self.provenance.parameters_sha256
 
     @classmethod
     def again(cls, record: Mapping[str, Any], materials: Any, **options: Any) -> Self:
