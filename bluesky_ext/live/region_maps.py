@@ -13,7 +13,6 @@ from bluesky_ext.callbacks.scan import Scan
 from bluesky_ext.callbacks.spectra.point_map import PointMap, Points
 from bluesky_ext.engine import DerivedRun, Reduce, Stage, as_image
 from bluesky_ext.engine.documents.open_runs import OpenStream
-from bluesky_ext.engine.documents.provenance import Provenance
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.images.regions import Kind, Regions
 from bluesky_ext.live.parameters import Parameters, RegionsParameter
@@ -119,10 +118,7 @@ class RegionMaps(PointMap):
             raise ValueError(f"{self.name} has no parameter {unknown[0]!r:.100}: there is {REGIONS!r}")
         with self._open_runs.lock:
             self.settings = self.settings.changed(values)
-            self.parameters = {**self.parameters, "regions": self.settings[REGIONS].value.plain}
-            self._provenance = Provenance.of(
-                self.name, self.parameters, path=self.path, libraries=self.libraries, hash_images=self._hash_images
-            )
+            self.record({**self.parameters, "regions": self.settings[REGIONS].value.plain})
 
     def begin(self, start: Mapping[str, Any]) -> _Regions:
         """No points yet."""
