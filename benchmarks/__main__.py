@@ -87,7 +87,7 @@ def _section(name: str, path: Path) -> int:
     for figure in importlib.import_module(f"benchmarks.{name}").main():
         print(figure, flush=True)
         figures.append(asdict(figure))
-    path.write_text(json.dumps(figures))
+    path.write_text(json.dumps(figures, default=float))  # numbers of numpy too
     return 0
 
 

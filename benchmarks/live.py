@@ -118,6 +118,7 @@ def worked(function):
 def theirs(path, worker, taken=timed):
     """How long dranspose's replay of a capture takes, in s; None if it can't be asked."""
     try:
+        from cbor2 import CBORDecodeError
         from dranspose import replay
     except ImportError:
         return None
@@ -127,7 +128,7 @@ def theirs(path, worker, taken=timed):
         name = f"benchmarks.live:{worker.__name__}"
         try:
             return taken(lambda: replay.replay(name, "benchmarks.live:Count", [path], nworkers=1, stop_event=stop))
-        except TypeError:  # its reader and this cbor2
+        except (TypeError, CBORDecodeError):  # its reader and this cbor2
             return None
 
 

@@ -53,6 +53,8 @@ def filled(text: str) -> str:
 
 def markdown(figures: list[Figure]) -> str:
     """A table, with the columns that there is something in."""
+    if not figures:
+        return "*Not measured yet.*"
     columns = {
         "what": [figure.what for figure in figures],
         "ours": [figure.sides[0] for figure in figures],

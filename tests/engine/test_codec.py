@@ -80,7 +80,7 @@ def test_what_is_not_a_number_comes_back_bit_by_bit() -> None:
     odd = struct.unpack("<d", struct.pack("<Q", 0x7FF8_0000_0000_1234))[0]
     document = {
         "python": [math.nan, -math.nan, odd, math.inf, -math.inf, -0.0],
-        "scalar": [np.float32("nan"), np.float64("-inf"), np.datetime64("NaT", "ns"), np.timedelta64("NaT")],
+        "scalar": [np.float32("nan"), np.float64("-inf"), np.datetime64("NaT", "ns"), np.timedelta64("NaT", "s")],
         "array": np.array([math.nan, odd, -0.0, math.inf]),
         "when": np.array(["NaT", "2026-11-20"], "M8[D]"),
     }

@@ -227,7 +227,7 @@ def test_a_tiff_file_gives_its_own_pages_only(places, spec):
         '<UUID FileName="../data-of-others/b_0.tif">urn:uuid:2</UUID></TiffData></Pixels></Image></OME>'
     )
     tifffile.imwrite(here / "a_0.tif", FRAMES[0], description=goes_on, metadata=None)
-    assert not np.array_equal(tifffile.imread(here / "a_0.tif"), FRAMES[0])  # as it says
+    # tifffile.imread would go on with the other file, unless it is of late 2026.
     readable = Readable.below([here])
     if spec == "AD_TIFF":
         docs = run_of_old(spec, here, template="%s%s_%d.tif", filename="a")
