@@ -1,3 +1,5 @@
-"""The version of the package; it goes into the provenance of every derived run."""
+"""The version of the package, which goes into the record of every derived run: that of the tag that was installed."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("bluesky-ext")
