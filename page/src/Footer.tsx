@@ -1,21 +1,17 @@
 // What the page shows, always on it: the run, the point, the parameters and the version; and who may change something.
 
-import { useSyncExternalStore } from "react";
-
 import { useChosen } from "./chosen";
-import { useLive } from "./live";
-import { hasToken, onToken } from "./server";
+import { useLive, useReadOnly } from "./live";
 
 export function Footer() {
   const { status, latest, run } = useLive();
   const { of, point } = useChosen();
-  const isTrusted = useSyncExternalStore(onToken, hasToken, hasToken);
+  const isReadOnly = useReadOnly();
   if (!status) {
     return null;
   }
-  const { deployedVersions, access } = status;
+  const { deployedVersions } = status;
   const { bluesky_ext, revision } = deployedVersions;
-  const isReadOnly = access?.token === true && !isTrusted;
   const hashed = status.stages.filter(({ parameters_sha256 }) => parameters_sha256);
   return (
     <footer className="footer" data-testid="footer">

@@ -133,7 +133,10 @@ function Peaks({ frame, peaks }: { frame: Frame; peaks: Peak[] }) {
     .map((peak) => ({ ...peak, place: toScreen(frame, [peak.x, peak.y]) }))
     .filter(({ place: [x, y] }) => x > -RADIUS && y > -RADIUS && x < frame.width + RADIUS && y < frame.height + RADIUS);
   const circles = seen
-    .map(({ place: [x, y] }) => `M${x - RADIUS},${y}a${RADIUS},${RADIUS} 0 1,0 ${2 * RADIUS},0a${RADIUS},${RADIUS} 0 1,0 ${-2 * RADIUS},0`)
+    .map(
+      ({ place: [x, y] }) =>
+        `M${x - RADIUS},${y}a${RADIUS},${RADIUS} 0 1,0 ${2 * RADIUS},0a${RADIUS},${RADIUS} 0 1,0 ${-2 * RADIUS},0`,
+    )
     .join("");
   return (
     <g className="peaks" data-count={peaks.length} role="img" aria-label={`${peaks.length} peaks`}>

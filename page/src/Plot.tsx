@@ -73,7 +73,11 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
         padding: [10, 14, 0, 0],
         axes: [
           { ...axis(xLabel, colors), size: 26, space: 70 },
-          { ...axis(yLabel, colors), size: (_, values) => 18 + 7.5 * Math.max(3, ...(values ?? []).map((one) => one.length)), space: 30 },
+          {
+            ...axis(yLabel, colors),
+            size: (_, values) => 18 + 7.5 * Math.max(3, ...(values ?? []).map((one) => one.length)),
+            space: 30,
+          },
         ],
         series: [{}, ...curves.flatMap((one, number) => series(one, number, colors))],
         bands: bandsOf(curves, colors),
@@ -130,7 +134,9 @@ export function Plot({ label, x, xLabel, yLabel, curves, isLog = false, mark, on
 
   const whole = (): void => plot.current?.setScale("x", { min: data[0][0]!, max: data[0].at(-1)! });
   const turn = (name: string): void =>
-    setHidden((before) => (before.has(name) ? new Set([...before].filter((one) => one !== name)) : new Set([...before, name])));
+    setHidden((before) =>
+      before.has(name) ? new Set([...before].filter((one) => one !== name)) : new Set([...before, name]),
+    );
   return (
     <figure className="plot" aria-label={label}>
       {curves.length > 1 && (
@@ -275,8 +281,8 @@ function isPart({ data, scales }: uPlot): boolean {
 }
 
 function placeOf(made: uPlot): Place {
-  const [left, top, width, height] = [made.bbox.left, made.bbox.top, made.bbox.width, made.bbox.height].map(
-    (length) => Math.max(0, length / uPlot.pxRatio),
+  const [left, top, width, height] = [made.bbox.left, made.bbox.top, made.bbox.width, made.bbox.height].map((length) =>
+    Math.max(0, length / uPlot.pxRatio),
   ) as [number, number, number, number];
   const { min, max } = made.scales["x"]!;
   const ends: [number, number] = [min ?? 0, max ?? 1];

@@ -131,7 +131,7 @@ function Chosen({ region, about, others, isFixed, onChange }: ChosenProps) {
       </label>
       <span className="about">{about}</span>
       {!isFixed && (
-        <button type="button" className="plain bad" onClick={() => onChange(undefined)}>
+        <button type="button" className="plain delete" onClick={() => onChange(undefined)}>
           Delete
         </button>
       )}

@@ -86,9 +86,7 @@ function RegionShape({ frame, region, chosen, step, tool, onChoose, onChange }: 
     if (held.current) {
       const { at, region: before, handle } = held.current;
       const to = fromScreen(frame, placeOf(event));
-      setDraft(
-        handle === undefined ? moved(before, to[0] - at[0], to[1] - at[1]) : stretched(before, handle, to),
-      );
+      setDraft(handle === undefined ? moved(before, to[0] - at[0], to[1] - at[1]) : stretched(before, handle, to));
     }
   };
   const press = (event: KeyboardEvent<SVGElement>, handle?: number): void => {
@@ -102,7 +100,10 @@ function RegionShape({ frame, region, chosen, step, tool, onChoose, onChange }: 
     } else if (isFixed) {
       return;
     } else if (event.key === "Delete" || event.key === "Backspace") {
-      onChange(region.name, handle !== undefined && region.type === "polygon" ? withoutVertex(region, handle) : undefined);
+      onChange(
+        region.name,
+        handle !== undefined && region.type === "polygon" ? withoutVertex(region, handle) : undefined,
+      );
     } else if (arrow) {
       const by = step * (event.shiftKey ? 10 : 1);
       const [dx, dy] = [arrow[0] * by, arrow[1] * by * Math.sign(frame.y[1])];
@@ -246,7 +247,11 @@ function Pencil({ frame, tool, onDrawn }: RegionLayerProps & { tool: Kind }) {
   };
   const sketch =
     tool === "polygon"
-      ? { type: tool, x: [...points, at ?? []].flatMap(([x]) => x ?? []), y: [...points, at ?? []].flatMap(([, y]) => y ?? []) }
+      ? {
+          type: tool,
+          x: [...points, at ?? []].flatMap(([x]) => x ?? []),
+          y: [...points, at ?? []].flatMap(([, y]) => y ?? []),
+        }
       : points[0] && at && drawn(tool, points[0], at);
   return (
     <>
@@ -278,7 +283,10 @@ function Dot({ place: [x, y] }: { place: Point }) {
 /** A region in the middle of what is seen, a quarter as large. */
 export function inTheMiddle(frame: Frame, type: Kind): Shape {
   const { width, height } = frame;
-  const [first, last] = [0.375, 0.625].map((part) => fromScreen(frame, [part * width, part * height])) as [Point, Point];
+  const [first, last] = [0.375, 0.625].map((part) => fromScreen(frame, [part * width, part * height])) as [
+    Point,
+    Point,
+  ];
   if (type !== "polygon") {
     return drawn(type, first, last);
   }

@@ -1,7 +1,5 @@
 // Pictures and tables of what is seen, for a notebook or a colleague: with the run on them.
 
-import { toBlob } from "html-to-image";
-
 import type { Status } from "./server";
 
 /** What a picture or a table says of where it comes from. */
@@ -46,32 +44,63 @@ function cell(value: unknown): string {
 
 /** Save a picture of an element, with a line below it that says where it comes from. */
 export async function savePicture(element: HTMLElement, title: string, origin: Origin): Promise<void> {
-  const style = getComputedStyle(document.documentElement);
-  const color = (name: string): string => style.getPropertyValue(name).trim();
-  const picture = await toBlob(element, {
-    backgroundColor: color("--card"),
-    pixelRatio: 2,
-    skipFonts: true,
-    filter: (node) => !(node instanceof HTMLElement && "unseen" in node.dataset),
-  });
-  if (!picture) {
+  const color = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const { width, height } = element.getBoundingClientRect();
+  const image = await pictureOf(element, width, height);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [SCALE * width, SCALE * (height + LINE)];
+  const context = canvas.getContext("2d")!;
+  context.scale(SCALE, SCALE);
+  context.fillStyle = color("--card");
+  context.fillRect(0, 0, width, height + LINE);
+  context.drawImage(image, 0, 0, width, height);
+  context.fillStyle = color("--muted");
+  context.font = "11px system-ui, sans-serif";
+  context.fillText(captionOf(title, origin), 8, height + 15, width - 16);
+  const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/png"));
+  if (!blob) {
     throw new Error("the browser makes no picture of this");
   }
-  const image = await createImageBitmap(picture);
-  const canvas = document.createElement("canvas");
-  const line = 44;
-  [canvas.width, canvas.height] = [image.width, image.height + line];
-  const context = canvas.getContext("2d")!;
-  context.fillStyle = color("--card");
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(image, 0, 0);
-  context.fillStyle = color("--muted");
-  context.font = "20px system-ui, sans-serif";
-  context.fillText(captionOf(title, origin), 16, image.height + 28, canvas.width - 32);
-  const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/png"));
-  if (blob) {
-    save(blob, `${fileName(title, origin)}.png`);
+  save(blob, `${fileName(title, origin)}.png`);
+}
+
+/** The pixels of a picture for each of the screen, and the height of the line below it, in pixels of the screen. */
+const [SCALE, LINE] = [2, 22];
+
+/** An element as an image: a copy of it in SVG, each part with its style. */
+async function pictureOf(element: HTMLElement, width: number, height: number): Promise<HTMLImageElement> {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const frame = document.createElementNS(svg.namespaceURI, "foreignObject");
+  for (const [name, value] of Object.entries({ width, height })) {
+    svg.setAttribute(name, String(value));
+    frame.setAttribute(name, String(value));
   }
+  frame.append(copyOf(element)!);
+  svg.append(frame);
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(svg))}`;
+  await image.decode();
+  return image;
+}
+
+/** What is not in a picture: that which only the hand needs. */
+const UNSEEN = "[data-unseen], .tools, .hidden";
+
+function copyOf(node: Node): Node | undefined {
+  if (!(node instanceof HTMLElement || node instanceof SVGElement)) {
+    return node.cloneNode();
+  }
+  if (node.matches(UNSEEN)) {
+    return undefined;
+  }
+  const copy = node instanceof HTMLCanvasElement ? new Image() : (node.cloneNode() as HTMLElement | SVGElement);
+  if (node instanceof HTMLCanvasElement) {
+    (copy as HTMLImageElement).src = node.toDataURL();
+  }
+  const style = getComputedStyle(node);
+  copy.style.cssText = Array.from(style, (name) => `${name}:${style.getPropertyValue(name)}`).join(";");
+  copy.append(...Array.from(node.childNodes, copyOf).filter((child) => child !== undefined));
+  return copy;
 }
 
 export function captionOf(title: string, { uid, scan, version }: Origin): string {

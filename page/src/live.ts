@@ -1,9 +1,21 @@
 // What is known of the server: one store, which hears of every change.
 
+import { useSyncExternalStore } from "react";
 import { create } from "zustand";
 
 import { listen, type News } from "./events";
-import { Absent, get, Refused, type Layouts, type Notice, type Parameter, type Run, type Status } from "./server";
+import {
+  Absent,
+  get,
+  hasToken,
+  onToken,
+  Refused,
+  type Layouts,
+  type Notice,
+  type Parameter,
+  type Run,
+  type Status,
+} from "./server";
 
 export interface Live {
   isThere: boolean;
@@ -32,6 +44,12 @@ export const useLive = create<Live>(() => ({
   parameters: [],
   runs: [],
 }));
+
+/** Whether nothing can be changed from this window, for want of a token. */
+export function useReadOnly(): boolean {
+  const isTrusted = useSyncExternalStore(onToken, hasToken, hasToken);
+  return useLive(({ status }) => status?.access?.token === true) && !isTrusted;
+}
 
 /** Milliseconds of silence after which the server is asked. */
 const SILENCE = 3000;

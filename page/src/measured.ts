@@ -3,7 +3,7 @@
 import { arraysIn, type Arrays, type NamedArray } from "./arrays";
 import { useLive } from "./live";
 import { useResource, type Shown } from "./resource";
-import { address, get, send, type Maps, type Point, type Quantity } from "./server";
+import { address, get, send, type ImageAbout, type Maps, type Point, type Quantity } from "./server";
 
 /** The version of what grows with the run; that of a run before this one stays. */
 function useVersion(of: string | null | undefined): string {
@@ -127,20 +127,23 @@ export interface ImageHeader {
   frames?: number;
 }
 
+/** Milliseconds between two images: to draw a large one takes the page a good part of that. */
+const IMAGE_PERIOD = 150;
+
 /** An image of a point, as the array `image`. */
 export function useImage(
   seq: number | "latest" | null,
-  stage: string,
-  kind: "taken" | "made",
+  { stage, key, kind }: Pick<ImageAbout, "stage" | "key" | "kind">,
   of?: string | null,
 ): Shown<Arrays<ImageHeader>> {
-  return useOfPoint(seq, address(`/api/v1/point/${seq}/image`, { stage, kind, of }), of);
+  return useOfPoint(seq, address(`/api/v1/point/${seq}/image`, { stage, key, kind, of }), of, IMAGE_PERIOD);
 }
 
 export interface CurveHeader {
   id: string;
   label: string;
   seq_num: number;
+  uid: string;
   x_label: string;
   x_unit: string | null;
   y_label: string;
@@ -161,11 +164,12 @@ function useOfPoint<Header>(
   seq: number | "latest" | null,
   path: string,
   of: string | null | undefined,
+  period = 0,
 ): Shown<Arrays<Header>> {
   const own = usePointVersion(seq ?? "latest", of);
   const read = async (): Promise<Arrays<Header>> => {
     const buffer = await (await send(path)).arrayBuffer();
     return arraysIn<Header>(buffer);
   };
-  return useResource(seq === null ? null : path, own, read);
+  return useResource(seq === null ? null : path, own, read, period);
 }

@@ -13,15 +13,11 @@ export interface Shade {
 }
 
 /** Of so many numbers percentiles are exact; of more, a part is taken. */
-const SAMPLE = 1 << 17;
+const SAMPLE = 1 << 15;
 
 /** The numbers that the ends of the colours stand for; nothing where there is no number that has a colour. */
 export function domainOf(values: ArrayLike<number>, { scale, low, high }: Omit<Shade, "colorMap">): Domain | undefined {
-  const sorted = sortedSample(
-    values,
-    scale === "log" ? Number.MIN_VALUE : -Number.MAX_VALUE,
-    low <= 0 || high >= 100,
-  );
+  const sorted = sortedSample(values, scale === "log" ? Number.MIN_VALUE : -Number.MAX_VALUE, low <= 0 || high >= 100);
   if (sorted.length === 0) {
     return undefined;
   }

@@ -5,7 +5,7 @@ import { useRef } from "react";
 import type { Arrays } from "./arrays";
 import { usePoint } from "./measured";
 import type { Shown } from "./resource";
-import type { Point } from "./server";
+import { Refused, type Point } from "./server";
 
 export interface Matched<Header> {
   arrays?: Arrays<Header>;
@@ -28,4 +28,9 @@ export function useMatched<Header extends { seq_num: number; uid: string }>(
     matched.current = { arrays: data }; // the point is not kept any more
   }
   return matched.current;
+}
+
+/** Whether it is to be said that something could not be had: what is not there yet is none of that. */
+export function isBad(error: Error | undefined): boolean {
+  return error !== undefined && !(error instanceof Refused && error.code === 404);
 }

@@ -2,7 +2,7 @@
 
 import { useRef, useState } from "react";
 
-import { readParameters, useLive } from "./live";
+import { readParameters, useLive, useReadOnly } from "./live";
 import type { Kind, Region } from "./regions";
 import { address, change, type Parameter } from "./server";
 
@@ -12,8 +12,10 @@ const UNDONE = 20;
 export interface Regions {
   regions: Region[];
   kinds: Kind[];
-  /** Of what the ends of a range are a number; of channels, if nothing is said. */
+  /** The unit of the ends of a range. */
   unit: string | null;
+  /** Why they can't be changed here. */
+  readOnly?: string;
   /** Why the last change was not made; empty if it was. */
   reason: string;
   /** Replace a region by another, or take it out; a new one comes last. */
@@ -24,7 +26,10 @@ export interface Regions {
 
 /** Nothing where no stage has regions of that data key. */
 export function useRegions(of: string | undefined): Regions | undefined {
-  const parameter = useLive(({ parameters }) => parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of));
+  const parameter = useLive(({ parameters }) =>
+    parameters.find(({ kinds, of: key }) => kinds !== undefined && key === of),
+  );
+  const readOnly = useReadOnly();
   const [pending, setPending] = useState<Region[]>();
   const [reason, setReason] = useState("");
   const [before, setBefore] = useState<Region[][]>([]);
@@ -52,11 +57,14 @@ export function useRegions(of: string | undefined): Regions | undefined {
     regions,
     kinds: parameter.kinds ?? ["rectangle", "polygon"],
     unit: parameter.unit,
+    readOnly: readOnly ? "Read-only: who has the token gives it in Settings." : undefined,
     reason,
     put: (name, region) => {
       setBefore((all) => [...all, regions].slice(-UNDONE));
       const isNew = !regions.some((one) => one.name === name);
-      void set(isNew && region ? [...regions, region] : regions.flatMap((one) => (one.name === name ? (region ?? []) : one)));
+      void set(
+        isNew && region ? [...regions, region] : regions.flatMap((one) => (one.name === name ? (region ?? []) : one)),
+      );
     },
     undo: before.length
       ? () => {

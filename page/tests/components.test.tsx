@@ -23,7 +23,7 @@ const PARAMETER: Parameter = {
 const STATUS: Status = {
   state: "RUNNING",
   run: { uid: "u", scan_id: 7, plan_name: "<b>grid</b>", exit_status: null },
-  progress: { completedEvents: 3, totalEvents: 12, lost: 0, failed: 1, rate: 2.04, lag: 1, age: 0.4 },
+  progress: { completedEvents: 3, totalEvents: 12, lost: 0, failed: 1, rate: 2.04, lag: 1, age: 0.4, remaining: 75 },
   stages: [
     {
       name: "maps",
@@ -45,7 +45,7 @@ function classOf(html: string, name: string): string | undefined {
 
 test("the header says how the scan goes; what went wrong is red, and names are text", () => {
   const html = renderToStaticMarkup(<Header status={STATUS} isThere since={1100} />);
-  for (const text of ["running", "3 of 12 events", "scan 7 &lt;b&gt;grid&lt;/b&gt;", "2.0", "1.5 s"]) {
+  for (const text of ["running", "3 of 12 events · 1 min left", "scan 7 &lt;b&gt;grid&lt;/b&gt;", "2.0", "1.5 s"]) {
     assert.ok(html.includes(text), text);
   }
   assert.deepEqual([classOf(html, "failed"), classOf(html, "lost")], ["figure bad", "figure"]);

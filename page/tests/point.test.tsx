@@ -36,7 +36,13 @@ test("ranges are pulled at either end, and have no y", () => {
 
 test("vertices come between two others and go until three are left", () => {
   const four = withVertex(TRIANGLE, 2, [1, 2]);
-  assert.deepEqual([four.x, four.y], [[0, 4, 4, 1], [0, 0, 3, 2]]);
+  assert.deepEqual(
+    [four.x, four.y],
+    [
+      [0, 4, 4, 1],
+      [0, 0, 3, 2],
+    ],
+  );
   assert.deepEqual(withoutVertex(four, 3), TRIANGLE);
   assert.equal(withoutVertex(TRIANGLE, 0), TRIANGLE);
   assert.deepEqual(stretched(TRIANGLE, 1, [5, -1]).x, [0, 5, 4]);
@@ -45,7 +51,13 @@ test("vertices come between two others and go until three are left", () => {
 test("a click draws no region, and a new one has a name that is free", () => {
   assert.ok(isTiny({ type: "rectangle", x: [1, 9], y: [1, 1.2] }, 1));
   assert.ok(!isTiny(RANGE, 0.1));
-  assert.equal(freeName([{ ...RANGE, name: "region 1" }, { ...RANGE, name: "region 3" }]), "region 2");
+  assert.equal(
+    freeName([
+      { ...RANGE, name: "region 1" },
+      { ...RANGE, name: "region 3" },
+    ]),
+    "region 2",
+  );
   assert.equal(problemOf("a", [RECTANGLE]), "another region is called a");
   assert.equal(problemOf("<b>\"/'", [RECTANGLE]), "");
 });
@@ -87,15 +99,19 @@ test("the last seconds, and places in the order of x", () => {
 
 test("channels are where they are on an axis, between two and beyond its ends", () => {
   const axis = [1, 2, 4];
-  assert.deepEqual([0, 1.5, 2.5, -1].map((channel) => valueAt(axis, channel)), [1, 3, 5, 0]);
-  assert.deepEqual([1, 3, 5, 0].map((value) => channelAt(axis, value)), [0, 1.5, 2.5, -1]);
+  assert.deepEqual(
+    [0, 1.5, 2.5, -1].map((channel) => valueAt(axis, channel)),
+    [1, 3, 5, 0],
+  );
+  assert.deepEqual(
+    [1, 3, 5, 0].map((value) => channelAt(axis, value)),
+    [0, 1.5, 2.5, -1],
+  );
 });
 
 test("figures are short, and whole numbers whole", () => {
-  assert.deepEqual([123456789, 0.000012345678, 1234.5678, NaN].map((value) => figure(value)), [
-    "123456789",
-    "0.000012346",
-    "1234.6",
-    "–",
-  ]);
+  assert.deepEqual(
+    [123456789, 0.000012345678, 1234.5678, NaN].map((value) => figure(value)),
+    ["123456789", "0.000012346", "1234.6", "–"],
+  );
 });

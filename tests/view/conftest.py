@@ -106,11 +106,14 @@ def _level() -> Iterator[None]:
 
 @pytest.fixture
 def shows() -> Callable[..., Shows]:
-    """Makes a stage with an open run."""
+    """Makes a stage, with an open run unless it is to have none yet."""
 
-    def shows(tree: Callable[[int], dict[str, Any]], name: str = "shows", **start: Any) -> Shows:
+    def shows(
+        tree: Callable[[int], dict[str, Any]], name: str = "shows", *, is_open: bool = True, **start: Any
+    ) -> Shows:
         stage = Shows(tree, name)
-        stage.open(**start)
+        if is_open:
+            stage.open(**start)
         return stage
 
     return shows

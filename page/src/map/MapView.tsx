@@ -70,7 +70,7 @@ function Reading({ shown, index, latest, chosen }: { shown: Grid | Points; index
         </span>
       )}
       <span>
-        value <b>{Number.isNaN(value) ? "none" : figure(value)}</b> {Number.isNaN(value) ? "" : unit}
+        {shown.label} <b>{Number.isNaN(value) ? "none" : figure(value)}</b> {Number.isNaN(value) ? "" : unit}
       </span>
       <span>{number !== undefined && number > 0 ? <>point {number}</> : "not measured"}</span>
       <span className="about">{index === null ? (chosen === null ? "latest" : "chosen") : ""}</span>

@@ -5,7 +5,7 @@ import { VisMesh, type AxisConfig, type ColorScaleType, type Domain } from "@h5w
 import { useEffect, useMemo, type ReactNode } from "react";
 import { DataTexture, SRGBColorSpace } from "three";
 
-import { labelled } from "../curves";
+import { figure, labelled } from "../curves";
 import { stepOf, type Grid, type Points } from "../maps";
 import ndarray from "../ndarray";
 import type { Quantity } from "../server";
@@ -64,7 +64,11 @@ export function Picture({ shown, rgb, shade, domain = [0, 1], isEqual, isStill, 
         {children}
       </VisCanvas>
       {!rgb && (
-        <ColorBar domain={domain} scaleType={scaleType} colorMap={colorMap} invertColorMap={false} withBounds />
+        <div className="color-bar">
+          <span aria-label={`Max: ${figure(domain[1])}`}>{figure(domain[1], 4)}</span>
+          <ColorBar domain={domain} scaleType={scaleType} colorMap={colorMap} invertColorMap={false} />
+          <span aria-label={`Min: ${figure(domain[0])}`}>{figure(domain[0], 4)}</span>
+        </div>
       )}
     </div>
   );

@@ -5,12 +5,14 @@ import { useEffect, useMemo, useState } from "react";
 import type { Arrays } from "../arrays";
 import { choose, useChosen } from "../chosen";
 import { channelAt, figure, labelled, valueAt } from "../curves";
+import { useLive } from "../live";
 import { useCurve, usePoint, type CurveHeader } from "../measured";
 import { Plot, type Curve, type Look } from "../Plot";
 import { PointPicker } from "../PointPicker";
 import { RegionBar } from "../RegionBar";
 import { RegionLayer, type Shape } from "../RegionLayer";
 import { freeName, type Kind, type Region } from "../regions";
+import { isBad } from "../useMatched";
 import { useRegions } from "../useRegions";
 import type { TileProps } from "./tile";
 
@@ -26,10 +28,13 @@ const LOOKS: Record<string, [Look, number]> = {
   fit: ["bold", 1],
   background: ["dashed", 0],
 };
+/** The unit of ranges whose ends are numbers of channels, whatever axis the curve is drawn over. */
+const CHANNEL = "channel";
 const OTHERS = [2, 3, 5, 6, 4, 0];
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
   const { point: chosen, of, region } = useChosen();
+  const run = useLive((live) => live.run);
   const [tool, setTool] = useState<Kind>();
   const point = usePoint(chosen, of);
   const curves = point.data?.curves ?? [];
@@ -46,10 +51,16 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     describe({ title, table: data && table });
   }, [title, data, describe]);
   if (!data || !x || !about) {
-    return <p className="empty">{reasonOf(point.error ?? error, point.data !== undefined)}</p>;
+    return (
+      <p className="empty">
+        {run !== null
+          ? reasonOf(point.error ?? error, about !== undefined)
+          : "The spectrum or the diffractogram of a point is shown here when a scan has begun."}
+      </p>
+    );
   }
   const isLog = options.isLog ?? data.header.log;
-  const isOnAxis = regions?.unit != null && regions.unit === data.header.x_unit;
+  const isOnAxis = regions?.unit !== CHANNEL;
   const onAxis = (range: Region): Region =>
     isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel)) };
   const fromAxis = <S extends Shape>(range: S): S =>
@@ -64,13 +75,18 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     }
   };
   return (
-    <div className="point-tile">
+    <div className={data?.header.uid === (of ?? run) ? "point-tile" : "point-tile stale"}>
       <div className="tools">
         <PointPicker shown={data.header.seq_num} />
         {curves.length > 1 && (
           <label>
             <span className="hidden">which curve</span>
-            <select value={about.id} onChange={({ target }) => setOptions({ curve: target.value })}>
+            <select
+              className="brief"
+              title={title}
+              value={about.id}
+              onChange={({ target }) => setOptions({ curve: target.value })}
+            >
               {curves.map(({ id, label }) => (
                 <option key={id} value={id}>
                   {label}
@@ -84,7 +100,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
           <span>logarithmic</span>
         </label>
       </div>
-      {error && <p className="bad note">{error.message}</p>}
+      {isBad(error) && <p className="bad note">{error?.message}</p>}
       <Plot
         label={`${title} at point ${data.header.seq_num}`}
         x={x}
@@ -102,7 +118,9 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
               chosen={region ?? undefined}
               step={Math.abs(valueAt(x, 1) - valueAt(x, 0))}
               onChoose={(name) => choose({ region: name ?? null })}
-              onChange={(name, changed) => regions.put(name, changed && fromAxis(changed))}
+              onChange={
+                regions.readOnly ? undefined : (name, changed) => regions.put(name, changed && fromAxis(changed))
+              }
               onDrawn={finish}
             />
           )
@@ -114,6 +132,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
           regions={ranges}
           tool={tool}
           chosen={region ?? undefined}
+          readOnly={regions.readOnly}
           reason={regions.reason}
           say={(range) =>
             `${onAxis(range)
@@ -134,7 +153,7 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
 }
 
 /** Each array over x as a curve; an error is the band around that which it belongs to. */
-export function linesOf({ arrays }: Arrays<CurveHeader>): Curve[] {
+function linesOf({ arrays }: Arrays<CurveHeader>): Curve[] {
   const names = Object.keys(arrays).filter((name) => name !== "x" && !/^error\b/.test(name));
   const isSpectrum = names.includes("measured");
   return names.map((name, number) => {
@@ -148,11 +167,6 @@ function errorOf(arrays: Arrays["arrays"], name: string): ArrayLike<number> | un
   return name.startsWith("intensity") ? arrays[name.replace(/^intensity/, "error")]?.values : undefined;
 }
 
-function reasonOf(error: Error | undefined, hasPoint: boolean): string {
-  if (error) {
-    return error.message;
-  }
-  return hasPoint
-    ? "No spectrum, diffractogram or other curve was measured at this point."
-    : "The curve of a point is shown here when a scan has begun.";
+function reasonOf(error: Error | undefined, isThere: boolean): string {
+  return error?.message ?? (isThere ? "…" : "No spectrum, diffractogram or other curve was measured at this point.");
 }

@@ -5,6 +5,7 @@ import { useEffect, useMemo, useState } from "react";
 import { choose, useChosen } from "../chosen";
 import { figure } from "../curves";
 import { ImageView, type Peak } from "../ImageView";
+import { useLive } from "../live";
 import { useImage, usePoint } from "../measured";
 import { PointPicker } from "../PointPicker";
 import { RegionBar } from "../RegionBar";
@@ -13,7 +14,7 @@ import { freeName, type Kind } from "../regions";
 import type { ImageAbout, Point } from "../server";
 import type { Shade } from "../shade";
 import { ShadeControls } from "../ShadeControls";
-import { useMatched } from "../useMatched";
+import { isBad, useMatched } from "../useMatched";
 import { useRegions } from "../useRegions";
 import type { TileProps } from "./tile";
 
@@ -25,16 +26,18 @@ export interface ImageOptions extends Shade {
 
 type Columns = Point["peaks"][string]["columns"];
 
+const NONE = { stage: "", key: "", kind: "taken" } as const;
 const SHADE: Shade = { colorMap: "Viridis", scale: "log", low: 1, high: 99.9 };
 
 export function ImageTile({ options, setOptions, describe }: TileProps<ImageOptions>) {
   const { point: chosen, of, region } = useChosen();
+  const run = useLive((live) => live.run);
   const [tool, setTool] = useState<Kind>();
   const [isOpen, setIsOpen] = useState(false);
   const present = usePoint(chosen, of);
   const images = present.data?.images ?? [];
   const about = images.find((one) => idOf(one) === options.image) ?? usual(images, present.data);
-  const shown = useImage(about ? chosen : null, about?.stage ?? "", about?.kind ?? "taken", of);
+  const shown = useImage(about ? chosen : null, about ?? NONE, of);
   const { arrays, point } = useMatched(shown, of);
   const regions = useRegions(about?.key);
   const hasPeaks = options.hasPeaks ?? true;
@@ -60,17 +63,28 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
     }
   };
   if (!image || !about) {
-    return <p className="empty">{reasonOf(present.error ?? shown.error, present.data, about)}</p>;
+    return (
+      <p className="empty">
+        {run !== null
+          ? reasonOf(present.error ?? shown.error, about)
+          : "The image of a point is shown here when a scan has begun."}
+      </p>
+    );
   }
   const [rows, columns] = image.shape;
   return (
-    <div className="point-tile">
+    <div className={arrays?.header.uid === (of ?? run) ? "point-tile" : "point-tile stale"}>
       <div className="tools">
         <PointPicker shown={arrays?.header.seq_num} />
         {images.length > 1 && (
           <label>
             <span className="hidden">which image</span>
-            <select value={idOf(about)} onChange={({ target }) => setOptions({ image: target.value })}>
+            <select
+              className="brief"
+              title={title}
+              value={idOf(about)}
+              onChange={({ target }) => setOptions({ image: target.value })}
+            >
               {images.map((one) => (
                 <option key={idOf(one)} value={idOf(one)}>
                   {one.key} {one.kind} by {one.stage}
@@ -101,7 +115,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
           {peaks.length > 0 && `, ${peaks.length} peaks`}
         </span>
       </div>
-      {shown.error && <p className="bad note">{shown.error.message}</p>}
+      {isBad(shown.error) && <p className="bad note">{shown.error?.message}</p>}
       <ImageView label={title} image={image} shade={shade} peaks={peaks} isDrawing={tool !== undefined}>
         {(frame) =>
           regions && (
@@ -112,7 +126,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
               chosen={region ?? undefined}
               step={1}
               onChoose={(name) => choose({ region: name ?? null })}
-              onChange={regions.put}
+              onChange={regions.readOnly ? undefined : regions.put}
               onDrawn={finish}
             />
           )
@@ -124,6 +138,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
           regions={regions.regions}
           tool={tool}
           chosen={region ?? undefined}
+          readOnly={regions.readOnly}
           reason={regions.reason}
           onTool={setTool}
           onChoose={(name) => choose({ region: name ?? null })}
@@ -149,7 +164,7 @@ function usual(images: ImageAbout[], point: Point | undefined): ImageAbout | und
 }
 
 /** The peaks on an image: those of the stage that took it, with the numbers of their tracks where they are linked. */
-export function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
+function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
   const tables = Object.values(point.peaks).map(({ columns }) => columns);
   const own = point.peaks[stage]?.columns ?? (tables.length === 1 ? tables[0] : undefined);
   const isSame = (columns: Columns): boolean => columns["x"]?.join() === own?.["x"]?.join();
@@ -166,12 +181,9 @@ export function peaksOf(point: Point, { stage }: ImageAbout): Peak[] {
   }));
 }
 
-function reasonOf(error: Error | undefined, point: Point | undefined, about: ImageAbout | undefined): string {
+function reasonOf(error: Error | undefined, about: ImageAbout | undefined): string {
   if (about && about.available !== true) {
     return about.available;
   }
-  if (error) {
-    return error.message;
-  }
-  return point ? "No image was taken at this point." : "The image of a point is shown here when a scan has begun.";
+  return error?.message ?? (about ? "…" : "No image was taken at this point.");
 }

@@ -4,6 +4,7 @@ import { useEffect, useState } from "react";
 
 import { useChosen } from "../chosen";
 import { figure } from "../curves";
+import { useLive } from "../live";
 import { usePoint } from "../measured";
 import { PointPicker } from "../PointPicker";
 import type { TileProps } from "./tile";
@@ -14,6 +15,7 @@ const FEW = 12;
 export function RowTile({ describe }: TileProps) {
   const { point: chosen, of } = useChosen();
   const { data, error } = usePoint(chosen, of);
+  const hasRun = useLive(({ run }) => run !== null);
   const [sought, setSought] = useState("");
   useEffect(() => {
     const table = (): Record<string, ArrayLike<unknown>> => ({
@@ -24,7 +26,11 @@ export function RowTile({ describe }: TileProps) {
     describe({ title: data ? `Readings of point ${data.seq_num}` : "Readings", table: data && table });
   }, [data, describe]);
   if (!data) {
-    return <p className="empty">{error?.message ?? "The readings of a point are shown here when a scan has begun."}</p>;
+    return (
+      <p className="empty">
+        {hasRun ? (error?.message ?? "…") : "The readings of a point are shown here when a scan has begun."}
+      </p>
+    );
   }
   const rows = data.row.filter(({ name }) => name.toLowerCase().includes(sought.toLowerCase()));
   return (

@@ -5,6 +5,7 @@ import { useEffect, useMemo } from "react";
 import type { Arrays } from "../arrays";
 import { choose, useChosen } from "../chosen";
 import { firstWithin, labelled, sortedPlaces, thinned } from "../curves";
+import { useLive } from "../live";
 import { useScalars, useScan } from "../measured";
 import { Plot, type Curve } from "../Plot";
 import type { Quantity } from "../server";
@@ -30,6 +31,7 @@ const LASTING: [number, string][] = [
 
 export function TrendTile({ options, setOptions, describe }: TileProps<TrendOptions>) {
   const { of, point } = useChosen();
+  const hasRun = useLive(({ run }) => run !== null);
   const scan = useScan(of);
   const scalars = scan.data?.header.scalars ?? [];
   const known = new Map(scalars.map((one) => [one.name, one]));
@@ -49,7 +51,13 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
     describe({ title, table: data && table });
   }, [title, data, describe]);
   if (!shown) {
-    return <p className="empty">{reasonOf(scan.error ?? error, scan.data && scalars.length === 0)}</p>;
+    return (
+      <p className="empty">
+        {hasRun
+          ? reasonOf(scan.error ?? error, scan.data?.header.scalars.length === 0)
+          : "Readings are shown here when a scan has begun."}
+      </p>
+    );
   }
   const rest = scalars.filter(({ name }) => !y.includes(name));
   return (
@@ -140,7 +148,7 @@ interface Trend {
 }
 
 /** What is drawn of columns of readings. */
-export function trendOf({ arrays }: Arrays, x: string | null, y: string[], seconds: number | null): Trend {
+function trendOf({ arrays }: Arrays, x: string | null, y: string[], seconds: number | null): Trend {
   const column = (name: string): ArrayLike<number> => arrays[name]?.values ?? [];
   const [times, points] = [column("time"), column("seq_num")];
   const first = seconds === null ? 0 : firstWithin(times, seconds);
@@ -160,14 +168,12 @@ export function trendOf({ arrays }: Arrays, x: string | null, y: string[], secon
 
 /** The first reading that is no position. */
 function usual(scalars: Quantity[], motors: Quantity[]): string[] {
-  const isMotor = (name: string): boolean => motors.some((motor) => name === motor.name || name.startsWith(`${motor.name}_`));
+  const isMotor = (name: string): boolean =>
+    motors.some((motor) => name === motor.name || name.startsWith(`${motor.name}_`));
   const first = scalars.find(({ name }) => !isMotor(name)) ?? scalars[0];
   return first ? [first.name] : [];
 }
 
-function reasonOf(error: Error | undefined, isEmpty: boolean | undefined): string {
-  if (error) {
-    return error.message;
-  }
-  return isEmpty ? "This scan has no readings that are numbers." : "Readings are shown here when a scan has begun.";
+function reasonOf(error: Error | undefined, isEmpty: boolean): string {
+  return error?.message ?? (isEmpty ? "This scan has no readings that are numbers." : "…");
 }
