@@ -7,10 +7,12 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from benchmarks.runner import Figure, at_most
 from bluesky_ext import CrystalMap, LiveServer, PeakTracker
 from bluesky_ext.engine import Reduce
 from bluesky_ext.sim import beamline
@@ -134,7 +136,7 @@ def opened(browser: Any, url: str) -> Any:
     return page
 
 
-def shown(browser: Any, rate: int) -> bool:
+def shown(browser: Any, rate: int) -> Iterator[Figure]:
     """From event to changed pixel, and the longest frame."""
     crystal = Crystal(rate)
     with LiveServer(crystal.cm, crystal.pt) as server:
@@ -153,12 +155,14 @@ def shown(browser: Any, rate: int) -> bool:
     late = [times[np.searchsorted(numbers, n)] - crystal.times[n] for n in wanted]
     median, worst = 1000 * np.percentile(late, [50, 99])
     real = len(wanted) / (crystal.times[wanted[-1]] - crystal.times[wanted[0]])
-    print(f"{real:.0f} events/s: from event to pixel {median:.0f} ms (median; target 300), {worst:.0f} ms (99 %; 600)")
-    print(f"  longest frame in {SECONDS:.0f} s {longest:.0f} ms (target 100), first paint {paint:.0f} ms (target 1000)")
-    return bool(median < 300 and worst < 600 and longest < 100 and paint < 1000)
+    at = f"at {rate} events/s ({real:.0f} measured)"
+    yield at_most(f"from an event to its pixel, median, {at}", float(median), "ms", 300)
+    yield at_most(f"  of 99 %, {at}", float(worst), "ms", 600)
+    yield at_most(f"  the longest frame in {SECONDS:.0f} s", float(longest), "ms", 100)
+    yield at_most("  the first paint", float(paint), "ms", 1000)
 
 
-def clicked(browser: Any) -> bool:
+def clicked(browser: Any) -> Figure:
     """Clicks on a map of 1000 x 1000 with 500 others in the list."""
     shape = (1000, 1000)
     stage = Large(shape, 500)
@@ -177,12 +181,13 @@ def clicked(browser: Any) -> bool:
             page.wait_for_timeout(300)
         took = page.evaluate("window.took")
         page.close()
-    late = float(np.percentile(took, 95)) if took else float("nan")
-    print(f"{len(took)} of {CLICKS} clicks on 1000 x 1000 points with 500 maps: {late:.0f} ms (95 %; target 200)")
-    return bool(len(took) > CLICKS / 2 and late < 200)
+    if len(took) <= CLICKS / 2:
+        raise RuntimeError(f"only {len(took)} of {CLICKS} clicks were answered")
+    late = float(np.percentile(took, 95))
+    return at_most("a click on 1000 x 1000 points with 500 maps in the list, 95 %", late, "ms", 200)
 
 
-def hour(browser: Any) -> bool:
+def hour(browser: Any) -> Figure:
     """The memory of the browser over an hour's scan, replayed fast."""
     shape = (240, EVENTS // 240)
     stage = Large(shape, 20)
@@ -201,25 +206,29 @@ def hour(browser: Any) -> bool:
                 session.send("HeapProfiler.collectGarbage")
                 heaps.append(page.evaluate("performance.memory.usedJSHeapSize") / 2**20)
         page.close()
-    print(f"{EVENTS} events: heap of the page {heaps[0]:.0f} MB after a quarter of them, {heaps[1]:.0f} MB at the end")
-    return heaps[1] < heaps[0] + 20
+    return at_most(
+        f"growth of the page's memory over the last three quarters of {EVENTS} events", heaps[1] - heaps[0], "MB", 20
+    )
 
 
-def small() -> bool:
+def small() -> Figure:
     """The page's code, compressed."""
     code = [path for path in BUILT.iterdir() if path.suffix in (".js", ".css", ".html")]
-    size = sum(len(gzip.compress(path.read_bytes())) for path in code) / 1000
-    print(f"the page's code: {size:.0f} kB compressed (target 1000)")
-    return size < 1000
+    return at_most(
+        "the page's code, compressed", sum(len(gzip.compress(path.read_bytes())) for path in code) / 1000, "kB", 1000
+    )
 
 
-def main() -> bool:
+def main() -> Iterator[Figure]:
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     options = ["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=options)
-        good = [small(), *(shown(browser, rate) for rate in RATES), clicked(browser), hour(browser)]
+        yield small()
+        for rate in RATES:
+            yield from shown(browser, rate)
+        yield clicked(browser)
+        yield hour(browser)
         browser.close()
-    return all(good)

@@ -6,13 +6,15 @@ import io
 import json
 from pathlib import Path
 
+import bluesky.plans as bp
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from pages import Scan, until
 
-from bluesky_ext import LiveAnalysis
+from bluesky_ext import CrystalMap, LiveAnalysis, PeakTracker
 from bluesky_ext.live import FloatParameter
+from bluesky_ext.sim import beamline
 
 pytestmark = pytest.mark.browser
 AXE = Path(__file__).parents[2] / "page" / "node_modules" / "axe-core" / "axe.min.js"
@@ -36,12 +38,14 @@ class Reducer:
 
 
 def tiles(page):
-    """The kinds of the tiles, and where each is: left, top, width and height."""
-    found = page.locator("[data-testid^='tile ']")
-    return {
-        one.get_attribute("data-testid")[5:]: tuple(round(number) for number in one.bounding_box().values())
-        for one in found.all()
-    }
+    """The kinds of the tiles, and where each is: left, top (however far it is scrolled), width and height."""
+    top = page.get_by_test_id("tiles").evaluate("element => element.scrollTop")
+    found = {}
+    for one in page.locator("[data-testid^='tile ']").all():
+        box = one.bounding_box()
+        place = box["x"], box["y"] + top, box["width"], box["height"]
+        found[one.get_attribute("data-testid")[5:]] = tuple(map(round, place))
+    return found
 
 
 def menu(page, kind, *names):
@@ -90,7 +94,7 @@ def test_a_layout_is_arranged_kept_by_name_and_shared_at_once(documents_of, serv
     page.expect(page.get_by_role("button", name="Layout:")).to_contain_text(name)
     other = another(page, page.url)
     other.get_by_test_id("tile log").wait_for()
-    until(page, lambda: tiles(other) == tiles(page), "both see one layout")
+    until(page, lambda: tiles(other) == tiles(page) or print(tiles(other), tiles(page)), "both see one layout")
     menu(other, "trend", "remove")
     page.expect(page.get_by_test_id("tile trend")).to_have_count(0)
     page.reload()
@@ -213,3 +217,20 @@ def test_dark_and_light_are_chosen_and_kept(served, shows, browser):
     page.reload()
     page.get_by_test_id("tiles").wait_for()
     assert ground() != light
+
+
+def test_picture_of_the_page(documents_of, served, browser, request):
+    """That of the README and of the docs: ``pytest -m browser -k picture_of_the_page --pictures FOLDER``."""
+    if not request.config.getoption("--pictures"):
+        pytest.skip("only with --pictures")
+    b = beamline(1, (256, 256), n_grains=5)
+    docs = documents_of(bp.grid_scan([b.detector], b.y, -0.5, 0.5, 15, b.x, -0.5, 0.5, 20, snake_axes=True))
+    pt, cm = PeakTracker("dexela_image", 11, minmass=700), CrystalMap(search_range=3, memory=10_000)
+    pt.subscribe(cm)
+    page = browser(f"{served(cm, pt).url}?point=96")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for name, doc in docs[:230]:
+        pt(name, doc)
+        page.wait_for_timeout(20 if name == "event" else 0)  # as a scan goes
+    page.expect(page.get_by_test_id("tile image")).to_contain_text("point 96")
+    page.wait_for_timeout(2000)

@@ -286,3 +286,17 @@ def test_who_listens_hears_of_every_revision_and_of_what_others_change(served, s
     assert heard["loss"] == "scan 7: 2 events lost"
     assert [one["kind"] for one in other.get("/api/v1/notifications")][-1] == "loss"
     other.close()
+
+
+def test_what_fails_beside_a_stage_harms_neither_the_stage_nor_the_server(shows, served, caplog):
+    class Broken:
+        def event(self, *about):
+            raise RuntimeError("a broken watcher")
+
+    stage = shows(lambda n: {"n": n})
+    stage.watchers.add(Broken())
+    client = served(stage)
+    stage.feed(1, 2)
+    assert client.get("/api/v1/point/latest")["seq_num"] == 2
+    said = [one.getMessage() for one in caplog.records if "a broken watcher" in one.getMessage()]
+    assert (stage.stats.failed, len(said)) == (0, 1)
