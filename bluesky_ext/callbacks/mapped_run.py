@@ -109,7 +109,7 @@ class MappedRun:
 
     def _image(self, event: Mapping[str, Any]) -> np.ndarray:
         """The mean image of an event."""
-        image = np.asarray(mean_blocks(image_blocks(event["data"], self.data_key), gaps=False), float)
+        image = np.array(mean_blocks(image_blocks(event["data"], self.data_key), gaps=False), float)  # ours, to keep
         if self.shape is None:  # diameter and windows are tried on the first image
             if self.maps.known is None:
                 self.maps.located(image, image)
