@@ -25,6 +25,7 @@ NAMES = (
     "transport",
     "hostile",
     "view",
+    "page",
 )
 
 

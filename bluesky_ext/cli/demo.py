@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     from bluesky import RunEngine
 
-    from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, Recorder, TrackLinker
+    from bluesky_ext import CrystalMap, ImageProcessor, PeakTracker, Recorder, RegionMaps, TrackLinker
     from bluesky_ext.plans import grid_scan_nd
     from bluesky_ext.sim import beamline
 
@@ -79,8 +79,10 @@ def run(options: argparse.Namespace) -> int:
     tl = TrackLinker(**link)
     cm = CrystalMap(**link, directory=options.directory)
     ip.subscribe(pt)
+    rm = RegionMaps(key)  # regions are drawn in the browser
     pt.subscribe(tl)
     pt.subscribe(cm)
+    ip.subscribe(rm)
 
     brightest = _Brightest(key)
     ip.subscribe(brightest, "event")
@@ -90,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     exposure = {"time_per_point": 0.2, "time_per_frame": 0.1}
     shutter = {"shutter": b.shutter, "shutter_open": "open", "shutter_close": "closed"}
     RE = RunEngine(call_returns_result=False)
-    server = None if options.no_serve else _server(options, cm, tl, pt, ip)
+    server = None if options.no_serve else _server(options, cm, tl, pt, ip, rm)
     recorder = Recorder(options.directory / "recordings", on_error="raise")
     with tqdm(total=ny * nx, unit="point", desc="scan") as bar, recorder:
         for stage in (pt, tl, cm):

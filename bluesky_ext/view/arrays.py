@@ -26,8 +26,8 @@ def packed(arrays: Mapping[str, np.ndarray], **said: Any) -> bytes:
 
     Examples
     --------
-    >>> packed({"x": np.array([1.0])}, unit="mm")[4:73]
-    b'{"unit":"mm","arrays":[{"name":"x","dtype":"<f8","shape":[1]}]}      '
+    >>> packed({"x": np.array([1.0])}, unit="mm")[4:72]
+    b'{"unit":"mm","arrays":[{"name":"x","dtype":"<f8","shape":[1]}]}     '
     """
     plain = {name: _plain(array) for name, array in arrays.items()}
     about = [{"name": name, "dtype": one.dtype.str, "shape": list(one.shape)} for name, one in plain.items()]

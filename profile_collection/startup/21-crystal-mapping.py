@@ -3,7 +3,7 @@
 A scan is safe from it: what goes wrong is logged and counted (`pt.stats`), and the scan goes on.
 """
 
-from bluesky_ext import CrystalMap, ImageProcessor, LiveMap, LiveServer, PeakTracker
+from bluesky_ext import CrystalMap, ImageProcessor, LiveMap, LiveServer, PeakTracker, RegionMaps
 from bluesky_ext.plans import configure_area_det, dark_plan, dark_run, fly_scan_nd, grid_scan_nd
 from bluesky_ext.plots import Show
 
@@ -16,15 +16,20 @@ ip = ImageProcessor(f"{dexela.name}_image", subtrahend="dark", dark_age=3600, db
 pt = PeakTracker(f"{dexela.name}_image", diameter=11, minmass=700)
 cm = CrystalMap(search_range=3, memory=1000, directory="maps")
 
+# Maps of regions that are drawn on the image in the browser.
+rm = RegionMaps(f"{dexela.name}_image")
+
 ip.subscribe(pt)
 pt.subscribe(cm)
+ip.subscribe(rm)
 RE.subscribe(ip)
 
 # A window with the latest image and the maps, where there is a screen.
 live = LiveMap(cm, pt)
 
-# In a browser, with h5pyd or silx, from this machine: the maps, the latest image, progress and losses.
-server = LiveServer(cm, pt)
+# In a browser, with h5pyd or silx, from this machine: the maps, the image of each point, progress and losses. Layouts
+# and regions are kept in live/.
+server = LiveServer(cm, pt, rm, directory="live")
 
 # Beside the scans are kept their peaks and maps, but not their images a second time.
 pt.subscribe(saver)

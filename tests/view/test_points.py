@@ -104,6 +104,16 @@ def test_a_pixel_of_a_map_leads_to_its_image_its_peaks_and_its_readings(run_engi
         assert client("GET", f"/api/v1/{path}")[0] == 404
 
 
+def test_maps_without_positions_lie_along_the_numbers_of_their_points(run_engine, served):
+    b = beamline(1, (128, 128), n_grains=3)
+    cm, pt = crystal()
+    run_engine(bp.count([b.detector], 3), pt)
+    one = served(cm, pt).get("/api/v1/maps")["maps"][0]  # of a server that is started after the scan
+    _, arrays = served(cm, pt).arrays(map_path(one))
+    assert (one["kind"], one["axes"]) == ("line", [{"name": "seq_num", "unit": ""}])
+    assert arrays["x"].tolist() == arrays["seq_num"].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("kind", ["line", "points"])
 def test_lines_and_scattered_points_have_their_positions(run_engine, served, kind):
     b = beamline(1, (128, 128), n_grains=3)
@@ -276,3 +286,17 @@ def test_who_listens_hears_of_every_revision_and_of_what_others_change(served, s
     assert heard["loss"] == "scan 7: 2 events lost"
     assert [one["kind"] for one in other.get("/api/v1/notifications")][-1] == "loss"
     other.close()
+
+
+def test_what_fails_beside_a_stage_harms_neither_the_stage_nor_the_server(shows, served, caplog):
+    class Broken:
+        def event(self, *about):
+            raise RuntimeError("a broken watcher")
+
+    stage = shows(lambda n: {"n": n})
+    stage.watchers.add(Broken())
+    client = served(stage)
+    stage.feed(1, 2)
+    assert client.get("/api/v1/point/latest")["seq_num"] == 2
+    said = [one.getMessage() for one in caplog.records if "a broken watcher" in one.getMessage()]
+    assert (stage.stats.failed, len(said)) == (0, 1)

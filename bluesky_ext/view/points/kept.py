@@ -20,6 +20,16 @@ class Kept:
     ----------
     room : int
         What they may take, in bytes: the points that came first go when it is full. The latest point is always kept.
+
+    Examples
+    --------
+    >>> kept = Kept(3000)
+    >>> for number in (1, 2, 3):
+    ...     image = np.zeros((10, 10))
+    ...     kept.put("scan", number, "taken", image)
+    ...     kept.put("scan", number, "seen", image[2:5])  # the same memory
+    >>> [len(kept.of("scan", number)) for number in (1, 2, 3)], kept.n_bytes
+    ([0, 2, 2], 2624)
     """
 
     def __init__(self, room: int) -> None:

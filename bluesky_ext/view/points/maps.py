@@ -19,6 +19,8 @@ from bluesky_ext.view.values import text_of
 MOST_MAPS = 10_000
 #: Names of signals that say nothing beside the name of their group.
 _PLAIN = {"values", "data", "maps", "map", "signal"}
+#: What the groups of built-in maps hold.
+_WORDS = {"massfractions": "mass fraction", "parameters": "area", "uncertainties": "uncertainty of the area"}
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ class ShownMap:
     def arrays(self, scan: ScanRecord | None) -> dict[str, np.ndarray]:
         """Its values, the positions along its axes, and the numbers of its points."""
         found = {"values": narrow(self.values)}
-        for name, (_, _, along) in zip(("y", "x")[-len(self.axes) :], self.axes, strict=True):
+        for name, (_, _, along) in zip(("y", "x")[2 - len(self.axes) :], self.axes, strict=True):
             found[name] = along.astype("<f8")
         if self.seq_nums is not None:
             found["seq_num"] = np.nan_to_num(self.seq_nums, nan=-1).astype("<i4")
-        elif scan is not None and self.kind != "points":
+        elif scan is not None and len(self.axes) == self.values.ndim:
             seq_nums, positions = scan.positions()
             named = {**positions, **{key: positions[motor] for motor, key in scan.motors.items() if motor in positions}}
             named |= {f"motor_{name}": column for name, column in named.items()}
@@ -131,10 +133,13 @@ def _scattered(
     along = tuple(_axis(group, name, n) for name in axes if _length_of(group, name) == n)
     seq_nums = group.children.get(SEQ_NUM)
     numbers = seq_nums.array if isinstance(seq_nums, Dataset) and _length_of(group, SEQ_NUM) == n else None
+    if not along:  # nobody knows where they were
+        along = ((SEQ_NUM, "", np.arange(1.0, n + 1) if numbers is None else numbers.astype(float)),)
+    kind = "points" if len(along) == 2 else "line"
     for index, id_, label in _slices(snapshot, group, signal, stack):
         values: Any = signal.array
         unit = _text(signal, "units")
-        yield ShownMap(id_, label, signal.path, index, values[index], unit, "points", along, numbers)
+        yield ShownMap(id_, label, signal.path, index, values[index], unit, kind, along, numbers)
 
 
 def _slices(
@@ -147,7 +152,8 @@ def _slices(
     if not stack:
         above = group.path.rpartition("/")[0]
         is_one_of_several = above in snapshot.paths and _text(snapshot.paths[above], "NX_class") == "NXcollection"
-        yield (), signal.path, f"{label} ({above.rpartition('/')[2]})" if is_one_of_several else label
+        group_name = above.rpartition("/")[2]
+        yield (), signal.path, f"{label}, {_WORDS.get(group_name, group_name)}" if is_one_of_several else label
         return
     n = 0 if signal.array is None or len(stack) > 1 else len(signal.array)
     beside: dict[str, np.ndarray] = {}

@@ -19,6 +19,16 @@ class Rows:
     ----------
     most : int
         So many points are kept.
+
+    Examples
+    --------
+    >>> rows = Rows(4)
+    >>> for number in (1, 2, 3, 2, 4, 5):
+    ...     rows.put(number, 0.5 * number, {"counts": 10 * number, "name": "a text"})
+    >>> rows.read(["counts"])
+    (array([3, 4, 5]), [array([30., 40., 50.])])
+    >>> rows.n_gone, rows.latest, rows.names
+    (2, 5, ['counts'])
     """
 
     def __init__(self, most: int) -> None:
