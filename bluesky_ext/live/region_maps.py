@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -132,7 +132,15 @@ class RegionMaps(PointMap):
         """Learn where the channels of spectra lie, and which readings are those of the motors."""
         if stream.name == self._stream_name and stream.wanted:
             run.state.axis = _axis_of(stream.descriptor, self.data_key)
+            self._tell_unit("" if run.state.axis is not None else "channel")
             run.state.scan.describe(stream.descriptor)
+
+    def _tell_unit(self, unit: str) -> None:
+        """Tell those who draw ranges whether their ends are channels, whatever axis they draw them over."""
+        with self._open_runs.lock:
+            one = self.settings.described[REGIONS]
+            if isinstance(one, RegionsParameter) and "range" in one.kinds and one.unit != unit:
+                self.settings = Parameters([replace(one, unit=unit)]).changed({REGIONS: self.settings[REGIONS].value})
 
     def names_of(self, descriptor: Mapping[str, Any]) -> dict[str, list[str]]:
         """The regions, as they are now."""

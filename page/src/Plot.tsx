@@ -41,6 +41,8 @@ export interface PlotProps {
 
 /** How many colours of curves there are (--curve-0 ...). */
 export const COLORS = 8;
+/** The values of so many curves are told; of more those that amount to something where the cursor is. */
+const FIRST = 3;
 /** Pixels along which one drags to zoom. */
 const CLICK = 4;
 /** Widths of lines, in pixels of the screen. */
@@ -193,7 +195,8 @@ function Readout({ frame, at, x, xLabel, curves, hidden }: ReadoutProps) {
       </div>
       {curves.map(
         ({ label, values, color }, number) =>
-          !hidden.has(label) && (
+          !hidden.has(label) &&
+          (number < FIRST || Math.abs(values[at] ?? 0) > 1e-3 * largest) && (
             <div key={label}>
               <i style={{ background: `var(--curve-${(color ?? number) % COLORS})` }} />
               {label} <b>{valueAt(values, at, largest)}</b>

@@ -47,7 +47,7 @@ export function RegionBar(props: RegionBarProps) {
             onClick={() => onTool(tool === kind ? undefined : kind)}
           >
             <Icon kind={kind} />
-            {TOOLS[kind]}
+            <span>{TOOLS[kind]}</span>
           </button>
         ))}
         {regions.map(({ name }) => (

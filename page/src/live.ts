@@ -85,6 +85,9 @@ function hear(news: News): void {
     note(news.status, news.time);
   } else if (news.kind === "revision") {
     const { revision, run, latest } = news;
+    if (run !== useLive.getState().run) {
+      void readParameters(); // what they are about may differ from run to run
+    }
     useLive.setState({ revision, run, latest });
   } else if (news.kind === "parameter") {
     void readParameters();

@@ -72,7 +72,7 @@ def test_a_point_shows_its_image_with_each_peak_circled_where_it_is(crystal, ser
         page.mouse.move(left, top)
         until(page, lambda: tooltip(page), "the value under the mouse")
         pixel = tooltip(page)
-        assert abs(pixel[0] - x) <= 1 and abs(pixel[1] - y) <= 1
+        assert np.allclose(pixel[:2], (x, y), atol=1)
         assert pixel[2] == pytest.approx(images[6][pixel[1], pixel[0]], rel=1e-4)
     numbers = set(shown.locator(".peaks text").all_text_contents())
     assert len(numbers) == len(peaks[6]["x"])  # those of the tracks: each one is another crystal map
@@ -123,7 +123,8 @@ def test_a_large_image_is_there_at_full_resolution(served, browser):
         x, y, value = tooltip(page)
         assert value == image[y, x]
         seen.add(x)
-    assert len(seen) >= 2 and max(seen) - min(seen) <= 20
+    assert len(seen) >= 2
+    assert max(seen) - min(seen) <= 20
 
 
 def test_a_spectrum_comes_with_its_fit_and_the_lines_of_the_elements(served, browser, documents_of):

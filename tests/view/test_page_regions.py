@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import bluesky.plans as bp
 import numpy as np
 import pytest
@@ -139,7 +137,8 @@ def test_the_keyboard_does_all_of_that(scan, served, browser):
     page.keyboard.press("Shift+ArrowLeft")
     until(page, lambda: regions_of(scan.maps)["region 1"] != made, "it is moved")
     moved = regions_of(scan.maps)["region 1"]
-    assert np.allclose(np.subtract(moved.x, made.x), -10) and moved.y == made.y
+    assert np.allclose(np.subtract(moved.x, made.x), -10)
+    assert moved.y == made.y
     page.keyboard.press("Alt+ArrowDown")
     until(page, lambda: regions_of(scan.maps)["region 1"] != moved, "it is pulled")
     assert np.allclose(np.subtract(regions_of(scan.maps)["region 1"].y, moved.y), [0, 1])
@@ -147,18 +146,20 @@ def test_the_keyboard_does_all_of_that(scan, served, browser):
     until(page, lambda: not regions_of(scan.maps), "it is removed")
 
 
-def test_a_range_of_a_spectrum_is_summed_where_it_is_drawn(served, browser, documents_of):
+@pytest.mark.parametrize("is_behind", [True, False], ids=["behind the fit", "beside it"])
+def test_a_range_of_a_spectrum_is_summed_where_it_is_drawn(is_behind, served, browser, documents_of):
+    """In keV behind the fit, which knows the energies, and in channels of the raw spectra; drawn in keV both times."""
     b = fluorescence_beamline(1)
     fit, maps = FluorescenceFit(SPECTRA, b.sample.cfg), RegionMaps(SPECTRA, kinds=("range",))
-    fit.subscribe(maps)
-    spectra = {}
+    if is_behind:
+        fit.subscribe(maps)
 
-    def keep(_, doc):
-        if SPECTRA in doc["data"]:
-            spectra[doc["seq_num"]] = doc["data"][SPECTRA]
+    def first(name, doc):
+        fit(name, doc)
+        if not is_behind:
+            maps(name, doc)
 
-    fit.subscribe(keep, "event")
-    scan = Fed(b, documents_of, fit)
+    scan = Fed(b, documents_of, first)
     url = served(maps, fit).url
     scan.feed(1)
     page = browser(url)
@@ -170,13 +171,16 @@ def test_a_range_of_a_spectrum_is_summed_where_it_is_drawn(served, browser, docu
     drag(page, (box["x"] + 0.4 * box["width"], y), (box["x"] + 0.6 * box["width"], y))
     until(page, lambda: regions_of(maps), "the range is a parameter")
     (region,) = regions_of(maps).values()
-    energy = fit.model.curve(spectra[1]).energy
-    ends = np.quantile([energy[0], energy[-1]], [0.4, 0.6])
-    assert np.allclose(region.x, ends, atol=0.02 * (energy[-1] - energy[0]))
+    spectrum = np.reshape(scan.images[2][SPECTRA], (-1, len(b.sample.expected(0, 0)))).sum(0)
+    energies = fit.model.zero + fit.model.gain * np.arange(len(spectrum))
+    shown = fit.model.curve(spectrum.astype(float)).energy
+    ends = np.quantile([shown[0], shown[-1]], [0.4, 0.6])
+    axis = energies if is_behind else np.arange(len(spectrum))
+    drawn = np.interp(ends, energies, axis)
+    assert np.allclose(region.x, drawn, atol=0.03 * (drawn[1] - drawn[0]))
     scan.feed(1)
-    axis = b.sample.model.zero + b.sample.model.gain * np.arange(len(spectra[2]))
     inside = (axis >= region.x[0]) & (axis <= region.x[1])
-    assert np.nansum(maps.dataset["sum"]) == pytest.approx(np.nansum(np.where(inside, spectra[2], 0)))
+    assert np.nansum(maps.dataset["sum"]) == pytest.approx(spectrum[inside].sum())
 
 
 def test_two_browsers_agree_and_a_server_that_starts_again_knows_the_regions(scan, served, browser, tmp_path):
@@ -189,17 +193,14 @@ def test_two_browsers_agree_and_a_server_that_starts_again_knows_the_regions(sca
     tool(here, "Rectangle")
     drag(here, on_screen(here, 20, 30), on_screen(here, 60, 50))
     here.get_by_role("button", name="region 1", exact=True).wait_for()
-    began = time.monotonic()
     there.bring_to_front()
     shape(there, "region 1").wait_for()
-    agreed = time.monotonic() - began
     assert shape(there, "region 1").get_attribute("aria-label") == shape(here, "region 1").get_attribute("aria-label")
     kept = scan.maps.settings["regions"].value
     served.close()
     again = RegionMaps(KEY)
     served(again, directory=tmp_path, address=client.url[7:-1])
     assert again.settings["regions"].value == kept
-    assert agreed < 20  # that it is within 1 s is measured by the benchmark, on a quiet machine
 
 
 def test_what_the_server_refuses_is_said_and_shown_as_it_was(scan, served, browser):

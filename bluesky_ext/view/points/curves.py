@@ -31,6 +31,8 @@ class Curve:
     x_unit: str = ""
     y_label: str = "counts"
     log: bool = False
+    #: The number of its first channel, where only a part of them is drawn.
+    first_channel: int = 0
 
 
 def curves_of(kept: Kept, stages: Sequence[Stage], names: list[str]) -> list[dict[str, str]]:
@@ -83,7 +85,15 @@ def _spectrum(values: np.ndarray, model: FluorescenceModel, key: str) -> Curve:
     """A spectrum, its fit and its background, and each line of the fit above that."""
     one = model.curve(values)
     lines = {"measured": one.spectrum, "fit": one.fit, "background": one.background, **model.components(values)}
-    return Curve(x=one.energy, lines=lines, label=f"spectrum of {key}", x_label="energy", x_unit="keV", log=True)
+    return Curve(
+        x=one.energy,
+        lines=lines,
+        label=f"spectrum of {key}",
+        x_label="energy",
+        x_unit="keV",
+        log=True,
+        first_channel=model.first,
+    )
 
 
 def _diffractogram(values: np.ndarray, sigma: Any, radial: tuple[np.ndarray, str] | None, key: str) -> Curve:

@@ -163,6 +163,7 @@ def routes(recorder: PointRecorder, shown: ShownScans, stages: Sequence[Stage], 
             "x_unit": one.x_unit,
             "y_label": one.y_label,
             "log": one.log,
+            "first_channel": one.first_channel,
         }
         lines = {f"{name}_" if name == "x" else name: values for name, values in one.lines.items()}
         return arrays.answer({"x": one.x, **lines}, seq_num=number, uid=scan.uid, id=id, **said)

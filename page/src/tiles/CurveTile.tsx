@@ -61,10 +61,11 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
   }
   const isLog = options.isLog ?? data.header.log;
   const isOnAxis = regions?.unit !== CHANNEL;
+  const { first_channel: first } = data.header;
   const onAxis = (range: Region): Region =>
-    isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel)) };
+    isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel - first)) };
   const fromAxis = <S extends Shape>(range: S): S =>
-    isOnAxis ? range : { ...range, x: range.x.map((value) => Math.round(10 * channelAt(x, value)) / 10) };
+    isOnAxis ? range : { ...range, x: range.x.map((value) => first + Math.round(10 * channelAt(x, value)) / 10) };
   const ranges = (regions?.regions ?? []).filter(({ type }) => type === "range");
   const finish = (shape: Shape | undefined): void => {
     setTool(undefined);
