@@ -54,6 +54,7 @@ export function resetLayout(): void {
 }
 
 export async function saveLayout(name: string, layout: Layout): Promise<void> {
+  clearTimeout(timer);
   if (await send(name, layout)) {
     openLayout(name);
   }
@@ -73,10 +74,9 @@ async function send(name: string, layout: Layout): Promise<boolean> {
   try {
     await change("PUT", pathOf(name), JSON.stringify(layout), "application/json");
     await readLayouts();
-    if (useArranged.getState().draft === layout) {
-      useArranged.setState({ draft: null });
-    }
-    useArranged.setState({ reason: "" });
+    const { name: shown, draft } = useArranged.getState();
+    // Until the name is that of the layout the draft is shown: so that no other layout flashes up between them.
+    useArranged.setState({ reason: "", ...(shown === name && draft === layout && { draft: null }) });
     return true;
   } catch (error) {
     useArranged.setState({ reason: `not shared: ${error instanceof Error ? error.message : String(error)}` });

@@ -157,10 +157,8 @@ async function readRuns(): Promise<void> {
 }
 
 async function readNotices(): Promise<void> {
-  return read<Notice[]>("/api/v1/notifications", (notices) => {
-    useLive.setState({ notices: [] }); // a server that is new counts from the beginning
-    add(notices);
-  });
+  useLive.setState({ notices: [] }); // a server that is new counts from the beginning
+  return read<Notice[]>("/api/v1/notifications", add);
 }
 
 function add(more: Notice[]): void {

@@ -115,7 +115,7 @@ export function usePoint(seq: number | "latest" | null, of?: string | null): Sho
   const [grows, own] = [useVersion(of), usePointVersion(seq ?? "latest", of)];
   const path = address(`/api/v1/point/${seq}`, { of });
   const version = seq === "latest" ? `${own} ${grows}` : grows;
-  return useResource(seq === null ? null : path, version, async () => get<Point>(path), seq === "latest" ? 0 : 1000);
+  return useResource(seq === null ? null : path, version, async () => get<Point>(path), seq === "latest" ? 0 : 300);
 }
 
 export interface ImageHeader {

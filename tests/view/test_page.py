@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from pages import KEY, Scan, coloured, selected, ticks, until
+from pages import Scan, coloured, selected, ticks, until
 
 from bluesky_ext.view import app
 

@@ -94,7 +94,7 @@ def test_a_layout_is_arranged_kept_by_name_and_shared_at_once(documents_of, serv
     page.expect(page.get_by_role("button", name="Layout:")).to_contain_text(name)
     other = another(page, page.url)
     other.get_by_test_id("tile log").wait_for()
-    until(page, lambda: tiles(other) == tiles(page) or print(tiles(other), tiles(page)), "both see one layout")
+    until(page, lambda: tiles(other) == tiles(page), "both see one layout")
     menu(other, "trend", "remove")
     page.expect(page.get_by_test_id("tile trend")).to_have_count(0)
     page.reload()

@@ -1,7 +1,7 @@
 // The map that a tile shows: one of those that are published, or what is computed from two or three of them.
 
 import type { Domain } from "@h5web/lib";
-import { useMemo } from "react";
+import { useEffect, useMemo, useRef } from "react";
 
 import type { Arrays } from "../arrays";
 import { useChosen } from "../chosen";
@@ -55,7 +55,11 @@ export function useShownMap(options: Partial<MapOptions>, shade: Shade): ShownMa
   const run = useLive((live) => of ?? live.run);
   const all = maps.data?.maps ?? [];
   const wanted = options.map ?? map;
-  const about = wanted === null ? defaultOf(all) : all.find(({ id }) => id === wanted);
+  const usual = useRef<string>(); // it stays when another peak becomes the brightest one
+  const about = all.find(({ id }) => id === (wanted ?? usual.current)) ?? (wanted === null ? defaultOf(all) : undefined);
+  useEffect(() => {
+    usual.current = about?.id;
+  }, [about?.id]);
   const isRgb = comparison === "rgb";
   const isOfTwo = isRgb || comparison === "difference" || comparison === "ratio";
   const isOfRuns = comparison === "previous" || comparison === "beside";
