@@ -166,7 +166,9 @@ def test_each_thing_that_the_profile_does_is_a_line_that_no_other_needs():
     ]
     texts = [ast.unparse(thing) for thing in things]
     assert {"RE.subscribe(bec)", "RE.subscribe(saver)", "RE.subscribe(ip)", "RE.subscribe(fit)"} <= {*texts}
-    assert {"live = LiveMap(cm, pt)", "server = LiveServer(*shown)", "shown += [cm, pt]"} <= {*texts}
+    assert {"live = LiveMap(cm, pt)", "server = LiveServer(*shown, directory='live')", "shown += [cm, pt, rm]"} <= {
+        *texts
+    }
     for thing, text in zip(things, texts, strict=True):
         assert thing.lineno == thing.end_lineno, text
         if isinstance(thing, ast.Assign):
