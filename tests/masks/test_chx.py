@@ -13,7 +13,7 @@ from tiled.profiles import load_profiles
 from tiled.queries import Key
 from writers import content
 
-from bluesky_ext.masks import MaskClient, MaskExists, MaskNotFound
+from bluesky_ext.masks import MaskClient, MaskExists, MaskNotFound, combine_masks
 
 
 def written(container, detector, name, version, mask):
@@ -28,6 +28,29 @@ def searched(container, **metadata):
     for key, value in metadata.items():
         found = found.search(Key(key) == value)
     return found
+
+
+def test_the_transcript_of_their_page_works(container):
+    """Their page says what to type; the exception of a duplicate is the RuntimeError that theirs is."""
+    mask_client = MaskClient(container)
+    mask = np.ones((2167, 2070), bool)
+    mask[0, 0] = False
+    other = np.ones((2167, 2070), bool)
+    other[5, 6] = False
+    mask_client.register_mask("eiger4m_single_image", "chip_mask", mask)
+    mask_client.register_mask("eiger4m_single_image", "bad_pixels", other)
+    with pytest.raises(RuntimeError):
+        mask_client.register_mask("eiger4m_single_image", "chip_mask", mask)
+    listed = mask_client.list_masks()
+    assert listed == [("eiger4m_single_image", "bad_pixels", 0), ("eiger4m_single_image", "chip_mask", 0)]
+    uid, got = mask_client.get_mask("eiger4m_single_image", "chip_mask")
+    np.testing.assert_array_equal(got.compute(), mask)
+    assert mask_client.get_mask_uid("eiger4m_single_image", "chip_mask", 0) == uid
+    mask1 = mask_client.get_mask("eiger4m_single_image", "chip_mask", version=0)
+    mask2 = mask_client.get_mask("eiger4m_single_image", "bad_pixels")
+    np.testing.assert_array_equal(combine_masks([mask1, mask2]).compute(), mask & other)
+    mask_client.delete_mask("eiger4m_single_image", "chip_mask", 0)
+    assert mask_client.list_masks() == listed[:1]
 
 
 def test_their_way_of_reading_finds_our_masks(masks):
