@@ -33,9 +33,8 @@ class Region:
 
     Examples
     --------
-    >>> Region("spot", "rectangle", (1, 2), (0, 1)).mask((2, 4))
-    array([[False,  True,  True, False],
-           [False,  True,  True, False]])
+    >>> Region("spot", "rectangle", (1, 2), (0, 1)).mask((2, 4)).tolist()
+    [[False, True, True, False], [False, True, True, False]]
     >>> Region("Fe K", "range", (6.3, 6.5)).slice(np.arange(0, 10, 0.1))
     slice(63, 66, None)
     """

@@ -175,7 +175,7 @@ def test_keys(start, run_of, tmp_path, monkeypatch, capsys):
 
 
 def test_the_script_of_the_documentation(proxy, tmp_path):
-    docs = Path(__file__).parents[2] / "docs" / "servers.md"
+    docs = Path(__file__).parents[2] / "docs" / "how-to" / "servers.md"
     (script,) = [
         block for block in re.findall("```python\n(.*?)```", docs.read_text(), re.DOTALL) if ">>>" not in block
     ]
