@@ -101,6 +101,8 @@ class Changes:
             self._tasks = [asyncio.create_task(one) for one in tellers]
         try:
             yield f"event: status\ndata: {json.dumps(self._status.whole())}\n\n"
+            for one in self.notifications.after(0):  # a page has read those before it listened
+                yield f"event: notification\ndata: {json.dumps(one)}\n\n"
             lines = self._lines.after(0)
             for line in lines:
                 yield f"event: log\ndata: {json.dumps(line)}\n\n"

@@ -87,6 +87,17 @@ def titled(page, text):
     page.expect(map_tile(page).get_by_role("heading")).to_contain_text(text)
 
 
+def still(page):
+    """Wait until the map has kept its place for a while, as beside it there may be more or less now."""
+    canvas, boxes = map_tile(page).locator("canvas").first, []
+
+    def is_still():
+        boxes.append(canvas.bounding_box())
+        return len(boxes) > 4 and all(box == boxes[-1] for box in boxes[-4:])
+
+    until(page, is_still, "the map keeps its place")
+
+
 def drag(page, start, end):
     page.mouse.move(*start)
     page.mouse.down()
@@ -173,7 +184,9 @@ def test_a_line_gives_a_profile_and_a_rectangle_its_histogram_and_mean(documents
     page.expect(page.get_by_role("region", name="profile along the line")).to_be_visible()
     drawn = page.get_by_role("figure", name="profile of").locator("canvas")
     until(page, lambda: np.ptp(imread(io.BytesIO(drawn.screenshot()))[..., :3], axis=-1).max() > 0.3, "it is drawn")
+    page.get_by_role("button", name="close").click()
     page.get_by_role("radio", name="histogram and mean").click()
+    still(page)
     drag(page, at(page, 0.6, 0.6), at(page, 3.4, 2.4))
     shown = shown_of(page, scan)[1:, 1:]
     statistics = page.get_by_test_id("statistics")

@@ -270,6 +270,8 @@ def test_who_listens_hears_of_every_revision_and_of_what_others_change(served, s
     other = type(client)(client.url)
     client.connection.request("GET", "/api/v1/changes")
     told = events_of(client.connection.getresponse(), "revision", "layout", "notification")
+    kind, said = next(told)
+    assert (kind, said["kind"]) == ("notification", "run started")  # what there was before it listened
     _, said = next(told)
     assert (said["run"], said["latest"]) == ("run", None)  # which began before the server
     stage.feed(1)
