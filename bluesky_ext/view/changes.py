@@ -102,7 +102,7 @@ class Changes:
         try:
             yield f"event: status\ndata: {json.dumps(self._status.whole())}\n\n"
             for one in self.notifications.after(0):  # a page has read those before it listened
-                yield f"event: notification\ndata: {json.dumps(one)}\n\n"
+                yield f"event: notification\ndata: {json.dumps(finite(one))}\n\n"
             lines = self._lines.after(0)
             for line in lines:
                 yield f"event: log\ndata: {json.dumps(line)}\n\n"
