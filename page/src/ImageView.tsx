@@ -2,9 +2,7 @@
 
 import {
   DefaultInteractions,
-  getLinearGradient,
   HeatmapMesh,
-  INTERPOLATORS,
   ResetZoomButton,
   SvgElement,
   TooltipMesh,
@@ -12,13 +10,13 @@ import {
   useVisCanvasContext,
   VisCanvas,
   type ColorScaleType,
-  type Domain,
 } from "@h5web/lib";
 import ndarray from "ndarray";
 import { useMemo, type ReactNode } from "react";
 import { Vector3 } from "three";
 
 import type { NamedArray } from "./arrays";
+import { ColorScale } from "./ColorScale";
 import { figure } from "./curves";
 import { frameOf, isSame, toScreen, type Frame } from "./frame";
 import type { Point } from "./regions";
@@ -59,9 +57,8 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
     <div className="image" role="group" aria-label={label}>
       <VisCanvas
         aspect="equal"
-        showAxes={false}
-        abscissaConfig={{ visDomain: [-0.5, columns - 0.5] }}
-        ordinateConfig={{ visDomain: [-0.5, rows - 0.5], flip: true }}
+        abscissaConfig={{ visDomain: [-0.5, columns - 0.5], formatTick: pixel }}
+        ordinateConfig={{ visDomain: [-0.5, rows - 0.5], formatTick: pixel, flip: true }}
       >
         <DefaultInteractions {...(isDrawing ? { pan: false, selectToZoom: false } : {})} />
         <ResetZoomButton />
@@ -93,20 +90,14 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
           )}
         </Layer>
       </VisCanvas>
-      {domain ? <Scale domain={domain} shade={shade} /> : <p className="empty">No pixel of it has a value.</p>}
+      {domain ? <ColorScale domain={domain} shade={shade} /> : <p className="empty">No pixel of it has a value.</p>}
     </div>
   );
 }
 
-/** The colours with the values that they stand for. */
-function Scale({ domain: [least, greatest], shade: { colorMap, scale } }: { domain: Domain; shade: Shade }) {
-  return (
-    <div className="scale" aria-label={`${colorMap} from ${figure(least)} to ${figure(greatest)}, ${scale}`} role="img">
-      <span>{figure(greatest, 3)}</span>
-      <i style={{ backgroundImage: getLinearGradient(INTERPOLATORS[colorMap], "top") }} />
-      <span>{figure(least, 3)}</span>
-    </div>
-  );
+/** The number of a pixel, which is whole. */
+function pixel(value: number | { valueOf: () => number }): string {
+  return Number.isInteger(Number(value)) ? String(value) : "";
 }
 
 /** What is drawn above the image, where the camera is. */

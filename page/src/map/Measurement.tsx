@@ -5,7 +5,7 @@ import { MdClose } from "react-icons/md";
 
 import { figure, labelled } from "../curves";
 import { histogramOf, profileOf, statisticsOf, valuesIn, type Grid, type Pair, type Points } from "../maps";
-import { Plot } from "../Plot";
+import { Plot } from "../plot/Plot";
 import type { Tool } from "./MapOverlay";
 
 export interface MeasurementProps {

@@ -35,16 +35,16 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
   const [tool, setTool] = useState<Kind>();
   const [isOpen, setIsOpen] = useState(false);
   const present = usePoint(chosen, of);
-  const images = present.data?.images ?? [];
+  const images = distinct(present.data, options.image);
   const about = images.find((one) => idOf(one) === options.image) ?? usual(images, present.data);
   const shown = useImage(about ? chosen : null, about ?? NONE, of);
-  const { arrays, point } = useMatched(shown, of);
+  const { arrays, point } = useMatched(shown);
   const regions = useRegions(about?.key);
   const hasPeaks = options.hasPeaks ?? true;
   const peaks = useMemo(() => (hasPeaks && point && about ? peaksOf(point, about) : []), [hasPeaks, point, about]);
   const shade: Shade = { ...SHADE, ...options };
   const image = arrays?.arrays["image"];
-  const title = about ? `${about.key}, ${about.kind === "made" ? "made" : "taken"} by ${about.stage}` : "Image";
+  const title = about ? nameOf(about) : "Image";
 
   useEffect(() => {
     const table = (): Record<string, ArrayLike<unknown>> => ({
@@ -87,7 +87,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
             >
               {images.map((one) => (
                 <option key={idOf(one)} value={idOf(one)}>
-                  {one.key} {one.kind} by {one.stage}
+                  {nameOf(one)}
                 </option>
               ))}
             </select>
@@ -155,6 +155,19 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
 
 function idOf({ stage, key, kind }: ImageAbout): string {
   return JSON.stringify([stage, kind, key]);
+}
+
+function nameOf({ key, kind, stage }: ImageAbout): string {
+  return kind === "made" ? `${key}, by ${stage}` : key;
+}
+
+/** The images of a point, once each: as the stage has them that found peaks, or as they were chosen. */
+function distinct(point: Point | undefined, chosen: string | undefined): ImageAbout[] {
+  const rank = (one: ImageAbout): number => (idOf(one) === chosen ? 0 : point?.peaks[one.stage] ? 1 : 2);
+  const images = [...(point?.images ?? [])].sort((one, other) => rank(one) - rank(other));
+  const isSame = (one: ImageAbout, other: ImageAbout): boolean =>
+    one.key === other.key && one.kind === "taken" && other.kind === "taken" && one.available === other.available;
+  return images.filter((one, at) => !images.slice(0, at).some((other) => isSame(one, other)));
 }
 
 /** The image on which peaks were found, or else the first that is there. */

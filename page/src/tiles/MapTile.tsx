@@ -12,7 +12,7 @@ import { Measurement } from "../map/Measurement";
 import { useShownMap, type MapOptions } from "../map/use_shown_map";
 import { statisticsOf, tableOf, type Grid, type Pair, type Points, type Statistics } from "../maps";
 import { useScan } from "../measured";
-import { Plot } from "../Plot";
+import { Plot } from "../plot/Plot";
 import type { Shade } from "../shade";
 import type { TileProps } from "./tile";
 
@@ -65,7 +65,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
       {reason && shown && <p className="note">{reason}</p>}
       {shown && !isLine ? (
         <div
-          className={isStale && reason ? "map stale" : "map"}
+          className={isStale ? "map stale" : "map"}
           tabIndex={0}
           role="application"
           aria-label={`map of ${title}, ${seen(shown, statistics!)}; the arrow keys choose a point`}
