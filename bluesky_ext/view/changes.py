@@ -92,7 +92,7 @@ class Changes:
                 self._end(listener)
 
     async def listen(self) -> AsyncIterator[str]:
-        """The status now and the lines of the log, and then what changes; notifications before are read by their own."""
+        """The status now, the lines of the log, and then what changes; notifications before are at their own path."""
         listener: asyncio.Queue[_Message] = asyncio.Queue(WAITING)
         self._loop = asyncio.get_running_loop()
         self._listeners.add(listener)
