@@ -316,7 +316,7 @@ def test_a_page_of_events_gives_the_points_that_its_events_do(shows, served):
         client("GET", "/api/v1/scalars?name=a")
         about = {"descriptor": "d", "uid": ["e"] * 4, "seq_num": numbers, "time": times, "data": columns}
         if is_page:
-            stage("event_page", {**about, "timestamps": {name: times for name in columns}, "filled": {}})
+            stage("event_page", {**about, "timestamps": dict.fromkeys(columns, times), "filled": {}})
         for row in range(0 if is_page else 4):
             data = {name: column[row] for name, column in columns.items()}
             about = {"descriptor": "d", "uid": f"e{row}", "seq_num": numbers[row], "time": times[row], "data": data}
