@@ -121,15 +121,6 @@ const MapChoice = memo(
     };
     return (
       <span className="choice">
-        {maps.length >= MANY && (
-          <input
-            type="search"
-            size={8}
-            placeholder={`${maps.length} maps`}
-            aria-label={`find a ${label}`}
-            onChange={({ target }) => setPart(target.value.toLowerCase())}
-          />
-        )}
         <label>
           <span>{label}</span>
           <select value={id ?? ""} onChange={({ target }) => onChoose(target.value)}>
@@ -156,6 +147,15 @@ const MapChoice = memo(
               <MdChevronRight />
             </button>
           </>
+        )}
+        {maps.length >= MANY && (
+          <input
+            type="search"
+            size={8}
+            placeholder={`${maps.length} maps`}
+            aria-label={`find a ${label}`}
+            onChange={({ target }) => setPart(target.value.toLowerCase())}
+          />
         )}
       </span>
     );

@@ -4,7 +4,7 @@ import uPlot from "uplot";
 
 import { figure } from "../curves";
 
-export type Look = "line" | "bold" | "filled" | "dashed" | "dots";
+export type Look = "line" | "bold" | "filled" | "dashed" | "dots" | "bars";
 
 export interface Curve {
   label: string;
@@ -19,7 +19,7 @@ export interface Curve {
 /** How many colours of curves there are (--curve-0 ...). */
 export const COLORS = 8;
 /** Widths of lines, in pixels of the screen. */
-const WIDTHS: Record<Look, number> = { line: 1.5, bold: 2, filled: 1, dashed: 1.25, dots: 0 };
+const WIDTHS: Record<Look, number> = { line: 1.5, bold: 2, filled: 1, dashed: 1.25, dots: 0, bars: 1 };
 const AXIS = { font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20 };
 
 export function series({ look = "line", error, color }: Curve, number: number, colors: Colors): uPlot.Series[] {
@@ -29,8 +29,8 @@ export function series({ look = "line", error, color }: Curve, number: number, c
     stroke,
     width: WIDTHS[look],
     dash: look === "dashed" ? [5, 4] : undefined,
-    fill: look === "filled" ? () => faint(stroke()) : undefined,
-    paths: isDots ? () => null : undefined,
+    fill: look === "filled" || look === "bars" ? () => faint(stroke()) : undefined,
+    paths: isDots ? () => null : look === "bars" ? uPlot.paths.bars!({ size: [1, Infinity] }) : undefined,
     points: isDots ? { show: true, size: 5, stroke, fill: stroke } : { show: false },
   };
   return error ? [line, { points: { show: false } }, { points: { show: false } }] : [line];

@@ -63,36 +63,38 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
         setOptions={setOptions}
       />
       {reason && shown && <p className="note">{reason}</p>}
-      {shown && !isLine ? (
-        <div
-          className={isStale ? "map stale" : "map"}
-          tabIndex={0}
-          role="application"
-          aria-label={`map of ${title}, ${seen(shown, statistics!)}; the arrow keys choose a point`}
-          data-testid="map"
-          data-number={statistics!.count}
-          onKeyDown={(event) => step(event, shown, point === "latest" ? latest : point)}
-        >
-          <div className="map-of-scan">
-            <MapView shown={shown} rgb={rgb} {...common} />
-            {statistics!.count === 0 && <p className="cover">{nothing(shown)}</p>}
-          </div>
-          {beside && (
-            <div className="map-of-scan" data-testid="scan before">
-              <MapView shown={beside} {...common} chosen={null} path={undefined} onChoose={ignore} />
-              <p className="caption">the scan before</p>
+      <div className="map-and-measurement">
+        {shown && !isLine ? (
+          <div
+            className={isStale ? "map stale" : "map"}
+            tabIndex={0}
+            role="application"
+            aria-label={`map of ${title}, ${seen(shown, statistics!)}; the arrow keys choose a point`}
+            data-testid="map"
+            data-number={statistics!.count}
+            onKeyDown={(event) => step(event, shown, point === "latest" ? latest : point)}
+          >
+            <div className="map-of-scan">
+              <MapView shown={shown} rgb={rgb} {...common} />
+              {statistics!.count === 0 && <p className="cover">{nothing(shown)}</p>}
             </div>
-          )}
-        </div>
-      ) : shown ? (
-        <Line points={shown as Points} count={statistics!.count} />
-      ) : (
-        <Empty wanted={map} maps={maps?.maps.length} isGone={maps !== undefined && about === undefined} reason={reason} />
-      )}
+            {beside && (
+              <div className="map-of-scan" data-testid="scan before">
+                <MapView shown={beside} {...common} chosen={null} path={undefined} onChoose={ignore} />
+                <p className="caption">the scan before</p>
+              </div>
+            )}
+          </div>
+        ) : shown ? (
+          <Line points={shown as Points} count={statistics!.count} />
+        ) : (
+          <Empty wanted={map} maps={maps?.maps.length} isGone={maps !== undefined && about === undefined} reason={reason} />
+        )}
+        {shown && drawn && !isLine && (
+          <Measurement shown={shown} tool={tool} drawn={drawn} onClose={() => setDrawn(null)} />
+        )}
+      </div>
       {maps && maps.truncated > 0 && <p className="note">{maps.truncated} more maps are in Browse</p>}
-      {shown && drawn && !isLine && (
-        <Measurement shown={shown} tool={tool} drawn={drawn} onClose={() => setDrawn(null)} />
-      )}
     </div>
   );
 }
