@@ -42,18 +42,15 @@ export interface ShownMap {
   reason?: string;
 }
 
-/** Of so many points the default map may not be there yet. */
-const FEW = 10;
-
 /**
  * The map that is shown where none is chosen: that which the stages say, or the first one.
  *
- * Of one stack it stays the one that it was: also when another peak becomes the brightest one, and when a scan begins
- * that has no peaks yet.
+ * Of one stack it stays the one that it was: also when another peak becomes the brightest one, and while a scan has
+ * no peaks yet.
  */
-function defaultOf(maps: MapAbout[], before: MapAbout | undefined, isBeginning: boolean): MapAbout | undefined {
+function defaultOf(maps: MapAbout[], before: MapAbout | undefined, hasEnded: boolean): MapAbout | undefined {
   const told = maps.find((map) => map.default);
-  if (!told && isBeginning && before) {
+  if (!told && before && !hasEnded) {
     return before;
   }
   const usual = told ?? maps.find(({ kind }) => kind !== "line") ?? maps[0];
@@ -70,8 +67,8 @@ export function useShownMap(options: Partial<MapOptions>, shade: Shade): ShownMa
   const all = maps.data?.maps ?? [];
   const wanted = options.map ?? map;
   const usual = useRef<MapAbout>();
-  const isBeginning = useLive((live) => of === null && live.status?.state === "RUNNING" && (live.latest ?? 0) < FEW);
-  const about = wanted === null ? defaultOf(all, usual.current, isBeginning) : all.find(({ id }) => id === wanted);
+  const hasEnded = useLive(({ status, run }) => of !== null || (status?.state === "CLOSE" && status.run.uid === run));
+  const about = wanted === null ? defaultOf(all, usual.current, hasEnded) : all.find(({ id }) => id === wanted);
   useEffect(() => {
     usual.current = about;
   }, [about]);

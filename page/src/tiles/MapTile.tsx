@@ -76,6 +76,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
           >
             <div className="map-of-scan">
               <MapView shown={shown} rgb={rgb} {...common} />
+              {isStale && of === null && <p className="caption">the scan before</p>}
               {statistics!.count === 0 && <p className="cover">{nothing(shown)}</p>}
             </div>
             {beside && (
