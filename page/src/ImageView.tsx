@@ -4,7 +4,6 @@ import {
   DefaultInteractions,
   HeatmapMesh,
   ResetZoomButton,
-  SvgElement,
   TooltipMesh,
   useCameraState,
   useVisCanvasContext,
@@ -12,7 +11,8 @@ import {
   type ColorScaleType,
 } from "@h5web/lib";
 import ndarray from "ndarray";
-import { useMemo, type ReactNode } from "react";
+import { useLayoutEffect, useMemo, useState, type ReactNode } from "react";
+import { createPortal } from "react-dom";
 import { Vector3 } from "three";
 
 import type { NamedArray } from "./arrays";
@@ -53,8 +53,10 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
   );
   const { scale, low, high, colorMap } = shade;
   const domain = useMemo(() => domainOf(values, { scale, low, high }), [values, scale, low, high]);
-  return (
-    <div className="image" role="group" aria-label={label}>
+  const [above, setAbove] = useState<Above>();
+  // WebGL draws anew whenever anything in its canvas is rendered: nothing is unless it looks otherwise.
+  const canvas = useMemo(
+    () => (
       <VisCanvas
         aspect="equal"
         abscissaConfig={{ visDomain: [-0.5, columns - 0.5], formatTick: pixel }}
@@ -81,15 +83,22 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
           scaleType={scale as ColorScaleType}
           scale={[1, -1, 1]}
         />
-        <Layer size={shape}>
-          {(frame) => (
-            <>
-              <Peaks frame={frame} peaks={peaks} />
-              {children(frame)}
-            </>
-          )}
-        </Layer>
+        <Camera rows={rows} columns={columns} onMove={setAbove} />
       </VisCanvas>
+    ),
+    [texture, values, domain, colorMap, scale, isDrawing, rows, columns],
+  );
+  return (
+    <div className="image" role="group" aria-label={label}>
+      {canvas}
+      {above &&
+        createPortal(
+          <>
+            <Peaks frame={above.frame} peaks={peaks} />
+            {children(above.frame)}
+          </>,
+          above.overlay,
+        )}
       {domain ? <ColorScale domain={domain} shade={shade} /> : <p className="empty">No pixel of it has a value.</p>}
     </div>
   );
@@ -100,10 +109,15 @@ function pixel(value: number | { valueOf: () => number }): string {
   return Number.isInteger(Number(value)) ? String(value) : "";
 }
 
-/** What is drawn above the image, where the camera is. */
-function Layer({ size, children }: { size: number[]; children: (frame: Frame) => ReactNode }) {
-  const { dataToHtml, canvasSize } = useVisCanvasContext();
-  const [rows = 1, columns = 1] = size;
+/** What lies above the canvas, and where the camera is. */
+interface Above {
+  overlay: SVGSVGElement;
+  frame: Frame;
+}
+
+/** Tells where the camera is. */
+function Camera({ rows, columns, onMove }: { rows: number; columns: number; onMove: (above: Above) => void }) {
+  const { dataToHtml, canvasSize, svgOverlay } = useVisCanvasContext();
   const frame = useCameraState(
     (camera) => {
       const ends: [Point, Point] = [
@@ -116,7 +130,12 @@ function Layer({ size, children }: { size: number[]; children: (frame: Frame) =>
     [dataToHtml, canvasSize, rows, columns],
     isSame,
   );
-  return <SvgElement>{children(frame)}</SvgElement>;
+  useLayoutEffect(() => {
+    if (svgOverlay) {
+      onMove({ overlay: svgOverlay, frame });
+    }
+  }, [svgOverlay, frame, onMove]);
+  return null;
 }
 
 function Peaks({ frame, peaks }: { frame: Frame; peaks: Peak[] }) {

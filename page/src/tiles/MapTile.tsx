@@ -27,7 +27,6 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
   const [tool, setTool] = useState<Tool>("point");
   const [drawn, setDrawn] = useState<[Pair, Pair] | null>(null);
   const { point, of, map } = useChosen();
-  const latest = useLive((live) => (of === null || of === live.run ? live.latest : null));
   const path = usePath(options.hasPath ?? false);
   const title = shown ? labelled(shown.label, shown.unit) : "map";
   useEffect(() => describe({ title, table: shown && (() => tableOf(shown)) }), [title, shown, describe]);
@@ -48,7 +47,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
     onDraw: setDrawn,
     path,
     chosen: point === "latest" ? null : point,
-    onChoose: (point: number) => choose({ point }),
+    onChoose: choosePoint,
   };
   return (
     <div className="map-tile">
@@ -72,7 +71,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
             aria-label={`map of ${title}, ${seen(shown, statistics!)}; the arrow keys choose a point`}
             data-testid="map"
             data-number={statistics!.count}
-            onKeyDown={(event) => step(event, shown, point === "latest" ? latest : point)}
+            onKeyDown={(event) => step(event, shown, point === "latest" ? latestOf(of) : point)}
           >
             <div className="map-of-scan">
               <MapView shown={shown} rgb={rgb} {...common} />
@@ -101,6 +100,16 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
 }
 
 const NONE: never[] = [];
+
+function choosePoint(point: number): void {
+  choose({ point });
+}
+
+/** The number of the latest point of a run, where that goes on. */
+function latestOf(of: string | null): number | null {
+  const { run, latest } = useLive.getState();
+  return of === null || of === run ? latest : null;
+}
 
 function ignore(): void {
   // The points of another scan are not chosen.
