@@ -2,7 +2,6 @@
 
 import {
   DefaultInteractions,
-  HeatmapMesh,
   ResetZoomButton,
   TooltipMesh,
   useCameraState,
@@ -19,6 +18,7 @@ import type { NamedArray } from "./arrays";
 import { ColorScale } from "./ColorScale";
 import { figure } from "./curves";
 import { frameOf, isSame, toScreen, type Frame } from "./frame";
+import { Heatmap } from "./Heatmap";
 import type { Point } from "./regions";
 import { domainOf, type Shade } from "./shade";
 
@@ -76,7 +76,7 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
             );
           }}
         />
-        <HeatmapMesh
+        <Heatmap
           values={texture}
           domain={domain ?? [0, 1]}
           colorMap={colorMap}

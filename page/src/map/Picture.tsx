@@ -1,12 +1,13 @@
 // A map as a picture: pixels of a grid, colours of three maps, or scattered points, over axes with units.
 
-import { DefaultInteractions, HeatmapMesh, ResetZoomButton, ScatterPoints, VisCanvas } from "@h5web/lib";
+import { DefaultInteractions, ResetZoomButton, ScatterPoints, VisCanvas } from "@h5web/lib";
 import { VisMesh, type AxisConfig, type ColorScaleType, type Domain } from "@h5web/lib";
 import { useEffect, useMemo, type ReactNode } from "react";
 import { DataTexture, SRGBColorSpace } from "three";
 
 import { ColorScale } from "../ColorScale";
 import { figure, labelled } from "../curves";
+import { Heatmap } from "../Heatmap";
 import { stepOf, type Grid, type Points } from "../maps";
 import ndarray from "../ndarray";
 import type { Quantity } from "../server";
@@ -49,7 +50,7 @@ export function Picture({ shown, rgb, shade, domain = [0, 1], isEqual, isStill, 
         {rgb && "nx" in shown ? (
           <Colours grid={shown} rgb={rgb} />
         ) : "nx" in shown ? (
-          <HeatmapMesh
+          <Heatmap
             values={pixels as never}
             domain={domain}
             colorMap={colorMap}
