@@ -124,7 +124,7 @@ const MapChoice = memo(
         <label>
           <span>{label}</span>
           <select value={id ?? ""} onChange={({ target }) => onChoose(target.value)}>
-            {id === null && <option value="">choose…</option>}
+            {id === null && <option value="">{maps.length > 0 ? "choose…" : "no map yet"}</option>}
             {stages.map((stage) => (
               <optgroup key={stage} label={stage}>
                 {found

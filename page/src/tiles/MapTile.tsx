@@ -28,7 +28,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
   const [drawn, setDrawn] = useState<[Pair, Pair] | null>(null);
   const { point, of, map } = useChosen();
   const path = usePath(options.hasPath ?? false);
-  const title = shown ? labelled(shown.label, shown.unit) : "map";
+  const title = shown ? labelled(shown.label, shown.unit) : "Map";
   useEffect(() => describe({ title, table: shown && (() => tableOf(shown)) }), [title, shown, describe]);
   const onMap = (id: string): void => {
     choose({ map: id });
