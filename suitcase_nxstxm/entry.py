@@ -38,7 +38,6 @@ _COLUMNS = (
     "plan_name",
     "user",
     "plane",
-    "placed_by",
     "start_time",
     "end_time",
     "exit_status",
@@ -214,7 +213,7 @@ def _write_runs(
         who = str(start.get("plan_name", "")), str(start.get("user") or start.get("login_id") or "")
         number = scan_id if isinstance(scan_id, (int, float)) else np.nan
         when = iso_time(start["time"], zone)
-        rows.append((start["uid"], number, *who, request.plane, one.placed_by, when, *end))
+        rows.append((start["uid"], number, *who, request.plane, when, *end))
     collection.create_dataset("runs", data=np.array(rows, _ROW))
     ends = [row[-2] for row in rows if row[-2]]
     text(collection, "exit_status", next((end for end in ends if end != "success"), "success" if ends else "unknown"))

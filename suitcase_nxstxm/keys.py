@@ -114,12 +114,6 @@ def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: froz
         elif key not in readbacks:
             keys.rest.append(key)
     _name_detectors(keys.detectors)
-    for name, key in stream.channels.items():
-        owner[name] = owner.get(key, key)
-        if key in keys.detectors:
-            keys.detectors[name] = region_of(name)[0]
-        else:
-            keys.rest.append(name)
     return keys
 
 

@@ -29,7 +29,6 @@ class Column(NamedTuple):
     key: str
     kind: str  # the dtype of its numbers; S... for JSON; of frames that are elsewhere, where they are, and their dtype
     shape: tuple[int, ...]  # of a reading
-    parent: str  # the data key in whose reading the key is one of several, or nothing
 
     @property
     def frames(self) -> str | None:
@@ -98,11 +97,11 @@ class Form:
 class Stream:
     """The rows of a stream; `read` reads bytes of the journal, from an offset on."""
 
-    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], name: str = "primary") -> None:
+        self.name = name
         self.info: dict[str, Any] = {}  # the data keys as the descriptors have them
         self.owner: dict[str, str] = {}  # the device of each data key
         self.scalers: frozenset[str] = frozenset()  # the data keys whose readings may be dictionaries of channels
-        self.channels: dict[str, str] = {}  # the channels that came so, each with the data key that it came in
         self.columns: dict[str, list[Column]] = {}  # those of each key
         self._read = read
         self._forms: dict[int, Form] = {}  # by their numbers
@@ -113,8 +112,7 @@ class Stream:
     def __len__(self) -> int:
         return self._number
 
-    @property
-    def stretches(self) -> Iterator[tuple[Form, int, int]]:
+    def _stretched(self) -> Iterator[tuple[Form, int, int]]:
         """The rows as they lie in the journal: their form, where the first one is, and how many they are."""
         found = iter(self._stretches)
         return ((self._forms[number], offset, count) for number, offset, count in zip(found, found, found, strict=True))
@@ -133,29 +131,15 @@ class Stream:
             for column in form.columns:
                 if column not in self.columns.setdefault(column.key, []):
                     self.columns[column.key].append(column)
-                if column.parent:
-                    self.channels[column.key] = column.parent
             self._forms[form.number] = form
             self._stretches.extend((form.number, offset, number))
         self._number += number
-
-    def unpacked(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-        """The readings of an event, each with its key and its parent: a scaler puts all its channels into one."""
-        for key, value in data.items():
-            if not isinstance(value, Mapping) or key not in self.scalers:
-                yield key, "", value
-                continue
-            for channel, inner in value.items():
-                name = str(channel)
-                if name in self.info or self.channels.setdefault(name, key) != key:
-                    name = f"{key}_{channel}"  # another scaler has a channel like it
-                yield name, key, inner
 
     def sizes(self, key: str) -> np.ndarray:
         """How many numbers each row has of a key; 0 where it has none."""
         found = np.zeros(self._number, np.int32)
         row = 0
-        for form, _, number in self.stretches:
+        for form, _, number in self._stretched():
             column = form.columns[form.index[key]] if key in form.index else None
             if column is not None and column.numbers is not None:
                 found[row : row + number] = int(np.prod(column.shape))
@@ -204,7 +188,7 @@ class Stream:
     def _records(self, begin: int, end: int, key: str | None = None) -> Iterator[tuple[int, Form, np.ndarray]]:
         """Rows of one form that has the key, some at a time, and the first of them."""
         row = 0
-        for form, offset, number in self.stretches:
+        for form, offset, number in self._stretched():
             first, last = max(begin, row), min(end, row + number)
             if first < last and (key is None or key in form.index):
                 size = form.dtype.itemsize
