@@ -190,13 +190,10 @@ def _write_request(collection: h5py.Group, request: Request) -> None:
             if isinstance(value, (int, float, str)):
                 name, units = _ZONE_PLATE.get(key, (str(key), None))
                 put(plate, name_in(plate, name, str(key)), value, units=units, name=str(key))
-    asked = request.polarization
-    if asked is not None:
-        polarization = group(collection, "polarization", "NXcollection")
-        said = [("number", asked.number, None), ("angle", asked.angle, "deg"), ("offset", asked.offset, None)]
-        for name, value, units in said:
-            if value is not None:
-                put(polarization, name, value, units=units)
+    for name, value in request.polarization.items():
+        if value is not None:
+            polarization = group(collection, "polarization", "NXcollection")
+            put(polarization, name, value, units="deg" if name == "angle" else None)
 
 
 def _write_runs(

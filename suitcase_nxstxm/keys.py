@@ -11,8 +11,8 @@ from suitcase_nxstxm.errors import UnknownDetectorError
 from suitcase_nxstxm.request import Layout, Request
 from suitcase_nxstxm.stream import Stream
 
-_TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
-_DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
+_TIME = "dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time"
+_DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?(?:{_TIME})", re.IGNORECASE)
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6}
 
 
@@ -67,17 +67,11 @@ class Keys:
         fits = {key: _fits(wanted, key, names[key], request) for key in names}
         return [key for how in ("whole", "beginning") for key in fits if fits[key] == how]
 
-    def dwell_of(self, key: str, default: bool) -> str | None:
-        """The data key that says how long the detector with this one counts: its own, or one that is nobody's."""
-        nobodys = None
-        devices = {*self.detectors.values(), *(self.owner.get(other, other) for other in self.detectors)}
-        for dwell in self.dwells:
-            whose = {self.owner.get(dwell, dwell), re.split(r"[^A-Za-z0-9]*" + _TIME + "$", dwell, flags=re.I)[0]}
-            if whose & {self.detectors.get(key, key), self.owner.get(key, key), key}:
-                return dwell
-            if not whose & devices and nobodys is None:
-                nobodys = dwell
-        return nobodys if default else None
+    def dwell_of(self, key: str) -> str | None:
+        """The data key that says how long a detector counts: its own, or the only one there is."""
+        own = self.owner.get(key, key), self.detectors.get(key, key)
+        mine = [dwell for dwell in self.dwells if self.owner.get(dwell) in own or dwell.startswith(own)]
+        return next(iter(mine or (self.dwells if len(self.dwells) == 1 else ())), None)
 
 
 def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: frozenset[str]) -> Keys:

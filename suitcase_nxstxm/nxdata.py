@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import h5py
 import numpy as np
 
 from suitcase_nxstxm.arranged import Member
-from suitcase_nxstxm.axes import count_times, seconds_of, step, told
+from suitcase_nxstxm.axes import count_times, told
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MisfitError
-from suitcase_nxstxm.fill import Source, computed, constant, create, fill, floats, of_detector, of_scalar
-from suitcase_nxstxm.frames import Frames, link_frames, put_frames
+from suitcase_nxstxm.fill import Source, computed, constant, create, of_detector, of_scalar
+from suitcase_nxstxm.frames import Frames, link_frames
 from suitcase_nxstxm.keys import Known, Position
 from suitcase_nxstxm.nexus import LARGE, array, group, legal_names, put, text
 from suitcase_nxstxm.scan_types import label
@@ -75,8 +76,8 @@ class Numbers:
         monitors = [(one, key) for one in self._members if (key := one.of.keys.monitor or "") in one.of.stream.columns]
         if monitors:
             control = group(self._entry, "control", "NXmonitor")
-            made = create(control, "data", self._layout, float, _unit(monitors), taken=False)
-            fill(made, self._layout, [of_scalar(one, key) for one, key in monitors], taken=False)
+            sources = [of_scalar(one, key) for one, key in monitors]
+            create(control, "data", self._layout, float, _unit(monitors), sources, taken=False)
         for name in dict.fromkeys((*self._layout.fields, *(n for one in self._members for n in one.of.keys.positions))):
             if name not in ("line_position", "point", "energy"):
                 self._write_positions(name)
@@ -104,16 +105,15 @@ class Numbers:
         """The numbers of a detector on the grid: those that came as planes are linked, all others are moved there."""
         layout, plane = self._layout, max(self._layout.plane_size, 1)
         if layout.planes and mine and all(_by_planes(one, key, plane) for one, key in mine):
-            linked = link_frames(data, layout.shape[0], self._placed(mine, plane), self._frames, self._kept, floats)
+            linked = link_frames(data, self._entry, layout.shape[0], self._placed(mine, plane), self._frames, _floats)
             if linked is not None:
                 linked.attrs["units"] = _unit(mine) or ""
                 return linked
         dtypes = []
         for one, key in mine:
             dtypes += [np.dtype(float)] if key in one.of.places.frames else one.of.stream.dtypes(key)
-        grid = create(data, "data", layout, floats(dtypes), _unit(mine), taken=False)
-        fill(grid, layout, [of_detector(*one, self._frames) for one in mine], taken=False)
-        return grid
+        sources = [of_detector(*one, self._frames) for one in mine]
+        return create(data, "data", layout, _floats(dtypes), _unit(mine), sources, taken=False)
 
     def _placed(self, mine: Detector, unit: int | None = None) -> Iterator[tuple[np.ndarray, Values]]:
         """What a detector has for events, and which event, or which plane, of the entry each is."""
@@ -121,19 +121,9 @@ class Numbers:
             places = (one.part.path.base + one.part.first) // (unit or one.part.unit)
             yield from ((places[events], read) for events, read in one.read(key))
 
-    def _kept(self) -> h5py.Group:
-        return group(group(self._entry, "collection", "NXcollection"), "frames", "NXcollection")
-
     def _write_list(self, detector: h5py.Group, name: str, mine: Detector, grid: h5py.Dataset) -> None:
-        """What a detector gave, in the order of the points, and how long it counted: frames, or the numbers."""
-        layout, dwells = self._layout, []
-        for one, key in mine:
-            dwell = one.of.keys.dwell_of(key, key == one.of.default)
-            unit = None if dwell is None else seconds_of(one, dwell)
-            if dwell is not None and unit is not None:
-                dwells.append(of_scalar(one, dwell, unit))
-        if dwells:
-            fill(create(detector, "count_time", layout, float, "s", taken=True), layout, dwells, taken=True)
+        """What a detector gave, in the order of the points: frames, or the numbers."""
+        layout = self._layout
         if any(key in one.of.places.frames for one, key in mine):
             self._write_frames(detector, name, mine)
         elif all(one.part.straight for one, _ in mine) and layout.size * grid.dtype.itemsize > LARGE:
@@ -143,8 +133,8 @@ class Numbers:
             made = detector.create_virtual_dataset("data", seen, fillvalue=np.nan)
             made.attrs["units"] = grid.attrs["units"]
         else:
-            made = create(detector, "data", layout, grid.dtype, _unit(mine), taken=True)
-            fill(made, layout, [of_detector(*one, self._frames) for one in mine], taken=True)
+            sources = [of_detector(*one, self._frames) for one in mine]
+            create(detector, "data", layout, grid.dtype, _unit(mine), sources, taken=True)
 
     def _write_frames(self, detector: h5py.Group, name: str, mine: Detector) -> None:
         """The frames of a detector, one a point, in the type that holds all of them.
@@ -155,9 +145,7 @@ class Numbers:
         there = [places[self._frames.there(read)] for places, read in self._placed(mine)]
         measured = np.unique(np.concatenate([np.empty(0, int), *there]))
         number = int(measured[-1]) + 1 if len(measured) else 0
-        made = link_frames(
-            detector, number, self._placed(mine), self._frames, self._kept, lambda dtypes: np.result_type(*dtypes)
-        )
+        made = link_frames(detector, self._entry, number, self._placed(mine), self._frames, _widest)
         if made is None:
             columns = [column for one, key in mine for column in one.of.stream.columns[key]]
             shape, *others = dict.fromkeys(column.shape for column in columns if column.numbers is not None)
@@ -165,9 +153,11 @@ class Numbers:
                 raise MisfitError(
                     f"a frame of {name!r} has shape {others[0]} in a run that has others of shape {shape}"
                 )
-            dtype = np.result_type(*(dtype for one, key in mine for dtype in one.of.stream.dtypes(key)))
+            dtype = _widest([dtype for one, key in mine for dtype in one.of.stream.dtypes(key)])
             made = array(detector, "data", (number, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
-            put_frames(made, self._placed(mine), self._frames)
+            for places, read in self._placed(mine):
+                for i, frame in self._frames.read(read):
+                    made[int(places[i])] = frame
         made.attrs["units"] = _unit(mine) or ""
         missing = np.setdiff1d(np.arange(number), measured)
         if len(missing) and made.dtype.kind != "f":
@@ -187,7 +177,7 @@ class Numbers:
         if axis is not None and not sources:
             put(detector, "description", "set points, because no position was read")
             units, sources = axis.units, [self._set_points(one, name) for one in self._members]
-        fill(create(detector, "data", layout, float, units, taken=True), layout, sources, taken=True)
+        create(detector, "data", layout, float, units, sources, taken=True)
 
     def _position(self, name: str) -> Position:
         found = (one.of.keys.positions.get(name) for one in self._members)
@@ -206,7 +196,8 @@ class Numbers:
 
     def _set_points(self, one: Member, name: str) -> Source:
         axis, dimension = self._layout.fields[name]
-        return computed(one, self._layout, lambda flat: axis.points[step(flat, self._layout, dimension)])
+        stride = math.prod(self._layout.shape[dimension + 1 :])
+        return computed(one, self._layout, lambda flat: axis.points[flat // stride % len(axis)])
 
     def _write_energy(self) -> None:
         """The energy of each point: as it was read, else as it was asked for, else as the baseline has it."""
@@ -226,10 +217,9 @@ class Numbers:
                 sources.append(self._set_points(one, "energy"))
         units = mended_units("energy", self._position("energy").units) or "eV"
         monochromator = group(self._instrument, "monochromator", "NXmonochromator")
-        made = create(monochromator, "energy", layout, float, units, taken=True)
+        made = create(monochromator, "energy", layout, float, units, sources, taken=True)
         for number in whole:
             constant(made, plane, number, layout.fields["energy"][0].points[number])
-        fill(made, layout, sources, taken=True)
 
     def _energy(self, one: Member) -> float:
         """The energy of a run that doesn't scan it: the baseline's, unless the run itself set one."""
@@ -242,6 +232,17 @@ class Numbers:
 def _by_planes(one: Member, key: str, plane: int) -> bool:
     """Whether a run has whole planes of a detector, one an event."""
     return key not in one.of.places.frames and one.part.unit == plane and one.part.straight and one.part.element is None
+
+
+def _widest(dtypes: Sequence[np.dtype]) -> np.dtype:
+    """The type that holds all numbers of these types."""
+    return np.result_type(*dtypes)
+
+
+def _floats(dtypes: Sequence[np.dtype]) -> np.dtype:
+    """The floats that hold numbers of these types and NaN, which points are that were not measured."""
+    small = bool(dtypes) and all(dtype.kind == "f" and dtype.itemsize < 8 for dtype in dtypes)
+    return np.dtype(np.float32 if small else np.float64)
 
 
 def _unit(mine: Detector) -> str | None:

@@ -19,16 +19,14 @@ from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import MetadataError
 from suitcase_nxstxm.metadata import as_json, as_number, names, numerically, sequence, set_points, table, unpacked
 from suitcase_nxstxm.nexus import legal
-from suitcase_nxstxm.plans import dimensions, product
-from suitcase_nxstxm.request import Axis, Polarization, Region, Request
+from suitcase_nxstxm.plans import dimensions
+from suitcase_nxstxm.request import Axis, Region, Request
 from suitcase_nxstxm.scan_types import (
     SPECTRA,
     STACKS,
     as_scan_type,
     focus_scans,
     scan_types,
-    single_2d_scans,
-    single_image_scans,
 )
 
 logger = logging.getLogger(__name__)
@@ -100,7 +98,6 @@ class _Metadata:
             plane=plane,
             regions=regions,
             axes=self._generic_axes(regions[0]) if kind is scan_types.GENERIC_SCAN else (),
-            order=self._order(regions[0]),
             snaking=tuple(bool(s) for s in start.get("snaking") or ()),
             energies=energies,
             count_times=dwells / 1000,
@@ -111,7 +108,7 @@ class _Metadata:
             motors=tuple(start.get("motors") or ()),
             num_points=start.get("num_points"),
             rotation=rotation,
-            polarization=self.polarizations[index] if index < len(self.polarizations) else None,
+            polarization=self.polarizations[index] if index < len(self.polarizations) else {},
             zone_plate=table(metadata.get("zp_def")),
             devices=self._devices,
             scan=self._fingerprint(),
@@ -212,16 +209,6 @@ class _Metadata:
             chosen = [replace(region.x, name=region.x.device or "x")]
         return tuple(chosen)
 
-    def _order(self, region: Region) -> tuple[int, ...] | None:
-        """The dimensions of an image that the loops of its plan run along; None if the plan says no other order."""
-        loops = product(self._start, [str(motor) for motor in self._start.get("motors") or ()])
-        images = single_2d_scans + single_image_scans
-        if self._kind not in images or loops is None or region.x is None or region.y is None:
-            return None
-        moved = [{axes[0].device, self._devices.called(axes[0].device)} for axes in loops]
-        columns_first = len(moved) == 2 and region.x.device in moved[0] and region.y.device in moved[1]
-        return (1, 0) if columns_first else None
-
     def _energy_rois(self) -> Iterator[Mapping[str, Any]]:
         return (roi for roi in self._own.get("EV_ROIS") or () if isinstance(roi, Mapping))
 
@@ -251,13 +238,13 @@ class _Metadata:
         return energies, times
 
     @cached_property
-    def polarizations(self) -> list[Polarization]:
+    def polarizations(self) -> list[Mapping[str, float | None]]:
         """The polarisations of the scan."""
         rois = self._single.get("POL_ROIS")
         if not rois:
             rois = next((roi["POL_ROIS"] for roi in self._energy_rois() if roi.get("POL_ROIS")), ())
         return [
-            Polarization(float(roi["POL"]), as_number(roi.get("ANGLE")), as_number(roi.get("OFF")))
+            {"number": float(roi["POL"]), "angle": as_number(roi.get("ANGLE")), "offset": as_number(roi.get("OFF"))}
             for roi in rois
             if isinstance(roi, Mapping) and roi.get("POL") is not None
         ]

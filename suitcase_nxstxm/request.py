@@ -49,19 +49,6 @@ class Region:
     z: Axis | None = None
 
 
-@dataclass(frozen=True)
-class Polarization:
-    """The polarisation that was asked for: the beamline's own number of it, an angle in degrees, an offset."""
-
-    number: float
-    angle: float | None = None
-    offset: float | None = None
-
-
-def _unknown() -> np.ndarray:
-    return np.array([np.nan])
-
-
 @dataclass(frozen=True, eq=False)
 class Request:
     """One run of a scan as it was asked for."""
@@ -81,8 +68,10 @@ class Request:
     # Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
     # plans: what wraps a plan changes its messages, not what the plan says of itself.
     follows: bool = False
-    energies: np.ndarray = field(default_factory=_unknown)  # in eV, NaN where it isn't known; shape (n,)
-    count_times: np.ndarray = field(default_factory=_unknown)  # at each energy, in s; shape (n,)
+    energies: np.ndarray = field(
+        default_factory=lambda: np.array([np.nan])
+    )  # in eV, NaN where it isn't known; shape (n,)
+    count_times: np.ndarray = field(default_factory=lambda: np.array([np.nan]))  # at each energy, in s; shape (n,)
     energy_is_set: bool = False  # by the scan itself; otherwise the energy read at its start is the better one
     detectors: tuple[str, ...] | None = None  # the devices that the run names so; None if it doesn't
     primary: tuple[str, ...] = ()  # the detectors that there must be, the one of the default plot first
@@ -91,7 +80,7 @@ class Request:
     motors: tuple[str, ...] = ()
     num_points: int | None = None  # the number of events that the run was to have
     rotation: float | None = None  # of the sample, in degrees
-    polarization: Polarization | None = None
+    polarization: Mapping[str, float | None] = field(default_factory=dict)  # its number, angle and offset
     zone_plate: Mapping[str, Any] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
     scan: str = ""  # the same for all runs of one scan, and for no other at the same time
