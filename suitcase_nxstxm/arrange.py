@@ -171,10 +171,9 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
     elif request.scan_type is scan_types.SAMPLE_LINE_SPECTRA and layout.planes and number != layout.size:
         number = None  # of lines, and a line may be as long as there are energies
     request = replace(request, num_points=number)
-    sizes = {key: np.asarray(found) for key, found in columns.sizes.items() if np.any(found)}
-    keys = [region.key for region in request.regions]
-    own = {key: keys.index(found) for key, found in columns.regions.items() if regions > 1 and found in keys}
-    own = {key: region for key, region in own.items() if key in sizes}
+    sizes = {key: found for key, found in columns.sizes.items() if np.any(found)}
+    keys = [region.key for region in request.regions] if regions > 1 else []
+    own = {key: keys.index(found) for key, found in columns.regions.items() if key in sizes and found in keys}
     split = regions > 1 and not own and bool(sizes) and all(set(np.unique(s)) <= {0, regions} for s in sizes.values())
     if split:
         sizes = {key: (found > 0).astype(int) for key, found in sizes.items()}
@@ -321,35 +320,24 @@ def _by_set_points(request: Request, part: Part, columns: Columns) -> np.ndarray
     return found
 
 
-def _told(wanted: Sequence[Axis], part: Part, columns: Columns) -> np.ndarray:
+def _told(axes: Sequence[Axis], part: Part, columns: Columns) -> np.ndarray:
     """The flat index, among these axes, of each event that has the set points of all of them; -1 for the others."""
-    found, axes = np.full(len(part.first), -1), []
-    for axis in wanted:
-        chosen = axis
+    flat = np.zeros(len(part.first), int)
+    for axis in axes:
         if axis.name == "line_position":
             others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
-            chosen = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
-        if chosen.name not in columns.set_points or len(np.unique(chosen.points)) < len(chosen):
-            return found
-        axes.append(chosen)
-    rows, flat = slice(None) if part.rows is None else part.rows, np.zeros(len(found), int)
-    for axis in axes:
-        step = _nearest(axis.points, columns.set_points[axis.name][rows])
-        flat = np.where((flat < 0) | (step < 0), -1, flat * len(axis) + step)
+            axis = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
+        order = np.argsort(axis.points)
+        ordered = axis.points[order]
+        if axis.name not in columns.set_points or not (np.diff(ordered) > 0).all():
+            return np.full(len(flat), -1)
+        told = columns.set_points[axis.name][slice(None) if part.rows is None else part.rows]
+        nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, told)
+        extent = float(np.ptp(ordered)) or abs(float(ordered[0])) or 1.0
+        with np.errstate(invalid="ignore"):
+            known = (flat >= 0) & (np.abs(ordered[nearest] - told) <= 1e-9 * extent)
+        flat = np.where(known, flat * len(axis) + order[nearest], -1)
     return flat
-
-
-def _nearest(points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The index of the set point that each value is, but for rounding; -1 for a value that is none of them."""
-    order = np.argsort(points)
-    ordered = points[order]
-    after = np.clip(np.searchsorted(ordered, values), 1, max(len(points) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(points) - 1)
-    found = np.where(np.abs(ordered[after] - values) < np.abs(ordered[before] - values), after, before)
-    extent = float(np.ptp(points)) or abs(float(points[0])) or 1.0
-    with np.errstate(invalid="ignore"):
-        return np.where(np.abs(ordered[found] - values) <= 1e-9 * extent, order[found], -1)
 
 
 def points_of(number: int, shape: Sequence[int]) -> int | None:

@@ -102,7 +102,7 @@ def arranged(run: Run, request: Request) -> Arranged:
             raise UnfilledError(f"{key!r} of run {request.run}")
     odd = {key: _odd(stream, key) for key in keys.detectors if key in stream.columns}
     good = [key for key, why in odd.items() if not why]
-    wanted = keys.wanted(request)
+    wanted = frozenset(keys.called(request.primary[0], keys.detectors, request) if request.primary else ())
     required = wanted & set(odd) or {keys.default(request, good or odd or keys.detectors)}
     for key, why in odd.items():
         if why and key in required:

@@ -46,25 +46,20 @@ class Keys:
         known = {key: self.detectors.get(key, key) for key in keys}
         if not known:
             raise UnknownDetectorError(f"no detector is in stream 'primary' of run {request.run}: {list(self.info)}")
-        chosen = None
-        for wanted in request.primary:
-            found = self._called(wanted, [*dict.fromkeys((*self.info, *self.detectors))], request)
-            if not found:
-                raise UnknownDetectorError(
-                    f"detector {wanted!r} is in no stream of run {request.run}: there are "
-                    f"{', '.join(sorted(set(known.values())))}"
-                )
-            chosen = chosen or next((key for key in found if key in known), None)
-        return chosen or next(iter(known))
+        found = [
+            (wanted, self.called(wanted, dict.fromkeys((*self.info, *self.detectors)), request))
+            for wanted in request.primary
+        ]
+        for wanted in (wanted for wanted, keys in found if not keys):
+            there = ", ".join(sorted(set(known.values())))
+            raise UnknownDetectorError(f"detector {wanted!r} is in no stream of run {request.run}: there are {there}")
+        return next((key for _, keys in found for key in keys if key in known), next(iter(known)))
 
-    def wanted(self, request: Request) -> frozenset[str]:
-        """The data keys of the detector that the scan wants first."""
-        return frozenset(self._called(request.primary[0], self.detectors, request) if request.primary else ())
-
-    def _called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
+    def called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
         """The data keys that a name stands for, those first that have it as a whole."""
-        names = {key: (self.detectors.get(key, key), self.owner.get(key, key)) for key in keys}
-        fits = {key: _fits(wanted, key, names[key], request) for key in names}
+        fits = {
+            key: _fits(wanted, key, (self.detectors.get(key, key), self.owner.get(key, key)), request) for key in keys
+        }
         return [key for how in ("whole", "beginning") for key in fits if fits[key] == how]
 
     def dwell_of(self, key: str) -> str | None:

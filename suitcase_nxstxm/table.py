@@ -65,24 +65,20 @@ def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, so
     shapes = {column.shape for column in columns if column.numbers is not None}
     dtype = _dtype(key, total, sources)
     found, field = _field(parent, device, key, devices)
-    if dtype is not None:
-        made = array(found, field, (total, *shapes.pop()), dtype)
-    else:
-        texts = np.full(total, "", object)
+    texts = np.full(total if dtype is None else 0, "", object)
+    made = None if dtype is None else array(found, field, (total, *shapes.pop()), dtype)
     for stream, rows in sources:
         for row, values in stream.blocks(key):
-            if isinstance(values, FrameRows) or (dtype is not None and values.dtype.kind == "O"):
+            if isinstance(values, FrameRows) or (made is not None and values.dtype.kind == "O"):
                 continue
             # Of several rows with one place the last one counts.
             places, last = np.unique(rows[row : row + len(values)][::-1], return_index=True)
             values = values[::-1][last]
-            if dtype is None:
-                texts[places] = [
-                    _text(value.tolist() if isinstance(value, np.ndarray) else value) for value in values.tolist()
-                ]
+            if made is None:
+                texts[places] = [_text(value) for value in values.tolist()]
             else:
-                made[places if len(places) < places[-1] + 1 - places[0] else slice(places[0], places[-1] + 1)] = values
-    if dtype is None:
+                made[places if (np.diff(places) > 1).any() else slice(places[0], places[-1] + 1)] = values
+    if made is None:
         made = found.create_dataset(field, data=texts, dtype=_TEXT)
     info = next((stream.info[key] for stream, _ in sources if key in stream.info), {})
     _describe(made, key, info, devices.role_of(device))
