@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from suitcase_nxstxm.arrange import Columns, Part, Places, arrange
+from suitcase_nxstxm.arrange import Columns, arrange
 from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MetadataError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.journal import Run
 from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
+from suitcase_nxstxm.places import Part, Places
 from suitcase_nxstxm.request import Image, Request, images
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import FrameRows, Stream, Values

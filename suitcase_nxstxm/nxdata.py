@@ -35,32 +35,30 @@ class Numbers:
     def __init__(self, entry: h5py.Group, members: Sequence[Member], known: Known, frames: Frames) -> None:
         self._entry, self._members, self._known, self._frames = entry, members, known, frames
         self._instrument = group(entry, "instrument", "NXinstrument")
-        self._request = members[0].request
         self._layout = told(members, known)
+
+    def write(self) -> None:
+        """Write all of it; the default detector first, because readers take the first NXdata that they find."""
         measured: dict[str, list[tuple[Member, str]]] = {}
-        for one in members:
+        for one in self._members:
             detectors = one.of.keys.detectors
             for key in (key for key in one.part.keys if key in detectors and key not in one.of.places.aside):
                 measured.setdefault(detectors[key], []).append((one, key))
         # Of runs without a single event all detectors are there.
-        declared: dict[str, Detector] = {name: [] for one in members for name in one.of.keys.detectors.values()}
-        self._detectors: dict[str, Detector] = {**measured} or declared
-        named = (one.of.keys.detectors.get(one.of.default) for one in members)
-        self._default = next((name for name in named if name in self._detectors), next(iter(self._detectors)))
-        self._names: dict[str, str] = {}
-        for name in self._detectors:
-            taken = {*_RESERVED, *self._layout.fields, *self._names.values()}
-            self._names[name] = next(own for own in legal_names(name) if own not in taken)
-
-    def write(self) -> None:
-        """Write all of it; the default detector first, because readers take the first NXdata that they find."""
-        first: h5py.Group | None = None
-        for name in sorted(self._detectors, key=lambda name: name != self._default):
-            own, mine = self._names[name], self._detectors[name]
+        measured = measured or {name: [] for one in self._members for name in one.of.keys.detectors.values()}
+        wanted = (one.of.keys.detectors.get(one.of.default) for one in self._members)
+        default = next((name for name in wanted if name in measured), next(iter(measured)))
+        taken, names = {*_RESERVED, *self._layout.fields}, {}
+        for name in measured:
+            names[name] = next(own for own in legal_names(name) if own not in taken)
+            taken.add(names[name])
+        self._entry.attrs["default"] = names[default]
+        first = group(self._entry, names[default], "NXdata")
+        for name in sorted(measured, key=lambda name: name != default):
+            own, mine = names[name], measured[name]
             data = group(self._entry, own, "NXdata")
             grid = self._write_grid(data, mine)
-            if first is None:
-                first = data
+            if name == default:
                 self._describe(data)
             else:
                 for inner in (inner for inner in first if inner != "data"):
@@ -72,11 +70,9 @@ class Numbers:
             if own != name:  # at the numbers: an NXdata or an NXdetector with such an attribute isn't valid
                 grid.attrs["name"] = name
             self._write_list(detector, name, mine, grid)
-        self._entry.attrs["default"] = self._names[self._default]
         monitors = [(one, key) for one in self._members if (key := one.of.keys.monitor or "") in one.of.stream.columns]
         if monitors:
-            control = group(self._entry, "control", "NXmonitor")
-            sources = [of_scalar(one, key) for one, key in monitors]
+            control, sources = group(self._entry, "control", "NXmonitor"), [of_scalar(*pair) for pair in monitors]
             create(control, "data", self._layout, float, _unit(monitors), sources, taken=False)
         for name in dict.fromkeys((*self._layout.fields, *(n for one in self._members for n in one.of.keys.positions))):
             if name not in ("line_position", "point", "energy"):
@@ -86,7 +82,7 @@ class Numbers:
     def _describe(self, data: h5py.Group) -> None:
         """Write the fields of an NXdata that all detectors have: axes, times, energies, where the sample is parked."""
         layout = self._layout
-        text(data, "stxm_scan_type", label(self._request.scan_type))
+        text(data, "stxm_scan_type", label(self._members[0].request.scan_type))
         data.attrs["signal"] = "data"
         data.attrs["axes"] = np.array([axis.name.encode() for axis in layout.axes])
         for name, (axis, dimension) in layout.fields.items():
@@ -103,15 +99,17 @@ class Numbers:
 
     def _write_grid(self, data: h5py.Group, mine: Detector) -> h5py.Dataset:
         """The numbers of a detector on the grid: those that came as planes are linked, all others are moved there."""
-        layout, plane = self._layout, max(self._layout.plane_size, 1)
-        if layout.planes and mine and all(_by_planes(one, key, plane) for one, key in mine):
+        layout, plane, dtypes = self._layout, max(self._layout.plane_size, 1), []
+        by_planes = layout.planes and bool(mine)
+        for one, key in mine:
+            summed = key in one.of.places.frames
+            dtypes += [np.dtype(float)] if summed else one.of.stream.dtypes(key)
+            by_planes &= not summed and one.part.unit == plane and one.part.straight and one.part.element is None
+        if by_planes:
             linked = link_frames(data, self._entry, layout.shape[0], self._placed(mine, plane), self._frames, _floats)
             if linked is not None:
                 linked.attrs["units"] = _unit(mine) or ""
                 return linked
-        dtypes = []
-        for one, key in mine:
-            dtypes += [np.dtype(float)] if key in one.of.places.frames else one.of.stream.dtypes(key)
         sources = [of_detector(*one, self._frames) for one in mine]
         return create(data, "data", layout, _floats(dtypes), _unit(mine), sources, taken=False)
 
@@ -147,12 +145,11 @@ class Numbers:
         number = int(measured[-1]) + 1 if len(measured) else 0
         made = link_frames(detector, self._entry, number, self._placed(mine), self._frames, _widest)
         if made is None:
-            columns = [column for one, key in mine for column in one.of.stream.columns[key]]
-            shape, *others = dict.fromkeys(column.shape for column in columns if column.numbers is not None)
+            columns = [column for one, key in mine for column in one.of.stream.columns[key] if column.numbers is not None]
+            shape, *others = dict.fromkeys(column.shape for column in columns)
             if others:
-                raise MisfitError(
-                    f"a frame of {name!r} has shape {others[0]} in a run that has others of shape {shape}"
-                )
+                what = f"a frame of {name!r} has shape {others[0]}"
+                raise MisfitError(f"{what} in a run that has others of shape {shape}")
             dtype = _widest([dtype for one, key in mine for dtype in one.of.stream.dtypes(key)])
             made = array(detector, "data", (number, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
             for places, read in self._placed(mine):
@@ -167,8 +164,8 @@ class Numbers:
     def _write_positions(self, name: str) -> None:
         """Where a positioner was at each point; without readings the set points."""
         layout, sources = self._layout, self._readbacks(name, self._members)
-        axis = layout.fields[name][0] if name in layout.fields else None
-        units = mended_units(self._request.devices.role_of(name), self._position(name).units)
+        axis, _ = layout.fields.get(name, (None, 0))
+        units = self._units(name)
         if not sources and (axis is None or layout.size * 8 > LARGE):
             return
         detector = group(self._instrument, name, "NXdetector")
@@ -179,9 +176,11 @@ class Numbers:
             units, sources = axis.units, [self._set_points(one, name) for one in self._members]
         create(detector, "data", layout, float, units, sources, taken=True)
 
-    def _position(self, name: str) -> Position:
-        found = (one.of.keys.positions.get(name) for one in self._members)
-        return next((position for position in found if position is not None), Position())
+    def _units(self, name: str) -> str | None:
+        """The unit of what a positioner reads."""
+        positions = [one.of.keys.positions[name] for one in self._members if name in one.of.keys.positions]
+        role = self._members[0].request.devices.role_of(name)
+        return mended_units(role, positions[0].units if positions else None)
 
     def _readbacks(self, name: str, members: Sequence[Member]) -> list[Source]:
         """The positions that runs have read."""
@@ -215,9 +214,8 @@ class Numbers:
                 whole += range(first, min(first + max(-(-part.reached // plane), 1), layout.shape[0]))
             else:
                 sources.append(self._set_points(one, "energy"))
-        units = mended_units("energy", self._position("energy").units) or "eV"
-        monochromator = group(self._instrument, "monochromator", "NXmonochromator")
-        made = create(monochromator, "energy", layout, float, units, sources, taken=True)
+        monochromator, units = group(self._instrument, "monochromator", "NXmonochromator"), self._units("energy")
+        made = create(monochromator, "energy", layout, float, units or "eV", sources, taken=True)
         for number in whole:
             constant(made, plane, number, layout.fields["energy"][0].points[number])
 
@@ -227,11 +225,6 @@ class Numbers:
         if not (request.energy_is_set and not np.isnan(request.energies).all()) and "energy" in self._known:
             return self._known["energy"][0]
         return float(request.energies[min(request.plane, len(request.energies) - 1)])
-
-
-def _by_planes(one: Member, key: str, plane: int) -> bool:
-    """Whether a run has whole planes of a detector, one an event."""
-    return key not in one.of.places.frames and one.part.unit == plane and one.part.straight and one.part.element is None
 
 
 def _widest(dtypes: Sequence[np.dtype]) -> np.dtype:

@@ -196,11 +196,17 @@ def _layouts(request: Request) -> list[Layout]:
         # Their numbers go on where those of the run's own entry begin.
         stem, number = entry.rstrip("0123456789"), len(request.regions)
         first = int(entry[len(stem) :] or 0) * number
-        parked = [(_parked(region.x), _parked(region.y)) for region in request.regions]
+        parked = [[None if a is None else float(a.points[0]) for a in (r.x, r.y)] for r in request.regions]
         return [Layout(f"{stem}{first + k}", (energy,), sample_x=x, sample_y=y) for k, (x, y) in enumerate(parked)]
     (region,) = request.regions
     what = _MOVED.get(kind, "sample")
-    x, y = _named(region.x, f"{what}_x", request), _named(region.y, f"{what}_y", request)
+    wanted = {f"{what}_x": region.x, f"{what}_y": region.y}
+    if kind in focus_scans:
+        wanted["zoneplate_z"] = region.z
+    for name, axis in wanted.items():
+        if axis is None:
+            raise MetadataError(f"run {request.run} has no set points for {name}")
+    x, y, *z = (replace(axis, name=name, original=None) for name, axis in wanted.items() if axis is not None)
     if kind not in focus_scans and kind is not scan_types.SAMPLE_LINE_SPECTRA:
         return [Layout(entry, (energy, y, x), planes=True) if kind in STACKS else Layout(entry, (y, x))]
     if len(x) != len(y):
@@ -208,20 +214,9 @@ def _layouts(request: Request) -> list[Layout]:
         x, y = (replace(axis, points=np.linspace(axis.points[0], axis.points[-1], number)) for axis in (x, y))
     position = Axis("line_position", way(x.points, y.points), "", x.units or y.units)
     along = {axis.name: (axis, 1) for axis in (x, y)}
-    if kind in focus_scans:
-        return [Layout(entry, (_named(region.z, "zoneplate_z", request), position), along)]
     # Each energy may be a run of its own.
-    return [Layout(entry, (energy, position), along, planes=request.several_runs)]
-
-
-def _named(axis: Axis | None, name: str, request: Request) -> Axis:
-    if axis is None:
-        raise MetadataError(f"run {request.run} has no set points for {name}")
-    return Axis(name, axis.points, axis.device, axis.units)
-
-
-def _parked(axis: Axis | None) -> float | None:
-    return float(axis.points[0]) if axis is not None else None
+    planes = kind is scan_types.SAMPLE_LINE_SPECTRA and request.several_runs
+    return [Layout(entry, (*(z or [energy]), position), along, planes=planes)]
 
 
 def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -231,25 +226,19 @@ def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _generic(request: Request) -> Layout:
+    """The layout of a generic scan, each axis with a legal name of its own; ``energy`` is it, as readers want it."""
     if not request.axes:
         raise MetadataError(f"run {request.run} is a generic scan without an axis")
-    taken = {"data", "count_time", "stxm_scan_type"}
-    axes = tuple(_of_its_own(axis, taken, request) for axis in request.axes)
-    along = {}
-    for dimension, others in request.together.items():
-        for other in others:
-            axis = _of_its_own(other, taken, request)
-            along[axis.name] = (axis, dimension)
-    grows = len(axes) == 1 and not len(axes[0])
-    return Layout(request.entry, axes, along, grows=grows)
-
-
-def _of_its_own(axis: Axis, taken: set[str], request: Request) -> Axis:
-    """The axis under a name that is legal and that nothing else has; the energy is ``energy``, as readers want it."""
-    role = request.devices.role_of(axis.device) or request.devices.role_of(axis.name)
-    name = "energy" if role == "energy" and "energy" not in taken else legal(axis.name)
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    units = mended_units(role, axis.units)
-    return Axis(name, axis.points, axis.device, units, axis.name if axis.name != name else None)
+    found: dict[str, tuple[Axis, int]] = {}
+    moved = [(axis, i) for i, axis in enumerate(request.axes)]
+    for axis, dimension in [*moved, *((axis, i) for i, axes in request.together.items() for axis in axes)]:
+        role = request.devices.role_of(axis.device) or request.devices.role_of(axis.name)
+        name = "energy" if role == "energy" and "energy" not in found else legal(axis.name)
+        while name in found or name in ("data", "count_time", "stxm_scan_type"):
+            name += "_"
+        original = axis.name if axis.name != name else None
+        units = mended_units(role, axis.units)
+        found[name] = replace(axis, name=name, units=units, original=original), dimension
+    axes = tuple(axis for axis, _ in [*found.values()][: len(moved)])
+    along = dict([*found.items()][len(moved) :])
+    return Layout(request.entry, axes, along, grows=len(axes) == 1 and not len(axes[0]))

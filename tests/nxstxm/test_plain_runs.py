@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ophyd.sim import SynAxis, SynSignal
 
 from suitcase_nxstxm import export_scan, scan_types
-from suitcase_nxstxm.arrange import Path
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
+from suitcase_nxstxm.places import Path
 
 
 class Bench:
