@@ -58,22 +58,13 @@ def mended_units(role: str | None, units: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of a run.
+    """The devices of a run."""
 
-    Parameters
-    ----------
-    source
-        The name in the control system of each device, by the name that people call it.
-    """
-
-    source: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)  # the names in the control system by those that people use
 
     def called(self, name: str) -> str | None:
         """What people call the device of this name in the control system."""
-        for people, control_system in self.source.items():
-            if control_system == name:
-                return people
-        return None
+        return next((people for people, control_system in self.source.items() if control_system == name), None)
 
     def role_of(self, name: str) -> str | None:
         """What a device is to the microscope, by either of its names."""
@@ -82,5 +73,5 @@ class Devices:
     def rank(self, role: str, name: str) -> int:
         """The place of a device among those that can have a role: the smallest is the one that has it."""
         bare = _bare(self.called(name) or name)
-        names = _NAMES[role]
+        names = _NAMES.get(role, ())
         return names.index(bare) if bare in names else len(names)

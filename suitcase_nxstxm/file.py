@@ -17,10 +17,10 @@ from typing import Any
 import h5py
 from suitcase.utils import MultiFileManager
 
-from suitcase_nxstxm.disk import Disk, locked, move, opened, sync_directory
+from suitcase_nxstxm.disk import Disk, locked, move, sync_directory
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, UnfinishedError
 from suitcase_nxstxm.frames import Frames
-from suitcase_nxstxm.journal import Journal, first_document
+from suitcase_nxstxm.journal import Journal
 from suitcase_nxstxm.options import file_name, prefix_of
 
 logger = logging.getLogger(__name__)
@@ -45,12 +45,11 @@ class TmpFile:
     the prefix before it was filled in; `artifact` is what there is of the file now.
     """
 
-    def __init__(self, directory: Path, prefix: str, first_uid: str, template: str | None = None) -> None:
-        self._template = template or prefix
+    def __init__(self, directory: Path, prefix: str, first_uid: str, template: str = "") -> None:
         relative = Path(f"{prefix}{_SUFFIX}")
         self.final = directory / relative
         out = bool(relative.anchor) or ".." in relative.parts
-        if "{" in str(Path(self._template).parent):  # a document says which directory: it may be a link to elsewhere
+        if "{" in str(Path(template).parent):  # a document says which directory: it may be a link to elsewhere
             out = out or not self.final.parent.resolve().is_relative_to(directory.resolve())
         if out:
             raise MetadataError(f"file_prefix {prefix!r} leads out of the directory {str(directory)!r}")
@@ -101,9 +100,9 @@ class TmpFile:
     def _taken_up(self, store: Callable[..., Any], options: Mapping[str, Any] | None, begun: bool) -> Journal:
         if begun and not self.journal_path.exists():
             raise FileNotFoundError("it has no journal")
-        self._journal = io.FileIO(opened(self.journal_path, create=True), "rb+", closefd=False)
-        about = {"file_prefix": self._template, "options": options}
-        journal = Journal(self._journal, str(self.journal_path), store, about)
+        self.journal_path.touch()
+        self._journal = io.FileIO(self.journal_path, "r+")
+        journal = Journal(self._journal, store, {"options": options})
         self._has_frames = journal.has_frames
         if begun and self._has_frames:
             self._hdf5()
@@ -136,7 +135,7 @@ class TmpFile:
                 file.close()
         finally:
             if journal is not None:
-                os.close(journal.fileno())
+                journal.close()
             if lock is not None:
                 os.close(lock)
         if disk is not None:
@@ -231,16 +230,18 @@ def file_of(directory: Any, file_prefix: str, start: Mapping[str, Any], first_ui
 
 def find(directory: Path, template: str, first_uid: str) -> TmpFile:
     """The file under construction of a scan, whose prefix may still have ``{...}`` in it; an error if there is none."""
-    if "{" not in template:
+    if "{" not in template.replace("{uid}", ""):
         return TmpFile(directory, prefix_of(template, {}, first_uid), first_uid)
-    # What filled it in is in documents that aren't here; the journal remembers.
+    # What filled it in is in documents that aren't here; there is one file of the scan, unless it has several prefixes.
     begin = _begin(first_uid)
-    filled = template.replace("{uid}", file_name(first_uid))
-    listed = sorted(directory.rglob(f"{glob.escape(begin)}*{_SUFFIX}.tmp"))
-    for path in dict.fromkeys([TmpFile(directory, filled, first_uid).path, *listed]):
-        if first_document(path.with_suffix(".journal")).get("file_prefix") == template:
-            name = path.name.removeprefix(begin).removesuffix(f"{_SUFFIX}.tmp")
-            return TmpFile(directory, str(path.relative_to(directory).with_name(name)), first_uid, template)
+    found = sorted(directory.rglob(f"{glob.escape(begin)}*{_SUFFIX}.tmp"))
+    if len(found) > 1:
+        raise MetadataError(
+            f"file_prefix {template!r} may be that of {', '.join(path.name for path in found)}: fill it in"
+        )
+    for path in found:
+        name = path.name.removeprefix(begin).removesuffix(f"{_SUFFIX}.tmp")
+        return TmpFile(directory, str(path.relative_to(directory).with_name(name)), first_uid)
     raise NothingToFinishError(f"there is nothing to finish: no {begin}{template}{_SUFFIX}.tmp in {directory}")
 
 

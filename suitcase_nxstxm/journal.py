@@ -12,7 +12,6 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,15 +65,14 @@ class Journal:
 
     def __init__(
         self,
-        file: io.RawIOBase,
-        path: str,
+        file: io.FileIO,
         store: Callable[[Run, Stream, str, int, np.ndarray], Stored | None],
         about: Mapping[str, Any],
     ) -> None:
         self.runs: dict[str, Run] = {}
         self.streams: dict[str, tuple[Run, Stream]] = {}
         self.about: dict[str, Any] = {}
-        self._file, self._path, self._store = file, path, store
+        self._file, self._path, self._store = file, file.name, store
         self._forms: list[Form] = []
         self._known: dict[tuple[Any, ...], Form] = {}
         self._end = file.seek(0, io.SEEK_END)
@@ -254,16 +252,3 @@ class Journal:
         if count:
             form.stream.append(form, at, count)
         return at + count * form.dtype.itemsize
-
-
-def first_document(path: Path) -> dict[str, Any]:
-    """The first document of a journal; nothing if there is no journal."""
-    try:
-        with open(path, "rb") as file:
-            head, record = file.readline(64), file.read(_DOCUMENT_HEAD.size)
-            number, length = _DOCUMENT_HEAD.unpack(record)
-            if not head.startswith(_MAGIC) or number != _DOCUMENT:
-                return {}
-            return next(iter(json.loads(file.read(length)).values()))
-    except (OSError, ValueError, struct.error):
-        return {}

@@ -102,7 +102,13 @@ def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: froz
             keys.detectors[key] = device
         elif key not in readbacks:
             keys.rest.append(key)
-    _name_detectors(keys.detectors)
+    # Detectors with several data keys are several, under the names of their keys.
+    devices, taken = list(keys.detectors.values()), set()
+    for key, device in keys.detectors.items():
+        (own, region), several = region_of(key), devices.count(device) > 1
+        names = (own if several else region_of(device)[0], own, key)
+        keys.detectors[key] = next((name for name in names if (name, region) not in taken), key)
+        taken.add((keys.detectors[key], region))
     return keys
 
 
@@ -141,9 +147,8 @@ def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> st
     """
     bare = wanted.removeprefix("DNM_")
     plain = bare.lower() if bare != wanted else None
-    if any(
-        name in (wanted, bare, request.devices.source.get(wanted)) or name.lower() == plain for name in (key, *devices)
-    ):
+    whole = (wanted, bare, request.devices.source.get(wanted))
+    if any(name in whole or name.lower() == plain for name in (key, *devices)):
         return "whole"
     # A descriptor that doesn't say which device a key is of leaves only the beginning to compare with.
     if request.exact and any(device != key for device in devices):
@@ -151,43 +156,22 @@ def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> st
     return "beginning" if any(matches(name, key, device) for name in (wanted, bare) for device in devices) else ""
 
 
-def _name_detectors(detectors: dict[str, str]) -> None:
-    """Detectors with several data keys are several, under the names of their keys."""
-    devices = list(detectors.values())
-    taken: set[tuple[str, str | None]] = set()
-    for key, device in detectors.items():
-        several = devices.count(device) > 1
-        names = (region_of(key if several else device)[0], region_of(key)[0], key)
-        name = next((name for name in names if (name, region_of(key)[1]) not in taken), key)
-        taken.add((name, region_of(key)[1]))
-        detectors[key] = name
-
-
 def _positions(
     owner: Mapping[str, str], info: Mapping[str, Any], request: Request, layout: Layout, role_of: Any
 ) -> dict[str, Position]:
     """The positioners whose set points the layout has fields for, and the energy."""
-    devices = request.devices
-    found = {}
+    devices, found = request.devices, {}
     wanted = {name: axis.device for name, (axis, _) in layout.fields.items() if name != "line_position"}
     for name, device in ({"energy": "ENERGY"} | wanted).items():
-        names = (device, devices.source.get(device, device))
-        mine = [other for other in dict.fromkeys(owner.values()) if other in names]
-        if not mine:
-            same = {other for other in owner.values() if role_of(other) == name}
-            mine = sorted(same, key=lambda other: (devices.rank(name, other), other))
-        if mine:
-            found[name] = _position([key for key, other in owner.items() if other == mine[0]], info, mine[0])
-    return {name: position for name, position in found.items() if position.readback or position.set_point}
-
-
-def _position(keys: list[str], info: Mapping[str, Any], device: str) -> Position:
-    numeric = [key for key in keys if info[key].get("dtype") in ("number", "integer")]
-    aims = [key for key in numeric if key.endswith("setpoint")]
-    reads = sorted((key for key in numeric if key not in aims), key=lambda key: (key != device, "readback" not in key))
-    first = (reads or aims or [None])[0]
-    return Position(
-        reads[0] if reads else None,
-        aims[0] if aims else None,
-        info[first].get("units") if first is not None else None,
-    )
+        same = sorted(dict.fromkeys(owner.values()), key=lambda other: (devices.rank(name, other), other))
+        mine = [other for other in same if other in (device, devices.source.get(device, device))]
+        mine = (mine or [other for other in same if role_of(other) == name])[:1]
+        numeric = [k for k, of in owner.items() if of in mine and info[k].get("dtype") in ("number", "integer")]
+        aims = [key for key in numeric if key.endswith("setpoint")]
+        reads = sorted(
+            set(numeric) - set(aims), key=lambda key: (key not in mine, "readback" not in key, numeric.index(key))
+        )
+        if numeric:
+            units = info[(reads or aims)[0]].get("units")
+            found[name] = Position(next(iter(reads), None), next(iter(aims), None), units)
+    return found

@@ -145,7 +145,9 @@ class Numbers:
         number = int(measured[-1]) + 1 if len(measured) else 0
         made = link_frames(detector, self._entry, number, self._placed(mine), self._frames, _widest)
         if made is None:
-            columns = [column for one, key in mine for column in one.of.stream.columns[key] if column.numbers is not None]
+            columns = [
+                column for one, key in mine for column in one.of.stream.columns[key] if column.numbers is not None
+            ]
             shape, *others = dict.fromkeys(column.shape for column in columns)
             if others:
                 what = f"a frame of {name!r} has shape {others[0]}"
