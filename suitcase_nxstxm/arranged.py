@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from suitcase_nxstxm.arrange import Columns, arrange
-from suitcase_nxstxm.devices import mended_units
 from suitcase_nxstxm.errors import MetadataError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.journal import Run
-from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
+from suitcase_nxstxm.keys import Keys, Known, mended_units, region_of, sorted_keys
 from suitcase_nxstxm.places import Part, Places
 from suitcase_nxstxm.request import Image, Request, images
 from suitcase_nxstxm.scan_types import scan_types
@@ -112,7 +111,7 @@ def arranged(run: Run, request: Request) -> Arranged:
             logger.warning("%r of run %s %s: it goes to the collection", key, request.run, why)
     set_points = {name: position.set_point for name, position in keys.positions.items()}
     columns = Columns(
-        seq_num=stream.seq_num(),
+        seq_num=stream.head("seq_num"),
         sizes={key: stream.sizes(key) for key in good},
         ndims={key: max(len(column.shape) for column in stream.columns[key]) for key in good},
         set_points={name: _of_events(stream, key) for name, key in set_points.items() if key in stream.columns},
@@ -135,7 +134,7 @@ def arranged(run: Run, request: Request) -> Arranged:
 def _of_events(stream: Stream, key: str | None) -> np.ndarray:
     """The number of a key for each row: of several rows of an event all have what one of them has."""
     found = stream.numbers(key)
-    numbers, event = np.unique(stream.seq_num(), return_inverse=True)
+    numbers, event = np.unique(stream.head("seq_num"), return_inverse=True)
     if len(numbers) < len(found):
         known, of_event = ~np.isnan(found), np.full(len(numbers), np.nan)
         of_event[event[known]] = found[known]
@@ -172,7 +171,7 @@ def _known(run: Run, request: Request) -> Known:
             continue
         # Of several devices the first by its name, and of its keys the one that is called like it.
         rank = 2 * devices.rank(role, device) + (key != device)
-        for value in baseline.numbers(key)[np.flatnonzero(baseline.seq_num() == 1)[-1:]].tolist():
+        for value in baseline.numbers(key)[np.flatnonzero(baseline.head("seq_num") == 1)[-1:]].tolist():
             if not np.isnan(value) and (role not in found or rank < found[role][0]):
                 found[role] = rank, value, mended_units(role, baseline.info[key].get("units"))
     return {role: (value, units) for role, (_, value, units) in found.items()}
@@ -182,7 +181,7 @@ def say_lost(run: Run) -> None:
     """Say that events were lost on their way."""
     for name, number in ((run.stop or {}).get("num_events") or {}).items():
         stream = run.streams.get(name)
-        came = len(np.unique(stream.seq_num())) if stream is not None else 0
+        came = len(np.unique(stream.head("seq_num"))) if stream is not None else 0
         if isinstance(number, int) and number > came:
             what = (run.uid, number, name, came)
             logger.warning("run %s has %d events in stream %r, of which %d came: the others are NaN in the file", *what)

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 import h5py
 import numpy as np
 
+from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.nexus import array, group
 from suitcase_nxstxm.stream import FrameRows, Values
 
 FRAMES = "frames"
 """The group of the frames, for as long as the file is under construction."""
+
+Placed = Iterable[tuple[np.ndarray, Values]]
+"""Frames, and which ones of a detector they are."""
 
 _FLUSH_EVERY = 0.1  # s: what was flushed survives a kill
 
@@ -92,11 +96,38 @@ class Frames:
             yield from ((i, found.sum(axis=1, dtype=float)[:, np.newaxis]) for i, found in self.blocks(read))
 
 
+def write_frames(parent: h5py.Group, entry: h5py.Group, placed: Callable[[], Placed], frames: Frames) -> h5py.Dataset:
+    """Make the dataset ``data`` of frames, one a point, in the type that holds all of them.
+
+    Those never measured are NaN in floats; in integers they are 0, and the attribute ``never_measured`` has the first
+    and the last one of each stretch of them.
+    """
+    measured = np.unique(np.concatenate([places[frames.there(read)] for places, read in placed()]))
+    number = int(measured[-1]) + 1 if len(measured) else 0
+    made = link_frames(parent, entry, number, placed(), frames, lambda dtypes: np.result_type(*dtypes))
+    if made is None:
+        stored = [frames.dataset(read.frames) if isinstance(read, FrameRows) else read for _, read in placed()]
+        shape, *others = dict.fromkeys(found.shape[1:] for found in stored if found is not None)
+        if others:
+            what = f"a frame of {parent.name!r} has shape {others[0]}"
+            raise MisfitError(f"{what} in a run that has others of shape {shape}")
+        dtype = np.result_type(*(found.dtype for found in stored if found is not None))
+        made = array(parent, "data", (number, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
+        for places, read in placed():
+            for i, frame in frames.read(read):
+                made[int(places[i])] = frame
+    missing = np.setdiff1d(np.arange(number), measured)
+    if len(missing) and made.dtype.kind != "f":
+        stretches = np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1)
+        made.attrs["never_measured"] = [(int(part[0]), int(part[-1])) for part in stretches]
+    return made
+
+
 def link_frames(
     parent: h5py.Group,
     entry: h5py.Group,
     number: int,
-    placed: Iterable[tuple[np.ndarray, Values]],
+    placed: Placed,
     frames: Frames,
     dtype_of: Callable[[list[np.dtype]], np.dtype],
 ) -> h5py.Dataset | None:

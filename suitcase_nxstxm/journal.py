@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from suitcase_nxstxm.errors import JournalError
-from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.request import Identity
 from suitcase_nxstxm.stream import Column, Form, Stored, Stream, as_numbers, packed
@@ -170,10 +169,9 @@ class Journal:
                 planes = [(Identity(*what), plane) for what, plane in doc["planes"]]
                 self.runs[start["uid"]] = Run(dict(start), planes)
             case "descriptor":
-                run = self.runs[doc["run_start"]]
-                name = doc.get("name", "primary")
+                run, name = self.runs[doc["run_start"]], doc.get("name", "primary")
                 stream = run.streams.setdefault(name, Stream(self.read, name))
-                stream.describe(doc["data_keys"], owners(doc))
+                stream.describe(doc["data_keys"], doc.get("object_keys"))
                 run.n_keys += 1 + len(doc["data_keys"])
                 if doc.get("configuration"):
                     run.configurations.append(doc["configuration"])

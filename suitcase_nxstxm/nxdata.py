@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import h5py
 import numpy as np
 
 from suitcase_nxstxm.arranged import Member
-from suitcase_nxstxm.axes import count_times, told
-from suitcase_nxstxm.devices import mended_units
-from suitcase_nxstxm.errors import MisfitError
 from suitcase_nxstxm.fill import Source, computed, constant, create, of_detector, of_scalar
-from suitcase_nxstxm.frames import Frames, link_frames
-from suitcase_nxstxm.keys import Known, Position
-from suitcase_nxstxm.nexus import LARGE, array, group, legal_names, put, text
+from suitcase_nxstxm.frames import Frames, link_frames, write_frames
+from suitcase_nxstxm.keys import Known, Position, is_time, mended_units, seconds
+from suitcase_nxstxm.nexus import LARGE, group, legal_names, put, text
+from suitcase_nxstxm.request import Axis, Layout, way
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.stream import Values
 
@@ -35,7 +34,7 @@ class Numbers:
     def __init__(self, entry: h5py.Group, members: Sequence[Member], known: Known, frames: Frames) -> None:
         self._entry, self._members, self._known, self._frames = entry, members, known, frames
         self._instrument = group(entry, "instrument", "NXinstrument")
-        self._layout = told(members, known)
+        self._layout = _axes_of(members, known)
 
     def write(self) -> None:
         """Write all of it; the default detector first, because readers take the first NXdata that they find."""
@@ -88,7 +87,7 @@ class Numbers:
         for name, (axis, dimension) in layout.fields.items():
             data.attrs[f"{name}_indices"] = dimension
             put(data, name, axis.points, units=axis.units or None, name=axis.original or None)
-        put(data, "count_time", count_times(self._members, layout), units="s")
+        put(data, "count_time", _count_times(self._members, layout), units="s")
         if "energy" not in layout.fields:
             units = self._known.get("energy", (0, None))[1]
             put(data, "energy", [self._energy(self._members[0])], units=units or "eV")
@@ -123,7 +122,8 @@ class Numbers:
         """What a detector gave, in the order of the points: frames, or the numbers."""
         layout = self._layout
         if any(key in one.of.places.frames for one, key in mine):
-            self._write_frames(detector, name, mine)
+            made = write_frames(detector, self._entry, lambda: self._placed(mine), self._frames)
+            made.attrs["units"] = _unit(mine) or ""
         elif all(one.part.straight for one, _ in mine) and layout.size * grid.dtype.itemsize > LARGE:
             # The same numbers in the same order, so they are stored once: a virtual dataset shows them as a list.
             seen = h5py.VirtualLayout((layout.size,), grid.dtype)
@@ -133,35 +133,6 @@ class Numbers:
         else:
             sources = [of_detector(*one, self._frames) for one in mine]
             create(detector, "data", layout, grid.dtype, _unit(mine), sources, taken=True)
-
-    def _write_frames(self, detector: h5py.Group, name: str, mine: Detector) -> None:
-        """The frames of a detector, one a point, in the type that holds all of them.
-
-        Those never measured are NaN in floats; in integers they are 0, and the attribute ``never_measured`` has the
-        first and the last one of each stretch of them.
-        """
-        there = [places[self._frames.there(read)] for places, read in self._placed(mine)]
-        measured = np.unique(np.concatenate([np.empty(0, int), *there]))
-        number = int(measured[-1]) + 1 if len(measured) else 0
-        made = link_frames(detector, self._entry, number, self._placed(mine), self._frames, _widest)
-        if made is None:
-            columns = [
-                column for one, key in mine for column in one.of.stream.columns[key] if column.numbers is not None
-            ]
-            shape, *others = dict.fromkeys(column.shape for column in columns)
-            if others:
-                what = f"a frame of {name!r} has shape {others[0]}"
-                raise MisfitError(f"{what} in a run that has others of shape {shape}")
-            dtype = _widest([dtype for one, key in mine for dtype in one.of.stream.dtypes(key)])
-            made = array(detector, "data", (number, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
-            for places, read in self._placed(mine):
-                for i, frame in self._frames.read(read):
-                    made[int(places[i])] = frame
-        made.attrs["units"] = _unit(mine) or ""
-        missing = np.setdiff1d(np.arange(number), measured)
-        if len(missing) and made.dtype.kind != "f":
-            stretches = np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1)
-            made.attrs["never_measured"] = [(int(part[0]), int(part[-1])) for part in stretches]
 
     def _write_positions(self, name: str) -> None:
         """Where a positioner was at each point; without readings the set points."""
@@ -229,11 +200,6 @@ class Numbers:
         return float(request.energies[min(request.plane, len(request.energies) - 1)])
 
 
-def _widest(dtypes: Sequence[np.dtype]) -> np.dtype:
-    """The type that holds all numbers of these types."""
-    return np.result_type(*dtypes)
-
-
 def _floats(dtypes: Sequence[np.dtype]) -> np.dtype:
     """The floats that hold numbers of these types and NaN, which points are that were not measured."""
     small = bool(dtypes) and all(dtype.kind == "f" and dtype.itemsize < 8 for dtype in dtypes)
@@ -243,3 +209,75 @@ def _floats(dtypes: Sequence[np.dtype]) -> np.dtype:
 def _unit(mine: Detector) -> str | None:
     """The unit of a detector's numbers."""
     return next((one.of.keys.info[key].get("units") for one, key in mine if key in one.of.keys.info), None)
+
+
+def _axes_of(members: Sequence[Member], known: Known) -> Layout:
+    """The layout of an entry with the points and the units of its axes as far as the events or a baseline tell them."""
+    layout, number = members[0].part.image.layout, max(one.part.reached for one in members)
+    axes: dict[str, Axis] = {}
+    for name, (axis, dimension) in layout.fields.items():
+        if layout.grows:  # to as many points as there are events
+            counted = axis.device in ("", "point")
+            axis = replace(axis, points=np.arange(1.0, number + 1) if counted else np.full(number, np.nan))
+        shape = (number,) if layout.grows else layout.shape
+        axes[name] = _axis(members, axis, math.prod(shape[dimension + 1 :]))
+    for name in layout.along:
+        axis = axes[name]
+        if name in known and len(axis) and np.isnan(axis.points).all():
+            # A coordinate of a line along which only the other one moves.
+            value, units = known[name]
+            axes[name] = replace(axis, points=np.full(len(axis), value), units=units or axis.units)
+    if "line_position" in axes and np.isnan(axes["line_position"].points).any():
+        points = way(*(axes[name].points for name in layout.along))
+        axes["line_position"] = replace(axes["line_position"], points=points)
+    along = {name: (axes[name], i) for name, (_, i) in layout.along.items()}
+    return replace(layout, axes=tuple(axes[axis.name] for axis in layout.axes), along=along, grows=False)
+
+
+def _axis(members: Sequence[Member], axis: Axis, stride: int) -> Axis:
+    """An axis with what the events tell of its points, where nobody asked for them or it is truer, and of its unit."""
+    points, units = np.array(axis.points, float), axis.units
+    for one in members:
+        position = one.of.keys.positions.get(axis.name)
+        if position is None:
+            continue
+        units = units or mended_units(one.request.devices.role_of(axis.name), position.units)
+        if not (np.isnan(axis.points).any() or one.request.follows):
+            continue
+        at_points = one.part.sizes == 1
+        aim, read = (np.where(at_points, one.numbers(key), np.nan) for key in (position.set_point, position.readback))
+        value = np.where(np.isnan(aim), read, aim)
+        steps = one.part.points(slice(None), 1, False)[:, 0] // stride % len(axis)
+        asked = axis.points[steps]
+        rounding = 1e-9 * (float(np.ptp(axis.points)) or np.abs(asked) + (asked == 0))
+        with np.errstate(invalid="ignore"):
+            other = one.request.follows & (np.abs(aim - asked) > rounding)
+        truer = ~np.isnan(value) & (np.isnan(asked) | other)
+        points[steps[truer][::-1]] = value[truer][::-1]  # the first one counts
+    return replace(axis, points=points, units=units)
+
+
+def _count_times(members: Sequence[Member], layout: Layout) -> np.ndarray:
+    """The time of counting at each energy; where nobody asked for one that which the runs tell, if it is one."""
+    request = members[0].request
+    found = np.array(request.count_times[slice(None) if "energy" in layout.fields else [request.plane]], float)
+    if np.isnan(found).any():
+        times = {time for one in members for time in _counted(one)}
+        found[np.isnan(found)] = times.pop() if len(times) == 1 else np.nan
+    return found
+
+
+def _counted(one: Member) -> Iterator[float]:
+    """How long the default detector of a run counts by its events, else by its settings, in s."""
+    keys, in_ms = one.of.keys, not one.request.follows
+    dwell = keys.dwell_of(one.of.default)
+    if dwell is not None:
+        times = np.unique(one.numbers(dwell)) * (seconds(dwell, keys.info[dwell].get("units"), in_ms) or np.nan)
+        yield from times[~np.isnan(times)].tolist()
+        return
+    for configuration in one.of.run.configurations:
+        settings = configuration.get(keys.owner.get(one.of.default, "")) or {}
+        for key, value in (settings.get("data") or {}).items():
+            unit = seconds(key, (settings.get("data_keys") or {}).get(key, {}).get("units"), in_ms)
+            if is_time(key) and unit is not None and isinstance(value, (int, float)):
+                yield value * unit

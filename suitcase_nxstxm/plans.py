@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
+from suitcase_nxstxm.keys import role_of
 from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.request import Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import STACKS, as_scan_type, focus_scans, scan_types

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from suitcase_nxstxm.devices import Devices
 from suitcase_nxstxm.errors import MetadataError
+from suitcase_nxstxm.keys import Devices
 from suitcase_nxstxm.metadata import as_json, as_number, names, numerically, sequence, set_points, table, unpacked
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.plans import dimensions

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from suitcase_nxstxm.devices import Devices, mended_units
 from suitcase_nxstxm.errors import MetadataError
+from suitcase_nxstxm.keys import Devices, mended_units
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.scan_types import SPECTRA, STACKS, focus_scans, scan_types
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -117,10 +117,11 @@ class Stream:
         found = iter(self._stretches)
         return ((self._forms[number], offset, count) for number, offset, count in zip(found, found, found, strict=True))
 
-    def describe(self, data_keys: Mapping[str, Any], owner: Mapping[str, str]) -> None:
+    def describe(self, data_keys: Mapping[str, Any], object_keys: Mapping[str, Iterable[str]] | None) -> None:
         """Take what a descriptor says; the first one that has a key counts."""
-        self.info = {**data_keys, **self.info}
-        self.owner = {**owner, **self.owner}
+        of_key = {key: device for device, keys in (object_keys or {}).items() for key in keys}
+        owner = {key: info.get("object_name") or of_key.get(key, key) for key, info in data_keys.items()}
+        self.info, self.owner = {**data_keys, **self.info}, {**owner, **self.owner}
 
     def append(self, form: Form, offset: int, number: int = 1) -> None:
         """Take rows that are in the journal."""
@@ -150,18 +151,11 @@ class Stream:
         """The types of the numbers of a key."""
         return [column.numbers for column in self.columns.get(key, ()) if column.numbers is not None]
 
-    def seq_num(self) -> np.ndarray:
-        """The number of the event of each row."""
-        return self._all("seq_num", np.int64)
-
-    def times(self) -> np.ndarray:
-        """The time of the event of each row, in s since the epoch."""
-        return self._all("time", float)
-
-    def _all(self, field: str, dtype: Any) -> np.ndarray:
-        found = np.empty(self._number, dtype)
+    def head(self, name: str) -> np.ndarray:
+        """The ``"seq_num"`` of each row, or the ``"time"`` of its event in s since the epoch."""
+        found = np.empty(self._number, np.int64 if name == "seq_num" else float)
         for row, _, records in self._records(0, self._number):
-            found[row : row + len(records)] = records[field]
+            found[row : row + len(records)] = records[name]
         return found
 
     def numbers(self, key: str | None) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.devices import Devices, mended_units
+from suitcase_nxstxm.keys import Devices, mended_units
 from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.nexus import array, group, name_in
 from suitcase_nxstxm.stream import FrameRows, Stream
@@ -38,12 +38,12 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
     rows = [one for one in rows if len(one.stream)]
     if not rows:
         return
-    numbers = [np.unique(one.stream.seq_num(), return_inverse=True) for one in rows]
+    numbers = [np.unique(one.stream.head("seq_num"), return_inverse=True) for one in rows]
     begins = np.cumsum([0, *(len(own) for own, _ in numbers)]).tolist()
     where = [begin + inverse for (_, inverse), begin in zip(numbers, begins, strict=False)]
     found, times = np.concatenate([own for own, _ in numbers]), np.full(begins[-1], np.nan)
     for one, places in zip(rows, where, strict=True):
-        told = one.stream.times()
+        told = one.stream.head("time")
         times[places[~np.isnan(told)]] = told[~np.isnan(told)]
     made = group(parent, name_in(parent, name, name), "NXcollection", name=name)
     array(made, "time", times.shape, float, data=times).attrs["units"] = "s"
