@@ -16,6 +16,8 @@ from suitcase_nxstxm.scan_types import scan_types
 
 logger = logging.getLogger(__name__)
 
+_BLOCK = 1 << 16  # events that are looked up at once
+
 
 class _DetectorError(MisfitError):
     """A detector whose numbers have no place in the scan that was asked for."""
@@ -81,7 +83,7 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
         raise MisfitError(f"an event of run {request.run} has {unit} points, more than one of its images has")
     at_once = regions == 1 or split or bool(own)  # whether an event is for all regions
     image, number, listed = _numbered(request, layout, columns.seq_num - 1, unit, taken, 1 if at_once else regions)
-    region = np.zeros(len(number), int)
+    region = np.zeros(len(number), np.int8)
     if not at_once:
         number, region = np.divmod(number, regions)
     parts = []
@@ -99,7 +101,7 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
         if some is not None and not len(some) and len(entries) > 1:
             continue
         path = _path(request, images[mine[0]].layout, taken > 1)
-        first, told = number * unit, listed
+        first, told = number * unit if unit > 1 else number, listed
         if some is not None:
             first, told = first[some], None if told is None else told[some]
         part = Part(images[mine[0]], path, some, first, unit, chosen, which if split else None, told)
@@ -151,7 +153,7 @@ def _numbered(
     """For each event its image, its number among those of its entry, and where ``sequence_map`` has it: flat, or -1."""
     spectra = request.scan_type is scan_types.SAMPLE_POINT_SPECTRA
     events = layout.size * regions if spectra else max(layout.plane_size // unit, 1)
-    image, number = np.divmod(index, events) if taken > 1 else (np.zeros(len(index), int), index)
+    image, number = np.divmod(index, events) if taken > 1 else (np.zeros(len(index), np.int8), index)
     beyond = np.flatnonzero(image >= taken)
     if len(beyond):
         event, which = index[beyond[0]] + 1, image[beyond[0]]
@@ -208,30 +210,34 @@ def _by_set_points(request: Request, part: Part, columns: Columns) -> np.ndarray
     found = np.full(len(part.first), -1)
     if layout.planes and request.plane == 0 and (request.num_points is None or request.num_points > plane):
         found = _told(layout.axes, part, columns)  # the energies need not be the outermost loop
-    if not layout.planes or path.by_planes:
+    if (not layout.planes or path.by_planes) and (found < 0).any():
         within = _told(layout.axes[layout.planes :], part, columns)
         begin = path.base + part.first // plane * plane
         found = np.where((found < 0) & (within >= 0), begin + within, found)
     return found
 
 
-def _told(axes: Sequence[Axis], part: Part, columns: Columns) -> np.ndarray:
+def _told(wanted: Sequence[Axis], part: Part, columns: Columns) -> np.ndarray:
     """The flat index, among these axes, of each event that has the set points of all of them; -1 for the others."""
-    flat = np.zeros(len(part.first), int)
-    for axis in axes:
+    flat, axes = np.full(len(part.first), -1), []
+    for axis in wanted:
+        others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
         if axis.name == "line_position":
-            others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
             axis = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
         order = np.argsort(axis.points)
-        ordered = axis.points[order]
-        if axis.name not in columns.set_points or not (np.diff(ordered) > 0).all():
-            return np.full(len(flat), -1)
-        told = columns.set_points[axis.name][slice(None) if part.rows is None else part.rows]
-        nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, told)
-        extent = float(np.ptp(ordered)) or abs(float(ordered[0])) or 1.0
-        with np.errstate(invalid="ignore"):
-            known = (flat >= 0) & (np.abs(ordered[nearest] - told) <= 1e-9 * extent)
-        flat = np.where(known, flat * len(axis) + order[nearest], -1)
+        if axis.name not in columns.set_points or not (np.diff(axis.points[order]) > 0).all():
+            return flat
+        axes.append((order, axis.points[order], columns.set_points[axis.name]))
+    for begin in range(0, len(flat), _BLOCK):
+        events = slice(begin, begin + _BLOCK)
+        flat[events] = 0
+        for order, points, told in axes:
+            values = told[events if part.rows is None else part.rows[events]]
+            nearest = np.searchsorted((points[1:] + points[:-1]) / 2, values)
+            extent = float(np.ptp(points)) or abs(float(points[0])) or 1.0
+            with np.errstate(invalid="ignore"):
+                known = (flat[events] >= 0) & (np.abs(points[nearest] - values) <= 1e-9 * extent)
+            flat[events] = np.where(known, flat[events] * len(points) + order[nearest], -1)
     return flat
 
 

@@ -133,9 +133,9 @@ def arranged(run: Run, request: Request) -> Arranged:
 
 def _of_events(stream: Stream, key: str | None) -> np.ndarray:
     """The number of a key for each row: of several rows of an event all have what one of them has."""
-    found = stream.numbers(key)
-    numbers, event = np.unique(stream.head("seq_num"), return_inverse=True)
-    if len(numbers) < len(found):
+    found, seq_num = stream.numbers(key), stream.head("seq_num")
+    if not (np.diff(seq_num) > 0).all():
+        numbers, event = np.unique(seq_num, return_inverse=True)
         known, of_event = ~np.isnan(found), np.full(len(numbers), np.nan)
         of_event[event[known]] = found[known]
         found[~known] = of_event[event[~known]]

@@ -244,16 +244,16 @@ def _axis(members: Sequence[Member], axis: Axis, stride: int) -> Axis:
         units = units or mended_units(one.request.devices.role_of(axis.name), position.units)
         if not (np.isnan(axis.points).any() or one.request.follows):
             continue
-        at_points = one.part.sizes == 1
-        aim, read = (np.where(at_points, one.numbers(key), np.nan) for key in (position.set_point, position.readback))
-        value = np.where(np.isnan(aim), read, aim)
-        steps = one.part.points(slice(None), 1, False)[:, 0] // stride % len(axis)
-        asked = axis.points[steps]
+        aim, read = one.numbers(position.set_point), one.numbers(position.readback)
+        known = np.flatnonzero((one.part.sizes == 1) & ~(np.isnan(aim) & np.isnan(read)))
+        # The first event at each of its points counts.
+        steps = (one.part.points(slice(None), 1, False)[:, 0] // stride % max(len(axis), 1)).astype(np.int32)
+        steps, first = np.unique(steps[known], return_index=True)
+        asked, aim, read = axis.points[steps], aim[known[first]], read[known[first]]
         rounding = 1e-9 * (float(np.ptp(axis.points)) or np.abs(asked) + (asked == 0))
         with np.errstate(invalid="ignore"):
-            other = one.request.follows & (np.abs(aim - asked) > rounding)
-        truer = ~np.isnan(value) & (np.isnan(asked) | other)
-        points[steps[truer][::-1]] = value[truer][::-1]  # the first one counts
+            truer = np.isnan(asked) | (one.request.follows & (np.abs(aim - asked) > rounding))
+        points[steps[truer]] = np.where(np.isnan(aim), read, aim)[truer]
     return replace(axis, points=points, units=units)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from suitcase_nxstxm.request import Image
 
+_BLOCK = 1 << 16  # points, or events, that are looked up at once
+
 
 @dataclass(frozen=True)
 class Path:
@@ -39,6 +41,8 @@ class Path:
         """The flat indices in the array of points by their number in the run, from 0; the same shape."""
         if self.straight:
             return self.base + taken
+        if len(taken) > _BLOCK:
+            return np.concatenate([self.flat(taken[i : i + _BLOCK]) for i in range(0, len(taken), _BLOCK)])
         levels = self.order or tuple(range(len(self.shape)))[len(self.shape) - len(self.snaking) :]
         inner = math.prod(self.shape[level] for level in levels)
         # A plane that is a run of its own begins at its own beginning, whichever way the one before it ended.

@@ -38,13 +38,16 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
     rows = [one for one in rows if len(one.stream)]
     if not rows:
         return
-    numbers = [np.unique(one.stream.head("seq_num"), return_inverse=True) for one in rows]
-    begins = np.cumsum([0, *(len(own) for own, _ in numbers)]).tolist()
-    where = [begin + inverse for (_, inverse), begin in zip(numbers, begins, strict=False)]
-    found, times = np.concatenate([own for own, _ in numbers]), np.full(begins[-1], np.nan)
+    numbers = [one.stream.head("seq_num") for one in rows]
+    events = [np.unique(own) if (np.diff(own) <= 0).any() else own for own in numbers]
+    begins = np.cumsum([0, *map(len, events)]).tolist()
+    where = [begin + np.searchsorted(own, all_) for own, all_, begin in zip(events, numbers, begins, strict=False)]
+    found, times = np.concatenate(events), np.full(begins[-1], np.nan)
+    del events, numbers
     for one, places in zip(rows, where, strict=True):
         told = one.stream.head("time")
-        times[places[~np.isnan(told)]] = told[~np.isnan(told)]
+        known = slice(None) if not np.isnan(told).any() else ~np.isnan(told)
+        times[places[known]] = told[known]
     made = group(parent, name_in(parent, name, name), "NXcollection", name=name)
     array(made, "time", times.shape, float, data=times).attrs["units"] = "s"
     if len(rows) > 1:

@@ -71,8 +71,9 @@ class NXstxmWriter:
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
-        keys = ("uid",) if name == "start" else ("run_start", "descriptor", "resource")
-        key = next((key for key in keys if key in doc), keys[-1])
+        key = "uid" if name == "start" else "descriptor"
+        if key not in doc:
+            key = "run_start" if "run_start" in doc else "resource"
         uid = doc.get(key, "")
         try:
             if not isinstance(uid, str):
@@ -81,13 +82,14 @@ class NXstxmWriter:
                 if doc.get("purpose") != "live":  # for alignment: of which nothing is kept
                     self._start(doc)
                 return
-            scan = next((scan for scan in self._scans.values() if scan.has(uid)), None)
-            if scan is not None:  # else of a run that failed, or that began before this callback was there
-                scan.take(name, doc)
-                if name == "stop":
-                    if scan.complete:
-                        self._finish(scan)
-                    self._bound()
+            for scan in self._scans.values():
+                if scan.has(uid):  # else of a run that failed, or that began before this callback was there
+                    scan.take(name, doc)
+                    if name == "stop":
+                        if scan.complete:
+                            self._finish(scan)
+                        self._bound()
+                    return
         except Exception:
             # The other runs of a scan of several still go to its file, which stays under construction.
             self._scans = {name: scan for name, scan in self._scans.items() if not scan.failed or scan.planned != 1}
