@@ -35,11 +35,16 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def opened(path: Path, *, create: bool) -> int:
+    """A descriptor of the file at a path, for reading and writing; the file is made if there is none."""
+    return os.open(path, _FLAGS | (os.O_CREAT if create else 0), 0o666)
+
+
 def locked(path: Path, create: bool = True) -> int:
     """A descriptor of the file at a path, which no one else has locked; the file is made if there is none."""
     while True:
         try:
-            descriptor = os.open(path, _FLAGS | (os.O_CREAT if create else 0), 0o666)
+            descriptor = opened(path, create=create)
         except FileNotFoundError:
             if create:
                 raise

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 from suitcase.utils import MultiFileManager
 
-from suitcase_nxstxm.disk import Disk, locked, move, sync_directory
+from suitcase_nxstxm.disk import Disk, locked, move, opened, sync_directory
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, UnfinishedError
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal
@@ -100,9 +100,8 @@ class TmpFile:
     def _taken_up(self, store: Callable[..., Any], options: Mapping[str, Any] | None, begun: bool) -> Journal:
         if begun and not self.journal_path.exists():
             raise FileNotFoundError("it has no journal")
-        self.journal_path.touch()
-        self._journal = io.FileIO(self.journal_path, "r+")
-        journal = Journal(self._journal, store, {"options": options})
+        self._journal = io.FileIO(opened(self.journal_path, create=True), "rb+", closefd=False)
+        journal = Journal(self._journal, str(self.journal_path), store, {"options": options})
         self._has_frames = journal.has_frames
         if begun and self._has_frames:
             self._hdf5()
@@ -135,7 +134,7 @@ class TmpFile:
                 file.close()
         finally:
             if journal is not None:
-                journal.close()
+                os.close(journal.fileno())
             if lock is not None:
                 os.close(lock)
         if disk is not None:

@@ -65,13 +65,14 @@ class Journal:
     def __init__(
         self,
         file: io.FileIO,
+        path: str,
         store: Callable[[Run, Stream, str, int, np.ndarray], Stored | None],
         about: Mapping[str, Any],
     ) -> None:
         self.runs: dict[str, Run] = {}
         self.streams: dict[str, tuple[Run, Stream]] = {}
         self.about: dict[str, Any] = {}
-        self._file, self._path, self._store = file, file.name, store
+        self._file, self._path, self._store = file, path, store
         self._forms: list[Form] = []
         self._known: dict[tuple[Any, ...], Form] = {}
         self._end = file.seek(0, io.SEEK_END)
