@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ophyd.sim import SynAxis, SynSignal
 
-from suitcase_nxstxm import NXstxmWriter, export_scan
+from suitcase_nxstxm import export_scan
 from suitcase_nxstxm.errors import MetadataError, UnknownDetectorError
 from suitcase_nxstxm.nexus import legal
 
@@ -309,23 +309,6 @@ def test_numbers_of_more_digits_that_come_later_keep_them(stxm, read, tmp_path):
     np.testing.assert_array_equal(found["entry0/counter0/data"], [np.asarray(row, float) for row in rows])
     np.testing.assert_array_equal(found["entry0/instrument/counter0/data"], found["entry0/counter0/data"].ravel())
     assert found["entry0/counter0/data@units"] == "counts"
-
-
-def test_two_runs_at_once_of_which_one_has_more_digits(stxm, read, tmp_path):
-    data = np.random.default_rng(1).random((2, 3, 4))
-    asked = {"0": stxm.region(X, Y, E[:2])}
-    keys = {"counter0_wave": stxm.key("counter0", "array", [4], "counts")}
-    runs = []
-    for e in range(2):
-        rows = [line.astype(np.float32 if e == 0 or i == 0 else np.float64) for i, line in enumerate(data[e])]
-        start = {"metadata": stxm.metadata(7, asked, {"sp_id": 0, "e_idx": e})}
-        runs.append(stxm.run(start, keys, [{"counter0_wave": row} for row in rows], baseline=False))
-        data[e] = [row.astype(float) for row in rows]
-    with NXstxmWriter(tmp_path, "scan") as writer:
-        for pair in zip(*runs, strict=True):
-            stxm.feed(writer, pair)
-    found = read(tmp_path / "scan.hdf5")
-    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
 
 
 @pytest.mark.parametrize("metadata", ["{}", "hello", None, 5])
