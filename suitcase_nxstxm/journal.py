@@ -210,10 +210,10 @@ class Journal:
         """Some bytes of the journal."""
         self._file.seek(offset)
         self._at_end = False
-        found = bytearray()
+        found = self._file.read(size) or b""
         while len(found) < size and (more := self._file.read(size - len(found))):
             found += more
-        return bytes(found)
+        return found
 
     def _load(self) -> None:
         """Take what is in the journal; the last record goes if it isn't whole."""
