@@ -16,7 +16,7 @@ from suitcase_nxstxm.stream import FrameRows, Stream
 _TEXT = h5py.string_dtype()
 _EXACT = 1 << 53
 
-Placed = Sequence[tuple[Stream, np.ndarray]]
+Sources = Sequence[tuple[Stream, np.ndarray]]
 """Streams that have a key, with the row of the collection that each of their rows is."""
 
 
@@ -61,7 +61,7 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
             _write_column(made, key, devices, len(found), mine)
 
 
-def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, sources: Placed) -> None:
+def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, sources: Sources) -> None:
     """Write the readings of a key: as numbers of the type that holds them as they are, else as text."""
     device = sources[0][0].owner.get(key, key)
     columns = [column for stream, _ in sources for column in stream.columns[key]]
@@ -87,7 +87,7 @@ def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, so
     _describe(made, key, info, devices.role_of(device))
 
 
-def _dtype(key: str, total: int, sources: Placed) -> np.dtype | None:
+def _dtype(key: str, total: int, sources: Sources) -> np.dtype | None:
     """The type that holds all readings of a key as they are, NaN where there is none; None if that is text."""
     columns = [column for stream, _ in sources for column in stream.columns[key]]
     dtypes = [column.numbers for column in columns if column.numbers is not None]
