@@ -18,6 +18,7 @@ from suitcase_nxstxm.keys import Known
 from suitcase_nxstxm.nexus import group, iso_time, legal, name_in, put, text
 from suitcase_nxstxm.nxdata import Numbers
 from suitcase_nxstxm.options import Options
+from suitcase_nxstxm.places import Part
 from suitcase_nxstxm.request import Identity, Request
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.table import Rows, write_configuration, write_stream
@@ -38,8 +39,8 @@ _RUN = np.dtype(
     + [("scan_id", float), ("plane", np.int64)]
 )
 
-Entries = dict[Identity, list[Member | Arranged]]
-"""What the runs have for each entry; those that have measured nothing are there as well."""
+Entries = dict[Identity, list[tuple[Arranged, Part | None]]]
+"""The runs of each entry, with what they have for it; None of those that have measured nothing."""
 
 
 def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options, frames: Frames) -> None:
@@ -52,7 +53,7 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
     file.attrs["HDF5_Version"] = h5py.version.hdf5_version
     file.attrs["h5py_version"] = h5py.version.version
     entries = _entries(runs)
-    measured = {what: found for what, found in entries.items() if any(isinstance(one, Member) for one in found)}
+    measured = {what: found for what, found in entries.items() if any(part for _, part in found)}
     if not measured:
         raise UnfinishedError(f"{name} has no data: nothing was measured in any of its runs")
     for what in entries.keys() - measured.keys():
@@ -62,8 +63,9 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
     written: dict[tuple[str, ...], h5py.Group] = {}
     for what in sorted(measured, key=lambda what: (len(names[what]), names[what])):
         entry = group(file, names[what], "NXentry")
-        mine = [one.of if isinstance(one, Member) else one for one in measured[what]]
-        members = [one for one in measured[what] if isinstance(one, Member)]
+        mine = [one for one, _ in measured[what]]
+        members = [Member(one, part) for one, part in measured[what] if part is not None]
+        asked = [one.request if part is None else part.image.request for one, part in measured[what]]
         scan = members[0].request.scan
         others = [*mine, *(one for one in runs if one.request.scan == scan)]
         # Without a baseline of its own an entry has that of the run of the scan which began first.
@@ -71,7 +73,7 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
         _write_title(entry, members[0], mine, options, known)
         collection = group(entry, "collection", "NXcollection")
         _write_request(collection, members[0].request)
-        _write_runs(collection, mine, [one.request for one in measured[what]], options.timezone)
+        _write_runs(collection, mine, asked, options.timezone)
         Numbers(entry, members, known, frames).write()
         _write_streams(collection, mine, others, written)
     file.attrs["default"] = min(names.values(), key=lambda name: (len(name), name))
@@ -96,9 +98,9 @@ def _entries(runs: Iterable[Arranged]) -> Entries:
                     )
                     what = what._replace(run=one.run.uid)
                     break
-            found.setdefault(what, []).append(Member(one, part))
+            found.setdefault(what, []).append((one, part))
         if not one.places.parts:
-            found.setdefault(one.images[0].identity, []).append(one)
+            found.setdefault(one.images[0].identity, []).append((one, None))
     return found
 
 
@@ -123,7 +125,7 @@ def _say_contradictions(entries: Entries, names: dict[Identity, str]) -> None:
         first = scans.setdefault(what._replace(scan=""), what)
         if first.scan == what.scan:
             continue
-        one, other = (next(one for one in entries[of] if isinstance(one, Member)).part.image for of in (first, what))
+        one, other = (next(part.image for _, part in entries[of] if part is not None) for of in (first, what))
         axes = zip(one.layout.fields.items(), other.layout.fields.items(), strict=False)
         differ = [b for (_, (x, _)), (b, (y, _)) in axes if not np.array_equal(x.points, y.points, equal_nan=True)]
         logger.warning(
