@@ -21,7 +21,7 @@ from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.request import Identity
 from suitcase_nxstxm.stream import Column, Form, Stored, Stream, as_numbers, packed
 
-_MAGIC, _VERSION = b"NXstxm journal ", b"1"
+_MAGIC, _VERSION = b"NXstxm journal ", b"2"
 _HEAD = _MAGIC + _VERSION + b"\n"
 _DOCUMENT = 0xFFFFFFFF
 _DOCUMENT_HEAD = struct.Struct("<IQ")

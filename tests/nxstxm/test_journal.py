@@ -65,7 +65,7 @@ def test_a_journal_of_another_version_is_refused_and_stays(stxm, tmp_path, conte
         lambda: finish_export(tmp_path, "C1", docs[0][1]["uid"]),
         lambda: export(docs, tmp_path, "C1"),
     ):
-        with pytest.raises(JournalError, match=r"^[^\n]*journal of version 1[^\n]*$"):
+        with pytest.raises(JournalError, match=r"^[^\n]*journal of version 2[^\n]*$"):
             refused()
     assert journal.read_bytes() == content
 
