@@ -145,7 +145,7 @@ class Follower:
                 payload = self._payload(file, length)
                 if checksum(payload) != expected:
                     raise OSError(f"{self.path} is damaged at byte {offset}: the disk did not give what was written")
-                yield read_payload(payload)
+                yield read_payload(payload, lambda frame: frame)  # which the writer has in its file
                 del payload  # so that its memory can be used again
                 offset += HEADER_SIZE + length
                 self._flush_when_due()

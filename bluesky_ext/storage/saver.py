@@ -156,6 +156,8 @@ class Saver:
         if self._live.has(name, document):
             return
         self._check_process()
+        if name == "event" and (stream := self._runs.streams.get(document["descriptor"])) is not None:
+            document = stream.run.saver.place(document, stream)
         document, record, changed = _packed(name, document)
         backed_up = name == "start" and self._made_backup_directory(document["uid"])
         with self._runs.lock:

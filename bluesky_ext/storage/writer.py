@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bluesky_ext.engine.recording.frame_file import Frame
 from bluesky_ext.storage.destination import Destination, created
 from bluesky_ext.storage.image_file import FileRows, ImageFile
 from bluesky_ext.storage.lock import is_locked
@@ -21,12 +22,12 @@ from bluesky_ext.storage.metadata import as_json
 from bluesky_ext.storage.rows import Rows, is_key, is_storable
 from bluesky_ext.storage.table import TABLE, Table
 
-__all__ = ["RunExistsError", "RunWriter", "key_of"]
+__all__ = ["LEAST_BYTES", "RunExistsError", "RunWriter", "dataset_of", "key_of"]
 
 WRITER = "writer"
 """The metadata of a run that tell who writes it."""
 
-_LEAST_BYTES = 4096  # smaller arrays stay in the log: a file for each would take more room and time
+LEAST_BYTES = 4096  # smaller arrays stay in the log: a file for each would take more room and time
 _MOST_PENDING = 32 * 2**20
 
 _NAMESPACE = uuid.UUID("b8b1c6a2-54d0-4ac5-9c5e-2f0c61a3a7f1")
@@ -34,6 +35,11 @@ _NAMESPACE = uuid.UUID("b8b1c6a2-54d0-4ac5-9c5e-2f0c61a3a7f1")
 
 class RunExistsError(FileExistsError):
     """A run of this uid is in the catalogue already."""
+
+
+def dataset_of(stream: str, key: str) -> str:
+    """Return the name of the dataset of a data key in the file of a run."""
+    return f"streams/{stream}/{key}"
 
 
 def key_of(uid: str) -> str:
@@ -66,15 +72,25 @@ class RunWriter:
     ----------
     destination : Destination
         Where it goes.
+    uid : str
+        Of the run.
     backup : pathlib.Path, optional
         The backup file of the run, which is locked while the run is written (see `bluesky_ext.storage.lock`).
+
+    Attributes
+    ----------
+    file : ImageFile or None
+        The file of its images. Those that are in it already come as `bluesky_ext.engine.recording.frame_file.Frame`.
     """
 
-    def __init__(self, destination: Destination, *, backup: Path | None = None) -> None:
+    def __init__(self, destination: Destination, uid: str, *, backup: Path | None = None) -> None:
         self._destination = destination
+        self._key, self._token = key_of(uid), secrets.token_hex(8)
+        directory = destination.directory
+        path = None if directory is None else directory / f"{self._key}-{self._token}.h5"
+        self.file = None if path is None else ImageFile(path, destination.compression)
         self._writer = {"host": socket.gethostname(), "backup": None if backup is None else str(backup)}
         self._node: Any = None
-        self._file: ImageFile | None = None
         self._log: Log | None = None
         self._streams: dict[str, _Stream] = {}
         self._descriptors: dict[str, str] = {}
@@ -134,8 +150,10 @@ class RunWriter:
         """Give up what is waiting; nothing can be written after this."""
         for stream in self._streams.values():
             stream.table.close()
-        if self._file is not None:
-            self._file.close()
+        if self.file is not None:
+            self.file.close()
+            if self._node is None:  # the catalogue knows nothing of it
+                self.file.path.unlink(missing_ok=True)
 
     def _finish(self) -> None:
         self.flush(whole=True)
@@ -147,20 +165,17 @@ class RunWriter:
         from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
 
         self._destination.check_disk()
-        key, specs = key_of(start["uid"]), [Spec("BlueskyRun", version="3.0")]
-        token = secrets.token_hex(8)
-        metadata = {"start": as_json(start), TOKEN: token, WRITER: self._writer}
+        key, specs = self._key, [Spec("BlueskyRun", version="3.0")]
+        metadata = {"start": as_json(start), TOKEN: self._token, WRITER: self._writer}
         # First of all: who asks for the last of a catalogue's values wants a run.
-        logs, catalog, directory = self._destination.logs, self._destination.catalog, self._destination.directory
+        logs, catalog = self._destination.logs, self._destination.catalog
         # Of those who try at once, the server lets one make it, and refuses the others.
         node = created(catalog, key, metadata=metadata, specs=specs)
         if node is None:
             self._remove(key, start["uid"])
             node = catalog.create_container(key, metadata=metadata, specs=specs)
         self._node = node.base
-        if directory is not None:
-            self._file = ImageFile(directory / f"{key}-{token}.h5", self._destination.compression)
-        self._log = Log(logs, key, token, self._file)
+        self._log = Log(logs, key, self._token, self.file)
 
     def _remove(self, key: str, uid: str) -> None:
         run = self._destination.catalog[key]
@@ -198,8 +213,11 @@ class RunWriter:
         name, stream = self._stream_of(event)
         data, places = dict(event["data"]), []
         for key, value in data.items():
-            rows = self._rows(stream, name, key, value)
-            if rows is not None:
+            if isinstance(value, Frame):
+                if stream is not None and self.file is not None:
+                    self._tell_of(stream, key, self.file.arrays[dataset_of(name, key)])
+                places.append(Place(key, "event", name, value.row, 1))
+            elif (rows := self._rows(stream, name, key, value)) is not None:
                 places.append(Place(key, "event", name, self._put(rows, value[np.newaxis]), 1))
         if stream is not None:
             stream.table.append([_row(event, data, event.get("timestamps", {}))])
@@ -241,17 +259,22 @@ class RunWriter:
             return None
         rows = stream.arrays.get(key)
         if rows is None:
-            if value.nbytes < _LEAST_BYTES or not is_key(key) or key == TABLE or key in stream.table:
+            if value.nbytes < LEAST_BYTES or not is_key(key) or key == TABLE or key in stream.table:
                 return None
-            if self._file is None:
-                rows = Rows(key, value)
+            if self.file is None:
+                rows = stream.arrays[key] = Rows(key, value)
             else:
-                rows = self._file.rows(f"streams/{stream_name}/{key}", value, key)
-                described = {"external": "STREAM:", "dtype_numpy": value.dtype.str, "shape": [*value.shape]}
-                stream.metadata.get("data_keys", {}).get(key, {}).update(described)
-                stream.told = False
-            stream.arrays[key] = rows
+                rows = self.file.rows(dataset_of(stream_name, key), value)
+                self._tell_of(stream, key, rows)
         return rows if rows.takes(value) else None
+
+    def _tell_of(self, stream: _Stream, key: str, rows: FileRows) -> None:
+        """Let the catalogue know of an array in the file, if it is new."""
+        if key not in stream.arrays:
+            described = {"external": "STREAM:", "dtype_numpy": rows.dtype.str, "shape": [*rows.shape]}
+            stream.metadata.get("data_keys", {}).get(key, {}).update(described)
+            stream.told = False
+            stream.arrays[key] = rows
 
     def _put(self, rows: Rows | FileRows, values: NDArray[Any]) -> int:
         if isinstance(rows, Rows):
