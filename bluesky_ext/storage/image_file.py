@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_ext.engine.codec.arrays import raw
-from bluesky_ext.storage.rows import even_chunks, new_array, shared_rows
+from bluesky_ext.storage.node import Node, replaced
+from bluesky_ext.storage.rows import even_chunks, shared_rows
 
 __all__ = ["MIMETYPE", "FileRows", "ImageFile"]
 
@@ -64,8 +65,7 @@ class ImageFile:
             if dataset in self.arrays:
                 return self.arrays[dataset]
             if self._file is None:
-                if self._closed:
-                    raise OSError(errno.EBADF, "the file of images was closed", str(self.path))
+                self.check_open()
                 self._file = h5py.File(self.path, "x", libver="earliest", locking=False)
                 self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
             count = max(1, _SHARED_BYTES // max(1, row.nbytes))
@@ -84,10 +84,16 @@ class ImageFile:
 
     def write(self, row: NDArray[Any], offset: int) -> None:
         """Write a row at a byte of the file; it has reached the operating system when this returns."""
+        self.check_open()
         values = raw(np.ascontiguousarray(row))
         done = 0
         while done < len(values):
             done += os.pwrite(self._descriptor, values[done:], offset + done)
+
+    def check_open(self) -> None:
+        """Raise OSError after `close`."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the file of images was closed", str(self.path))
 
     def link(self, path: Path) -> None:
         """Give the file another name, on the same disk, by which it stays if the first one is deleted."""
@@ -136,8 +142,7 @@ class FileRows:
         self._pending: list[NDArray[Any]] = []
         self._room: deque[int] = deque()
         self._written = self._told = 0
-        self._node: Any = None
-        self._number: int | None = None
+        self._node: Node | None = None
 
     def takes(self, array: NDArray[Any]) -> bool:
         """Whether an array is as the rows are."""
@@ -161,12 +166,13 @@ class FileRows:
         """Write a row that is direct; return its number, and the byte of the file at which it begins."""
         with self._file.lock, self._naming():
             if not self._room:
+                self._file.check_open()
                 self._make_room()
             self._file.write(row, self._room[0])
             self.count += 1
             return self.count - 1, self._room.popleft()
 
-    def flush(self, parent: Any, *, tell: bool = True) -> None:
+    def flush(self, parent: Node, *, tell: bool = True) -> None:
         """Write what was appended, and tell the catalogue of it, in which `parent` is the container of the array.
 
         With ``tell=False`` the catalogue is told of the array, and not of its growth, which is seen in the file.
@@ -178,10 +184,10 @@ class FileRows:
             count = self.count
             self._file.flush()
         if self._node is None:
-            self._node = new_array(parent, self._described(count), self._key, self._metadata)
+            self._node = replaced(parent, self._key, self._metadata, self._described(count))
             self._told = count
         elif tell:
-            self._tell(count)
+            self._node.tell(self._described(count))
             self._told = count
 
     def close(self) -> None:
@@ -237,21 +243,8 @@ class FileRows:
         return DataSource(
             structure_family=StructureFamily.array,
             structure=structure,
-            id=self._number,
             mimetype=MIMETYPE,
             parameters={"dataset": self._dataset.name, "swmr": False, "locking": False},
             assets=[Asset(data_uri=uri, is_directory=False, parameter="data_uris", num=0)],
             management=Management.external,
         )
-
-    def _tell(self, count: int) -> None:
-        from tiled.client.utils import handle_error, retry_context  # pyright: ignore[reportMissingImports]
-        from tiled.utils import safe_json_dump  # pyright: ignore[reportMissingImports]
-
-        if self._number is None:
-            self._number = self._node.data_sources()[0].id
-        body = safe_json_dump({"data_source": self._described(count)})
-        address = self._node.uri.replace("/metadata/", "/data_source/", 1)
-        for attempt in retry_context():
-            with attempt:
-                handle_error(self._node.context.http_client.put(address, content=body))

@@ -211,7 +211,7 @@ class RunSaver:
     def _cause(self, error: Exception) -> Exception:
         """What made the catalogue fail: of a disk that is full, Tiled says that its server is broken."""
         try:
-            if not isinstance(error, OSError):
+            if not isinstance(error, RunExistsError):
                 self._saver.destination.check_disk()
         except OSError as full:
             return full

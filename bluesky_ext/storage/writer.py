@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_ext.engine.recording.frame_file import Frame
-from bluesky_ext.storage.destination import Destination, created
+from bluesky_ext.storage.destination import Destination
 from bluesky_ext.storage.image_file import FileRows, ImageFile
 from bluesky_ext.storage.lock import is_locked
 from bluesky_ext.storage.log import CONTAINER, TOKEN, Entry, Log, Place
 from bluesky_ext.storage.metadata import as_json
+from bluesky_ext.storage.node import Node, NodeExistsError
 from bluesky_ext.storage.rows import Rows, is_key, is_storable
 from bluesky_ext.storage.table import TABLE, Table
 
@@ -55,8 +56,8 @@ class _Stream:
     configuration: Any
     """That of the latest descriptor."""
     arrays: dict[str, Rows | FileRows] = field(default_factory=dict)
-    node: Any = None
-    """The client of its container, made by the first flush."""
+    node: Node | None = None
+    """The node of its container, made by the first flush."""
     told: bool = False
     """Whether the metadata are in the catalogue as they are now."""
 
@@ -119,7 +120,7 @@ class RunWriter:
             self.flush()
         if name == "stop":
             self._finish()
-            self._node.update_metadata({"stop": as_json(document)}, drop_revision=True)
+            self._node.update({"stop": as_json(document)})
 
     def flush(self, *, whole: bool = False) -> None:
         """Write what is waiting: the log last, so that it never tells of rows that are not there."""
@@ -127,14 +128,15 @@ class RunWriter:
 
         self._destination.check_disk()
         for name, stream in self._streams.items():
-            if stream.node is None:
+            node = stream.node
+            if node is None:
                 specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-                stream.node = self._node.create_container(name, metadata=stream.metadata, specs=specs).base
+                node = stream.node = self._node.create(name, stream.metadata, specs)
             elif not stream.told:
-                stream.node.update_metadata(stream.metadata, drop_revision=True)
+                node.update(stream.metadata)
             stream.told = True
             for rows in stream.arrays.values():
-                rows.flush(stream.node)
+                rows.flush(node)
             stream.table.flush()
         if self._log is not None:
             self._log.flush(whole=whole)
@@ -144,7 +146,7 @@ class RunWriter:
         """End a run that has no stop: write what is waiting, and mark the run as incomplete."""
         self._finish()
         if self._node is not None:
-            self._node.update_metadata({"incomplete": reason}, drop_revision=True)
+            self._node.update({"incomplete": reason})
 
     def discard(self) -> None:
         """Give up what is waiting; nothing can be written after this."""
@@ -158,7 +160,8 @@ class RunWriter:
     def _finish(self) -> None:
         self.flush(whole=True)
         for stream in self._streams.values():
-            stream.table.write(stream.node)
+            if stream.node is not None:
+                stream.table.write(stream.node)
         self.discard()
 
     def _start(self, start: Mapping[str, Any]) -> None:
@@ -168,13 +171,13 @@ class RunWriter:
         key, specs = self._key, [Spec("BlueskyRun", version="3.0")]
         metadata = {"start": as_json(start), TOKEN: self._token, WRITER: self._writer}
         # First of all: who asks for the last of a catalogue's values wants a run.
-        logs, catalog = self._destination.logs, self._destination.catalog
+        logs, runs = self._destination.logs, self._destination.runs
         # Of those who try at once, the server lets one make it, and refuses the others.
-        node = created(catalog, key, metadata=metadata, specs=specs)
-        if node is None:
+        try:
+            self._node = runs.create(key, metadata, specs)
+        except NodeExistsError:
             self._remove(key, start["uid"])
-            node = catalog.create_container(key, metadata=metadata, specs=specs)
-        self._node = node.base
+            self._node = runs.create(key, metadata, specs)
         self._log = Log(logs, key, self._token, self.file)
 
     def _remove(self, key: str, uid: str) -> None:
