@@ -168,7 +168,9 @@ def main() -> Iterator[Figure]:
                 ours = min(ours, measured(lambda: timed(lambda: uids.append(feed(sink, frames, N_EVENTS)))[0]))
             yield ratio(f"save {N_EVENTS} images of 2 MiB, against TiledWriter", ours, theirs * N_EVENTS / N_TILED, 8.0)
             yield ratio("  against plain h5py, which writes them once and has no backup", ours, plainly, 0.4)
-            copies = min(measured(lambda n=n: copied(frames, Path(directory) / f"copies{n}")) for n in range(2 * ROUNDS))
+            copies = min(
+                measured(lambda n=n: copied(frames, Path(directory) / f"copies{n}")) for n in range(2 * ROUNDS)
+            )
             held = min(measured(lambda: held_up(sink, frames)) for _ in range(2 * ROUNDS))
             yield ratio("  in the caller's thread, against copies of the images in a file", held, copies, 1 / 1.2)
             yield at_most("save a run of five numbers", small(sink) * 1e3, "ms", 100)
