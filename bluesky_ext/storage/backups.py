@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bluesky_ext.engine.recording import frame_file
 from bluesky_ext.engine.recording.recording import Recording
 from bluesky_ext.engine.recording.records import SUFFIX
 from bluesky_ext.storage.destination import Destination
@@ -12,7 +13,7 @@ from bluesky_ext.storage.lock import is_locked
 from bluesky_ext.storage.stored import entries
 from bluesky_ext.storage.writer import RunWriter, key_of
 
-__all__ = ["backups_in", "recover", "state_directory"]
+__all__ = ["backups_in", "delete", "recover", "state_directory"]
 
 
 def state_directory() -> Path:
@@ -25,6 +26,12 @@ def backups_in(directory: Path) -> list[Path]:
     """Return the backup files of runs in a directory, the oldest first, without those that are being written."""
     found = [path for path in directory.glob(f"*{SUFFIX}") if not path.name.startswith("orphans-")]
     return sorted((path for path in found if not is_locked(str(path))), key=lambda path: path.stat().st_mtime)
+
+
+def delete(path: Path) -> None:
+    """Delete a backup file, and the file beside it that has its images, if there is one."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(frame_file.SUFFIX).unlink(missing_ok=True)
 
 
 def recover(path: Path, destination: Destination) -> tuple[str, int, bool]:
@@ -50,7 +57,7 @@ def recover(path: Path, destination: Destination) -> tuple[str, int, bool]:
     uid, count = recording.start["uid"], sum(1 for _ in recording)
     there = _whole(uid, count, destination)
     if not there:
-        writer = RunWriter(destination)
+        writer = RunWriter(destination, uid)
         try:
             for name, document in recording:
                 writer(name, document)
@@ -59,7 +66,7 @@ def recover(path: Path, destination: Destination) -> tuple[str, int, bool]:
         except BaseException:
             writer.discard()
             raise
-    path.unlink()
+    delete(path)
     return uid, count, there
 
 

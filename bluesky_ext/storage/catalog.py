@@ -187,7 +187,7 @@ def _of_directory(directory: Path, structure_clients: str, readable: Sequence[st
         app = build_app(tree)
         app.dependency_overrides = _Overrides(app.dependency_overrides)
         context = Context.from_app(app, raise_server_exceptions=False)
-        context.http_client.send = PendingRequests(context.http_client, directory)
+        context.http_client.send = PendingRequests(context.http_client, directory, tree)
         return from_context(context, structure_clients)
 
 

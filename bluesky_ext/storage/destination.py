@@ -11,9 +11,10 @@ from typing import Any
 
 from bluesky_ext.storage.catalog import IMAGES
 from bluesky_ext.storage.log import CONTAINER
+from bluesky_ext.storage.node import Node, NodeExistsError, node_of
 from bluesky_ext.storage.requests import directory_of
 
-__all__ = ["Destination", "created"]
+__all__ = ["Destination"]
 
 _LEAST_FREE = 2**20  # bytes
 
@@ -46,20 +47,16 @@ class Destination:
                 raise OSError(errno.ENOSPC, "the disk of the catalogue is full", str(path))
 
     @cached_property
+    def runs(self) -> Node:
+        """The node of the container of runs."""
+        return node_of(self.catalog)
+
+    @cached_property
     def logs(self) -> Any:
-        """The client of the container of logs, which is made if it is not there."""
-        if CONTAINER in self.catalog:
-            return self.catalog[CONTAINER]
-        return created(self.catalog, CONTAINER) or self.catalog[CONTAINER]
-
-
-def created(parent: Any, key: str, **options: Any) -> Any:
-    """Return a new container, or None if there is something of this key already."""
-    from tiled.client.utils import ClientError  # pyright: ignore[reportMissingImports]
-
-    try:
-        return parent.create_container(key, **options)
-    except ClientError as error:
-        if error.response.status_code != 409:
-            raise
-        return None
+        """The node of the container of logs, which is made if it is not there."""
+        if (there := self.runs.child(CONTAINER)) is not None:
+            return there
+        try:
+            return self.runs.create(CONTAINER, {})
+        except NodeExistsError:  # another process was faster
+            return self.runs.child(CONTAINER)

@@ -17,11 +17,14 @@ from bluesky_ext.storage.writer import RunWriter
 __all__ = ["Follower"]
 
 _LONGEST = 1.5  # s
+_BATCH = 2**20  # bytes
 _ONE_REFERENCE = sys.getrefcount(bytearray()) + 1  # as that of an attribute is counted
 
 
 class Follower:
     """Gives the documents of a recording to a writer as the file grows, and flushes that twice a second.
+
+    Small ones wait for the next flush, so that the thread which they come from has the processor for itself meanwhile.
 
     The file is the queue: however slow the catalogue is, no more than one batch of documents is in memory, and the
     callback that writes the file does not wait. When the file cannot be written any more, the rest is given to `give`,
@@ -53,7 +56,7 @@ class Follower:
         self.error: Exception | None = None
         """Why nothing is written any more."""
         self._writer, self._began, self._ended, self._interval = writer, began, ended, interval
-        self._size = 0
+        self._size = self._enough = 0  # of the file, and that for which it is read on
         self._due = 0.0
         self._buffer = bytearray()
         self._given: deque[tuple[str, Mapping[str, Any]]] = deque()
@@ -66,7 +69,8 @@ class Follower:
         """Tell it that the file has more whole records."""
         with self._news:
             self._size = self.path.stat().st_size
-            self._start()
+            if self._size >= self._enough:
+                self._start()
 
     def give(self, name: str, document: Mapping[str, Any], timeout: float) -> bool:
         """Have a document written after the file; return whether it is in the catalogue within so many seconds.
@@ -145,10 +149,10 @@ class Follower:
                 payload = self._payload(file, length)
                 if checksum(payload) != expected:
                     raise OSError(f"{self.path} is damaged at byte {offset}: the disk did not give what was written")
-                yield read_payload(payload)
+                yield read_payload(payload, lambda frame: frame)  # which the writer has in its file
                 del payload  # so that its memory can be used again
                 offset += HEADER_SIZE + length
-                self._flush_when_due()
+                self._flush_when_due(late=self._interval)
             if size < 0:
                 self._writer.flush()
                 return
@@ -162,11 +166,11 @@ class Follower:
         file.readinto(payload)  # pyright: ignore[reportAttributeAccessIssue]
         return payload
 
-    def _flush_when_due(self) -> None:
+    def _flush_when_due(self, late: float = 0.0) -> None:
         now = time.monotonic()
         if not self._writer.changed:
             self._due = now + self._interval
-        elif now >= self._due:
+        elif now - late >= self._due:
             self._writer.flush()
             # A catalogue that is busy is told of more at once, so that this takes a tenth of the time.
             ended = time.monotonic()
@@ -175,7 +179,8 @@ class Follower:
     def _more(self, offset: int, until: float | None) -> int:
         """Wait for the file to grow, or for the time of a flush; return its size, -1 if that was all of it."""
         with self._news:
-            while self._size <= offset and self._over is None and not self._given:
+            self._enough = offset + (1 if until is None else _BATCH)
+            while self._size < self._enough and self._over is None and not self._given:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     break

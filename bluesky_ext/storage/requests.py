@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["PendingRequests", "directory_of"]
+
+
+_PATIENCE, _PAUSE = 10.0, 0.05  # s, with a database that another process writes to
+
+T = TypeVar("T")
 
 
 class PendingRequests:
@@ -21,10 +29,12 @@ class PendingRequests:
         The client.
     directory : path
         Of the catalogue.
+    tree : CatalogAdapter
+        What the app serves.
     """
 
-    def __init__(self, client: Any, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, client: Any, directory: Path, tree: Any) -> None:
+        self.directory, self.tree = directory, tree
         self._client = client
         self._changed = threading.Condition()
         self._under_way = 0
@@ -32,12 +42,35 @@ class PendingRequests:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Send a request; raise RuntimeError if it is shut."""
+        with self._counted():
+            return type(self._client).send(self._client, *args, **kwargs)
+
+    def call(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Call a function where the app runs, and return what it gives; raise RuntimeError if this is shut.
+
+        A database that another process writes to is tried again, for ten seconds; after that, and if it cannot be
+        written, this raises OSError.
+        """
+        from sqlalchemy.exc import DBAPIError  # pyright: ignore[reportMissingImports]
+
+        until = time.monotonic() + _PATIENCE
+        with self._counted():
+            while True:
+                try:
+                    return self._client.portal.call(function)
+                except DBAPIError as error:
+                    if "database is locked" not in str(error.orig) or time.monotonic() > until:
+                        raise OSError(f"{self.directory}: {error.orig}") from error
+                time.sleep(_PAUSE)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         with self._changed:
             if self._shut:
                 raise RuntimeError("the catalogue has been closed: open it again with open_catalog")
             self._under_way += 1
         try:
-            return type(self._client).send(self._client, *args, **kwargs)
+            yield
         finally:
             with self._changed:
                 self._under_way -= 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bluesky_ext.storage.node import Node, replaced
 from bluesky_ext.storage.requests import directory_of
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "is_key",
     "is_storable",
     "length",
-    "new_array",
     "shared_rows",
 ]
 
@@ -64,7 +64,7 @@ class Rows:
         self._key, self._length = key, length
         self._metadata = dict(metadata or {})
         self._pending: list[NDArray[Any]] = []
-        self._node: Any = None
+        self._node: Node | None = None
 
     def takes(self, array: NDArray[Any]) -> bool:
         """Whether an array is as the rows are."""
@@ -77,7 +77,7 @@ class Rows:
         self.count += len(rows)
         return first
 
-    def flush(self, parent: Any, *, tell: bool = True) -> None:
+    def flush(self, parent: Node, *, tell: bool = True) -> None:
         """Write what was appended, into the container that is given; the catalogue knows of it then."""
         if not self._pending:
             return
@@ -85,10 +85,10 @@ class Rows:
         first = self.count - len(rows)
         if self._node is None:
             self._node = self._create(parent, len(rows))
-        self._node.patch(rows, offset=(first, *(0 for _ in self.shape)), extend=True)
+        self._node.extend(rows, (first, *(0 for _ in self.shape)))
         self._pending.clear()
 
-    def _create(self, parent: Any, count: int) -> Any:
+    def _create(self, parent: Node, count: int) -> Node:
         from tiled.structures.array import ArrayStructure, BuiltinDtype  # pyright: ignore[reportMissingImports]
         from tiled.structures.core import StructureFamily  # pyright: ignore[reportMissingImports]
         from tiled.structures.data_source import DataSource  # pyright: ignore[reportMissingImports]
@@ -103,21 +103,7 @@ class Rows:
             dims=("time", *(f"{self._key}_{axis}" for axis in range(len(self.shape)))),
         )
         source = DataSource(structure=structure, structure_family=StructureFamily.array)
-        return new_array(parent, source, self._key, self._metadata)
-
-
-def new_array(parent: Any, source: Any, key: str, metadata: Mapping[str, Any]) -> Any:
-    """Return a new array of a container; one that is there is of a run that was deleted, and is deleted too."""
-    from tiled.client.utils import ClientError  # pyright: ignore[reportMissingImports]
-
-    options = {"key": key, "metadata": dict(metadata)}
-    try:
-        return parent.new(source.structure_family, [source], **options)
-    except ClientError as error:
-        if error.response.status_code != 409:
-            raise
-    parent[key].delete(external_only=False)
-    return parent.new(source.structure_family, [source], **options)
+        return replaced(parent, self._key, self._metadata, source)
 
 
 def shared_rows(shape: tuple[int, ...], itemsize: int) -> int:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from bluesky_ext.engine.codec.framing import Buffer
 from bluesky_ext.engine.documents.file_name import file_name
+from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.recording.journal import Journal
 from bluesky_ext.engine.recording.records import MAGIC, SUFFIX
+from bluesky_ext.storage.backups import delete
 from bluesky_ext.storage.catalog import probe
 from bluesky_ext.storage.follower import Follower
+from bluesky_ext.storage.images_ahead import ImagesAhead
 from bluesky_ext.storage.lock import Lock
 from bluesky_ext.storage.room import expected_bytes, room_of
 from bluesky_ext.storage.writer import RunExistsError, RunWriter
@@ -62,7 +65,8 @@ class RunSaver:
         # A name of its own: a backup that is left of this run may be what is saved again.
         self._path = saver.backup / f"{file_name(self.uid)}-{secrets.token_hex(4)}{SUFFIX}"
         backup = self._path if backed_up else None
-        writer = RunWriter(saver.destination, backup=backup)
+        writer = RunWriter(saver.destination, self.uid, backup=backup)
+        self._images = ImagesAhead(writer.file, self._path) if backed_up and writer.file is not None else None
         self._follower = Follower(self._path, writer, self._began, self._ended, _INTERVAL)
         self._journal: Journal | None = None
         self._written: Lock | None = None
@@ -84,6 +88,8 @@ class RunSaver:
     def __call__(self, name: str, document: Mapping[str, Any], record: list[Buffer]) -> bool:
         """Save a document; return whether it is saved somewhere."""
         with self._order:
+            if name == "event_page":  # its arrays come to their file later, and those after them must not be before
+                self._images = None
             if not self._alone:
                 try:
                     self._back_up(record)
@@ -100,6 +106,13 @@ class RunSaver:
                 self._report(f"could not be saved in the catalogue (no answer in {self._timeout:g} s)")
             self.lost += 1
             return False
+
+    def place(self, event: Mapping[str, Any], stream: OpenStream) -> Mapping[str, Any]:
+        """Write images of an event where the run will have them, if that is on the disk of the backup.
+
+        Return the event with a `Frame` in the place of each of these; it is to be saved next.
+        """
+        return event if self._alone or self._images is None else self._images(event, stream)
 
     def finish(self, incomplete: str = "") -> None:
         """Let the run end with what there is, as incomplete if a reason is given; this does not wait for it."""
@@ -143,7 +156,7 @@ class RunSaver:
             return
         if self._over and self._error is None:
             self._journal.close()
-            self._path.unlink(missing_ok=True)
+            delete(self._path)
             if self._path in self._saver.backups:
                 self._saver.backups.remove(self._path)
         elif (self._over or self._late) and not self._kept:
@@ -151,6 +164,8 @@ class RunSaver:
             self._keep()
             try:
                 with closing(self._journal) as journal:
+                    if self._images is not None:
+                        self._images.sync()
                     journal.sync()
             except OSError as error:
                 logger.error("the backup of run %s would not survive a loss of power (%s)", self.uid, error)
@@ -186,12 +201,21 @@ class RunSaver:
             if self._journal is not None:
                 self._keep()
             self._saver.down = not isinstance(error, RunExistsError)
-            self._report(f"could not be saved in the catalogue ({_said(error)})")
+            self._report(f"could not be saved in the catalogue ({_said(self._cause(error))})")
         if self._written is not None:
             self._written.open()
         with self._ending:
             self._over, self._error = True, error
             self._settle()
+
+    def _cause(self, error: Exception) -> Exception:
+        """What made the catalogue fail: of a disk that is full, Tiled says that its server is broken."""
+        try:
+            if not isinstance(error, RunExistsError):
+                self._saver.destination.check_disk()
+        except OSError as full:
+            return full
+        return error
 
     def _report(self, what: str) -> None:
         """Log an error: one for a run, though a catalogue be late and fail after that."""

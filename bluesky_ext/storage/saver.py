@@ -62,7 +62,8 @@ class Saver:
         What `bluesky_ext.storage.open_catalog` takes.
     backup : path, optional
         The directory of the backup files; one below ``$XDG_STATE_HOME`` or ``~/.local/state`` by default. It should be
-        on a local disk, and on another one than the catalogue, which may be full.
+        on a local disk. On that of the files of images, these are written once, and linked to beside the backup files;
+        on another one they are written twice, and it has them when that of the catalogue is full.
     images : path, optional
         For a server that reads files of this machine: the directory for those of images, which must be in its readable
         storage. Other servers are sent the images; an embedded catalogue has them in its directory.
@@ -156,6 +157,8 @@ class Saver:
         if self._live.has(name, document):
             return
         self._check_process()
+        if name == "event" and (stream := self._runs.streams.get(document["descriptor"])) is not None:
+            document = stream.run.saver.place(document, stream)
         document, record, changed = _packed(name, document)
         backed_up = name == "start" and self._made_backup_directory(document["uid"])
         with self._runs.lock:

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bluesky_ext.storage.metadata import as_json, text
+from bluesky_ext.storage.node import Node
 
 if TYPE_CHECKING:
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
@@ -87,7 +88,7 @@ class Table:
             self._count += len(self._rows)
         self._rows.clear()
 
-    def write(self, stream: Any) -> None:
+    def write(self, stream: Node) -> None:
         """Write the table, if there is a row, into the container of its stream."""
         from tiled.structures.core import StructureFamily  # pyright: ignore[reportMissingImports]
         from tiled.structures.data_source import DataSource  # pyright: ignore[reportMissingImports]
@@ -99,7 +100,7 @@ class Table:
         self._stored.close()
         structure = TableStructure.from_schema(self._schema, -(-self._count // _ROWS))
         source = DataSource(structure=structure, structure_family=StructureFamily.table)
-        node = stream.new(StructureFamily.table, [source], key=TABLE)
+        node = stream.create(TABLE, {}, source=source)
         for number, part in enumerate(_parts(self._file)):
             node.write_partition(number, part)
 

@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_ext.storage.destination import Destination, created
+from bluesky_ext.engine.recording.frame_file import Frame
+from bluesky_ext.storage.destination import Destination
 from bluesky_ext.storage.image_file import FileRows, ImageFile
 from bluesky_ext.storage.lock import is_locked
 from bluesky_ext.storage.log import CONTAINER, TOKEN, Entry, Log, Place
 from bluesky_ext.storage.metadata import as_json
+from bluesky_ext.storage.node import Node, NodeExistsError
 from bluesky_ext.storage.rows import Rows, is_key, is_storable
 from bluesky_ext.storage.table import TABLE, Table
 
-__all__ = ["RunExistsError", "RunWriter", "key_of"]
+__all__ = ["LEAST_BYTES", "RunExistsError", "RunWriter", "dataset_of", "key_of"]
 
 WRITER = "writer"
 """The metadata of a run that tell who writes it."""
 
-_LEAST_BYTES = 4096  # smaller arrays stay in the log: a file for each would take more room and time
+LEAST_BYTES = 4096  # smaller arrays stay in the log: a file for each would take more room and time
 _MOST_PENDING = 32 * 2**20
 
 _NAMESPACE = uuid.UUID("b8b1c6a2-54d0-4ac5-9c5e-2f0c61a3a7f1")
@@ -34,6 +36,11 @@ _NAMESPACE = uuid.UUID("b8b1c6a2-54d0-4ac5-9c5e-2f0c61a3a7f1")
 
 class RunExistsError(FileExistsError):
     """A run of this uid is in the catalogue already."""
+
+
+def dataset_of(stream: str, key: str) -> str:
+    """Return the name of the dataset of a data key in the file of a run."""
+    return f"streams/{stream}/{key}"
 
 
 def key_of(uid: str) -> str:
@@ -49,8 +56,8 @@ class _Stream:
     configuration: Any
     """That of the latest descriptor."""
     arrays: dict[str, Rows | FileRows] = field(default_factory=dict)
-    node: Any = None
-    """The client of its container, made by the first flush."""
+    node: Node | None = None
+    """The node of its container, made by the first flush."""
     told: bool = False
     """Whether the metadata are in the catalogue as they are now."""
 
@@ -66,15 +73,25 @@ class RunWriter:
     ----------
     destination : Destination
         Where it goes.
+    uid : str
+        Of the run.
     backup : pathlib.Path, optional
         The backup file of the run, which is locked while the run is written (see `bluesky_ext.storage.lock`).
+
+    Attributes
+    ----------
+    file : ImageFile or None
+        The file of its images. Those that are in it already come as `bluesky_ext.engine.recording.frame_file.Frame`.
     """
 
-    def __init__(self, destination: Destination, *, backup: Path | None = None) -> None:
+    def __init__(self, destination: Destination, uid: str, *, backup: Path | None = None) -> None:
         self._destination = destination
+        self._key, self._token = key_of(uid), secrets.token_hex(8)
+        directory = destination.directory
+        path = None if directory is None else directory / f"{self._key}-{self._token}.h5"
+        self.file = None if path is None else ImageFile(path, destination.compression)
         self._writer = {"host": socket.gethostname(), "backup": None if backup is None else str(backup)}
         self._node: Any = None
-        self._file: ImageFile | None = None
         self._log: Log | None = None
         self._streams: dict[str, _Stream] = {}
         self._descriptors: dict[str, str] = {}
@@ -103,7 +120,7 @@ class RunWriter:
             self.flush()
         if name == "stop":
             self._finish()
-            self._node.update_metadata({"stop": as_json(document)}, drop_revision=True)
+            self._node.update({"stop": as_json(document)})
 
     def flush(self, *, whole: bool = False) -> None:
         """Write what is waiting: the log last, so that it never tells of rows that are not there."""
@@ -111,14 +128,15 @@ class RunWriter:
 
         self._destination.check_disk()
         for name, stream in self._streams.items():
-            if stream.node is None:
+            node = stream.node
+            if node is None:
                 specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-                stream.node = self._node.create_container(name, metadata=stream.metadata, specs=specs).base
+                node = stream.node = self._node.create(name, stream.metadata, specs)
             elif not stream.told:
-                stream.node.update_metadata(stream.metadata, drop_revision=True)
+                node.update(stream.metadata)
             stream.told = True
             for rows in stream.arrays.values():
-                rows.flush(stream.node)
+                rows.flush(node)
             stream.table.flush()
         if self._log is not None:
             self._log.flush(whole=whole)
@@ -128,39 +146,39 @@ class RunWriter:
         """End a run that has no stop: write what is waiting, and mark the run as incomplete."""
         self._finish()
         if self._node is not None:
-            self._node.update_metadata({"incomplete": reason}, drop_revision=True)
+            self._node.update({"incomplete": reason})
 
     def discard(self) -> None:
         """Give up what is waiting; nothing can be written after this."""
         for stream in self._streams.values():
             stream.table.close()
-        if self._file is not None:
-            self._file.close()
+        if self.file is not None:
+            self.file.close()
+            if self._node is None:  # the catalogue knows nothing of it
+                self.file.path.unlink(missing_ok=True)
 
     def _finish(self) -> None:
         self.flush(whole=True)
         for stream in self._streams.values():
-            stream.table.write(stream.node)
+            if stream.node is not None:
+                stream.table.write(stream.node)
         self.discard()
 
     def _start(self, start: Mapping[str, Any]) -> None:
         from tiled.structures.core import Spec  # pyright: ignore[reportMissingImports]
 
         self._destination.check_disk()
-        key, specs = key_of(start["uid"]), [Spec("BlueskyRun", version="3.0")]
-        token = secrets.token_hex(8)
-        metadata = {"start": as_json(start), TOKEN: token, WRITER: self._writer}
+        key, specs = self._key, [Spec("BlueskyRun", version="3.0")]
+        metadata = {"start": as_json(start), TOKEN: self._token, WRITER: self._writer}
         # First of all: who asks for the last of a catalogue's values wants a run.
-        logs, catalog, directory = self._destination.logs, self._destination.catalog, self._destination.directory
+        logs, runs = self._destination.logs, self._destination.runs
         # Of those who try at once, the server lets one make it, and refuses the others.
-        node = created(catalog, key, metadata=metadata, specs=specs)
-        if node is None:
+        try:
+            self._node = runs.create(key, metadata, specs)
+        except NodeExistsError:
             self._remove(key, start["uid"])
-            node = catalog.create_container(key, metadata=metadata, specs=specs)
-        self._node = node.base
-        if directory is not None:
-            self._file = ImageFile(directory / f"{key}-{token}.h5", self._destination.compression)
-        self._log = Log(logs, key, token, self._file)
+            self._node = runs.create(key, metadata, specs)
+        self._log = Log(logs, key, self._token, self.file)
 
     def _remove(self, key: str, uid: str) -> None:
         run = self._destination.catalog[key]
@@ -198,8 +216,11 @@ class RunWriter:
         name, stream = self._stream_of(event)
         data, places = dict(event["data"]), []
         for key, value in data.items():
-            rows = self._rows(stream, name, key, value)
-            if rows is not None:
+            if isinstance(value, Frame):
+                if stream is not None and self.file is not None:
+                    self._tell_of(stream, key, self.file.arrays[dataset_of(name, key)])
+                places.append(Place(key, "event", name, value.row, 1))
+            elif (rows := self._rows(stream, name, key, value)) is not None:
                 places.append(Place(key, "event", name, self._put(rows, value[np.newaxis]), 1))
         if stream is not None:
             stream.table.append([_row(event, data, event.get("timestamps", {}))])
@@ -241,17 +262,22 @@ class RunWriter:
             return None
         rows = stream.arrays.get(key)
         if rows is None:
-            if value.nbytes < _LEAST_BYTES or not is_key(key) or key == TABLE or key in stream.table:
+            if value.nbytes < LEAST_BYTES or not is_key(key) or key == TABLE or key in stream.table:
                 return None
-            if self._file is None:
-                rows = Rows(key, value)
+            if self.file is None:
+                rows = stream.arrays[key] = Rows(key, value)
             else:
-                rows = self._file.rows(f"streams/{stream_name}/{key}", value, key)
-                described = {"external": "STREAM:", "dtype_numpy": value.dtype.str, "shape": [*value.shape]}
-                stream.metadata.get("data_keys", {}).get(key, {}).update(described)
-                stream.told = False
-            stream.arrays[key] = rows
+                rows = self.file.rows(dataset_of(stream_name, key), value)
+                self._tell_of(stream, key, rows)
         return rows if rows.takes(value) else None
+
+    def _tell_of(self, stream: _Stream, key: str, rows: FileRows) -> None:
+        """Let the catalogue know of an array in the file, if it is new."""
+        if key not in stream.arrays:
+            described = {"external": "STREAM:", "dtype_numpy": rows.dtype.str, "shape": [*rows.shape]}
+            stream.metadata.get("data_keys", {}).get(key, {}).update(described)
+            stream.told = False
+            stream.arrays[key] = rows
 
     def _put(self, rows: Rows | FileRows, values: NDArray[Any]) -> int:
         if isinstance(rows, Rows):

@@ -55,6 +55,17 @@ def save_and_be_killed(catalog: Path, backup: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def save_until_killed(catalog: Path, backup: Path) -> None:
+    """Say of each event how often the call returned."""
+    sink = save(open_catalog(catalog), backup=backup)
+    docs = run_of([{"camera": images("u2", n, (512, 512)), "x": float(n)} for n in range(2)])
+    feed(sink, docs[:2])
+    for n in range(10_000):
+        sink("event", {**docs[2 + n % 2][1], "uid": str(n), "seq_num": n + 1})
+        sys.stdout.write(f"{n + 1}\n")
+        sys.stdout.flush()
+
+
 def save_to_a_server_that_hangs(server: int, address: str, backup: Path) -> None:
     client = open_catalog(address, api_key=KEY)
     logging.basicConfig(stream=sys.stdout, level=logging.WARNING, force=True)

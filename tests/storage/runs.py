@@ -14,7 +14,7 @@ import event_model
 import h5py
 import numpy as np
 
-from bluesky_ext.storage import save
+from bluesky_ext.storage import documents, save
 
 Docs = list[tuple[str, dict[str, Any]]]
 
@@ -143,6 +143,13 @@ def saved(catalog: Any, docs: Docs, backup: Path, **options: Any) -> Any:
     assert sink.backups == []
     assert list(backup.iterdir()) == []
     return catalog[uid_of(docs)]
+
+
+def flushed(sink: Any, docs: Docs) -> None:
+    """Wait until the catalogue has these documents; the test has a time limit."""
+    uid, uids = uid_of(docs), [doc["uid"] for _, doc in docs]
+    while uid not in sink.catalog or [doc["uid"] for _, doc in documents(sink.catalog[uid])] != uids:
+        pass
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:

@@ -19,7 +19,7 @@ from bluesky.plans import count
 from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import hw
 from programs import save_and_be_killed, save_to_a_server_that_hangs
-from runs import Docs, assert_same, feed, images, run_of, saved, uid_of
+from runs import Docs, assert_same, feed, flushed, images, run_of, saved, uid_of
 from servers import run
 
 from bluesky_ext import Recording
@@ -41,13 +41,6 @@ def one_error(caplog: pytest.LogCaptureFixture) -> str:
     assert record.levelno == logging.ERROR
     assert "\n" not in record.getMessage()
     return record.getMessage()
-
-
-def flushed(sink: Any, docs: Docs) -> None:
-    """Wait until the catalogue has these documents; the test has a time limit."""
-    uid, uids = uid_of(docs), [doc["uid"] for _, doc in docs]
-    while uid not in sink.catalog or [doc["uid"] for _, doc in documents(sink.catalog[uid])] != uids:
-        pass
 
 
 def saver_without_backup(catalog: Any, backup: Path, **options: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from runs import Docs, assert_same, feed, images, run_of, saved, uid_of
+from runs import Docs, assert_same, feed, flushed, images, run_of, saved, uid_of
 from servers import KEY, Server
 
 from bluesky_ext import Recording
@@ -78,8 +78,7 @@ def test_files_are_read_by_all_while_they_grow(tmp_path, docs) -> None:
     catalog = open_catalog(tmp_path / "catalog")
     with save(catalog, backup=tmp_path / "backup") as sink:
         feed(sink, docs[:4])
-        while "documents" not in catalog or uid_of(docs) not in catalog["documents"]:
-            pass  # until it was flushed, of which the log is the last; the test has a time limit
+        flushed(sink, docs[:4])
         run = catalog[uid_of(docs)]
         assert_same(docs[:4], list(documents(run)))
         assert run["primary/camera"][:].compute().tobytes() == stack(docs[:4]).tobytes()

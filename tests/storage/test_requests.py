@@ -21,7 +21,7 @@ def test_requests_under_way_come_back_and_none_begins_after_that():
             assert answer.wait(60)
             return f"answer to {request}"
 
-    gate = PendingRequests(Client(), Path("catalog"))
+    gate = PendingRequests(Client(), Path("catalog"), None)
     with ThreadPoolExecutor(2) as pool:
         asked = pool.submit(gate, "a question")
         assert began.wait(60)
@@ -35,7 +35,7 @@ def test_requests_under_way_come_back_and_none_begins_after_that():
 
 
 def test_a_request_that_fails_is_over():
-    gate = PendingRequests(object(), Path("catalog"))  # which has no send
+    gate = PendingRequests(object(), Path("catalog"), None)  # which has no send
     with pytest.raises(AttributeError):
         gate("a question")
     assert gate.shut(0)

@@ -374,7 +374,7 @@ def test_what_the_disk_gives_back_is_checked(catalog, tmp_path) -> None:
     record = b"".join(pack_record("start", {"uid": "a", "time": 0.0, "note": "before"}))
     path.write_bytes(MAGIC + record.replace(b"before", b"be-ore"))
     ended: list[Exception | None] = []
-    follower = Follower(path, RunWriter(Destination(catalog)), lambda: None, ended.append, 0.5)
+    follower = Follower(path, RunWriter(Destination(catalog), "a"), lambda: None, ended.append, 0.5)
     follower.grown()
     assert follower.wait(30)
     (error,) = ended

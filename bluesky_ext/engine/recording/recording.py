@@ -7,11 +7,13 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bluesky_ext.engine.codec.framing import DecodeError
+from bluesky_ext.engine.recording.frame_file import FrameFile
 from bluesky_ext.engine.recording.records import HEADER_SIZE, MAGIC, SUFFIX, PayloadReader, checksum, read_header
 
 logger = logging.getLogger(__name__)
@@ -111,7 +113,12 @@ class Recording:
 
     def _records(self, file: BinaryIO, only_last: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the documents; or the one alone with which the file ends, found by the headers of the others."""
-        read = PayloadReader()
+        with closing(FrameFile(self.path)) as read_frame:
+            yield from self._read_records(file, PayloadReader(read_frame), only_last)
+
+    def _read_records(
+        self, file: BinaryIO, read: PayloadReader, only_last: bool
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         size = os.fstat(file.fileno()).st_size
         offset = file.seek(len(MAGIC))
         while offset < size:
