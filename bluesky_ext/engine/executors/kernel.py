@@ -122,7 +122,7 @@ def perform_there(token: str, sent: Any, told: News | None, call: tuple | None) 
         if kernel is None:
             if sent is None:
                 return Unknown()
-            if isinstance(sent, SharedArray):  # the block is ours alone (mode 0600), as the pipe is by which tasks come
+            if isinstance(sent, SharedArray):  # its directory is ours alone, as the pipe is by which tasks come
                 sent = sent.read().tobytes()
             sent = pickle.loads(sent) if isinstance(sent, bytes) else sent
             kernel = sent if told is None else StatefulKernel(sent)
