@@ -17,10 +17,13 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
-from bluesky_ext.transport.tally import Teller
-from bluesky_ext.transport.wire import BLOCKING, COUNTS, ECHO, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.stops import LONGEST, Again
+from bluesky_ext.transport.wire import AGAIN, BLOCKING, ECHO, MARK, PASSING, PROXY, STALLED
 
 log = logging.getLogger(__name__)
+
+_RUNS = 1000  # that are open, and known
+_STOPS = 100  # of the latest runs
 
 
 @dataclass
@@ -64,13 +67,13 @@ class Connection:
         self.complaints = Complaints(log)
         self.lock = threading.Lock()
         self.runs: set[str] = set()
-        self.teller = Teller(self.prefix)
+        self._stops: dict[str, bytes] = {}  # the stop documents of the latest runs, by the uids of these
         self.present = False
         self.stalls = 0
         self._header = self.prefix + b" "
         self._topics: set[bytes] = set()  # the beginnings of the messages that somebody wants
         self._breaks = 0
-        self._told_at = 0.0  # when it was told last how many documents there were
+        self._says_stops = False  # again, since they may be lost
         self._moved = 0.0  # when the proxy said last that it passes on documents
         self._question = b""
         self._large: deque[tuple[zmq.MessageTracker, int]] = deque()  # messages that 0MQ has, and their bytes
@@ -102,6 +105,7 @@ class Connection:
         self._breaks += list(self._socket.events()).count(zmq.Event.DISCONNECTED)
         self._take_subscriptions()
         if self._breaks > breaks:
+            self._says_stops = True
             # 0MQ takes back the subscriptions of a connection that ended, and gives those of the next, step by step.
             for _ in range(5):
                 self._socket.zmq.poll(10)
@@ -165,7 +169,6 @@ class Connection:
             self._topics.add(topic) if wants else self._topics.discard(topic)
             if not wants:
                 continue
-            self.teller.hear(topic)
             if topic == PASSING:
                 self._moved = time.monotonic()
             elif topic == self._question:
@@ -188,17 +191,27 @@ class Connection:
             self.stats.dropped += 1
             self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
-    def tell(self, *, every: float = 0.0) -> None:
-        """Tell those who ask for it how many documents there were of the latest runs, behind all that waits.
+    def begin(self, run: str) -> None:
+        """Take note of a run that begins."""
+        self._stops.pop(run, None)
+        if len(self.runs) < _RUNS:
+            self.runs.add(run)
 
-        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run. Given
-        ``every``, it does nothing before so many seconds have passed since the last time, nor while there is no room.
-        """
-        now = time.monotonic()
-        if not every or (now >= self._told_at + every and not self._waiting):
-            self._told_at = now
-            if (message := self.teller.message(self._topics)) is not None:
-                self.send(message, keep=True)
+    def end(self, run: str, payload: bytes) -> None:
+        """Take note of a run that ends with this stop document, also if nobody hears it."""
+        self.runs.discard(run)
+        self._says_stops = self._says_stops or not self.present
+        if len(payload) < LONGEST // 2:
+            self._stops[run] = payload
+            if len(self._stops) > _STOPS:
+                del self._stops[next(iter(self._stops))]
+
+    def say_stops(self) -> None:
+        """Say the latest stop documents again, if they may be lost; called when somebody listens."""
+        if self._says_stops and PROXY in self._topics:
+            self._says_stops = False
+            for payload in self._stops.values():
+                self.send(Again(b"-", 0, self.prefix, payload).message, keep=True)
 
     def close(self) -> bool:
         """Send what is waiting, and close the connection; whether all of it has arrived, or left for a plain proxy."""
@@ -288,4 +301,4 @@ class Connection:
 
 
 def _is_document(message: bytes) -> bool:
-    return not message.startswith(COUNTS)
+    return not message.startswith(AGAIN)

@@ -28,7 +28,7 @@ from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.overtaking import Overtaking
 from bluesky_ext.transport.queue import DocumentQueue, Policy
-from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
+from bluesky_ext.transport.receiver import Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import Socket
@@ -245,23 +245,20 @@ class RemoteDispatcher:
             return False
         return True
 
-    def _process(self, name: str, payload: memoryview) -> None:
+    def _process(self, name: str, payload: memoryview, must_have_come: bool | None) -> None:
         """Hand a document to the callbacks; what is none is counted and reported."""
         is_ours = self._deserializer is loads
         try:
-            if name == TALLY:
-                self._runs.compare(bytes(payload), self._receiver.word)
-                return
             doc = self._loads(payload) if is_ours else self._deserializer(bytes(payload))
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
+            if must_have_come is not None and self._runs.is_known_over(doc, must_have_come):
+                return
             if self._passes((name, doc)):
                 self._runs.take(name, doc)
                 self.stats.received += 1
-            else:
-                self._runs.tally.note(name, doc)
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
-            self.stats.malformed += name != TALLY
+            self.stats.malformed += 1
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has
                 self.stats.pickles += 1
                 self._complaints(

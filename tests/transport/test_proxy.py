@@ -138,9 +138,9 @@ def test_a_stuck_listener_of_ours_is_named_and_goes_on_when_it_can(listen, run_o
     (first, *_) = [record.getMessage() for record in caplog.records if "took nothing for 0.2 s" in record.getMessage()]
     assert "listener viewer, process " in first
     assert "good" not in first
-    # The publisher says that it is over, though its stop was lost.
+    # Its stop is said again.
     (stop,) = [doc for name, doc in stuck.heard.documents if name == "stop" and doc["run_start"] == "run"]
-    assert stop["incomplete"] == "its stop document was lost on its way"
+    assert stop["num_events"] == {"primary": 300}
 
 
 def test_a_slow_listener_is_not_stuck(listen, run_of) -> None:
