@@ -296,7 +296,7 @@ def test_what_fails_beside_a_stage_harms_neither_the_stage_nor_the_server(shows,
             raise RuntimeError("a broken watcher")
 
     stage = shows(lambda n: {"n": n})
-    stage.watchers.add(Broken())
+    stage.add_watcher(Broken())
     client = served(stage)
     stage.feed(1, 2)
     assert client.get("/api/v1/point/latest")["seq_num"] == 2

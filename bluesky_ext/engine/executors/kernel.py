@@ -33,8 +33,10 @@ def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple
             parts = value.parts() if hasattr(value, "parts") and _takes_blocks(kernel) else ()
             data = {**data, key: parts if len(parts) > 1 else value.read()}
     result = kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
-    if isinstance(result, dict) and any(hasattr(value, "read") for value in result.values()):
-        return {key: value.read() if hasattr(value, "read") else value for key, value in result.items()}
+    if isinstance(result, dict):
+        for key, value in result.items():
+            if hasattr(value, "read"):
+                result = {**result, key: value.read()}
     return result
 
 

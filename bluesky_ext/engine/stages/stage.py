@@ -20,7 +20,7 @@ from bluesky_ext.engine.frames.references import PATIENCE
 from bluesky_ext.engine.stages.recorded import Recorded
 from bluesky_ext.engine.stages.run import Progress, StageRun
 from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
-from bluesky_ext.engine.stages.watchers import Watcher, Watchers
+from bluesky_ext.engine.stages.watchers import Watcher
 
 if TYPE_CHECKING:
     from bluesky_ext._compile import Task
@@ -100,10 +100,10 @@ class Stage(Recorded):
         #: How far it came with the run that ended last.
         self.ended: Progress | None = None
         self._streams = self._open_runs.streams
-        self._complaints = self._open_runs.complaints
-        self._subscribers = Subscribers(self.name, self.stats, self._complaints, on_error)
+        self.complaints = self._open_runs.complaints
+        self._subscribers = Subscribers(self.name, self.stats, self.complaints, on_error)
         #: What sees its events beside the subscribers, which see those that it emits.
-        self.watchers = Watchers(self.name, self._complaints)
+        self.watchers: tuple[Watcher, ...] = ()
         self.emit = self._subscribers.emit
         self.note_error = self._subscribers.note  # until the document is through; then it is raised, if that is wanted
         self._routes: dict[str, Callable[[Any], object]] = {
@@ -134,7 +134,11 @@ class Stage(Recorded):
             for run in self._open_runs:
                 if run.derived is not None and run.refusal is None:
                     watcher.begin(self, run)
-            self.watchers.add(watcher)
+            self.watchers = (*self.watchers, watcher)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Let a watcher go."""
+        self.watchers = tuple(one for one in self.watchers if one is not watcher)
 
     @property
     def raises(self) -> bool:
@@ -184,7 +188,7 @@ class Stage(Recorded):
                 route(doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
                 self.stats.failed += 1
-                self._complaints.failure(self.name, name, error)
+                self.complaints.failure(self.name, name, error)
                 self.note_error(error)
             if self._subscribers.error is not None:
                 self._raise_error()
