@@ -295,6 +295,11 @@ def test_what_fails_beside_a_stage_harms_neither_the_stage_nor_the_server(shows,
         def event(self, *about):
             raise RuntimeError("a broken watcher")
 
+        def begin(self, *about):
+            pass
+
+        end = begin
+
     stage = shows(lambda n: {"n": n})
     stage.add_watcher(Broken())
     client = served(stage)

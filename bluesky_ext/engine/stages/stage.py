@@ -17,16 +17,16 @@ from bluesky_ext.engine.documents.valid import LARGEST, with_seq_num
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
+from bluesky_ext.engine.stages.emitter import Emitter
 from bluesky_ext.engine.stages.recorded import Recorded
 from bluesky_ext.engine.stages.run import Progress, StageRun
-from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
 from bluesky_ext.engine.stages.watchers import Watcher
 
 if TYPE_CHECKING:
     from bluesky_ext._compile import Task
 
 
-class Stage(Recorded):
+class Stage(Recorded, Emitter):
     """The base of all stages: subscribing, the documents of several runs at once, and what goes wrong with them.
 
     A stage is a Bluesky callback: subscribe it to a RunEngine, a RemoteDispatcher or another stage, feed it from a
@@ -87,7 +87,7 @@ class Stage(Recorded):
             raise TypeError(f"data_keys={data_keys!r}: give a collection of keys, as in ({data_keys!r},)")
         if not 0 <= patience < float("inf"):
             raise ValueError(f"patience={patience!r}: give a time in seconds, 0 or more")
-        super().__init__(name, parameters, hash_images=hash_images)
+        Recorded.__init__(self, name, parameters, hash_images=hash_images)
         self.data_keys = tuple(data_keys)
         self.handlers, self.root_map = handlers, root_map
         self.patience = patience
@@ -96,16 +96,12 @@ class Stage(Recorded):
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
             self._close_run, name=self.name, log=self._log, max_open_runs=max_open_runs, stale_after=stale_after
         )
-        self.stats = self._open_runs.stats
+        Emitter.__init__(self, self.name, self._open_runs.stats, self._open_runs.complaints, on_error)
         #: How far it came with the run that ended last.
         self.ended: Progress | None = None
         self._streams = self._open_runs.streams
-        self.complaints = self._open_runs.complaints
-        self._subscribers = Subscribers(self.name, self.stats, self.complaints, on_error)
         #: What sees its events beside the subscribers, which see those that it emits.
         self.watchers: tuple[Watcher, ...] = ()
-        self.emit = self._subscribers.emit
-        self.note_error = self._subscribers.note  # until the document is through; then it is raised, if that is wanted
         self._routes: dict[str, Callable[[Any], object]] = {
             "start": self._open,
             "descriptor": self._on_descriptor,
@@ -113,20 +109,6 @@ class Stage(Recorded):
             **{kind: partial(self._on_events, kind) for kind in ("event", "event_page")},
             **{kind: partial(self._on_reference, kind) for kind in REFERENCES},
         }
-
-    def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
-        """Have ``callback(name, doc)`` called with the documents of the derived runs; return a token for `unsubscribe`.
-
-        They are those of one kind, or "all". A table is emitted as one ``event_page``: that is what "all" sees, and a
-        subscriber to "event" gets its rows one by one.
-        """
-        if callback is self:
-            raise ValueError(f"{self.name} can't be subscribed to itself: its runs would have no end")
-        return self._subscribers.add(callback, name)
-
-    def unsubscribe(self, token: int) -> None:
-        """Stop calling the callback that this token was given for."""
-        self._subscribers.remove(token)
 
     def add_watcher(self, watcher: Watcher) -> None:
         """Have a watcher see the runs that it works on and their events; those that are open it sees begin now."""
@@ -139,11 +121,6 @@ class Stage(Recorded):
     def remove_watcher(self, watcher: Watcher) -> None:
         """Let a watcher go."""
         self.watchers = tuple(one for one in self.watchers if one is not watcher)
-
-    @property
-    def raises(self) -> bool:
-        """Whether this stage, or one that it feeds, was told to raise its errors: then the scan is to stop for them."""
-        return self._subscribers.raises
 
     @property
     def open_runs(self) -> list[str]:
@@ -190,11 +167,11 @@ class Stage(Recorded):
                 self.stats.failed += 1
                 self.complaints.failure(self.name, name, error)
                 self.note_error(error)
-            if self._subscribers.error is not None:
+            if self._error is not None:
                 self._raise_error()
 
     def _raise_error(self) -> None:
-        error, self._subscribers.error = self._subscribers.error, None
+        error, self._error = self._error, None
         if error is not None:
             raise error
 
