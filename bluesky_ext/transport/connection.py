@@ -17,13 +17,10 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
-from bluesky_ext.transport.stops import LONGEST, Again
+from bluesky_ext.transport.stops import PublishedRuns
 from bluesky_ext.transport.wire import AGAIN, BLOCKING, ECHO, MARK, PASSING, PROXY, STALLED
 
 log = logging.getLogger(__name__)
-
-_RUNS = 1000  # that are open, and known
-_STOPS = 100  # of the latest runs
 
 
 @dataclass
@@ -66,14 +63,12 @@ class Connection:
         self.stats = Published()
         self.complaints = Complaints(log)
         self.lock = threading.Lock()
-        self.runs: set[str] = set()
-        self._stops: dict[str, bytes] = {}  # the stop documents of the latest runs, by the uids of these
+        self.runs = PublishedRuns(self.prefix)
         self.present = False
         self.stalls = 0
         self._header = self.prefix + b" "
         self._topics: set[bytes] = set()  # the beginnings of the messages that somebody wants
         self._breaks = 0
-        self._says_stops = False  # again, since they may be lost
         self._moved = 0.0  # when the proxy said last that it passes on documents
         self._question = b""
         self._large: deque[tuple[zmq.MessageTracker, int]] = deque()  # messages that 0MQ has, and their bytes
@@ -105,17 +100,17 @@ class Connection:
         self._breaks += list(self._socket.events()).count(zmq.Event.DISCONNECTED)
         self._take_subscriptions()
         if self._breaks > breaks:
-            self._says_stops = True
+            self.runs.is_due = True
             # 0MQ takes back the subscriptions of a connection that ended, and gives those of the next, step by step.
             for _ in range(5):
                 self._socket.zmq.poll(10)
                 self._take_subscriptions()
         self.present = self._socket.connected and any(map(self._is_ours, self._topics))
-        if self.runs and before and (self._breaks > breaks or not self.present):
+        if self.runs.open and before and (self._breaks > breaks or not self.present):
             lost = "the last listener left" if self._topics else "the connection was lost"
-            runs = ", ".join(map(printable, sorted(self.runs)))
+            runs = ", ".join(map(printable, sorted(self.runs.open)))
             message = f"{self.address}: {lost} in the middle of run {runs}: replay it"
-            self.runs.clear()
+            self.runs.open.clear()
             log.warning("%s", message)
             if self.patience is not None:
                 raise ConnectionError(message)
@@ -191,27 +186,11 @@ class Connection:
             self.stats.dropped += 1
             self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
-    def begin(self, run: str) -> None:
-        """Take note of a run that begins."""
-        self._stops.pop(run, None)
-        if len(self.runs) < _RUNS:
-            self.runs.add(run)
-
-    def end(self, run: str, payload: bytes) -> None:
-        """Take note of a run that ends with this stop document, also if nobody hears it."""
-        self.runs.discard(run)
-        self._says_stops = self._says_stops or not self.present
-        if len(payload) < LONGEST // 2:
-            self._stops[run] = payload
-            if len(self._stops) > _STOPS:
-                del self._stops[next(iter(self._stops))]
-
     def say_stops(self) -> None:
         """Say the latest stop documents again, if they may be lost; called when somebody listens."""
-        if self._says_stops and PROXY in self._topics:
-            self._says_stops = False
-            for payload in self._stops.values():
-                self.send(Again(b"-", 0, self.prefix, payload).message, keep=True)
+        if self.runs.is_due and PROXY in self._topics:
+            for message in self.runs.again():
+                self.send(message, keep=True)
 
     def close(self) -> bool:
         """Send what is waiting, and close the connection; whether all of it has arrived, or left for a plain proxy."""
@@ -219,7 +198,7 @@ class Connection:
             end = time.monotonic() + self.linger
             with suppress(ConnectionError):  # which has been logged
                 self.update()
-            self.runs.clear()
+            self.runs.open.clear()
             breaks = self._breaks
             arrived = self._wait_until_arrived(end)
             self._closed.set()

@@ -16,7 +16,7 @@ from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.address import Address, bind_address, connect_address
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, wait_for
-from bluesky_ext.transport.stops import LONGEST, Again, Stops
+from bluesky_ext.transport.stops import Again, Stops
 from bluesky_ext.transport.wire import AGAIN, BLOCKING, ECHO, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, STALLED
 
 if TYPE_CHECKING:
@@ -218,9 +218,8 @@ class Proxy:
                 continue
             self.stats.messages += 1
             self.stats.lost += not self._send(parts)
-            if len(parts[0]) <= LONGEST and bytes(parts[0].buffer[:220]).partition(b" ")[2].startswith(b"stop "):
-                self._stops.note(parts[0].bytes)
-                self._tell()
+            self._stops.note(parts[0])
+            self._tell()
             if now > self._passing_at:
                 self._passing_at = now + 1.0
                 self._subscribe_for_a_moment(PASSING)

@@ -128,7 +128,7 @@ class Publisher:
                 raise RuntimeError(f"the publisher to {self.address} has been closed: make a new one")
             connection.update()
             if name == "start":
-                connection.begin(str(doc.get("uid")))
+                connection.runs.begin(str(doc.get("uid")))
             is_heard = connection.wait_for_listener()
             if is_heard:
                 complaints.counts.pop("unheard", None)
@@ -149,7 +149,7 @@ class Publisher:
                 complaints(f"{name} {type(error).__name__}", "%s: a document %r: %s", self.address, name, error)
                 return
             if name == "stop":
-                connection.end(str(doc.get("run_start")), message.split(b" ", 2)[2])
+                connection.runs.end(str(doc.get("run_start")), message.split(b" ", 2)[2], is_heard=is_heard)
             if is_heard:
                 connection.send(message, keep=name not in MANY)
 

@@ -1,4 +1,4 @@
-"""Stop documents that are said again, for listeners that had no room for them when they came."""
+"""Stop documents that publishers and proxies say again, for listeners that had no room for them when they came."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import uuid
 from collections.abc import Callable
 from typing import NamedTuple
 
+import zmq
+
 from bluesky_ext.transport.wire import AGAIN
 
 LONGEST = 65_536  # bytes of one
 PAUSE = 1.0  # s, before one is said again, and twice as long each time after that
 _MOST = 256
 _FOR = 3600.0  # s
+_HEAD = 220  # bytes, in which the name of a document is
+_OPEN, _LATEST = 1000, 100  # runs of a publisher that are known
 
 
 class Again(NamedTuple):
@@ -37,6 +41,37 @@ class Again(NamedTuple):
         return b"%b%b %b %d %b" % (AGAIN, self.prefix, self.proxy, self.number, self.payload)
 
 
+class PublishedRuns:
+    """The runs that a publisher has begun and not ended, and the stop documents of the latest that it has ended."""
+
+    def __init__(self, prefix: bytes) -> None:
+        self.open: set[str] = set()
+        #: Whether stop documents may be lost, and are to be said again.
+        self.is_due = False
+        self._prefix = prefix
+        self._stops: dict[str, bytes] = {}
+
+    def begin(self, run: str) -> None:
+        """Take note of a run that begins."""
+        self._stops.pop(run, None)
+        if len(self.open) < _OPEN:
+            self.open.add(run)
+
+    def end(self, run: str, payload: bytes, *, is_heard: bool) -> None:
+        """Take note of a run that ends with this stop document, also if nobody hears it."""
+        self.open.discard(run)
+        self.is_due = self.is_due or not is_heard
+        if len(payload) < LONGEST // 2:
+            self._stops[run] = payload
+            if len(self._stops) > _LATEST:
+                del self._stops[next(iter(self._stops))]
+
+    def again(self) -> list[bytes]:
+        """The messages that say the stop documents again."""
+        self.is_due = False
+        return [Again(b"-", 0, self._prefix, payload).message for payload in self._stops.values()]
+
+
 class Stops:
     """The stop documents that a proxy has passed on, which it says again at once, and after 1, 2, 4... s for an hour.
 
@@ -51,10 +86,11 @@ class Stops:
         self._all: dict[tuple[bytes, bytes], tuple[bytes, float, float]] = {}  # the message, when, and the pause then
         self._next = 0.0
 
-    def note(self, message: bytes) -> None:
-        """Take note of one that was passed on."""
-        prefix, _, payload = message.split(b" ", 2)
-        self._put(prefix, payload, 1)
+    def note(self, message: zmq.Frame) -> None:
+        """Take note of a message that was passed on, if it is one."""
+        if bytes(message.buffer[:_HEAD]).partition(b" ")[2].startswith(b"stop ") and len(message) <= LONGEST:
+            prefix, _, payload = message.bytes.split(b" ", 2)
+            self._put(prefix, payload, 1)
 
     def take(self, again: Again | None) -> None:
         """Take one that a publisher, or a proxy before this one, says again, unless it is known."""
