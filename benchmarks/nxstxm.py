@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -90,48 +91,60 @@ def theirs(directory, energies, images, like):
     return time.thread_time() - began
 
 
-def points(shape):
-    """Events per second of CPU of an image point by point, its finish included; and the calls that an event passes."""
+def points(sizes, directory, **options):
+    """Events per second of CPU of a scan point by point, its finish included; and the calls that an event passes.
+
+    `sizes` has the number of points of each motor, the slowest first.
+    """
     from suitcase_nxstxm import NXstxmWriter
 
-    axes = {"sample_y": np.arange(float(shape[0])), "sample_x": np.arange(float(shape[1]))}
-    names = [*axes, "counter0", *(f"{name}_setpoint" for name in axes)]
+    names = [*sizes, "counter0", *(f"{name}_setpoint" for name in sizes)]
     key = {"source": "sim", "dtype": "number", "shape": []}
-    start = {"motors": [*axes], "detectors": ["counter0"], "shape": shape, "num_points": shape[0] * shape[1]}
+    shape, number = [*sizes.values()], math.prod(sizes.values())
+    start = {"motors": [*sizes], "detectors": ["counter0"], "shape": shape, "num_points": number}
+    start["extents"] = [[0, size - 1] for size in shape]
     bundle = event_model.compose_run(metadata=start, validate=False)
     stream = bundle.compose_descriptor(name="primary", data_keys=dict.fromkeys(names, key), validate=False)
-    with tempfile.TemporaryDirectory() as directory:
-        writer = NXstxmWriter(directory)
-        writer("start", bundle.start_doc)
-        writer("descriptor", stream.descriptor_doc)
-        took, calls = 0.0, []
-        for number in range(shape[0] * shape[1]):
-            y, x = (float(n) for n in divmod(number, shape[1]))
-            data = dict(zip(names, (y, x, 1.0 * number, y, x), strict=True))
-            event = stream.compose_event(data=data, timestamps=data, validate=False)
-            if number == 100:
-                sys.setprofile(lambda frame, what, argument: calls.append(what) if "call" in what else None)
-            began = time.thread_time()
-            writer("event", event)
-            took += time.thread_time() - began
-            sys.setprofile(None)
+    writer = NXstxmWriter(directory, on_error="raise", **options)
+    writer("start", bundle.start_doc)
+    writer("descriptor", stream.descriptor_doc)
+    took, calls = 0.0, []
+    for event, place in enumerate(np.ndindex(*shape)):
+        where = [float(step) for step in place]
+        data = dict(zip(names, (*where, 1.0 * event, *where), strict=True))
+        doc = stream.compose_event(data=data, timestamps=data, validate=False)
+        if event == 100:
+            sys.setprofile(lambda frame, what, argument: calls.append(what) if "call" in what else None)
         began = time.thread_time()
-        writer("stop", bundle.compose_stop(validate=False))
-        return shape[0] * shape[1] / (took + time.thread_time() - began), len(calls) - 3  # those of the measurement
+        writer("event", doc)
+        took += time.thread_time() - began
+        sys.setprofile(None)
+    began = time.thread_time()
+    writer("stop", bundle.compose_stop(validate=False))
+    return number / (took + time.thread_time() - began), len(calls) - 3  # those of the measurement
 
 
-def peak(energies, lines, directory, report):
-    """The peak resident memory of a process that writes a stack, in MB."""
+def stack(energies, lines, directory):
     ours(Path(directory), energies, planes()[:1], lines)
+
+
+def innermost(energies, side, directory):
+    points({"sample_y": side, "sample_x": side, "energy": energies}, directory, scan_type=7)
+
+
+def peak(write, *args):
+    """Have a process write a scan, and put its peak resident memory in MB to the queue that is the last argument."""
+    write(*args[:-1])
     # Not ru_maxrss, which begins with what the parent has.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    report.put(int(line.split()[1]) / 1024)
+    args[-1].put(int(line.split()[1]) / 1024)
 
 
-def memory(energies, lines, directory):
+def memory(*args):
+    """The peak memory of a process of its own that calls a function with these arguments."""
     context = multiprocessing.get_context("spawn")
     report = context.Queue()
-    process = context.Process(target=peak, args=(energies, lines, directory, report))
+    process = context.Process(target=peak, args=(*args, report))
     process.start()
     found = report.get(timeout=600)
     process.join()
@@ -159,9 +172,14 @@ def main() -> Iterator[Figure]:
         took, _ = ours(directory, energies, images, lines=True)
         events = energies * SHAPE[0]
         yield Figure("an event for each line", events / took, "events/s")
-        speed, calls = points((200, 250))
+        speed, calls = points({"sample_y": 200, "sample_x": 250}, name)
         yield at_least("an event for each point", speed, "events/s", POINTS)
         yield Figure("  of Python for each of these", calls, "calls")
         for energies, lines in ((20, False), (ENERGIES, False), (ENERGIES // 4, True)):
             what = f"the peak memory of {energies} energies, an event for each {'line' if lines else 'plane'}"
-            yield at_most(what, memory(energies, lines, name), "MB", MEMORY)
+            yield at_most(what, memory(stack, energies, lines, name), "MB", MEMORY)
+        speed, _ = points({"sample_y": 40, "sample_x": 40, "energy": 40}, name, scan_type=7)
+        yield Figure("an event for each point, the energies innermost", speed, "events/s")
+        for energies in (20, ENERGIES):
+            what = f"the peak memory of {energies} energies innermost, an event for each of 50 x 50 points"
+            yield at_most(what, memory(innermost, energies, 50, name), "MB", MEMORY)

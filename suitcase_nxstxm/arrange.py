@@ -16,7 +16,7 @@ from suitcase_nxstxm.scan_types import scan_types
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 16  # events that are looked up at once
 
 
 class _DetectorError(MisfitError):
@@ -68,10 +68,9 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
     elif request.scan_type is scan_types.SAMPLE_LINE_SPECTRA and layout.planes and number != layout.size:
         number = None  # of lines, and a line may be as long as there are energies
     request = replace(request, num_points=number)
-    sizes = {key: np.asarray(found) for key, found in columns.sizes.items() if np.any(found)}
-    keys = [region.key for region in request.regions]
-    own = {key: keys.index(found) for key, found in columns.regions.items() if regions > 1 and found in keys}
-    own = {key: region for key, region in own.items() if key in sizes}
+    sizes = {key: found for key, found in columns.sizes.items() if np.any(found)}
+    keys = [region.key for region in request.regions] if regions > 1 else []
+    own = {key: keys.index(found) for key, found in columns.regions.items() if key in sizes and found in keys}
     split = regions > 1 and not own and bool(sizes) and all(set(np.unique(s)) <= {0, regions} for s in sizes.values())
     if split:
         sizes = {key: (found > 0).astype(int) for key, found in sizes.items()}
@@ -84,7 +83,7 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
         raise MisfitError(f"an event of run {request.run} has {unit} points, more than one of its images has")
     at_once = regions == 1 or split or bool(own)  # whether an event is for all regions
     image, number, listed = _numbered(request, layout, columns.seq_num - 1, unit, taken, 1 if at_once else regions)
-    region = np.zeros(len(number), int)
+    region = np.zeros(len(number), np.int8)
     if not at_once:
         number, region = np.divmod(number, regions)
     parts = []
@@ -102,7 +101,7 @@ def _arrange(request: Request, images: Sequence[Image], columns: Columns) -> Pla
         if some is not None and not len(some) and len(entries) > 1:
             continue
         path = _path(request, images[mine[0]].layout, taken > 1)
-        first, told = number * unit, listed
+        first, told = number * unit if unit > 1 else number, listed
         if some is not None:
             first, told = first[some], None if told is None else told[some]
         part = Part(images[mine[0]], path, some, first, unit, chosen, which if split else None, told)
@@ -154,14 +153,7 @@ def _numbered(
     """For each event its image, its number among those of its entry, and where ``sequence_map`` has it: flat, or -1."""
     spectra = request.scan_type is scan_types.SAMPLE_POINT_SPECTRA
     events = layout.size * regions if spectra else max(layout.plane_size // unit, 1)
-    image, number = np.divmod(index, events) if taken > 1 else (np.zeros(len(index), int), index)
-    listed, places = request.sequence, np.full((len(index) if request.sequence is not None else 0, 3), -1)
-    if listed is not None:
-        known = index < len(listed)
-        places[known] = listed[index[known]]  # image, row and column of each event
-        if taken > 1:
-            image = np.where(places[:, 0] >= 0, places[:, 0], image)
-            number[known] = np.where(places[known, 0] >= 0, _number_in_image(listed)[index[known]], number[known])
+    image, number = np.divmod(index, events) if taken > 1 else (np.zeros(len(index), np.int8), index)
     beyond = np.flatnonzero(image >= taken)
     if len(beyond):
         event, which = index[beyond[0]] + 1, image[beyond[0]]
@@ -171,21 +163,15 @@ def _numbered(
     if taken > 1:
         number = number + base // unit
     # Without a list, or with one of something else than what is stored here, the order of the events counts.
+    listed = request.sequence
     if listed is None or len(layout.shape) < 2 or (listed[:, 1:] >= layout.shape[-2:]).any():
         return image, number, None
     if unit != (layout.shape[-1] if listed[:, 2].max() <= 0 else 1):
         return image, number, None
-    begin = base + plane * places[:, 0] if taken == 1 else base
-    return image, number, np.where(places[:, 0] < 0, -1, begin + places[:, 1] * layout.shape[-1] + places[:, 2])
-
-
-def _number_in_image(listed: np.ndarray) -> np.ndarray:
-    """For each event of a ``sequence_map`` its number among the events of its image; shape (n,)."""
-    numbers = np.zeros(len(listed), np.int64)
-    for image in np.unique(listed[:, 0]):
-        mine = listed[:, 0] == image
-        numbers[mine] = np.arange(np.count_nonzero(mine))
-    return numbers
+    shown = np.full((len(index), 3), -1)
+    shown[index < len(listed)] = listed[index[index < len(listed)]]  # image, row and column of each event
+    begin = base + plane * shown[:, 0] if taken == 1 else base
+    return image, number, np.where(shown[:, 0] < 0, -1, begin + shown[:, 1] * layout.shape[-1] + shown[:, 2])
 
 
 def _fitted(request: Request, part: Part, columns: Columns, sizes: Mapping[str, np.ndarray]) -> Part:
@@ -224,7 +210,7 @@ def _by_set_points(request: Request, part: Part, columns: Columns) -> np.ndarray
     found = np.full(len(part.first), -1)
     if layout.planes and request.plane == 0 and (request.num_points is None or request.num_points > plane):
         found = _told(layout.axes, part, columns)  # the energies need not be the outermost loop
-    if not layout.planes or path.by_planes:
+    if (not layout.planes or path.by_planes) and (found < 0).any():
         within = _told(layout.axes[layout.planes :], part, columns)
         begin = path.base + part.first // plane * plane
         found = np.where((found < 0) & (within >= 0), begin + within, found)
@@ -233,37 +219,26 @@ def _by_set_points(request: Request, part: Part, columns: Columns) -> np.ndarray
 
 def _told(wanted: Sequence[Axis], part: Part, columns: Columns) -> np.ndarray:
     """The flat index, among these axes, of each event that has the set points of all of them; -1 for the others."""
-    found, axes = np.full(len(part.first), -1), []
+    flat, axes = np.full(len(part.first), -1), []
     for axis in wanted:
-        chosen = axis
+        others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
         if axis.name == "line_position":
-            others = [other for other, _ in part.image.layout.along.values() if other.name in columns.set_points]
-            chosen = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
-        if chosen.name not in columns.set_points or len(np.unique(chosen.points)) < len(chosen):
-            return found
-        axes.append(chosen)
-    for begin in range(0, len(found), _BLOCK):
-        block = slice(begin, min(begin + _BLOCK, len(found)))
-        rows = block if part.rows is None else part.rows[block]
-        flat = np.zeros(block.stop - begin, int)
-        for axis in axes:
-            step = _nearest(axis.points, columns.set_points[axis.name][rows])
-            flat = np.where((flat < 0) | (step < 0), -1, flat * len(axis) + step)
-        found[block] = flat
-    return found
-
-
-def _nearest(points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The index of the set point that each value is, but for rounding; -1 for a value that is none of them."""
-    order = np.argsort(points)
-    ordered = points[order]
-    after = np.clip(np.searchsorted(ordered, values), 1, max(len(points) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(points) - 1)
-    found = np.where(np.abs(ordered[after] - values) < np.abs(ordered[before] - values), after, before)
-    extent = float(np.ptp(points)) or abs(float(points[0])) or 1.0
-    with np.errstate(invalid="ignore"):
-        return np.where(np.abs(ordered[found] - values) <= 1e-9 * extent, order[found], -1)
+            axis = next((other for other in others if len(np.unique(other.points)) == len(other)), axis)
+        order = np.argsort(axis.points)
+        if axis.name not in columns.set_points or not (np.diff(axis.points[order]) > 0).all():
+            return flat
+        axes.append((order, axis.points[order], columns.set_points[axis.name]))
+    for begin in range(0, len(flat), _BLOCK):
+        events = slice(begin, begin + _BLOCK)
+        flat[events] = 0
+        for order, points, told in axes:
+            values = told[events if part.rows is None else part.rows[events]]
+            nearest = np.searchsorted((points[1:] + points[:-1]) / 2, values)
+            extent = float(np.ptp(points)) or abs(float(points[0])) or 1.0
+            with np.errstate(invalid="ignore"):
+                known = (flat[events] >= 0) & (np.abs(points[nearest] - values) <= 1e-9 * extent)
+            flat[events] = np.where(known, flat[events] * len(points) + order[nearest], -1)
+    return flat
 
 
 def points_of(number: int, shape: Sequence[int]) -> int | None:

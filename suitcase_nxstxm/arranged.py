@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from suitcase_nxstxm.arrange import Columns, arrange
-from suitcase_nxstxm.devices import mended_units
-from suitcase_nxstxm.errors import DuplicateRunError, MisfitError, NoPrimaryStreamError, UnfilledError
+from suitcase_nxstxm.errors import MetadataError, MisfitError, NoPrimaryStreamError, UnfilledError
 from suitcase_nxstxm.journal import Run
-from suitcase_nxstxm.keys import Keys, Known, region_of, sorted_keys
+from suitcase_nxstxm.keys import Keys, Known, mended_units, region_of, sorted_keys
 from suitcase_nxstxm.places import Part, Places
-from suitcase_nxstxm.request import Identity, Image, Request, images
+from suitcase_nxstxm.request import Image, Request, images
 from suitcase_nxstxm.scan_types import scan_types
 from suitcase_nxstxm.stream import FrameRows, Stream, Values
 from suitcase_nxstxm.table import is_exact
@@ -33,7 +31,6 @@ class Arranged:
     known: Known  # what its baseline says
     stream: Stream  # the primary one
     keys: Keys  # what the keys of that are
-    placed_by: str = "request"  # what says which plane it is for
     places: Places = field(default_factory=lambda: Places([]))
     default: str = ""  # the data key of the detector of the default plot
 
@@ -89,14 +86,14 @@ class Member:
                 yield slice(first, last), read[rows[first:last] - row]
 
 
-def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged:
+def arranged(run: Run, request: Request) -> Arranged:
     """A run with where its numbers go."""
     whole = images(request)
     stream = run.streams.get("primary", Stream(lambda offset, size: b""))
     keys = _keys(run, stream, request)
-    found = Arranged(run, request, whole, _known(run, request), stream, keys, placed_by)
+    found = Arranged(run, request, whole, _known(run, request), stream, keys)
+    stopped = (run.stop or {}).get("exit_status") in ("abort", "fail")
     if "primary" not in run.streams:
-        stopped = (run.stop or {}).get("exit_status") in ("abort", "fail")
         if run.stop is not None and not (stopped and request.several_runs):
             raise NoPrimaryStreamError(f"run {request.run} has no stream 'primary': there is nothing to export")
         return found
@@ -105,7 +102,7 @@ def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged
             raise UnfilledError(f"{key!r} of run {request.run}")
     odd = {key: _odd(stream, key) for key in keys.detectors if key in stream.columns}
     good = [key for key, why in odd.items() if not why]
-    wanted = keys.wanted(request)
+    wanted = frozenset(keys.called(request.primary[0], keys.detectors, request) if request.primary else ())
     required = wanted & set(odd) or {keys.default(request, good or odd or keys.detectors)}
     for key, why in odd.items():
         if why and key in required:
@@ -114,7 +111,7 @@ def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged
             logger.warning("%r of run %s %s: it goes to the collection", key, request.run, why)
     set_points = {name: position.set_point for name, position in keys.positions.items()}
     columns = Columns(
-        seq_num=stream.seq_num(),
+        seq_num=stream.head("seq_num"),
         sizes={key: stream.sizes(key) for key in good},
         ndims={key: max(len(column.shape) for column in stream.columns[key]) for key in good},
         set_points={name: _of_events(stream, key) for name, key in set_points.items() if key in stream.columns},
@@ -124,6 +121,11 @@ def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged
         optional=frozenset(good) - required,
     )
     found.places = arrange(request, whole, columns)
+    if run.stop is not None and not (request.placed or stopped) and found.planes < 2:
+        number = len(request.energies)
+        raise MetadataError(
+            f"run {request.run} has no 'img_idx_map', which alone tells for which of {number} energies it is"
+        )
     grid = {key for part in found.places.parts for key in part.keys} - found.places.aside
     found.default = keys.default(request, [key for key in good if key in grid] or keys.detectors)
     return found
@@ -131,9 +133,9 @@ def arranged(run: Run, request: Request, placed_by: str = "request") -> Arranged
 
 def _of_events(stream: Stream, key: str | None) -> np.ndarray:
     """The number of a key for each row: of several rows of an event all have what one of them has."""
-    found = stream.numbers(key)
-    numbers, event = np.unique(stream.seq_num(), return_inverse=True)
-    if len(numbers) < len(found):
+    found, seq_num = stream.numbers(key), stream.head("seq_num")
+    if not (np.diff(seq_num) > 0).all():
+        numbers, event = np.unique(seq_num, return_inverse=True)
         known, of_event = ~np.isnan(found), np.full(len(numbers), np.nan)
         of_event[event[known]] = found[known]
         found[~known] = of_event[event[~known]]
@@ -169,62 +171,17 @@ def _known(run: Run, request: Request) -> Known:
             continue
         # Of several devices the first by its name, and of its keys the one that is called like it.
         rank = 2 * devices.rank(role, device) + (key != device)
-        for value in baseline.numbers(key)[np.flatnonzero(baseline.seq_num() == 1)[-1:]].tolist():
+        for value in baseline.numbers(key)[np.flatnonzero(baseline.head("seq_num") == 1)[-1:]].tolist():
             if not np.isnan(value) and (role not in found or rank < found[role][0]):
                 found[role] = rank, value, mended_units(role, baseline.info[key].get("units"))
     return {role: (value, units) for role, (_, value, units) in found.items()}
-
-
-def with_planes(runs: Sequence[tuple[Run, Request]]) -> dict[str, tuple[Request, str]]:
-    """What each run of a scan asks for, with the plane that it is for, and what says that: request, energy or time.
-
-    The runs are in the order of time. Runs whose start document doesn't say their plane have that of their energy, else
-    the first one that no other run has.
-    """
-    read = {run.uid: _by_energy(run, request) for run, request in runs if not request.placed}
-    taken: dict[Identity, set[int]] = defaultdict(set)
-    found: dict[str, tuple[Request, str]] = {}
-    for run, request in sorted(runs, key=lambda pair: (not pair[1].placed, read.get(pair[0].uid) is None)):
-        planes, plane, placed_by, why = taken[images(request)[0].identity], request.plane, "request", ""
-        if not request.placed:
-            plane, placed_by = read[run.uid], "energy"
-            why = f"its energy is that of plane {plane}"
-            if plane is None:
-                plane = min(set(range(len(request.energies))) - planes, default=None)
-                placed_by, why = "time", "no energy was read in it"
-        if plane is None or (not request.placed and plane in planes):
-            raise DuplicateRunError(
-                f"run {run.uid} has no place in {request.entry}: it has no 'img_idx_map' and {why}, and the scan of "
-                f"{len(request.energies)} energies has another run there"
-            )
-        planes.add(plane)
-        found[run.uid] = replace(request, plane=plane), placed_by
-    return found
-
-
-def _by_energy(run: Run, request: Request) -> int | None:
-    """The plane whose energy a run has read, or has in its baseline; None if there is none."""
-    energies, stream = request.energies, run.streams.get("primary")
-    read: list[float] = []
-    if stream is not None:
-        position = _keys(run, stream, request).positions.get("energy")
-        for key in (position.set_point, position.readback) if position is not None else ():
-            read += stream.numbers(key)[:1].tolist()
-    known = _known(run, request)
-    read += [known["energy"][0]] if "energy" in known else []
-    steps = np.diff(np.unique(energies))
-    for value in read:
-        plane = int(np.argmin(np.abs(energies - value)))
-        if abs(energies[plane] - value) < (steps.min() if len(steps) else 1.0) / 2:
-            return plane
-    return None
 
 
 def say_lost(run: Run) -> None:
     """Say that events were lost on their way."""
     for name, number in ((run.stop or {}).get("num_events") or {}).items():
         stream = run.streams.get(name)
-        came = len(np.unique(stream.seq_num())) if stream is not None else 0
+        came = len(np.unique(stream.head("seq_num"))) if stream is not None else 0
         if isinstance(number, int) and number > came:
             what = (run.uid, number, name, came)
             logger.warning("run %s has %d events in stream %r, of which %d came: the others are NaN in the file", *what)

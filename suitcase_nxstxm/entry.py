@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from suitcase_nxstxm.keys import Known
 from suitcase_nxstxm.nexus import group, iso_time, legal, name_in, put, text
 from suitcase_nxstxm.nxdata import Numbers
 from suitcase_nxstxm.options import Options
+from suitcase_nxstxm.places import Part
 from suitcase_nxstxm.request import Identity, Request
 from suitcase_nxstxm.scan_types import label
 from suitcase_nxstxm.table import Rows, write_configuration, write_stream
@@ -32,23 +34,13 @@ _ZONE_PLATE = {
 }
 
 _TEXT = h5py.string_dtype()
-_COLUMNS = (
-    "uid",
-    "scan_id",
-    "plan_name",
-    "user",
-    "plane",
-    "placed_by",
-    "start_time",
-    "end_time",
-    "exit_status",
-    "reason",
+_RUN = np.dtype(
+    [(name, _TEXT) for name in ("uid", "plan_name", "user", "start_time", "end_time", "exit_status", "reason")]
+    + [("scan_id", float), ("plane", np.int64)]
 )
-_NUMBERS = {"scan_id": float, "plane": np.int64}
-_ROW = np.dtype([(name, _NUMBERS.get(name, _TEXT)) for name in _COLUMNS])
 
-Entries = dict[Identity, list[Member | Arranged]]
-"""What the runs have for each entry; those that have measured nothing are there as well."""
+Entries = dict[Identity, list[tuple[Arranged, Part | None]]]
+"""The runs of each entry, with what they have for it; None of those that have measured nothing."""
 
 
 def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options, frames: Frames) -> None:
@@ -61,7 +53,7 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
     file.attrs["HDF5_Version"] = h5py.version.hdf5_version
     file.attrs["h5py_version"] = h5py.version.version
     entries = _entries(runs)
-    measured = {what: found for what, found in entries.items() if any(isinstance(one, Member) for one in found)}
+    measured = {what: found for what, found in entries.items() if any(part for _, part in found)}
     if not measured:
         raise UnfinishedError(f"{name} has no data: nothing was measured in any of its runs")
     for what in entries.keys() - measured.keys():
@@ -71,8 +63,9 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
     written: dict[tuple[str, ...], h5py.Group] = {}
     for what in sorted(measured, key=lambda what: (len(names[what]), names[what])):
         entry = group(file, names[what], "NXentry")
-        mine = [one.of if isinstance(one, Member) else one for one in measured[what]]
-        members = [one for one in measured[what] if isinstance(one, Member)]
+        mine = [one for one, _ in measured[what]]
+        members = [Member(one, part) for one, part in measured[what] if part is not None]
+        asked = [one.request if part is None else part.image.request for one, part in measured[what]]
         scan = members[0].request.scan
         others = [*mine, *(one for one in runs if one.request.scan == scan)]
         # Without a baseline of its own an entry has that of the run of the scan which began first.
@@ -80,7 +73,7 @@ def write(file: h5py.File, name: str, runs: Sequence[Arranged], options: Options
         _write_title(entry, members[0], mine, options, known)
         collection = group(entry, "collection", "NXcollection")
         _write_request(collection, members[0].request)
-        _write_runs(collection, mine, [one.request for one in measured[what]], options.timezone)
+        _write_runs(collection, mine, asked, options.timezone)
         Numbers(entry, members, known, frames).write()
         _write_streams(collection, mine, others, written)
     file.attrs["default"] = min(names.values(), key=lambda name: (len(name), name))
@@ -105,9 +98,9 @@ def _entries(runs: Iterable[Arranged]) -> Entries:
                     )
                     what = what._replace(run=one.run.uid)
                     break
-            found.setdefault(what, []).append(Member(one, part))
+            found.setdefault(what, []).append((one, part))
         if not one.places.parts:
-            found.setdefault(one.images[0].identity, []).append(one)
+            found.setdefault(one.images[0].identity, []).append((one, None))
     return found
 
 
@@ -132,92 +125,83 @@ def _say_contradictions(entries: Entries, names: dict[Identity, str]) -> None:
         first = scans.setdefault(what._replace(scan=""), what)
         if first.scan == what.scan:
             continue
-        one, other = (next(one for one in entries[of] if isinstance(one, Member)).part.image for of in (first, what))
+        one, other = (next(part.image for _, part in entries[of] if part is not None) for of in (first, what))
         axes = zip(one.layout.fields.items(), other.layout.fields.items(), strict=False)
         differ = [b for (_, (x, _)), (b, (y, _)) in axes if not np.array_equal(x.points, y.points, equal_nan=True)]
         logger.warning(
             "run %s contradicts run %s, which is for the same entry, in its %s: it is %s, and the other one %s",
-            other.request.run,
-            one.request.run,
-            ", ".join(differ) or "request",
-            names[what],
-            names[first],
+            *(other.request.run, one.request.run, ", ".join(differ) or "request", names[what], names[first]),
         )
 
 
 def _write_title(entry: h5py.Group, first: Member, runs: Sequence[Arranged], options: Options, known: Known) -> None:
     """Write what an entry has beside its numbers: title, times, source, sample."""
-    request, start = first.request, first.of.run.start
-    text(entry, "definition", "NXstxm")
+    request, start, zone = first.request, first.of.run.start, options.timezone
     title = options.title or start.get("title")
     if title is None:
         title = " ".join(str(start[key]) for key in ("plan_name", "scan_id") if key in start)
+    ends = [one.run.stop["time"] for one in runs if one.run.stop is not None]
+    text(entry, "definition", "NXstxm")
     text(entry, "title", str(title) or label(request.scan_type))
     text(entry, "entry_identifier", request.run)
-    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in runs), options.timezone))
-    ends = [one.run.stop["time"] for one in runs if one.run.stop is not None]
-    text(entry, "end_time", iso_time(max(ends), options.timezone) if ends else "")
-    user = start.get("user") or start.get("login_id")
+    text(entry, "start_time", iso_time(min(one.run.start["time"] for one in runs), zone))
+    text(entry, "end_time", iso_time(max(ends), zone) if ends else "")
+    user, sample = _user(start), start.get("sample_name", start.get("sample"))
     if user:
-        text(group(entry, "user", "NXuser"), "name", str(user))
+        text(group(entry, "user", "NXuser"), "name", user)
     instrument = group(entry, "instrument", "NXinstrument")
     if options.instrument_name:
         text(instrument, "name", options.instrument_name)
     source = group(instrument, "source", "NXsource")
-    text(source, "type", "Synchrotron X-ray Source")
     # The definition wants a name, and this is what is known of it unless someone gives it.
-    text(source, "name", options.source_name or "unknown")
-    text(source, "probe", "x-ray")
+    names = {"type": "Synchrotron X-ray Source", "name": options.source_name or "unknown", "probe": "x-ray"}
+    for name, value in names.items():
+        text(source, name, value)
     if "ring_current" in known:
-        value, units = known["ring_current"]
-        put(source, "current", value, units=units)
+        put(source, "current", known["ring_current"][0], units=known["ring_current"][1])
     group(instrument, "monochromator", "NXmonochromator")
     angle, units = known.get("rotation", (np.nan, None)) if request.rotation is None else (request.rotation, None)
-    sample = group(entry, "sample", "NXsample")
-    put(sample, "rotation_angle", float(angle), units=units or "deg")
-    name = start.get("sample_name", start.get("sample"))
-    if isinstance(name, str) and name:
-        text(sample, "name", name)
+    put(group(entry, "sample", "NXsample"), "rotation_angle", float(angle), units=units or "deg")
+    if isinstance(sample, str) and sample:
+        text(group(entry, "sample", "NXsample"), "name", sample)
 
 
 def _write_request(collection: h5py.Group, request: Request) -> None:
     """Write what was asked for, in the words of the start document; polarisation and zone plate under their names."""
     put(collection, "scan_request", request.text)
     put(collection, "scan_type", request.scan_type.name)
-    if request.zone_plate:
+    for key, value in request.zone_plate.items():
         # As a group of the instrument it would be an error to the validator, which knows no zone plate there.
         plate = group(collection, "zone_plate", "NXcollection")
-        for key, value in request.zone_plate.items():
-            if isinstance(value, (int, float, str)):
-                name, units = _ZONE_PLATE.get(key, (str(key), None))
-                put(plate, name_in(plate, name, str(key)), value, units=units, name=str(key))
-    asked = request.polarization
-    if asked is not None:
-        polarization = group(collection, "polarization", "NXcollection")
-        said = [("number", asked.number, None), ("angle", asked.angle, "deg"), ("offset", asked.offset, None)]
-        for name, value, units in said:
-            if value is not None:
-                put(polarization, name, value, units=units)
+        if isinstance(value, (int, float, str)):
+            name, units = _ZONE_PLATE.get(key, (str(key), None))
+            put(plate, name_in(plate, name, str(key)), value, units=units, name=str(key))
+    for name, value in request.polarization.items():
+        if value is not None:
+            polarization = group(collection, "polarization", "NXcollection")
+            put(polarization, name, value, units="deg" if name == "angle" else None)
 
 
 def _write_runs(
     collection: h5py.Group, runs: Sequence[Arranged], asked: Sequence[Request], zone: tzinfo | None
 ) -> None:
     """Write the table of an entry's runs, each with what it asks for there: who, what, when, how it ended."""
-    rows = []
-    for one, request in zip(runs, asked, strict=True):
-        start, stop = one.run.start, one.run.stop
+    rows = np.zeros(len(runs), _RUN)
+    for row, one, request in zip(rows, runs, asked, strict=True):
+        start, stop = one.run.start, one.run.stop or {}
         scan_id = start.get("scan_id")
-        end = ("", "", "")
-        if stop is not None:
-            end = iso_time(stop["time"], zone), str(stop.get("exit_status") or "unknown"), str(stop.get("reason") or "")
-        who = str(start.get("plan_name", "")), str(start.get("user") or start.get("login_id") or "")
-        number = scan_id if isinstance(scan_id, (int, float)) else np.nan
-        when = iso_time(start["time"], zone)
-        rows.append((start["uid"], number, *who, request.plane, one.placed_by, when, *end))
-    collection.create_dataset("runs", data=np.array(rows, _ROW))
-    ends = [row[-2] for row in rows if row[-2]]
+        row["uid"], row["plan_name"], row["user"] = start["uid"], str(start.get("plan_name", "")), _user(start)
+        row["scan_id"], row["plane"] = scan_id if isinstance(scan_id, (int, float)) else np.nan, request.plane
+        row["start_time"], row["end_time"] = iso_time(start["time"], zone), iso_time(stop["time"], zone) if stop else ""
+        row["exit_status"] = str(stop.get("exit_status") or "unknown") if stop else ""
+        row["reason"] = str(stop.get("reason") or "")
+    collection.create_dataset("runs", data=rows)
+    ends = [end for end in rows["exit_status"] if end]
     text(collection, "exit_status", next((end for end in ends if end != "success"), "success" if ends else "unknown"))
+
+
+def _user(start: Mapping[str, Any]) -> str:
+    return str(start.get("user") or start.get("login_id") or "")
 
 
 def _write_streams(

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from suitcase.utils import MemoryBuffersManager, MultiFileManager
-
-from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, SecondStartError
-from suitcase_nxstxm.file import Buffer, TmpFile, find
-from suitcase_nxstxm.options import Options, check_template
-from suitcase_nxstxm.scan import LABEL, Scan, file_of
+from suitcase_nxstxm.errors import MetadataError, NothingToFinishError, SecondStartError
+from suitcase_nxstxm.file import LABEL, BufferFile, file_of, find
+from suitcase_nxstxm.options import Options, check_target
+from suitcase_nxstxm.scan import Scan
 
 logger = logging.getLogger(__name__)
 
@@ -32,41 +30,35 @@ class Serializer:
     first_uid : str, optional
         The uid of the first run of the scan. By default that of this run.
     **options
-        ``scan_type``, ``primary_det`` (a detector, or a list of those that there must be), ``monitor``,
-        ``source_name``, ``instrument_name``, ``title``, ``timezone``: what the documents don't say; ``max_points`` (of
-        an image, of an axis, or of a stream) and ``max_keys`` (of the streams of a run, which count as well): what asks
-        for more is refused before it costs memory; ``readable_roots``, the directories below which images may be read
-        that documents refer to, and ``handler_registry``, what reads those of resource documents, by their ``spec``.
+        What the documents don't say: the fields of `suitcase_nxstxm.options.Options`.
     """
 
-    def __init__(
-        self,
-        directory: str | Path | MultiFileManager | MemoryBuffersManager,
-        file_prefix: str = "{uid}-",
-        first_uid: str | None = None,
-        **options: Any,
-    ) -> None:
-        if not (isinstance(directory, (str, Path)) or hasattr(directory, "get_artifacts")):
-            raise TypeError(f"directory is {directory!r}: it is a str, a Path or a Manager of suitcase.utils")
-        check_template(file_prefix)
+    def __init__(self, directory: Any, file_prefix: str = "{uid}-", first_uid: str | None = None, **options: Any):
+        check_target(directory, file_prefix)
         self._directory, self._file_prefix, self._first_uid = directory, file_prefix, first_uid
         self._options = Options(**options)
         self._run: str | None = None
         self._scan: Scan | None = None
-        self._is_live = False
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take a document of the run."""
         if name == "start":
-            self._start(doc)
-        elif self._is_live:
-            return
-        elif self._scan is None:
+            if self._run is not None:
+                was, new = self._run, doc["uid"]
+                raise SecondStartError(f"a Serializer takes the documents of one run: {new} came after {was}")
+            if doc.get("purpose") != "live":
+                request = self._options.request(doc)
+                file = file_of(self._directory, self._file_prefix, doc, self._first_uid or doc["uid"])
+                scan = Scan(file, self._options)
+                scan.start(doc, request)
+                self._scan = scan
+            self._run = doc["uid"]
+        elif self._run is None:
             raise MetadataError(f"a document {name!r} came before any start document")
-        else:
+        elif self._scan is not None:
             self._scan.take(name, doc)
             if name == "stop":
-                if isinstance(self._scan.file, Buffer):
+                if isinstance(self._scan.file, BufferFile):
                     self._scan.finish()
                 self._scan.release()
 
@@ -74,18 +66,6 @@ class Serializer:
     def artifacts(self) -> dict[str, list[Any]]:
         """What has been written, by label: the path under construction, or the buffer."""
         return {} if self._scan is None else {LABEL: [self._scan.file.artifact]}
-
-    def _start(self, doc: Mapping[str, Any]) -> None:
-        self._is_live = doc.get("purpose") == "live"
-        if self._is_live:
-            return
-        if self._run is not None:
-            raise SecondStartError(f"a Serializer takes the documents of one run: {doc['uid']} came after {self._run}")
-        request = self._options.request(doc)
-        file = file_of(self._directory, self._file_prefix, doc, self._first_uid or doc["uid"])
-        scan = Scan(file, self._options)
-        scan.start(doc, request)
-        self._run, self._scan = doc["uid"], scan
 
     def close(self) -> None:
         """Close the file. Without a stop document it stays under construction, with its data."""
@@ -103,22 +83,17 @@ class Serializer:
 
 def export(
     gen: Iterable[tuple[str, Any]],
-    directory: str | Path | MultiFileManager | MemoryBuffersManager,
+    directory: Any,
     file_prefix: str = "{uid}-",
     first_uid: str | None = None,
-    **kwargs: Any,
+    **options: Any,
 ) -> dict[str, list[Any]]:
-    """Export the documents of one run into the file of its scan, which is under construction until `finish_export`.
+    """Export the documents of one run into the file of its scan, under construction until `finish_export`.
 
     For a scan of several runs call it for each of them, in any order, with the uid of the first one. The other
-    arguments are those of `Serializer`.
-
-    Returns
-    -------
-    dict
-        What has been written, by label.
+    arguments are those of `Serializer`. It returns what has been written, by label.
     """
-    with Serializer(directory, file_prefix, first_uid, **kwargs) as serializer:
+    with Serializer(directory, file_prefix, first_uid, **options) as serializer:
         for name, doc in gen:
             serializer(name, doc)
     return serializer.artifacts
@@ -134,7 +109,7 @@ def finish_export(
     directory, file_prefix, first_uid
         As they were given to `export`; the uid is that of the first run of the scan.
     overwrite : bool
-        Replace an existing file of the final name.
+        Replace an existing file of the final name; else that is a FinalFileExistsError.
     set_aside : bool
         Instead of finishing the file write what there is of it, of runs without a stop document as well, to
         ``....tmp.aside1``; the next export begins anew. Without this the next export takes up what a crash has left.
@@ -146,8 +121,6 @@ def finish_export(
 
     Raises
     ------
-    FinalFileExistsError
-        If there is a file of the final name already. The other one stays under construction.
     NothingToFinishError
         If there is no file under construction.
     UnfinishedError
@@ -171,43 +144,31 @@ def export_scan(
     Parameters
     ----------
     runs : iterable
-        The runs of the scan in any order: databroker headers, Tiled runs or lists of documents. A dictionary of
-        them by uid will do as well. They are read one after the other and never held in memory.
-    directory, file_prefix, first_uid, **options
-        As for `Serializer`; they are of the first of these runs.
-    overwrite : bool
-        Replace an existing file of that name.
-
-    Raises
-    ------
-    FinalFileExistsError
-        If there is a file of that name already.
-    DuplicateRunError
-        If two runs are for the same plane of the same entry.
-    MetadataError
-        If the runs are of different scan types.
-    UnfinishedError
-        If a run has no stop document.
+        The runs of the scan, of one scan type, in any order: databroker headers, Tiled runs or lists of documents. A
+        dictionary of them by uid will do as well. They are read one after the other and never held in memory.
+    directory, file_prefix, first_uid, overwrite, **options
+        As for `Serializer` and `finish_export`, whose errors it raises.
     """
     given, kind = Options(**options), None
     scan: Scan | None = None
     try:
-        for name, doc in (pair for run in _listed(runs) for pair in _documents(run)):
-            if name == "start":
-                request = given.request(doc)
-                if kind not in (None, request.scan_type):
-                    raise MetadataError(f"run {request.run} is {request.scan_type.name} in a scan that is {kind.name}")
-                kind = request.scan_type
-                if scan is None:
-                    file = file_of(directory, file_prefix, doc, first_uid or doc["uid"])
-                    if isinstance(file, TmpFile) and file.final.exists() and not overwrite:
-                        raise FinalFileExistsError(f"{file.final} exists: give another file_prefix, or overwrite=True")
-                    scan = Scan(file, given)
-                scan.start(doc, request)
-            elif scan is None:
-                raise MetadataError(f"a document {name!r} came before any start document")
-            else:
-                scan.take(name, doc)
+        for run in runs.values() if isinstance(runs, Mapping) else runs:
+            for name, doc in _documents(run):
+                if name == "start":
+                    request = given.request(doc)
+                    if kind not in (None, request.scan_type):
+                        what = f"run {request.run} is {request.scan_type.name}"
+                        raise MetadataError(f"{what} in a scan that is {kind.name}")
+                    kind = request.scan_type
+                    if scan is None:
+                        file = file_of(directory, file_prefix, doc, first_uid or doc["uid"])
+                        file.check_final(overwrite)
+                        scan = Scan(file, given)
+                    scan.start(doc, request)
+                elif scan is None:
+                    raise MetadataError(f"a document {name!r} came before any start document")
+                else:
+                    scan.take(name, doc)
     except BaseException:
         if scan is not None:
             scan.close()
@@ -215,10 +176,6 @@ def export_scan(
     if scan is None:
         raise NothingToFinishError("there is nothing to export: no run was given")
     return scan.finish(overwrite)
-
-
-def _listed(runs: Any) -> Iterable[Any]:
-    return runs.values() if isinstance(runs, Mapping) else runs
 
 
 def _documents(run: Any) -> Iterator[tuple[str, Any]]:

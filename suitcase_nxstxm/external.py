@@ -33,7 +33,7 @@ class External:
     def __init__(self, roots: Iterable[str | Path], handlers: Mapping[str, Callable[..., Any]]) -> None:
         self._roots = [Path(root).resolve() for root in roots]
         self._handlers = handlers
-        self._resources: dict[str, Mapping[str, Any]] = {}
+        self.resources: dict[str, Mapping[str, Any]] = {}
         self._readers: dict[str, Any] = {}
         self._datums: dict[str, Mapping[str, Any]] = {}
         self._streamed: dict[str, list[Mapping[str, Any]]] = defaultdict(list)  # stream_datum documents by their run
@@ -43,30 +43,30 @@ class External:
         if not self._roots:
             return
         if name in ("resource", "stream_resource"):
-            self._resources[doc["uid"]] = doc
+            self.resources[doc["uid"]] = doc
         else:
             for datum in event_model.unpack_datum_page(doc) if name == "datum_page" else [doc]:  # pyright: ignore
                 self._datums[datum["datum_id"]] = datum
 
     def expect(self, run: str, doc: Mapping[str, Any]) -> None:
         """Take a stream_datum, whose images are read when the run ends and its files are whole."""
-        if doc["stream_resource"] not in self._resources:
+        if doc["stream_resource"] not in self.resources:
             raise UnfilledError(f"data of run {run}")
-        self._stream_file(self._resources[doc["stream_resource"]])
+        self._stream_file(self.resources[doc["stream_resource"]])
         self._streamed[run].append(doc)
 
     def forget(self, run: str) -> None:
         """Take nothing more of a run."""
-        gone = {uid for uid, resource in self._resources.items() if resource.get("run_start") == run}
+        gone = {uid for uid, resource in self.resources.items() if resource.get("run_start") == run}
         self._streamed.pop(run, None)
-        self._resources = {uid: resource for uid, resource in self._resources.items() if uid not in gone}
+        self.resources = {uid: resource for uid, resource in self.resources.items() if uid not in gone}
         self._readers = {uid: reader for uid, reader in self._readers.items() if uid not in gone}
         self._datums = {key: datum for key, datum in self._datums.items() if datum["resource"] not in gone}
 
     def image(self, datum_id: str, what: str) -> np.ndarray:
         """The image of a datum; `what` is in an error if it can't be read."""
         datum = self._datums.pop(datum_id, None)
-        resource = self._resources.get(datum["resource"]) if datum is not None else None
+        resource = self.resources.get(datum["resource"]) if datum is not None else None
         if datum is None or resource is None or resource["spec"] not in self._handlers:
             raise UnfilledError(what)
         path = self._allowed(Path(resource.get("root") or "/", resource["resource_path"]), what)
@@ -86,7 +86,7 @@ class External:
         `shapes` has what an event has of each key: of three dimensions the first one counts frames.
         """
         for uid, documents in itertools.groupby(self._streamed.pop(run, ()), lambda doc: doc["stream_resource"]):
-            resource = self._resources[uid]
+            resource = self.resources[uid]
             key, path, parameters = resource["data_key"], self._stream_file(resource), resource["parameters"]
             shape = shapes.get(key) or ()
             number = max(parameters.get("multiplier") or (shape[0] if len(shape) == 3 else 1), 1)

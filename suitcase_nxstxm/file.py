@@ -7,23 +7,29 @@ import io
 import itertools
 import logging
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import h5py
+from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.disk import Disk, locked, move, opened, sync_directory
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NothingToFinishError, UnfinishedError
 from suitcase_nxstxm.frames import Frames
-from suitcase_nxstxm.journal import Journal, first_document
+from suitcase_nxstxm.journal import Journal
 from suitcase_nxstxm.options import file_name, prefix_of
 
 logger = logging.getLogger(__name__)
 
 CLOSES_FIRST = os.name == "nt"
 """Whether a file is closed before it gets another name: Windows renames none that is open."""
+
+LABEL = "all"
+"""The label of what this suitcase writes, among the artifacts of a Manager."""
 
 _SUFFIX = ".hdf5"
 
@@ -36,19 +42,19 @@ class TmpFile:
 
     Frames are in the ``.tmp``, all else is in ``<first_uid>-<prefix>.hdf5.journal`` until the scan is finished. Only
     one export at a time has them open. What an export left behind when it was killed is taken up again. The template is
-    the prefix before it was filled in.
+    the prefix before it was filled in; `artifact` is what there is of the file now.
     """
 
-    def __init__(self, directory: Path, prefix: str, first_uid: str, template: str | None = None) -> None:
-        self._template = template or prefix
+    def __init__(self, directory: Path, prefix: str, first_uid: str, template: str = "") -> None:
         relative = Path(f"{prefix}{_SUFFIX}")
         self.final = directory / relative
         out = bool(relative.anchor) or ".." in relative.parts
-        if "{" in str(Path(self._template).parent):  # a document says which directory: it may be a link to elsewhere
+        if "{" in str(Path(template).parent):  # a document says which directory: it may be a link to elsewhere
             out = out or not self.final.parent.resolve().is_relative_to(directory.resolve())
         if out:
             raise MetadataError(f"file_prefix {prefix!r} leads out of the directory {str(directory)!r}")
         self.path = self.final.with_name(f"{_begin(first_uid)}{self.final.name}.tmp")
+        self.artifact: Any = self.path
         self.journal_path = self.path.with_suffix(".journal")
         self.frames = Frames(self._hdf5, self._check)
         self._lock: int | None = None
@@ -57,28 +63,28 @@ class TmpFile:
         self._journal: io.FileIO | None = None
         self._has_frames = False
 
-    @property
-    def artifact(self) -> Path:
-        """What there is of it now."""
-        return self.path
+    def check_final(self, overwrite: bool) -> None:
+        """Refuse to finish a file whose final name is taken."""
+        if self.final.exists() and not overwrite:
+            raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
 
-    def open(self, store: Callable[..., Any], *, create: bool = True) -> Journal:
-        """The journal, open for writing: as it is, or empty if there is none; without `create` one must be there.
+    def open(self, store: Callable[..., Any], options: Mapping[str, Any] | None = None) -> Journal:
+        """The journal, open for writing: as it is, or new with these options; without them one must be there.
 
-        What can't be read is moved aside, or, without `create`, an error.
+        What can't be read is moved aside where there are options, else it is an error.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.already_finished() and not self.path.exists() and self.final.exists() and create:
+        if not self.already_finished() and not self.path.exists() and self.final.exists() and options is not None:
             self.journal_path.unlink(missing_ok=True)  # left behind by a kill after the file had got its name
-        self._lock = locked(self.path, create)
+        self._lock = locked(self.path, options is not None)
+        begun = os.fstat(self._lock).st_size > 0
         try:
-            begun = os.fstat(self._lock).st_size > 0
             try:
-                return self._taken_up(store, begun)
+                return self._taken_up(store, options, begun)
             except OSError as error:
                 if not begun:
                     raise
-                if not create:
+                if options is None:
                     raise UnfinishedError(f"{self.path} can't be read, so it stays what it is: {error}") from error
                 why = str(error)
             moved = self._rename_aside()
@@ -86,16 +92,16 @@ class TmpFile:
                 move(self.journal_path, moved.with_name(f"{moved.name}.journal"))
             logger.warning("%s can't be read (%s) and is now %s", self.path, why, moved.name)
             self._lock = locked(self.path)
-            return self._taken_up(store, False)
+            return self._taken_up(store, options, False)
         except BaseException:
             self.close()
             raise
 
-    def _taken_up(self, store: Callable[..., Any], begun: bool) -> Journal:
+    def _taken_up(self, store: Callable[..., Any], options: Mapping[str, Any] | None, begun: bool) -> Journal:
         if begun and not self.journal_path.exists():
             raise FileNotFoundError("it has no journal")
         self._journal = io.FileIO(opened(self.journal_path, create=True), "rb+", closefd=False)
-        journal = Journal(self._journal, str(self.journal_path), store, {"file_prefix": self._template})
+        journal = Journal(self._journal, str(self.journal_path), store, {"options": options})
         self._has_frames = journal.has_frames
         if begun and self._has_frames:
             self._hdf5()
@@ -134,10 +140,9 @@ class TmpFile:
         if disk is not None:
             disk.check()
 
-    def finish(self, write: Write, *, overwrite: bool = False) -> Path:
+    def finish(self, write: Write, *, overwrite: bool = False) -> Any:
         """Write the file, and give it its final name when it is on the disk; return that name."""
-        if not overwrite and self.final.exists():
-            raise FinalFileExistsError(f"{self.final} exists: give another file_prefix, or overwrite=True")
+        self.check_final(overwrite)
         self._write(write)
         self._rename(self.final, overwrite=overwrite)
         self._forget_journal()
@@ -194,48 +199,48 @@ class TmpFile:
         return True
 
 
-class Buffer:
-    """The file of a scan in memory: there is no other name for it, and nothing of it survives the process."""
+class BufferFile(TmpFile):
+    """A file that goes to a buffer when it is finished, and is in a directory for itself until then."""
 
-    _journals: ClassVar[WeakKeyDictionary[io.BytesIO, io.BytesIO]] = WeakKeyDictionary()
-
-    def __init__(self, handle: io.BytesIO) -> None:
-        self.artifact = self.final = handle
-        # None is stored beside the journal, so there is nothing to open.
-        self.frames = Frames(lambda: h5py.File(handle, "r"), lambda: None)
-
-    def open(self, store: Callable[..., Any], *, create: bool = True) -> Journal:
-        """The journal: as it is, or empty if there is none."""
-        return Journal(self._journals.setdefault(self.artifact, io.BytesIO()), "the buffer", store, {})
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def already_finished(self) -> bool:
-        """A buffer has one name."""
-        return False
+    def __init__(self, buffer: io.BytesIO, prefix: str, first_uid: str) -> None:
+        directory = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        super().__init__(Path(directory), prefix, first_uid)
+        self.artifact = buffer
 
     def finish(self, write: Write, *, overwrite: bool = False) -> io.BytesIO:
-        """Write the file to the buffer, from its beginning; return the buffer."""
-        self.artifact.seek(0)
-        self.artifact.truncate()
-        with h5py.File(self.artifact, "w", libver="earliest") as file:
-            write(file, "the buffer", self.frames)
+        """Write the file to the buffer; return that."""
+        self.artifact.write(super().finish(write, overwrite=overwrite).read_bytes())
         return self.artifact
+
+
+def file_of(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile:
+    """The file under construction of a scan in a directory, or in what a Manager has in its place."""
+    prefix = prefix_of(file_prefix, start, first_uid)
+    if isinstance(directory, (str, Path)):
+        return TmpFile(Path(directory), prefix, first_uid, file_prefix)
+    postfix = f"{prefix}{_SUFFIX}"
+    if not isinstance(directory, MultiFileManager):
+        return BufferFile(directory.open(LABEL, postfix, "xb"), prefix, first_uid)
+    known = {artifact["postfix"]: artifact["name"] for artifact in directory.get_artifacts(LABEL)}
+    path = Path(known[postfix] if postfix in known else directory.reserve_name(LABEL, postfix))
+    return TmpFile(path.parent, path.name.removesuffix(_SUFFIX), first_uid, file_prefix)
 
 
 def find(directory: Path, template: str, first_uid: str) -> TmpFile:
     """The file under construction of a scan, whose prefix may still have ``{...}`` in it; an error if there is none."""
-    if "{" not in template:
+    if "{" not in template.replace("{uid}", ""):
         return TmpFile(directory, prefix_of(template, {}, first_uid), first_uid)
-    # What filled it in is in documents that aren't here; the journal remembers.
+    # What filled it in is in documents that aren't here; there is one file of the scan, unless it has several prefixes.
     begin = _begin(first_uid)
-    filled = template.replace("{uid}", file_name(first_uid))
-    listed = sorted(directory.rglob(f"{glob.escape(begin)}*{_SUFFIX}.tmp"))
-    for path in dict.fromkeys([TmpFile(directory, filled, first_uid).path, *listed]):
-        if first_document(path.with_suffix(".journal")).get("file_prefix") == template:
-            name = path.name.removeprefix(begin).removesuffix(f"{_SUFFIX}.tmp")
-            return TmpFile(directory, str(path.relative_to(directory).with_name(name)), first_uid, template)
+    found = sorted(directory.rglob(f"{glob.escape(begin)}*{_SUFFIX}.tmp"))
+    if len(found) > 1:
+        raise MetadataError(
+            f"file_prefix {template!r} may be that of {', '.join(path.name for path in found)}: fill it in"
+        )
+    for path in found:
+        name = path.name.removeprefix(begin).removesuffix(f"{_SUFFIX}.tmp")
+        return TmpFile(directory, str(path.relative_to(directory).with_name(name)), first_uid)
     raise NothingToFinishError(f"there is nothing to finish: no {begin}{template}{_SUFFIX}.tmp in {directory}")
 
 

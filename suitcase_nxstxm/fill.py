@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import h5py
@@ -18,39 +18,38 @@ from suitcase_nxstxm.stream import FrameRows
 
 _MEMORY = 4 << 20  # bytes that are filled at once, or a plane
 
-Numbers = Iterator[tuple[np.ndarray, np.ndarray]]
-"""Flat indices of points, and the numbers for them."""
-
-Source = Callable[[int, int, bool], Numbers]
-"""The numbers that a run has for an array between two flat indices, which are bounds of planes.
+Source = Callable[[int, int, bool], Iterator[tuple[np.ndarray, np.ndarray]]]
+"""The numbers that a run has for an array between two flat indices, which are bounds of planes, and where each goes.
 
 With the last argument these are the numbers of points as they were taken.
 """
 
 
 def create(
-    parent: h5py.Group, name: str, layout: Layout, dtype: Any, units: str | None, *, taken: bool
+    parent: h5py.Group,
+    name: str,
+    layout: Layout,
+    dtype: Any,
+    units: str | None,
+    sources: Iterable[Source],
+    *,
+    taken: bool,
 ) -> h5py.Dataset:
-    """A dataset of NaN for the points of an entry: on the grid, or, with ``taken``, a list of them as they were taken.
+    """A dataset for the points of an entry with what its runs have: of two numbers for a point the later one counts.
 
-    It has one plane a chunk if it consists of planes, and is compressed if it is large.
+    It is on the grid, or, with ``taken``, a list of the points as they were taken; NaN where there is nothing. It has
+    one plane a chunk if it consists of planes, and is compressed if it is large.
     """
-    shape = (layout.size,) if taken else layout.shape
-    plane = (layout.plane_size,) if taken else (1, *shape[1:])
-    large = layout.size * np.dtype(dtype).itemsize > LARGE
-    options = {"chunks": plane} if layout.plane_size < layout.size else {"chunks": shape} if large else {}
-    made = array(parent, name, shape, dtype, **options)
+    shape, plane, size = (layout.size,) if taken else layout.shape, max(layout.plane_size, 1), layout.size
+    large = size * np.dtype(dtype).itemsize > LARGE
+    chunks = ((plane,) if taken else (1, *shape[1:])) if plane < size else shape if large else None
+    made = array(parent, name, shape, dtype, **({} if chunks is None else {"chunks": chunks}))
     made.attrs["units"] = units or ""  # which NeXus wants, and which says that there is none
-    return made
-
-
-def fill(stored: h5py.Dataset, layout: Layout, sources: Iterable[Source], *, taken: bool) -> None:
-    """Fill such a dataset with what the runs have for it; of two numbers for one point the later one counts."""
-    plane, size, sources = max(layout.plane_size, 1), layout.size, list(sources)
-    group = max(_MEMORY // (plane * stored.dtype.itemsize), 1) * plane
+    sources = list(sources)
+    group = max(_MEMORY // (plane * made.dtype.itemsize), 1) * plane
     for begin in range(0, size, group) if sources else ():
         end = min(begin + group, size)
-        buffer = np.full(end - begin, np.nan, stored.dtype)
+        buffer = np.full(end - begin, np.nan, made.dtype)
         touched = np.zeros(-(-(end - begin) // plane), bool)
         for source in sources:
             for where, values in source(begin, end, taken):
@@ -59,12 +58,13 @@ def fill(stored: h5py.Dataset, layout: Layout, sources: Iterable[Source], *, tak
                 touched[np.unique((where[inside] - begin) // plane)] = True
         for first in (int(number) * plane for number in np.flatnonzero(touched)):
             values, at = buffer[first : first + plane], begin + first
-            if stored.ndim == 1:
-                stored[at : at + len(values)] = values
+            if made.ndim == 1:
+                made[at : at + len(values)] = values
             elif layout.planes:
-                stored[at // plane] = values.reshape(stored.shape[1:])
+                made[at // plane] = values.reshape(shape[1:])
             else:
-                stored[...] = values.reshape(stored.shape)
+                made[...] = values.reshape(shape)
+    return made
 
 
 def computed(one: Member, layout: Layout, points: Callable[[np.ndarray], np.ndarray]) -> Source:
@@ -72,7 +72,7 @@ def computed(one: Member, layout: Layout, points: Callable[[np.ndarray], np.ndar
     path, plane = one.part.path, max(layout.plane_size, 1)
     reached = path.base + min(max(-(-one.part.reached // plane), 1) * plane, path.size)
 
-    def source(begin: int, end: int, taken: bool) -> Numbers:
+    def source(begin: int, end: int, taken: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         numbers = np.arange(max(begin, path.base), min(end, reached))
         if len(numbers):
             flat = path.flat(numbers - path.base)
@@ -81,10 +81,10 @@ def computed(one: Member, layout: Layout, points: Callable[[np.ndarray], np.ndar
     return source
 
 
-def of_scalar(one: Member, key: str, factor: float = 1.0, *, single: bool = False) -> Source:
+def of_scalar(one: Member, key: str, *, single: bool = False) -> Source:
     """A reading of each event that holds for all its points; or, with ``single``, for events of one point only."""
 
-    def source(begin: int, end: int, taken: bool) -> Numbers:
+    def source(begin: int, end: int, taken: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for events, read in one.read(key, one.part.events(begin, end, taken)):
             if isinstance(read, FrameRows) or read.dtype.kind == "O" or read.ndim > 1:
                 continue
@@ -92,7 +92,7 @@ def of_scalar(one: Member, key: str, factor: float = 1.0, *, single: bool = Fals
             for size in np.unique(sizes):
                 if size == 1 or not single:
                     where = one.part.points(events, int(size), taken)[sizes == size]
-                    yield where, np.broadcast_to(read[sizes == size, np.newaxis].astype(float) * factor, where.shape)
+                    yield where, np.broadcast_to(read[sizes == size, np.newaxis].astype(float), where.shape)
 
     return source
 
@@ -101,7 +101,7 @@ def of_detector(one: Member, key: str, frames: Frames) -> Source:
     """The numbers of a detector for the points of each event, or the sums of its frames."""
     part, summed = one.part, key in one.of.places.frames
 
-    def source(begin: int, end: int, taken: bool) -> Numbers:
+    def source(begin: int, end: int, taken: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for events, read in one.read(key, part.events(begin, end, taken)):
             for first, numbers in frames.sums(read) if summed else frames.blocks(read):
                 mine = slice(events.start + first, events.start + first + len(numbers))
@@ -110,12 +110,6 @@ def of_detector(one: Member, key: str, frames: Frames) -> Source:
                 yield part.points(mine, numbers.shape[1], taken), numbers
 
     return source
-
-
-def floats(dtypes: Sequence[np.dtype]) -> np.dtype:
-    """The floats that hold numbers of these types and NaN, which points are that were not measured."""
-    small = bool(dtypes) and all(dtype.kind == "f" and dtype.itemsize < 8 for dtype in dtypes)
-    return np.dtype(np.float32 if small else np.float64)
 
 
 def constant(stored: h5py.Dataset, plane: int, number: int, value: float) -> None:

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.nexus import array
+from suitcase_nxstxm.errors import MisfitError
+from suitcase_nxstxm.nexus import array, group
 from suitcase_nxstxm.stream import FrameRows, Values
 
 FRAMES = "frames"
 """The group of the frames, for as long as the file is under construction."""
 
-_FLUSH_EVERY = 0.1  # s: what was flushed survives a kill
-
 Placed = Iterable[tuple[np.ndarray, Values]]
 """Frames, and which ones of a detector they are."""
+
+_FLUSH_EVERY = 0.1  # s: what was flushed survives a kill
 
 
 class Frames:
@@ -36,9 +37,9 @@ class Frames:
         """Store a frame as a row of a dataset, which is made with its first one."""
         stored = self.dataset(name)
         if stored is None:
-            group = self._opened().require_group(FRAMES)
+            parent = self._opened().require_group(FRAMES)
             shape = {"maxshape": (None, *frame.shape), "chunks": (1, *frame.shape)}
-            stored = self._datasets[name] = array(group, name, (0, *frame.shape), frame.dtype, large=True, **shape)
+            stored = self._datasets[name] = array(parent, name, (0, *frame.shape), frame.dtype, large=True, **shape)
         if row >= stored.shape[0]:
             stored.resize(row + 1, axis=0)
         stored[row] = frame
@@ -95,25 +96,46 @@ class Frames:
             yield from ((i, found.sum(axis=1, dtype=float)[:, np.newaxis]) for i, found in self.blocks(read))
 
 
-def put_frames(made: h5py.Dataset, placed: Placed, frames: Frames) -> None:
-    """Put frames to a dataset of them, wherever they are now."""
-    for places, read in placed:
-        for i, frame in frames.read(read):
-            made[int(places[i])] = frame
+def write_frames(parent: h5py.Group, entry: h5py.Group, placed: Callable[[], Placed], frames: Frames) -> h5py.Dataset:
+    """Make the dataset ``data`` of frames, one a point, in the type that holds all of them.
+
+    Those never measured are NaN in floats; in integers they are 0, and the attribute ``never_measured`` has the first
+    and the last one of each stretch of them.
+    """
+    measured = np.unique(np.concatenate([places[frames.there(read)] for places, read in placed()]))
+    number = int(measured[-1]) + 1 if len(measured) else 0
+    made = link_frames(parent, entry, number, placed(), frames, lambda dtypes: np.result_type(*dtypes))
+    if made is None:
+        stored = [frames.dataset(read.frames) if isinstance(read, FrameRows) else read for _, read in placed()]
+        shape, *others = dict.fromkeys(found.shape[1:] for found in stored if found is not None)
+        if others:
+            what = f"a frame of {parent.name!r} has shape {others[0]}"
+            raise MisfitError(f"{what} in a run that has others of shape {shape}")
+        dtype = np.result_type(*(found.dtype for found in stored if found is not None))
+        made = array(parent, "data", (number, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
+        for places, read in placed():
+            for i, frame in frames.read(read):
+                made[int(places[i])] = frame
+    missing = np.setdiff1d(np.arange(number), measured)
+    if len(missing) and made.dtype.kind != "f":
+        stretches = np.split(missing, np.flatnonzero(np.diff(missing) != 1) + 1)
+        made.attrs["never_measured"] = [(int(part[0]), int(part[-1])) for part in stretches]
+    return made
 
 
 def link_frames(
     parent: h5py.Group,
+    entry: h5py.Group,
     number: int,
     placed: Placed,
     frames: Frames,
-    kept: Callable[[], h5py.Group],
     dtype_of: Callable[[list[np.dtype]], np.dtype],
 ) -> h5py.Dataset | None:
     """Make the dataset ``data`` of frames that are all stored: the very dataset of them, or a virtual one.
 
-    None if some frames are not stored, or if they differ in their shape. It has `number` frames, measured or not, of
-    the type that `dtype_of` finds for several; `kept` makes the group of what a virtual dataset shows.
+    None if some frames are not stored, or if they differ in their shape. `placed` are frames, and which of the `number`
+    frames, measured or not, each of them is; several datasets are of the type that `dtype_of` finds for them, and are
+    kept in the collection of the entry.
     """
     rows_of: dict[str, dict[int, int]] = defaultdict(dict)
     for places, read in placed:
@@ -130,12 +152,13 @@ def link_frames(
         parent["data"] = first
         linked = parent["data"]  # by the name that it keeps
         return linked if isinstance(linked, h5py.Dataset) else None
+    kept = group(group(entry, "collection", "NXcollection"), "frames", "NXcollection")
     layout = h5py.VirtualLayout((number, *first.shape[1:]), dtype)
     for found, rows in sources:
         own = str(found.name).rpartition("/")[2]
-        if own not in kept():
-            kept()[own] = found
-        source = h5py.VirtualSource(".", f"{kept().name}/{own}", found.shape, found.dtype, found.maxshape)
+        if own not in kept:
+            kept[own] = found
+        source = h5py.VirtualSource(".", f"{kept.name}/{own}", found.shape, found.dtype, found.maxshape)
         pairs = np.array(sorted(rows.items()))
         for part in np.split(pairs, np.flatnonzero((np.diff(pairs, axis=0) != 1).any(axis=1)) + 1):
             (place, row), size = part[0].tolist(), len(part)

@@ -1,10 +1,8 @@
 """The journal of a scan: all documents of its runs as they come, safe on the disk before anyone knows their place.
 
-A line with the version, the place of the last index, then records. A record begins with a number: that of a row's form,
-or ``_DOCUMENT``. A row has the number of its event, its time and its readings in columns of fixed size, so that many
-rows of one form are an array; a document is its length and JSON. Each record is written at once: after a kill all but
-the last one are there. An index has the places of all documents and rows before it, so that who takes the journal up
-need not read the rows.
+A line with the version, then records. A record begins with a number: that of a row's form, or ``_DOCUMENT``. A row has
+the number of its event, its time and its readings in columns of fixed size, so that many rows of one form are an array;
+a document is its length and JSON. Each record is written at once: after a kill all but the last one are there.
 """
 
 from __future__ import annotations
@@ -14,21 +12,19 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suitcase_nxstxm.errors import JournalError
-from suitcase_nxstxm.keys import owners
 from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.request import Identity
 from suitcase_nxstxm.stream import Column, Form, Stored, Stream, as_numbers, packed
 
 _MAGIC, _VERSION = b"NXstxm journal ", b"1"
+_HEAD = _MAGIC + _VERSION + b"\n"
 _DOCUMENT = 0xFFFFFFFF
 _DOCUMENT_HEAD = struct.Struct("<IQ")
-_INDEX = struct.Struct("<Q")
 _ROW_HEAD = "<Iqd"
 
 
@@ -37,7 +33,6 @@ class Run:
     """The documents of a run, and what is known of it."""
 
     start: dict[str, Any]
-    options: dict[str, Any]  # what the caller said of it
     planes: list[tuple[Identity, int]]  # of entries, that it is for
     streams: dict[str, Stream] = field(default_factory=dict)  # by their names
     stop: dict[str, Any] | None = None
@@ -55,7 +50,7 @@ class Journal:
     """A journal, new or taken up where it was left, in a file that is open for reading and writing, without a buffer.
 
     `store` is to store an array elsewhere: given the run, the stream, the data key, the number of the event and the
-    array it returns where that is now, or None if the array is to be in the row. A new journal begins with `about`.
+    array it returns where that is now, or None if the array is to be in the row.
 
     Attributes
     ----------
@@ -63,27 +58,29 @@ class Journal:
         The runs by their uids.
     streams
         The run and the stream of each descriptor, of runs that have not ended.
+    about
+        What a new journal was given to begin with.
     """
 
     def __init__(
         self,
-        file: io.RawIOBase | io.BytesIO,
+        file: io.FileIO,
         path: str,
         store: Callable[[Run, Stream, str, int, np.ndarray], Stored | None],
         about: Mapping[str, Any],
     ) -> None:
         self.runs: dict[str, Run] = {}
-        self._file, self._path, self._store = file, path, store
         self.streams: dict[str, tuple[Run, Stream]] = {}
+        self.about: dict[str, Any] = {}
+        self._file, self._path, self._store = file, path, store
         self._forms: list[Form] = []
         self._known: dict[tuple[Any, ...], Form] = {}
-        self._documents: list[int] = []  # where they are
         self._end = file.seek(0, io.SEEK_END)
         self._at_end = True
         if self._end:
             self._load()
         else:
-            self._write(_MAGIC + _VERSION + b"\n" + _INDEX.pack(0))
+            self._write(_HEAD)
             self.document("about", about)
 
     @property
@@ -92,25 +89,13 @@ class Journal:
         return any(column.frames is not None for form in self._forms for column in form.columns)
 
     def document(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Take a descriptor or a stop; a start, with the options of its run and its planes; or why an export failed.
+        """Take a descriptor or a stop; a start with the planes of its run; or why an export failed.
 
         A run of the uid of a start that is there, from an export that was broken off, counts no more.
         """
         text = as_json({name: doc}).encode()
-        self._documents.append(self._end)
         self._write(_DOCUMENT_HEAD.pack(_DOCUMENT, len(text)) + text)
         self._take(name, dict(doc))
-
-    def write_index(self) -> None:
-        """Write where all documents and rows are."""
-        items = [[offset] for offset in self._documents]
-        for stream in (stream for run in self.runs.values() for stream in run.streams.values()):
-            items += [[offset, form.number, number] for form, offset, number in stream.stretches]
-        place = self._end
-        self.document("index", {"items": sorted(items)})
-        self._file.seek(len(_MAGIC + _VERSION) + 1)
-        self._file.write(_INDEX.pack(place))
-        self._at_end = False
 
     def row(self, descriptor: str, seq_num: int, time: float, data: Mapping[str, Any]) -> None:
         """Take the readings of an event."""
@@ -131,7 +116,7 @@ class Journal:
         run, stream = self.streams[descriptor]
         columns, parts = [], []
         codes: list[str] = []
-        for key, parent, value in stream.unpacked(data):
+        for key, value in self._unpacked(descriptor, data).items():
             array = as_numbers(value)
             stored = None if array is None else self._store(run, stream, key, seq_num, array)
             if array is None or stored is None:
@@ -139,7 +124,7 @@ class Journal:
             else:
                 kind, shape, code = f"{stored.frames} {array.dtype.str}", array.shape, ""
                 part = struct.pack("<qd", stored.row, stored.sum)
-            columns.append(Column(key, kind, shape, parent))
+            columns.append(Column(key, kind, shape))
             parts.append(part)
             codes.append(code)
         signature = (descriptor, *columns)
@@ -154,25 +139,46 @@ class Journal:
         form.stream.append(form, self._end)
         self._write(struct.pack(_ROW_HEAD, form.number, seq_num, time) + b"".join(parts))
 
+    def _unpacked(self, descriptor: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The readings of an event; a scaler that has all its channels in one reading has a data key for each."""
+        run, stream = self.streams[descriptor]
+        found: dict[str, Any] = {}
+        for key, value in data.items():
+            if not isinstance(value, Mapping) or key not in stream.scalers:
+                found[key] = value
+                continue
+            for channel, inner in value.items():
+                whose = {"object_name": stream.owner.get(key, key), "channel_of": key}
+                name = str(channel)
+                if stream.info.get(name, whose).get("channel_of") != key:
+                    name = f"{key}_{channel}"  # something else is called like it
+                if name not in stream.info:
+                    about = {"run_start": run.uid, "uid": descriptor, "name": stream.name}
+                    self.document("descriptor", about | {"data_keys": {name: {**stream.info[key], **whose}}})
+                found[name] = inner
+        return found
+
     def _take(self, name: str, doc: dict[str, Any]) -> None:
         match name:
+            case "about":
+                self.about = doc
             case "start":
                 start = doc["doc"]
                 gone = self.runs.pop(start["uid"], None)
                 if gone is not None:
                     self._end_run(gone)
                 planes = [(Identity(*what), plane) for what, plane in doc["planes"]]
-                self.runs[start["uid"]] = Run(dict(start), doc["options"], planes)
+                self.runs[start["uid"]] = Run(dict(start), planes)
             case "descriptor":
-                run = self.runs[doc["run_start"]]
-                stream = run.streams.setdefault(doc.get("name", "primary"), Stream(self.read))
-                stream.describe(doc["data_keys"], owners(doc))
+                run, name = self.runs[doc["run_start"]], doc.get("name", "primary")
+                stream = run.streams.setdefault(name, Stream(self.read, name))
+                stream.describe(doc["data_keys"], doc.get("object_keys"))
                 run.n_keys += 1 + len(doc["data_keys"])
                 if doc.get("configuration"):
                     run.configurations.append(doc["configuration"])
                 self.streams[doc["uid"]] = run, stream
             case "form":
-                columns = [Column(key, kind, tuple(shape), parent) for key, kind, shape, parent in doc["columns"]]
+                columns = [Column(key, kind, tuple(shape)) for key, kind, shape in doc["columns"]]
                 _, stream = self.streams.get(doc["descriptor"], (None, Stream(self.read)))
                 self._forms.append(Form(len(self._forms), stream, columns))
                 self._known[(doc["descriptor"], *columns)] = self._forms[-1]
@@ -204,31 +210,21 @@ class Journal:
         """Some bytes of the journal."""
         self._file.seek(offset)
         self._at_end = False
-        found = bytearray()
+        found = self._file.read(size) or b""
         while len(found) < size and (more := self._file.read(size - len(found))):
             found += more
-        return bytes(found)
+        return found
 
     def _load(self) -> None:
         """Take what is in the journal; the last record goes if it isn't whole."""
         first = self.read(0, 64).partition(b"\n")[0]
-        if first != _MAGIC + _VERSION:
+        if first + b"\n" != _HEAD:
             what = f"of version {first[len(_MAGIC) :].decode(errors='replace')}" if first.startswith(_MAGIC) else "none"
             raise JournalError(
                 f"{self._path} is no journal of version {_VERSION.decode()} but {what}: finish the scan with the "
                 "version of the suitcase that began it, or move the journal and its .tmp away"
             )
-        at = len(first) + 1 + _INDEX.size
-        (place,) = _INDEX.unpack(self.read(at - _INDEX.size, _INDEX.size))
-        text, end = self._text(place) if place else (b"", at)
-        if text:  # else it was cut off, and all has to be read
-            at = end
-            for offset, *rows in json.loads(text)["index"]["items"]:
-                if rows:
-                    form = self._forms[rows[0]]
-                    form.stream.append(form, offset, rows[1])
-                else:
-                    self._record(offset)
+        at = len(_HEAD)
         while (taken := self._record(at)) > at:
             at = taken
         self._end = at
@@ -241,11 +237,13 @@ class Journal:
         if len(head) < 4:
             return at
         if number == _DOCUMENT:
-            text, end = self._text(at)
-            for name, doc in json.loads(text).items() if text else ():
-                self._documents.append(at)
+            head = self.read(at, _DOCUMENT_HEAD.size)
+            text = self.read(at + len(head), int.from_bytes(head[4:], "little"))
+            if len(head) < _DOCUMENT_HEAD.size or len(text) < int.from_bytes(head[4:], "little"):
+                return at
+            for name, doc in json.loads(text).items():
                 self._take(name, doc)
-            return end
+            return at + len(head) + len(text)
         if number >= len(self._forms):
             raise JournalError(f"{self._path} is damaged at byte {at}: move it and its .tmp away")
         form = self._forms[number]
@@ -253,24 +251,3 @@ class Journal:
         if count:
             form.stream.append(form, at, count)
         return at + count * form.dtype.itemsize
-
-    def _text(self, at: int) -> tuple[bytes, int]:
-        """The JSON of a document, and where the next record is; nothing if the document was cut off."""
-        head = self.read(at, _DOCUMENT_HEAD.size)
-        length = int.from_bytes(head[4:], "little")
-        text = self.read(at + len(head), length) if len(head) == _DOCUMENT_HEAD.size else b""
-        return (text, at + len(head) + length) if text and len(text) == length else (b"", at)
-
-
-def first_document(path: Path) -> dict[str, Any]:
-    """The first document of a journal; nothing if there is no journal."""
-    try:
-        with open(path, "rb") as file:
-            head = file.readline(64)
-            file.read(_INDEX.size)
-            number, length = _DOCUMENT_HEAD.unpack(file.read(_DOCUMENT_HEAD.size))
-            if not head.startswith(_MAGIC) or number != _DOCUMENT:
-                return {}
-            return next(iter(json.loads(file.read(length)).values()))
-    except (OSError, ValueError, struct.error):
-        return {}

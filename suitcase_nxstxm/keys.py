@@ -1,18 +1,91 @@
-"""What the data keys of a run's primary stream are: detectors, the monitor, positions, times, and the rest."""
+"""What devices and their data keys are: motors of the microscope, detectors, the monitor, times, and the rest."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suitcase_nxstxm.errors import UnknownDetectorError
-from suitcase_nxstxm.request import Layout, Request
-from suitcase_nxstxm.stream import Stream
 
-_TIME = r"(?:dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time)"
-_DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?{_TIME}", re.IGNORECASE)
+if TYPE_CHECKING:
+    from suitcase_nxstxm.request import Layout, Request
+    from suitcase_nxstxm.stream import Stream
+
+_LENGTHS = frozenset({"m", "mm", "um", "µm", "μm", "micron", "microns", "nm", "pm"})
+
+# The names are compared without case, punctuation and the prefix DNM_. The first that a scan knows is taken, so the
+# position that others are offsets of stands first.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "energy": ("energy", "photonenergy", "energydevice"),
+    "ring_current": ("storageringcurrent", "ringcurrent", "ringcurr"),
+    "rotation": ("gonitheta", "samplerotation", "rotationangle"),
+    "sample_x": ("samplex", "samplefinex", "finex", "gonix", "coarsex"),
+    "sample_y": ("sampley", "samplefiney", "finey", "goniy", "coarsey"),
+    "sample_z": ("samplez", "goniz", "coarsez"),
+    "osa_x": ("osax",),
+    "osa_y": ("osay",),
+    "zoneplate_z": ("zoneplatez", "zoneplatezbase", "zpz", "zpzbase"),
+    "detector_x": ("detectorx", "detx"),
+    "detector_y": ("detectory", "dety"),
+}
+_UNITS = {"energy": "eV", "rotation": "deg"}
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"^dnm_", "", name.lower()))
+
+
+@functools.lru_cache(maxsize=4096)
+def role_of(name: str) -> str | None:
+    """What a device of this name is to the microscope: ``"sample_x"``, ``"energy"``; None if the name doesn't say."""
+    bare = _bare(name)
+    for role, names in _NAMES.items():
+        if bare in names:
+            return role
+    # `stxm_sample_x`: a beamline's own prefix. Words this long don't end in one another by chance.
+    for role, names in _NAMES.items():
+        if any(len(known) >= 5 and bare.endswith(known) for known in names):
+            return role
+    return None
+
+
+def mended_units(role: str | None, units: str | None) -> str | None:
+    """The unit of a device: its descriptor's, unless the device can't have that one.
+
+    An energy in micrometres is in eV and an angle in micrometres is in degrees: the motor records of some beamlines say
+    "um" for whatever they move.
+    """
+    if role in _UNITS and (not units or units in _LENGTHS):
+        return _UNITS[role]
+    return units or None
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a run."""
+
+    source: Mapping[str, str] = field(default_factory=dict)  # the names in the control system by those that people use
+
+    def called(self, name: str) -> str | None:
+        """What people call the device of this name in the control system."""
+        return next((people for people, control_system in self.source.items() if control_system == name), None)
+
+    def role_of(self, name: str) -> str | None:
+        """What a device is to the microscope, by either of its names."""
+        return role_of(self.called(name) or name) or role_of(name)
+
+    def rank(self, role: str, name: str) -> int:
+        """The place of a device among those that can have a role: the smallest is the one that has it."""
+        bare = _bare(self.called(name) or name)
+        names = _NAMES.get(role, ())
+        return names.index(bare) if bare in names else len(names)
+
+
+_TIME = "dwell|dwell_time|count_time|exposure|exposure_time|acquire_time|acquisition_time"
+_DWELL = re.compile(rf"(?:.*[^A-Za-z0-9])?(?:{_TIME})", re.IGNORECASE)
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6}
 
 
@@ -46,38 +119,27 @@ class Keys:
         known = {key: self.detectors.get(key, key) for key in keys}
         if not known:
             raise UnknownDetectorError(f"no detector is in stream 'primary' of run {request.run}: {list(self.info)}")
-        chosen = None
-        for wanted in request.primary:
-            found = self._called(wanted, [*dict.fromkeys((*self.info, *self.detectors))], request)
-            if not found:
-                raise UnknownDetectorError(
-                    f"detector {wanted!r} is in no stream of run {request.run}: there are "
-                    f"{', '.join(sorted(set(known.values())))}"
-                )
-            chosen = chosen or next((key for key in found if key in known), None)
-        return chosen or next(iter(known))
+        found = [
+            (wanted, self.called(wanted, dict.fromkeys((*self.info, *self.detectors)), request))
+            for wanted in request.primary
+        ]
+        for wanted in (wanted for wanted, keys in found if not keys):
+            there = ", ".join(sorted(set(known.values())))
+            raise UnknownDetectorError(f"detector {wanted!r} is in no stream of run {request.run}: there are {there}")
+        return next((key for _, keys in found for key in keys if key in known), next(iter(known)))
 
-    def wanted(self, request: Request) -> frozenset[str]:
-        """The data keys of the detector that the scan wants first."""
-        return frozenset(self._called(request.primary[0], self.detectors, request) if request.primary else ())
-
-    def _called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
+    def called(self, wanted: str, keys: Iterable[str], request: Request) -> list[str]:
         """The data keys that a name stands for, those first that have it as a whole."""
-        names = {key: (self.detectors.get(key, key), self.owner.get(key, key)) for key in keys}
-        fits = {key: _fits(wanted, key, names[key], request) for key in names}
+        fits = {
+            key: _fits(wanted, key, (self.detectors.get(key, key), self.owner.get(key, key)), request) for key in keys
+        }
         return [key for how in ("whole", "beginning") for key in fits if fits[key] == how]
 
-    def dwell_of(self, key: str, default: bool) -> str | None:
-        """The data key that says how long the detector with this one counts: its own, or one that is nobody's."""
-        nobodys = None
-        devices = {*self.detectors.values(), *(self.owner.get(other, other) for other in self.detectors)}
-        for dwell in self.dwells:
-            whose = {self.owner.get(dwell, dwell), re.split(r"[^A-Za-z0-9]*" + _TIME + "$", dwell, flags=re.I)[0]}
-            if whose & {self.detectors.get(key, key), self.owner.get(key, key), key}:
-                return dwell
-            if not whose & devices and nobodys is None:
-                nobodys = dwell
-        return nobodys if default else None
+    def dwell_of(self, key: str) -> str | None:
+        """The data key that says how long a detector counts: its own, or the only one there is."""
+        own = self.owner.get(key, key), self.detectors.get(key, key)
+        mine = [dwell for dwell in self.dwells if self.owner.get(dwell) in own or dwell.startswith(own)]
+        return next(iter(mine or (self.dwells if len(self.dwells) == 1 else ())), None)
 
 
 def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: frozenset[str]) -> Keys:
@@ -113,20 +175,14 @@ def sorted_keys(stream: Stream, request: Request, layout: Layout, declared: froz
             keys.detectors[key] = device
         elif key not in readbacks:
             keys.rest.append(key)
-    _name_detectors(keys.detectors)
-    for name, key in stream.channels.items():
-        owner[name] = owner.get(key, key)
-        if key in keys.detectors:
-            keys.detectors[name] = region_of(name)[0]
-        else:
-            keys.rest.append(name)
+    # Detectors with several data keys are several, under the names of their keys.
+    devices, taken = list(keys.detectors.values()), set()
+    for key, device in keys.detectors.items():
+        (own, region), several = region_of(key), devices.count(device) > 1
+        names = (own if several else region_of(device)[0], own, key)
+        keys.detectors[key] = next((name for name in names if (name, region) not in taken), key)
+        taken.add((keys.detectors[key], region))
     return keys
-
-
-def owners(descriptor: Mapping[str, Any]) -> dict[str, str]:
-    """The device that each data key of a stream belongs to."""
-    of_key = {key: device for device, keys in (descriptor.get("object_keys") or {}).items() for key in keys}
-    return {key: info.get("object_name") or of_key.get(key, key) for key, info in descriptor["data_keys"].items()}
 
 
 def is_time(key: str) -> bool:
@@ -158,9 +214,8 @@ def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> st
     """
     bare = wanted.removeprefix("DNM_")
     plain = bare.lower() if bare != wanted else None
-    if any(
-        name in (wanted, bare, request.devices.source.get(wanted)) or name.lower() == plain for name in (key, *devices)
-    ):
+    whole = (wanted, bare, request.devices.source.get(wanted))
+    if any(name in whole or name.lower() == plain for name in (key, *devices)):
         return "whole"
     # A descriptor that doesn't say which device a key is of leaves only the beginning to compare with.
     if request.exact and any(device != key for device in devices):
@@ -168,43 +223,22 @@ def _fits(wanted: str, key: str, devices: Sequence[str], request: Request) -> st
     return "beginning" if any(matches(name, key, device) for name in (wanted, bare) for device in devices) else ""
 
 
-def _name_detectors(detectors: dict[str, str]) -> None:
-    """Detectors with several data keys are several, under the names of their keys."""
-    devices = list(detectors.values())
-    taken: set[tuple[str, str | None]] = set()
-    for key, device in detectors.items():
-        several = devices.count(device) > 1
-        names = (region_of(key if several else device)[0], region_of(key)[0], key)
-        name = next((name for name in names if (name, region_of(key)[1]) not in taken), key)
-        taken.add((name, region_of(key)[1]))
-        detectors[key] = name
-
-
 def _positions(
     owner: Mapping[str, str], info: Mapping[str, Any], request: Request, layout: Layout, role_of: Any
 ) -> dict[str, Position]:
     """The positioners whose set points the layout has fields for, and the energy."""
-    devices = request.devices
-    found = {}
+    devices, found = request.devices, {}
     wanted = {name: axis.device for name, (axis, _) in layout.fields.items() if name != "line_position"}
     for name, device in ({"energy": "ENERGY"} | wanted).items():
-        names = (device, devices.source.get(device, device))
-        mine = [other for other in dict.fromkeys(owner.values()) if other in names]
-        if not mine:
-            same = {other for other in owner.values() if role_of(other) == name}
-            mine = sorted(same, key=lambda other: (devices.rank(name, other), other))
-        if mine:
-            found[name] = _position([key for key, other in owner.items() if other == mine[0]], info, mine[0])
-    return {name: position for name, position in found.items() if position.readback or position.set_point}
-
-
-def _position(keys: list[str], info: Mapping[str, Any], device: str) -> Position:
-    numeric = [key for key in keys if info[key].get("dtype") in ("number", "integer")]
-    aims = [key for key in numeric if key.endswith("setpoint")]
-    reads = sorted((key for key in numeric if key not in aims), key=lambda key: (key != device, "readback" not in key))
-    first = (reads or aims or [None])[0]
-    return Position(
-        reads[0] if reads else None,
-        aims[0] if aims else None,
-        info[first].get("units") if first is not None else None,
-    )
+        same = sorted(dict.fromkeys(owner.values()), key=lambda other: (devices.rank(name, other), other))
+        mine = [other for other in same if other in (device, devices.source.get(device, device))]
+        mine = (mine or [other for other in same if role_of(other) == name])[:1]
+        numeric = [k for k, of in owner.items() if of in mine and info[k].get("dtype") in ("number", "integer")]
+        aims = [key for key in numeric if key.endswith("setpoint")]
+        reads = sorted(
+            set(numeric) - set(aims), key=lambda key: (key not in mine, "readback" not in key, numeric.index(key))
+        )
+        if numeric:
+            units = info[(reads or aims)[0]].get("units")
+            found[name] = Position(next(iter(reads), None), next(iter(aims), None), units)
+    return found

@@ -67,15 +67,11 @@ class Options:
         return cls(**{**record, "timezone": zone})
 
     def record(self) -> dict[str, Any]:
-        """The options of a run as JSON has them, without those for documents to come.
-
-        A time zone without a name is its offset now.
-        """
+        """The options as JSON has them, but those for documents to come. A time zone without a name is its offset."""
         zone = getattr(self.timezone, "key", None)
         if zone is None and self.timezone is not None:
             zone = (self.timezone.utcoffset(datetime.now()) or timedelta()).total_seconds()
-        found = asdict(replace(self, timezone=None, handler_registry={}, readable_roots=()))
-        return {**found, "timezone": zone}
+        return {**asdict(replace(self, timezone=None, handler_registry={}, readable_roots=())), "timezone": zone}
 
     def request(self, start: Mapping[str, Any]) -> Request:
         """What a start document asks for; an error if it can't be read, or asks for too much."""
@@ -97,11 +93,8 @@ class Options:
                 raise
             why = " ".join(str(error).split())
             raise MetadataError(f"the metadata of run {start['uid']} can't be read: {why}") from error
-        found = replace(found, monitor=self.monitor)
-        if not self.primary:
-            return found
-        named = tuple(replace(image, primary=self.primary, exact=False) for image in found.images)
-        return replace(found, primary=self.primary, exact=False, images=named)
+        said: dict[str, Any] = {"primary": self.primary, "exact": False} if self.primary else {}
+        return replace(found, monitor=self.monitor, images=tuple(replace(i, **said) for i in found.images), **said)
 
 
 def file_name(text: str, longest: int = 200, *, windows: bool = os.name == "nt") -> str:
@@ -124,8 +117,10 @@ def file_name(text: str, longest: int = 200, *, windows: bool = os.name == "nt")
     return f"{begin or '_'}-{digest}"
 
 
-def check_template(template: str) -> None:
-    """Refuse a file_prefix that is more than text and fields of the start document."""
+def check_target(directory: Any, template: str) -> None:
+    """Refuse what is no directory, and a file_prefix that is more than text and fields of the start document."""
+    if not (isinstance(directory, (str, Path)) or hasattr(directory, "get_artifacts")):
+        raise TypeError(f"directory is {directory!r}: it is a str, a Path or a Manager of suitcase.utils")
     list(_parts(template))
 
 

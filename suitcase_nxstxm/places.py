@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from suitcase_nxstxm.request import Image
+
+_BLOCK = 1 << 16  # points, or events, that are looked up at once
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Path:
         """The flat indices in the array of points by their number in the run, from 0; the same shape."""
         if self.straight:
             return self.base + taken
+        if len(taken) > _BLOCK:
+            return np.concatenate([self.flat(taken[i : i + _BLOCK]) for i in range(0, len(taken), _BLOCK)])
         levels = self.order or tuple(range(len(self.shape)))[len(self.shape) - len(self.snaking) :]
         inner = math.prod(self.shape[level] for level in levels)
         # A plane that is a run of its own begins at its own beginning, whichever way the one before it ended.
@@ -94,26 +97,18 @@ class Part:
         """How many points each event covers."""
         return np.full(len(self.first), self.unit) if self.number is None else self.number
 
-    @cached_property
-    def _ascending(self) -> bool:
-        return bool((np.diff(self.first) >= 0).all())
-
-    @cached_property
-    def _by_planes(self) -> bool:
-        plane = self.image.layout.plane_size
-        if self.at is None:
-            return self.path.by_planes
-        return bool(((self.at < 0) | (self.at // plane == (self.path.base + self.first) // plane)).all())
-
     def events(self, begin: int, end: int, taken: bool) -> slice:
-        """The events that may have points in some planes, which are between two flat indices.
-
-        With ``taken`` these are the numbers of points as they were taken.
-        """
-        if not self._ascending or not (taken or self._by_planes):
-            return slice(0, len(self.first))
-        found = np.searchsorted(self.first, [begin - self.path.base - self.unit + 1, end - self.path.base])
-        return slice(int(found[0]), int(found[1]))
+        """The events that may have points between two flat indices, which are bounds of planes; ``taken`` as above."""
+        if taken or self.straight:
+            low = self.path.base + self.first
+            high = low + self.sizes
+        else:
+            plane = max(self.image.layout.plane_size, 1)
+            first = self.points(slice(None), 1, False)[:, 0]
+            last = self.path.flat(self.first + self.sizes - 1) if self.unit > 1 else first
+            low, high = np.minimum(first, last) // plane * plane, (np.maximum(first, last) // plane + 1) * plane
+        found = np.flatnonzero((low < end) & (high > begin))
+        return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
 
 
 @dataclass(frozen=True, eq=False)

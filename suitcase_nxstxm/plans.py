@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,18 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from suitcase_nxstxm.devices import role_of
 from suitcase_nxstxm.errors import MetadataError, UnknownScanTypeError
+from suitcase_nxstxm.keys import role_of
 from suitcase_nxstxm.metadata import as_json, as_number
 from suitcase_nxstxm.request import Axis, Region, Request, number_of_points
 from suitcase_nxstxm.scan_types import STACKS, as_scan_type, focus_scans, scan_types
 
 _POINT = "point"
-
-logger = logging.getLogger(__name__)
-
 _BUT = ": its 'metadata' are not those of an STXM, without 'scan_type', 'rois' and 'wdg_com'"
 _PATTERNS = ("outer_product", "outer_list_product", "inner_product", "inner_list_product")
+
+logger = logging.getLogger(__name__)
 
 Dimensions = list[list[Axis]]
 """For each level of the scan's loops, outermost first, the positioners that move together."""
@@ -44,7 +42,6 @@ def plain_request(start: Mapping[str, Any], scan_type: object, max_points: int) 
         ordered=start.get("plan_pattern") in _PATTERNS and snaking is not None,
         follows=True,
         energies=np.array([np.nan if energy is None else energy]),
-        count_times=np.array([np.nan]),
         energy_is_set=energy is not None,
         detectors=tuple(start["detectors"]) if start.get("detectors") else None,
         motors=tuple(start.get("motors") or ()),
@@ -55,53 +52,42 @@ def plain_request(start: Mapping[str, Any], scan_type: object, max_points: int) 
     if kind is scan_types.GENERIC_SCAN:
         together = {i: axes[1:] for i, axes in enumerate(levels) if len(axes) > 1}
         return replace(common, axes=tuple(axes[0] for axes in levels), together=together)
-    return replace(common, **_arranged(kind, levels, start))
+    return replace(common, **_with_axes(kind, levels, start))
 
 
-def _arranged(kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> dict[str, Any]:
+def _with_axes(kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> dict[str, Any]:
     """The loops of a scan as the axes that a scan type names."""
-    stack, is_line = kind in STACKS, kind in focus_scans or kind is scan_types.SAMPLE_LINE_SPECTRA
-    number = 1 if kind is scan_types.SAMPLE_POINT_SPECTRA else 3 if stack and len(levels) == 3 else 2
+    stack, focus, spectrum = kind in STACKS, kind in focus_scans, kind is scan_types.SAMPLE_POINT_SPECTRA
+    is_line = focus or kind is scan_types.SAMPLE_LINE_SPECTRA
+    number = 1 if spectrum else 3 if stack and len(levels) == 3 else 2
     if len(levels) != number:
         raise MetadataError(
             f"run {start['uid']} ({start.get('plan_name', 'no plan_name')}) has {len(levels)} dimensions, "
             f"{kind.name} has {number}{_BUT if 'metadata' in start else ''}"
         )
-    if not is_line and number == 2:
-        region, inner = _image(levels)
-        return {"regions": (region,), "order": tuple(step + stack for step in inner)}
-    level, outer = _with_role("zoneplate_z" if kind in focus_scans else "energy", kind, levels, start)
-    others = [axes for i, axes in enumerate(levels) if i != level]
-    if kind in focus_scans:
-        region, order, found = replace(_line(others[0]), z=outer), [1], {}
-    else:
-        found = {"energies": outer.points, "count_times": np.full(len(outer), np.nan), "energy_is_set": True}
-        region, inner = Region("0"), []
-        if is_line:
-            region, inner = _line(others[0]), [0]
-        elif stack:
-            region, inner = _image(others)
-        order = [step + 1 for step in inner]
-    order.insert(level, 0)
+    others, outer, found = list(levels), Axis("", np.empty(0)), {}
+    role = "zoneplate_z" if focus else "energy" if is_line or spectrum or number == 3 else None
+    level = next((i for i, axes in enumerate(levels) if any(role_of(axis.device) == role for axis in axes)), None)
+    if role is not None:
+        if level is None:
+            motors = ", ".join(axis.device for axes in levels for axis in axes)
+            raise MetadataError(f"run {start['uid']} moves no {role}, which {kind.name} needs: its motors are {motors}")
+        outer = next(axis for axis in others.pop(level) if role_of(axis.device) == role)
+        if not focus:
+            count_times = np.full(len(outer), np.nan)
+            found = {"energies": outer.points, "count_times": count_times, "energy_is_set": True}
+    region, order = Region("0"), []
+    if is_line:
+        region, order = _line(others[0]), [0]
+        region = replace(region, z=outer) if focus else region
+    elif others:
+        slow, fast = (axes[0] for axes in others)
+        swapped = (role_of(slow.device) or "").endswith("_x") and (role_of(fast.device) or "").endswith("_y")
+        region, order = Region("0", *((slow, fast) if swapped else (fast, slow))), [1, 0] if swapped else [0, 1]
+    order = [step + (stack or role is not None) for step in order]
+    if role is not None:
+        order.insert(level or 0, 0)
     return {**found, "regions": (region,), "order": tuple(order)}
-
-
-def _image(levels: Dimensions) -> tuple[Region, list[int]]:
-    """The region of two loops, and for each of them whether it is y (0) or x (1)."""
-    slow, fast = (axes[0] for axes in levels)
-    swapped = (role_of(slow.device) or "").endswith("_x") and (role_of(fast.device) or "").endswith("_y")
-    y, x = (fast, slow) if swapped else (slow, fast)
-    return Region("0", x=x, y=y), [1, 0] if swapped else [0, 1]
-
-
-def _with_role(role: str, kind: scan_types, levels: Dimensions, start: Mapping[str, Any]) -> tuple[int, Axis]:
-    """The motor that has a role which the scan type needs, and the level of the loops that moves it."""
-    for level, axes in enumerate(levels):
-        for axis in axes:
-            if role_of(axis.device) == role:
-                return level, axis
-    motors = ", ".join(axis.device for axes in levels for axis in axes)
-    raise MetadataError(f"run {start['uid']} moves no {role}, which {kind.name} needs: its motors are {motors}")
 
 
 def _line(axes: Sequence[Axis]) -> Region:
@@ -145,91 +131,35 @@ def dimensions(start: Mapping[str, Any], most: int) -> Dimensions:
     https://blueskyproject.io/bluesky/main/plans.html: ``plan_pattern`` and ``plan_pattern_args``.
     """
     motors = [str(motor) for motor in start.get("motors") or ()]
-    shape = [int(n) for n in start.get("shape") or ()]
-    loops = product(start, motors)
-    if loops is not None:
-        return loops
-    relative = str(start.get("plan_name", "")).startswith("rel")
-    groups = _groups(start, motors, shape)
-    patterns = {} if relative else _patterns(start, motors, most)
-    extents: dict[str, Any] = {} if relative else dict(zip(motors, start.get("extents") or (), strict=False))
+    shape, pattern = [int(n) for n in start.get("shape") or ()], str(start.get("plan_pattern"))
+    is_grid = motors and (len(shape) == len(motors) or pattern.startswith("outer"))
+    groups = [[motor] for motor in motors] if is_grid else [motors or [_POINT]]
+    numbers = (
+        shape if len(shape) == len(groups) else [start.get("num_points") if len(groups) == 1 else None] * len(groups)
+    )
+    given = start.get("plan_pattern_args") or {}
+    values = [v for v in given.get("args") or () if not isinstance(v, (str, bool))]
     levels: Dimensions = []
-    for i, group in enumerate(groups):
-        number = shape[i] if i < len(shape) and len(shape) == len(groups) else None
-        if number is None and len(groups) == 1:
-            number = start.get("num_points")
-        number = number and number_of_points(number, most, f"the scan of run {start['uid']}")
+    for group, asked in zip(groups, numbers, strict=True):
+        number = number_of_points(asked, most, f"the scan of run {start['uid']}") if asked else 0
         axes = []
         for motor in group:
-            points = patterns.get(motor)
-            if points is None and motor in extents and number and len(shape) == len(motors):
-                points = np.linspace(*_pair(extents[motor], 0), number)
+            i, points = motors.index(motor) if motor in motors else 0, np.full(number, np.nan)
             if motor == _POINT:
-                points = np.arange(1.0, (number or 0) + 1)
-            if points is None or (number and len(points) != number):
-                points = np.full(number or 0, np.nan)
+                points = np.arange(1.0, number + 1)
+            elif str(start.get("plan_name", "")).startswith("rel"):
+                pass  # from where the motors were, which only the events know
+            elif pattern == "inner_product" and len(values) == 2 * len(motors):
+                points = np.linspace(values[2 * i], values[2 * i + 1], number_of_points(int(given["num"]), most, motor))
+            elif pattern.endswith("list_product") and len(values) == len(motors):
+                points = np.array(values[i], dtype=float)
+            elif is_grid and start.get("extents"):
+                points = np.linspace(float(start["extents"][i][0]), float(start["extents"][i][1]), number)
+            if number and len(points) != number:
+                points = np.full(number, np.nan)
             axes.append(Axis(motor, points, motor))
         levels.append(axes)
     return levels
-
-
-def _groups(start: Mapping[str, Any], motors: list[str], shape: list[int]) -> list[list[str]]:
-    """The motors of each level of the scan's loops; a count has one level without a motor."""
-    hinted = (start.get("hints") or {}).get("dimensions") or ()
-    groups = [[name for name in names if name != "time"] for names, _ in hinted]
-    known = [motor for group in groups for motor in group]
-    if not motors:
-        return [group or [_POINT] for group in groups] or [[_POINT]]
-    if len(shape) == len(motors) or "outer" in str(start.get("plan_pattern", "")):
-        return [[motor] for motor in motors]
-    if sorted(known) == sorted(motors) and str(start.get("plan_pattern", "")) not in (
-        "inner_product",
-        "inner_list_product",
-    ):
-        # scan_nd lists one motor a dimension for any cycler; its number of points tells a grid from a line.
-        return groups if len(groups) == 1 else [motors]
-    return [motors]
-
-
-def product(start: Mapping[str, Any], motors: list[str]) -> Dimensions | None:
-    """The loops of scan_nd over a product of cyclers, which it has only as the repr of that; None for all else."""
-    text = (start.get("plan_args") or {}).get("cycler")
-    parts = text.split(" * ") if isinstance(text, str) else []
-    levels = []
-    for part in parts:
-        names = re.findall(r"\bname='([^']*)'", part)
-        listed = re.search(r", \[([^\[\]]*)\]\)+$", part)
-        if len(names) != 1 or listed is None:
-            return None
-        try:
-            points = [float(re.sub(r"^np\.\w+\((.*)\)$", r"\1", item.strip())) for item in listed[1].split(",")]
-        except ValueError:
-            return None
-        levels.append([Axis(names[0], np.array(points), names[0])])
-    fits = math.prod(len(axes[0]) for axes in levels) == start.get("num_points")
-    return levels if len(levels) > 1 and fits and sorted(axes[0].name for axes in levels) == sorted(motors) else None
-
-
-def _patterns(start: Mapping[str, Any], motors: list[str], most: int) -> dict[str, np.ndarray]:
-    """The set points of each motor, from the arguments of the pattern."""
-
-    def spaced(first: int, number: Any, motor: str) -> np.ndarray:
-        return np.linspace(*_pair(values, first), number_of_points(int(number), most, repr(motor)))
-
-    given = start.get("plan_pattern_args") or {}
-    values = [v for v in given.get("args") or () if not isinstance(v, (str, bool))]
-    match start.get("plan_pattern"):
-        case "outer_product" if len(values) == 3 * len(motors):
-            return {m: spaced(3 * i, values[3 * i + 2], m) for i, m in enumerate(motors)}
-        case "inner_product" if len(values) == 2 * len(motors):
-            return {m: spaced(2 * i, given["num"], m) for i, m in enumerate(motors)}
-        case "outer_list_product" | "inner_list_product" if len(values) == len(motors):
-            return {m: np.array(values[i], dtype=float) for i, m in enumerate(motors)}
-    return {}
-
-
-def _pair(values: Sequence[Any], first: int) -> tuple[float, float]:
-    return float(values[first]), float(values[first + 1])
 
 
 def _snaking(start: Mapping[str, Any], levels: Dimensions) -> tuple[bool, ...] | None:

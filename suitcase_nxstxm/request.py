@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from suitcase_nxstxm.devices import Devices, mended_units
 from suitcase_nxstxm.errors import MetadataError
+from suitcase_nxstxm.keys import Devices, mended_units
 from suitcase_nxstxm.nexus import legal
 from suitcase_nxstxm.scan_types import SPECTRA, STACKS, focus_scans, scan_types
 
@@ -49,19 +49,6 @@ class Region:
     z: Axis | None = None
 
 
-@dataclass(frozen=True)
-class Polarization:
-    """The polarisation that was asked for: the beamline's own number of it, an angle in degrees, an offset."""
-
-    number: float
-    angle: float | None = None
-    offset: float | None = None
-
-
-def _unknown() -> np.ndarray:
-    return np.array([np.nan])
-
-
 @dataclass(frozen=True, eq=False)
 class Request:
     """One run of a scan as it was asked for."""
@@ -81,8 +68,10 @@ class Request:
     # Whether set points that events have are truer than those of the start document, which is so for Bluesky's own
     # plans: what wraps a plan changes its messages, not what the plan says of itself.
     follows: bool = False
-    energies: np.ndarray = field(default_factory=_unknown)  # in eV, NaN where it isn't known; shape (n,)
-    count_times: np.ndarray = field(default_factory=_unknown)  # at each energy, in s; shape (n,)
+    energies: np.ndarray = field(
+        default_factory=lambda: np.array([np.nan])
+    )  # in eV, NaN where it isn't known; shape (n,)
+    count_times: np.ndarray = field(default_factory=lambda: np.array([np.nan]))  # at each energy, in s; shape (n,)
     energy_is_set: bool = False  # by the scan itself; otherwise the energy read at its start is the better one
     detectors: tuple[str, ...] | None = None  # the devices that the run names so; None if it doesn't
     primary: tuple[str, ...] = ()  # the detectors that there must be, the one of the default plot first
@@ -91,7 +80,7 @@ class Request:
     motors: tuple[str, ...] = ()
     num_points: int | None = None  # the number of events that the run was to have
     rotation: float | None = None  # of the sample, in degrees
-    polarization: Polarization | None = None
+    polarization: Mapping[str, float | None] = field(default_factory=dict)  # its number, angle and offset
     zone_plate: Mapping[str, Any] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
     scan: str = ""  # the same for all runs of one scan, and for no other at the same time
@@ -207,11 +196,17 @@ def _layouts(request: Request) -> list[Layout]:
         # Their numbers go on where those of the run's own entry begin.
         stem, number = entry.rstrip("0123456789"), len(request.regions)
         first = int(entry[len(stem) :] or 0) * number
-        parked = [(_parked(region.x), _parked(region.y)) for region in request.regions]
+        parked = [[None if a is None else float(a.points[0]) for a in (r.x, r.y)] for r in request.regions]
         return [Layout(f"{stem}{first + k}", (energy,), sample_x=x, sample_y=y) for k, (x, y) in enumerate(parked)]
     (region,) = request.regions
     what = _MOVED.get(kind, "sample")
-    x, y = _named(region.x, f"{what}_x", request), _named(region.y, f"{what}_y", request)
+    wanted = {f"{what}_x": region.x, f"{what}_y": region.y}
+    if kind in focus_scans:
+        wanted["zoneplate_z"] = region.z
+    for name, axis in wanted.items():
+        if axis is None:
+            raise MetadataError(f"run {request.run} has no set points for {name}")
+    x, y, *z = (replace(axis, name=name, original=None) for name, axis in wanted.items() if axis is not None)
     if kind not in focus_scans and kind is not scan_types.SAMPLE_LINE_SPECTRA:
         return [Layout(entry, (energy, y, x), planes=True) if kind in STACKS else Layout(entry, (y, x))]
     if len(x) != len(y):
@@ -219,20 +214,9 @@ def _layouts(request: Request) -> list[Layout]:
         x, y = (replace(axis, points=np.linspace(axis.points[0], axis.points[-1], number)) for axis in (x, y))
     position = Axis("line_position", way(x.points, y.points), "", x.units or y.units)
     along = {axis.name: (axis, 1) for axis in (x, y)}
-    if kind in focus_scans:
-        return [Layout(entry, (_named(region.z, "zoneplate_z", request), position), along)]
     # Each energy may be a run of its own.
-    return [Layout(entry, (energy, position), along, planes=request.several_runs)]
-
-
-def _named(axis: Axis | None, name: str, request: Request) -> Axis:
-    if axis is None:
-        raise MetadataError(f"run {request.run} has no set points for {name}")
-    return Axis(name, axis.points, axis.device, axis.units)
-
-
-def _parked(axis: Axis | None) -> float | None:
-    return float(axis.points[0]) if axis is not None else None
+    planes = kind is scan_types.SAMPLE_LINE_SPECTRA and request.several_runs
+    return [Layout(entry, (*(z or [energy]), position), along, planes=planes)]
 
 
 def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -242,25 +226,19 @@ def way(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _generic(request: Request) -> Layout:
+    """The layout of a generic scan, each axis with a legal name of its own; ``energy`` is it, as readers want it."""
     if not request.axes:
         raise MetadataError(f"run {request.run} is a generic scan without an axis")
-    taken = {"data", "count_time", "stxm_scan_type"}
-    axes = tuple(_of_its_own(axis, taken, request) for axis in request.axes)
-    along = {}
-    for dimension, others in request.together.items():
-        for other in others:
-            axis = _of_its_own(other, taken, request)
-            along[axis.name] = (axis, dimension)
-    grows = len(axes) == 1 and not len(axes[0])
-    return Layout(request.entry, axes, along, grows=grows)
-
-
-def _of_its_own(axis: Axis, taken: set[str], request: Request) -> Axis:
-    """The axis under a name that is legal and that nothing else has; the energy is ``energy``, as readers want it."""
-    role = request.devices.role_of(axis.device) or request.devices.role_of(axis.name)
-    name = "energy" if role == "energy" and "energy" not in taken else legal(axis.name)
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    units = mended_units(role, axis.units)
-    return Axis(name, axis.points, axis.device, units, axis.name if axis.name != name else None)
+    found: dict[str, tuple[Axis, int]] = {}
+    moved = [(axis, i) for i, axis in enumerate(request.axes)]
+    for axis, dimension in [*moved, *((axis, i) for i, axes in request.together.items() for axis in axes)]:
+        role = request.devices.role_of(axis.device) or request.devices.role_of(axis.name)
+        name = "energy" if role == "energy" and "energy" not in found else legal(axis.name)
+        while name in found or name in ("data", "count_time", "stxm_scan_type"):
+            name += "_"
+        original = axis.name if axis.name != name else None
+        units = mended_units(role, axis.units)
+        found[name] = replace(axis, name=name, units=units, original=original), dimension
+    axes = tuple(axis for axis, _ in [*found.values()][: len(moved)])
+    along = dict([*found.items()][len(moved) :])
+    return Layout(request.entry, axes, along, grows=len(axes) == 1 and not len(axes[0]))

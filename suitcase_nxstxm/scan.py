@@ -13,46 +13,29 @@ from typing import Any
 import event_model
 import h5py
 import numpy as np
-from suitcase.utils import MultiFileManager
 
 from suitcase_nxstxm.arrange import is_of_a_point, points_of
-from suitcase_nxstxm.arranged import Arranged, arranged, detectors, say_lost, with_planes
+from suitcase_nxstxm.arranged import Arranged, arranged, detectors, say_lost
 from suitcase_nxstxm.entry import write
 from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, MisfitError, UnfinishedError
 from suitcase_nxstxm.external import External
-from suitcase_nxstxm.file import Buffer, TmpFile
+from suitcase_nxstxm.file import TmpFile
 from suitcase_nxstxm.frames import Frames
 from suitcase_nxstxm.journal import Journal, Run
-from suitcase_nxstxm.options import Options, prefix_of
+from suitcase_nxstxm.options import Options
 from suitcase_nxstxm.request import Identity, Image, Request, images, planes_of
 from suitcase_nxstxm.stream import Stored, Stream
 
 logger = logging.getLogger(__name__)
 
-LABEL = "all"
-"""The label of what this suitcase writes, among the artifacts of a Manager."""
-
 _LARGE_FRAME = 1 << 16  # bytes: smaller arrays are in the journal
-
-
-def file_of(directory: Any, file_prefix: str, start: Mapping[str, Any], first_uid: str) -> TmpFile | Buffer:
-    """The file under construction in a directory, or in memory if a Manager of buffers stands for it."""
-    prefix = prefix_of(file_prefix, start, first_uid)
-    if isinstance(directory, (str, Path)):
-        return TmpFile(Path(directory), prefix, first_uid, file_prefix)
-    postfix = f"{prefix}.hdf5"
-    known = {artifact["postfix"]: artifact for artifact in directory.get_artifacts(LABEL)}
-    if isinstance(directory, MultiFileManager):
-        name = Path(known[postfix]["name"]) if postfix in known else Path(directory.reserve_name(LABEL, postfix))
-        return TmpFile(name.parent, name.name.removesuffix(".hdf5"), first_uid, file_prefix)
-    return Buffer(known[postfix]["handle"] if postfix in known else directory.open(LABEL, postfix, "xb"))
 
 
 class Scan:
     """The runs of a scan that go to one file.
 
-    The journal is open while any of the runs is; a failure is noted in it and closes it. The options are those of runs
-    to come: of runs that are in the journal they are there.
+    The journal is open while any of the runs is; a failure is noted in it and closes it. It has the options as well,
+    for who finishes the scan.
 
     Attributes
     ----------
@@ -64,7 +47,7 @@ class Scan:
         Whether the export of a run failed, and whether a run ended before its time.
     """
 
-    def __init__(self, file: TmpFile | Buffer, options: Options | None = None) -> None:
+    def __init__(self, file: TmpFile, options: Options | None = None) -> None:
         self.file = file
         self.running: dict[str, tuple[Request, list[Image]]] = {}
         self.planned: int | None = None
@@ -73,9 +56,8 @@ class Scan:
         self._options = options or Options()
         self._external = External(self._options.readable_roots, self._options.handler_registry)
         self._journal: Journal | None = None
-        self._arranged: dict[str, Arranged] = {}  # runs of the open journal that have ended, and whose plane is known
+        self._arranged: dict[str, Arranged] = {}  # runs of the open journal that have ended
         self._taken: set[tuple[Identity, int]] = set()  # planes of entries
-        self._unplaced = 0  # runs that don't say which plane they are for
 
     @property
     def complete(self) -> bool:
@@ -85,17 +67,20 @@ class Scan:
 
     def wants(self, request: Request) -> bool:
         """Whether a run is one that the scan still lacks, not the beginning of the same scan once more."""
-        if not request.placed:
-            return self.planned is None or max(self._unplaced, self.planes) < self.planned
         return self._taken.isdisjoint(planes_of(request))
+
+    def has(self, uid: str) -> bool:
+        """Whether this is the uid of a run, a stream or a resource of the scan of which more documents may come."""
+        open_streams = self._journal is not None and uid in self._journal.streams
+        return open_streams or uid in self.running or uid in self._external.resources
 
     def start(self, doc: Mapping[str, Any], request: Request) -> None:
         """Begin a run."""
-        if not self._taken and not self._unplaced:
+        if not self._taken:
             self.planned = request.planned
         try:
             if self._journal is None:
-                self._journal = self.file.open(self._store)
+                self._journal = self.file.open(self._store, self._options.record())
             journal, planes = self._journal, planes_of(request)
             for run in journal.runs.values():
                 both = set(run.planes) & set(planes)
@@ -105,7 +90,7 @@ class Scan:
                         f"is run {run.uid}: export only one of them"
                     )
             self._arranged.pop(request.run, None)
-            journal.document("start", {"doc": doc, "options": self._options.record(), "planes": planes})
+            journal.document("start", {"doc": doc, "planes": planes})
         except DuplicateRunError:
             self.release()  # nothing of the run is in the journal, which is as good as it was
             raise
@@ -113,12 +98,14 @@ class Scan:
             self._fail(request.run, error)
             raise
         self._taken |= set(planes)
-        self._unplaced += not request.placed
         self.running[request.run] = request, images(request)
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document, other than a start, of one of the runs."""
         journal = self._journal
+        if name in ("resource", "datum", "datum_page", "stream_resource"):
+            self._external.take(name, doc)
+            return
         if name in ("event", "event_page", "stream_datum"):
             if journal is None or doc["descriptor"] not in journal.streams:
                 raise MetadataError(f"an event came without its descriptor {doc['descriptor']}")
@@ -127,12 +114,8 @@ class Scan:
             if journal is None or doc["run_start"] not in self.running:
                 raise MetadataError(f"a {name} document of run {doc['run_start']} came without its start document")
             run, stream = journal.runs[doc["run_start"]], None
-        elif name == "bulk_events":
-            raise MetadataError("'bulk_events' are no longer documents of Bluesky: make them event pages")
         else:
-            if name in ("resource", "datum", "datum_page", "stream_resource"):
-                self._external.take(name, doc)
-            return
+            raise MetadataError(f"{name!r} are no documents of Bluesky today: make bulk_events event pages")
         try:
             if stream is None:
                 (self._descriptor if name == "descriptor" else self._stop)(journal, run, doc)
@@ -176,7 +159,7 @@ class Scan:
 
     def _stop(self, journal: Journal, run: Run, doc: Mapping[str, Any]) -> None:
         """End a run, whose numbers have all their place; else say so."""
-        request, primary = self.running[run.uid][0], run.streams.get("primary")
+        primary = run.streams.get("primary")
         if primary is not None:
             shapes = {key: info.get("shape") or () for key, info in primary.info.items()}
             for descriptor, seq_num, key, image in self._external.streamed(run.uid, shapes):
@@ -184,10 +167,8 @@ class Scan:
                 self._event(journal, run, primary, event)
         self._external.forget(run.uid)
         run.stop = dict(doc)
-        found = arranged(run, request)
-        if request.placed:  # else it is arranged when all runs are known
-            self._arranged[run.uid] = found
-        self.planes += found.planes
+        self._arranged[run.uid] = arranged(run, self.running[run.uid][0])
+        self.planes += self._arranged[run.uid].planes
         say_lost(run)
         self.file.frames.flush()
         journal.document("stop", doc)
@@ -197,27 +178,23 @@ class Scan:
     def release(self) -> None:
         """Close the journal, if no run is open; it is opened again for the next one."""
         if not self.running:
-            journal = self._forget()
-            try:
-                if journal is not None:
-                    journal.write_index()
-            finally:
-                self.file.close()
+            self._forget()
+            self.file.close()
 
     def close(self) -> None:
         """Close the journal, with what the open runs have so far."""
         self.running.clear()
         self.release()
 
-    def _forget(self) -> Journal | None:
+    def _forget(self) -> None:
         """Take nothing more to the journal, nor read what is in it."""
-        journal, self._journal = self._journal, None
+        self._journal = None
         self._arranged.clear()
-        return journal
 
     def _fail(self, uid: str, error: BaseException) -> None:
         """Note that the export of a run failed."""
-        journal, self.failed = self._forget(), True
+        journal, self.failed = self._journal, True
+        self._forget()
         self.running.clear()
         try:
             if journal is not None and uid in journal.runs and not isinstance(error, OSError):
@@ -231,7 +208,7 @@ class Scan:
         if self.file.already_finished():
             return self.file.final
         with self._whole() as journal:
-            runs, where = journal.runs.values(), self.file.artifact
+            runs, where = journal.runs.values(), self.file.path
             failed = next((run.failure for run in runs if run.failure is not None), None)
             if failed is not None:
                 raise UnfinishedError(f"{where} is of an export that failed ({failed}): export the run again")
@@ -242,8 +219,6 @@ class Scan:
 
     def set_aside(self) -> Path:
         """Write what there is of the runs, whether they have ended or not, and move it away; return its new name."""
-        if not isinstance(self.file, TmpFile):
-            raise TypeError("a buffer has no place to be set aside to")
         with self._whole() as journal:
             return self.file.set_aside(functools.partial(self._write, journal))
 
@@ -251,7 +226,7 @@ class Scan:
     def _whole(self) -> Iterator[Journal]:
         """The journal of all runs, to be written to a file, which is closed then."""
         try:
-            yield self._journal or self.file.open(self._store, create=False)
+            yield self._journal or self.file.open(self._store)
         finally:
             self._forget()
             self.file.close()
@@ -259,31 +234,24 @@ class Scan:
     def _write(self, journal: Journal, file: h5py.File, name: str, frames: Frames) -> None:
         """Write the runs of a journal to a file of this name: those that aren't arranged yet are that now."""
         runs = sorted(journal.runs.values(), key=lambda run: run.start["time"])
-        options = [Options.of_record(run.options) for run in runs]
-        asked = [
-            (run, self._arranged[run.uid].request if run.uid in self._arranged else own.request(run.start))
-            for run, own in zip(runs, options, strict=True)
-        ]
-        placed = with_planes(asked)
-        found = [self._arranged.get(run.uid) or arranged(run, *placed[run.uid]) for run in runs]
-        write(file, name, found, options[0] if options else self._options, frames)
+        options = Options.of_record(journal.about["options"])
+        found = [self._arranged.get(run.uid) or arranged(run, options.request(run.start)) for run in runs]
+        write(file, name, found, options, frames)
 
     def _store(self, run: Run, stream: Stream, key: str, seq_num: int, array: np.ndarray) -> Stored | None:
         """Store a frame, or the plane of a stack, of which there may be many, where it can stay."""
-        if array.nbytes < _LARGE_FRAME or stream is not run.streams.get("primary") or isinstance(self.file, Buffer):
+        if array.nbytes < _LARGE_FRAME or stream is not run.streams.get("primary"):
             return None
         request, found = self.running[run.uid]
         layout = found[0].layout
-        of_a_point = is_of_a_point(request, layout, array.ndim)
-        plane = layout.planes and array.size == layout.plane_size and not of_a_point
-        lines = array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None
-        if not plane and (lines or (not layout.planes and array.size == layout.size)):  # or all of an image
-            return None
+        plane = layout.planes and array.size == layout.plane_size and not is_of_a_point(request, layout, array.ndim)
+        if not plane and array.ndim < 2 and points_of(array.size, layout.shape or (1,)) is not None:
+            return None  # lines
         if plane:
             array = array.reshape(layout.shape[1:])
         begin = found[0].plane * (1 if plane else layout.plane_size)
         what: Any = found[0].identity
-        if len(found) > 1 or not request.placed:
+        if len(found) > 1:
             begin, what = 0, run.uid
         name = sha256(repr((what, key, array.dtype.str, array.shape)).encode()).hexdigest()[:16]
         row = begin + seq_num - 1

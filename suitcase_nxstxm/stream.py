@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ class Column(NamedTuple):
     key: str
     kind: str  # the dtype of its numbers; S... for JSON; of frames that are elsewhere, where they are, and their dtype
     shape: tuple[int, ...]  # of a reading
-    parent: str  # the data key in whose reading the key is one of several, or nothing
 
     @property
     def frames(self) -> str | None:
@@ -98,11 +97,11 @@ class Form:
 class Stream:
     """The rows of a stream; `read` reads bytes of the journal, from an offset on."""
 
-    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], name: str = "primary") -> None:
+        self.name = name
         self.info: dict[str, Any] = {}  # the data keys as the descriptors have them
         self.owner: dict[str, str] = {}  # the device of each data key
         self.scalers: frozenset[str] = frozenset()  # the data keys whose readings may be dictionaries of channels
-        self.channels: dict[str, str] = {}  # the channels that came so, each with the data key that it came in
         self.columns: dict[str, list[Column]] = {}  # those of each key
         self._read = read
         self._forms: dict[int, Form] = {}  # by their numbers
@@ -113,16 +112,16 @@ class Stream:
     def __len__(self) -> int:
         return self._number
 
-    @property
-    def stretches(self) -> Iterator[tuple[Form, int, int]]:
+    def _stretched(self) -> Iterator[tuple[Form, int, int]]:
         """The rows as they lie in the journal: their form, where the first one is, and how many they are."""
         found = iter(self._stretches)
         return ((self._forms[number], offset, count) for number, offset, count in zip(found, found, found, strict=True))
 
-    def describe(self, data_keys: Mapping[str, Any], owner: Mapping[str, str]) -> None:
+    def describe(self, data_keys: Mapping[str, Any], object_keys: Mapping[str, Iterable[str]] | None) -> None:
         """Take what a descriptor says; the first one that has a key counts."""
-        self.info = {**data_keys, **self.info}
-        self.owner = {**owner, **self.owner}
+        of_key = {key: device for device, keys in (object_keys or {}).items() for key in keys}
+        owner = {key: info.get("object_name") or of_key.get(key, key) for key, info in data_keys.items()}
+        self.info, self.owner = {**data_keys, **self.info}, {**owner, **self.owner}
 
     def append(self, form: Form, offset: int, number: int = 1) -> None:
         """Take rows that are in the journal."""
@@ -133,29 +132,15 @@ class Stream:
             for column in form.columns:
                 if column not in self.columns.setdefault(column.key, []):
                     self.columns[column.key].append(column)
-                if column.parent:
-                    self.channels[column.key] = column.parent
             self._forms[form.number] = form
             self._stretches.extend((form.number, offset, number))
         self._number += number
-
-    def unpacked(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-        """The readings of an event, each with its key and its parent: a scaler puts all its channels into one."""
-        for key, value in data.items():
-            if not isinstance(value, Mapping) or key not in self.scalers:
-                yield key, "", value
-                continue
-            for channel, inner in value.items():
-                name = str(channel)
-                if name in self.info or self.channels.setdefault(name, key) != key:
-                    name = f"{key}_{channel}"  # another scaler has a channel like it
-                yield name, key, inner
 
     def sizes(self, key: str) -> np.ndarray:
         """How many numbers each row has of a key; 0 where it has none."""
         found = np.zeros(self._number, np.int32)
         row = 0
-        for form, _, number in self.stretches:
+        for form, _, number in self._stretched():
             column = form.columns[form.index[key]] if key in form.index else None
             if column is not None and column.numbers is not None:
                 found[row : row + number] = int(np.prod(column.shape))
@@ -166,18 +151,11 @@ class Stream:
         """The types of the numbers of a key."""
         return [column.numbers for column in self.columns.get(key, ()) if column.numbers is not None]
 
-    def seq_num(self) -> np.ndarray:
-        """The number of the event of each row."""
-        return self._all("seq_num", np.int64)
-
-    def times(self) -> np.ndarray:
-        """The time of the event of each row, in s since the epoch."""
-        return self._all("time", float)
-
-    def _all(self, field: str, dtype: Any) -> np.ndarray:
-        found = np.empty(self._number, dtype)
+    def head(self, name: str) -> np.ndarray:
+        """The ``"seq_num"`` of each row, or the ``"time"`` of its event in s since the epoch."""
+        found = np.empty(self._number, np.int64 if name == "seq_num" else float)
         for row, _, records in self._records(0, self._number):
-            found[row : row + len(records)] = records[field]
+            found[row : row + len(records)] = records[name]
         return found
 
     def numbers(self, key: str | None) -> np.ndarray:
@@ -204,7 +182,7 @@ class Stream:
     def _records(self, begin: int, end: int, key: str | None = None) -> Iterator[tuple[int, Form, np.ndarray]]:
         """Rows of one form that has the key, some at a time, and the first of them."""
         row = 0
-        for form, offset, number in self.stretches:
+        for form, offset, number in self._stretched():
             first, last = max(begin, row), min(end, row + number)
             if first < last and (key is None or key in form.index):
                 size = form.dtype.itemsize

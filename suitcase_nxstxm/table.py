@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from suitcase_nxstxm.devices import Devices, mended_units
+from suitcase_nxstxm.keys import Devices, mended_units
 from suitcase_nxstxm.metadata import as_json
 from suitcase_nxstxm.nexus import array, group, name_in
 from suitcase_nxstxm.stream import FrameRows, Stream
@@ -16,7 +16,7 @@ from suitcase_nxstxm.stream import FrameRows, Stream
 _TEXT = h5py.string_dtype()
 _EXACT = 1 << 53
 
-Placed = Sequence[tuple[Stream, np.ndarray]]
+Sources = Sequence[tuple[Stream, np.ndarray]]
 """Streams that have a key, with the row of the collection that each of their rows is."""
 
 
@@ -35,22 +35,25 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
     attribute ``name``. The time of each event is ``time``; ``run`` and ``seq_num`` say which event it is, where that
     isn't plain.
     """
-    numbers = [np.unique(one.stream.seq_num()) for one in rows]
-    begins = np.cumsum([0, *map(len, numbers)]).tolist()
-    if not begins[-1]:
+    rows = [one for one in rows if len(one.stream)]
+    if not rows:
         return
+    numbers = [one.stream.head("seq_num") for one in rows]
+    events = [np.unique(own) if (np.diff(own) <= 0).any() else own for own in numbers]
+    begins = np.cumsum([0, *map(len, events)]).tolist()
+    where = [begin + np.searchsorted(own, all_) for own, all_, begin in zip(events, numbers, begins, strict=False)]
+    found, times = np.concatenate(events), np.full(begins[-1], np.nan)
+    del events, numbers
+    for one, places in zip(rows, where, strict=True):
+        told = one.stream.head("time")
+        known = slice(None) if not np.isnan(told).any() else ~np.isnan(told)
+        times[places[known]] = told[known]
     made = group(parent, name_in(parent, name, name), "NXcollection", name=name)
-    where, times, found = [], np.full(begins[-1], np.nan), np.concatenate(numbers)
-    for one, own, begin in zip(rows, numbers, begins, strict=False):
-        where.append(begin + np.searchsorted(own, one.stream.seq_num()))
-        told = one.stream.times()
-        times[where[-1][~np.isnan(told)]] = told[~np.isnan(told)]
     array(made, "time", times.shape, float, data=times).attrs["units"] = "s"
-    several = sum(len(own) > 0 for own in numbers) > 1
-    if several:
-        runs = np.repeat(np.array([one.run for one in rows], object), list(map(len, numbers)))
+    if len(rows) > 1:
+        runs = np.repeat(np.array([one.run for one in rows], object), np.diff(begins))
         array(made, "run", runs.shape, _TEXT, data=runs)
-    if several or not np.array_equal(found, np.arange(1, len(found) + 1)):
+    if len(rows) > 1 or not np.array_equal(found, np.arange(1, len(found) + 1)):
         array(made, "seq_num", found.shape, found.dtype, data=found)
     for key in dict.fromkeys(key for one in rows for key in one.keys):
         mine = [(one.stream, rows_of) for one, rows_of in zip(rows, where, strict=True) if key in one.stream.columns]
@@ -58,56 +61,48 @@ def write_stream(parent: h5py.Group, name: str, rows: Sequence[Rows], devices: D
             _write_column(made, key, devices, len(found), mine)
 
 
-def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, sources: Placed) -> None:
+def _write_column(parent: h5py.Group, key: str, devices: Devices, total: int, sources: Sources) -> None:
     """Write the readings of a key: as numbers of the type that holds them as they are, else as text."""
-    streams = [stream for stream, _ in sources]
-    device, dtype = streams[0].owner.get(key, key), _dtype(key, total, sources)
+    device = sources[0][0].owner.get(key, key)
+    columns = [column for stream, _ in sources for column in stream.columns[key]]
+    shapes = {column.shape for column in columns if column.numbers is not None}
+    dtype = _dtype(key, total, sources)
     found, field = _field(parent, device, key, devices)
-    texts = [""] * total
-    shape = next((c.shape for stream in streams for c in stream.columns[key] if c.numbers is not None), ())
-    made = None if dtype is None else array(found, field, (total, *shape), dtype)
+    texts = np.full(total if dtype is None else 0, "", object)
+    made = None if dtype is None else array(found, field, (total, *shapes.pop()), dtype)
     for stream, rows in sources:
         for row, values in stream.blocks(key):
-            where = rows[row : row + len(values)]
             if isinstance(values, FrameRows) or (made is not None and values.dtype.kind == "O"):
                 continue
-            if made is not None and (np.diff(where) == 1).all():
-                made[int(where[0]) : int(where[-1]) + 1] = values
-                continue
             # Of several rows with one place the last one counts.
-            for place, value in dict(zip(where.tolist(), values, strict=True)).items():
-                if made is None:
-                    texts[place] = _text(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
-                else:
-                    made[place] = value
+            places, last = np.unique(rows[row : row + len(values)][::-1], return_index=True)
+            values = values[::-1][last]
+            if made is None:
+                texts[places] = [_text(value) for value in values.tolist()]
+            else:
+                made[places if (np.diff(places) > 1).any() else slice(places[0], places[-1] + 1)] = values
     if made is None:
         made = found.create_dataset(field, data=texts, dtype=_TEXT)
-    info = next((stream.info[key] for stream in streams if key in stream.info), {})
+    info = next((stream.info[key] for stream, _ in sources if key in stream.info), {})
     _describe(made, key, info, devices.role_of(device))
 
 
-def _dtype(key: str, total: int, sources: Placed) -> np.dtype | None:
-    """The type that holds all readings of a key as they are; None if that is text."""
+def _dtype(key: str, total: int, sources: Sources) -> np.dtype | None:
+    """The type that holds all readings of a key as they are, NaN where there is none; None if that is text."""
     columns = [column for stream, _ in sources for column in stream.columns[key]]
     dtypes = [column.numbers for column in columns if column.numbers is not None]
-    shapes = {column.shape for column in columns if column.numbers is not None}
-    if len(shapes) != 1 or any(column.frames for column in columns):
+    if len({column.shape for column in columns if column.numbers is not None}) != 1 or any(c.frames for c in columns):
         return None
-    if len(dtypes) < len(columns):  # None beside single numbers is a gap, anything else makes text of all
-        blocks = (values for stream, _ in sources for _, values in stream.blocks(key))
-        objects = (v for b in blocks if isinstance(b, np.ndarray) and b.dtype.kind == "O" for v in b)
-        if shapes != {()} or any(value is not None for value in objects):
-            return None
+    for stream, _ in sources if len(dtypes) < len(columns) else ():  # None is a gap, anything else makes text of all
+        for _, values in stream.blocks(key):
+            if isinstance(values, np.ndarray) and values.dtype.kind == "O" and any(v is not None for v in values):
+                return None
     filled = np.unique(np.concatenate([rows[stream.sizes(key) > 0] for stream, rows in sources]))
-    gaps, kinds = len(filled) < total, {dtype.kind for dtype in dtypes}
-    if "b" in kinds:
-        return None if kinds != {"b"} else np.dtype(float if gaps else bool)
-    whole = np.result_type(*dtypes)
-    if whole.kind != "f" and not gaps:
+    whole, booleans = np.result_type(*dtypes), {dtype.kind == "b" for dtype in dtypes}
+    if len(filled) == total and (booleans == {True} or (whole.kind in "iu" and booleans == {False})):
         return whole
-    if not all(is_exact(stream, key) for stream, _ in sources):
-        return None
-    return whole if whole.kind == "f" and whole.itemsize > 2 else np.dtype(float)
+    exact = booleans == {False} and all(is_exact(stream, key) for stream, _ in sources)
+    return np.result_type(whole, np.float32) if exact else None
 
 
 def is_exact(stream: Stream, key: str) -> bool:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from suitcase.utils import MemoryBuffersManager, MultiFileManager
-
 from suitcase_nxstxm.errors import FinalFileExistsError, MetadataError, NXstxmError, UnfinishedError
-from suitcase_nxstxm.file import Buffer, TmpFile
-from suitcase_nxstxm.options import Options, check_template
-from suitcase_nxstxm.scan import LABEL, Scan, file_of
+from suitcase_nxstxm.file import LABEL, TmpFile, file_of
+from suitcase_nxstxm.options import Options, check_target
+from suitcase_nxstxm.scan import Scan
 
 logger = logging.getLogger(__name__)
 
@@ -34,22 +31,18 @@ class NXstxmWriter:
 
     Parameters
     ----------
-    directory : str, Path or Manager
-        Where the files go.
-    file_prefix : str
-        The name of a file without ``.hdf5``. ``{...}`` are taken from the start document of the scan's first run.
+    directory, file_prefix, **options
+        As for `Serializer`; ``{...}`` of the prefix are those of the scan's first run.
     overwrite : bool
         Replace existing files.
     on_error : {"log", "raise"}
         Whether a failure to write goes to the log, or to who sent the document, which aborts a scan of the RunEngine.
         The file stays under construction in any case.
-    **options
-        The options of `Serializer`.
     """
 
     def __init__(
         self,
-        directory: str | Path | MultiFileManager | MemoryBuffersManager,
+        directory: Any,
         file_prefix: str = "{uid}-",
         *,
         overwrite: bool = False,
@@ -58,12 +51,11 @@ class NXstxmWriter:
     ) -> None:
         if on_error not in ("raise", "log"):
             raise ValueError(f"on_error is {on_error!r}: it is 'raise' or 'log'")
-        check_template(file_prefix)
+        check_target(directory, file_prefix)
         self._directory, self._file_prefix = directory, file_prefix
         self._overwrite, self._on_error = overwrite, on_error
         self._options = Options(**options)
-        self._scans: dict[str, Scan] = {}  # that are not finished, the one longest without a document first
-        self._of: dict[str, Scan] = {}  # the scan of each run and of each descriptor
+        self._scans: dict[str, Scan] = {}  # that are not finished, the one longest without a start first
         self._finished: list[Any] = []
         self._incomplete: list[Any] = []
 
@@ -79,8 +71,9 @@ class NXstxmWriter:
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document of any run."""
-        keys = ("uid",) if name == "start" else ("run_start", "descriptor", "resource")
-        key = next((key for key in keys if key in doc), keys[-1])
+        key = "uid" if name == "start" else "descriptor"
+        if key not in doc:
+            key = "run_start" if "run_start" in doc else "resource"
         uid = doc.get(key, "")
         try:
             if not isinstance(uid, str):
@@ -88,13 +81,18 @@ class NXstxmWriter:
             if name == "start":
                 if doc.get("purpose") != "live":  # for alignment: of which nothing is kept
                     self._start(doc)
-            elif uid in self._of:  # else of a run that failed, or that began before this callback was there
-                self._take(self._of[uid], name, doc)
+                return
+            for scan in self._scans.values():
+                if scan.has(uid):  # else of a run that failed, or that began before this callback was there
+                    scan.take(name, doc)
+                    if name == "stop":
+                        if scan.complete:
+                            self._finish(scan)
+                        self._bound()
+                    return
         except Exception:
-            scan = self._of.get(uid) if isinstance(uid, str) else None
-            if scan is not None and scan.failed:
-                # The other runs of its scan still go to its file, which stays under construction.
-                self._forget(scan, whole=scan.planned == 1)
+            # The other runs of a scan of several still go to its file, which stays under construction.
+            self._scans = {name: scan for name, scan in self._scans.items() if not scan.failed or scan.planned != 1}
             if self._on_error == "raise":
                 raise
             logger.exception("the run of a document %r with %s %.60r isn't exported", name, key, uid)
@@ -102,10 +100,7 @@ class NXstxmWriter:
     def finish(self) -> list[Any]:
         """Give their final names to the files of all scans that have ended; return those of all finished ones.
 
-        Raises
-        ------
-        UnfinishedError
-            If a run hasn't ended. Its file is closed and stays under construction.
+        That a run hasn't ended is an UnfinishedError: its file is closed and stays under construction.
         """
         errors: list[Exception] = []  # which are raised when the other scans are finished
         for scan in list(self._scans.values()):
@@ -126,19 +121,9 @@ class NXstxmWriter:
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is None:
             self.finish()
-        for scan in list(self._scans.values()):
-            self._forget(scan)
+        for scan in self._scans.values():
             scan.close()
-
-    def _take(self, scan: Scan, name: str, doc: Mapping[str, Any]) -> None:
-        if name in ("descriptor", "resource"):
-            self._of[doc["uid"]] = scan
-        scan.take(name, doc)
-        if name == "stop":
-            del self._of[doc["run_start"]]
-            if scan.complete:
-                self._finish(scan)
-            self._bound()
+        self._scans.clear()
 
     def _start(self, doc: Mapping[str, Any]) -> None:
         request = self._options.request(doc)
@@ -147,9 +132,8 @@ class NXstxmWriter:
         scan = self._scans.get(name)
         if scan is not None and not scan.wants(request):
             if scan.running:
-                logger.warning(
-                    "%s stays: it has no stop document of run %s", scan.file.artifact, ", ".join(scan.running)
-                )
+                what = ", ".join(scan.running)
+                logger.warning("%s stays: it has no stop document of run %s", scan.file.artifact, what)
             try:
                 self._finish(scan)
             except UnfinishedError as error:  # which is no reason to lose the scan that begins once more
@@ -163,26 +147,20 @@ class NXstxmWriter:
             self._check_name(file)
             scan = Scan(file, self._options)
         self._scans.pop(name, None)
-        self._scans[name] = self._of[request.run] = scan
+        self._scans[name] = scan
         scan.start(doc, request)
         self._bound()
 
-    def _check_name(self, file: TmpFile | Buffer) -> None:
+    def _check_name(self, file: TmpFile) -> None:
         """Say at the start of a scan that its file can't get its name: before anything is measured."""
-        others = [other.file for other in self._scans.values() if not other.failed]
-        cure = "give a file_prefix with {uid} or {scan_id} in it"
-        if isinstance(file, Buffer):
-            # Two scans in one buffer would become one file, whatever may be overwritten.
-            if any(file.artifact is other for other in (*self._finished, *(other.artifact for other in others))):
-                raise FinalFileExistsError(f"the buffer of {self._file_prefix!r} is that of another scan: {cure}")
-            return
         what = f"{file.final} exists" if file.final.exists() else ""
-        if any(other.final == file.final for other in others):
+        if any(scan.file.final == file.final and not scan.failed for scan in self._scans.values()):
             what = what or f"{file.final} is to be the file of another scan that isn't complete"
         if what and not self._overwrite:
+            what += ": give a file_prefix with {uid} or {scan_id} in it, or overwrite=True"
             if self._on_error == "raise":
-                raise FinalFileExistsError(f"{what}: {cure}, or overwrite=True")
-            logger.warning("%s, so %s will stay under construction: %s, or overwrite=True", what, file.path, cure)
+                raise FinalFileExistsError(what)
+            logger.warning("%s will stay under construction: %s", file.path, what)
 
     def _bound(self) -> None:
         """Finish the scan that has waited longest for a run, if too many wait; give up the one that runs longest."""
@@ -204,8 +182,6 @@ class NXstxmWriter:
             logger.warning("%s has %d of %d planes", finished, scan.planes, scan.planned)
             self._incomplete.append(finished)
 
-    def _forget(self, scan: Scan, *, whole: bool = True) -> None:
-        """Take nothing more of the runs of a scan; nor, if it is the whole scan, of others that may come."""
-        self._of = {uid: other for uid, other in self._of.items() if other is not scan}
-        if whole:
-            self._scans = {name: other for name, other in self._scans.items() if other is not scan}
+    def _forget(self, scan: Scan) -> None:
+        """Take nothing more of a scan, neither of its runs nor of others that may come."""
+        self._scans = {name: other for name, other in self._scans.items() if other is not scan}

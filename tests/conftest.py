@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 import threading
 import uuid
@@ -32,7 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have the kernels compiled, which on a new machine takes longer than a test may."""
+    """Let commands hear Ctrl-C, also where a shell in the background ignores it, and have the kernels compiled.
+
+    Compiling takes longer on a new machine than a test may.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     stages = (PeakTracker, AzimuthalIntegrator, FluorescenceFit)
     compile_kernels(*(task for stage in stages for task in stage.kernels))
 

@@ -92,7 +92,7 @@ class Changes:
                 self._end(listener)
 
     async def listen(self) -> AsyncIterator[str]:
-        """What there is now, and then what changes."""
+        """The status now, the lines of the log, and then what changes; notifications before are at their own path."""
         listener: asyncio.Queue[_Message] = asyncio.Queue(WAITING)
         self._loop = asyncio.get_running_loop()
         self._listeners.add(listener)
@@ -101,8 +101,6 @@ class Changes:
             self._tasks = [asyncio.create_task(one) for one in tellers]
         try:
             yield f"event: status\ndata: {json.dumps(self._status.whole())}\n\n"
-            for one in self.notifications.after(0):  # a page has read those before it listened
-                yield f"event: notification\ndata: {json.dumps(finite(one))}\n\n"
             lines = self._lines.after(0)
             for line in lines:
                 yield f"event: log\ndata: {json.dumps(line)}\n\n"

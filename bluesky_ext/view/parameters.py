@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -49,10 +50,14 @@ class _Owner(NamedTuple):
     name: str
     stage: Settable
 
+    def tag(self, name: str) -> str:
+        """Another one whenever the value of a parameter is another."""
+        return hashlib.sha256(self.stage.settings[name].data).hexdigest()[:16]
+
     def told(self, name: str) -> dict[str, Any]:
         """What there is to know of a parameter; of bytes how many they are, and their sha256."""
         value = self.stage.settings[name].value
-        about: dict[str, Any] = {"name": name, "stage": self.name}
+        about: dict[str, Any] = {"name": name, "stage": self.name, "tag": self.tag(name)}
         if isinstance(value, bytes):
             about |= {"value": None, "size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
         else:
@@ -76,6 +81,7 @@ def routes(names: Sequence[str], stages: Sequence[Any], saved: Saved, changes: C
     owners = [_Owner(name, one) for name, one in zip(names, stages, strict=True) if hasattr(one, "settings")]
     for owner in owners:
         _set_again(owner, saved, changes)
+    setting, set_by = asyncio.Lock(), dict[tuple[str, str], str]()
 
     def owner_of(name: str, stage: str) -> _Owner:
         having = [one for one in owners if name in one.stage.settings and stage in ("", one.name)]
@@ -99,9 +105,12 @@ def routes(names: Sequence[str], stages: Sequence[Any], saved: Saved, changes: C
             return Response(owner.stage.settings[name].data, media_type=_BINARY)
         return Response(json.dumps(owner.told(name)), media_type=_JSON)
 
-    @router.put("/parameter/{name:path}", responses=refusals(400, 403, 404, 409, 413, 415, 422))
+    @router.put("/parameter/{name:path}", responses=refusals(400, 403, 404, 409, 412, 413, 415, 422))
     async def set_parameter(request: Request, name: str, stage: str = "") -> dict[str, Any]:
-        """Set a parameter: a value in JSON, a text, or the content of a file as octets."""
+        """Set a parameter: a value in JSON, a text, or the content of a file as octets.
+
+        With ``If-Match: "TAG"`` only if its ``tag`` is that still: nobody has set it since it was read.
+        """
         owner = owner_of(name, stage)
         kind, body = await body_of(request, _JSON, _TEXT, _BINARY)
         value: Any = body
@@ -116,13 +125,19 @@ def routes(names: Sequence[str], stages: Sequence[Any], saved: Saved, changes: C
             raise HTTPException(422, "a parameter is a number, a text, true or false: no list and no object")
         if isinstance(value, str) and text_of(value) != value:
             raise HTTPException(422, "the text has a half of a character, which UTF-8 can't hold")
-        try:
-            await run_in_threadpool(owner.stage.set_parameters, {name: value})
-        except (ValueError, TypeError) as error:
-            raise HTTPException(422, " ".join(str(error).split())) from None
-        said = owner.told(name)
         named = unquote(request.headers.get("x-user", ""))  # a header holds no letters but those of ASCII
         who = printable(named or (request.client.host if request.client else "?"), LONGEST)
+        wanted = request.headers.get("if-match", "*").strip()
+        async with setting:
+            if wanted not in ("*", f'"{owner.tag(name)}"'):
+                other = set_by.get((owner.name, name), "somebody")
+                raise HTTPException(412, f"{other} has set {name!r:.100} since you read it: look at it, and try again")
+            try:
+                await run_in_threadpool(owner.stage.set_parameters, {name: value})
+            except (ValueError, TypeError) as error:
+                raise HTTPException(422, " ".join(str(error).split())) from None
+            set_by[owner.name, name] = who
+            said = owner.told(name)
         changes.tell("parameter", {**said, "who": who})
         changes.notifications.add("parameter", f"{owner.name}: {name} = {_short(said)}, by {who}", who=who)
         kept = saved.content.get(owner.name, {})

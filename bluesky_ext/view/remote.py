@@ -122,9 +122,10 @@ class Remote:
                     return body
                 return json.loads(body)
         except HTTPError as error:
+            with error:
+                said = " ".join(error.read(500).decode("utf-8", "replace").split())
             if error.code in (404, 410):
                 raise LookupError(f"{self.url}{place}: {error.reason}") from None
-            said = " ".join(error.read(500).decode("utf-8", "replace").split())
             raise ConnectionError(f"{self.url} refuses it ({error.code}): {said}") from None
         except (URLError, TimeoutError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)

@@ -28,11 +28,13 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 _REASONS = {
+    204: "there is nothing of it yet: ask again when something changed",
     400: "the request makes no sense, and the detail says why",
     403: "the request comes from another site, or has not the token",
     404: "there is no such thing",
     409: "several stages have it: say which one; or there are too many already",
     410: "the state is not kept any more: reopen the file",
+    412: "somebody has set it since: read it again",
     413: "it is too large",
     415: "the content type is none that is read here",
     422: "the value can't be, and the detail says why",

@@ -21,7 +21,7 @@ export function Footer() {
       </span>
       <span>point {point === "latest" ? `${latest ?? "–"} (latest)` : point}</span>
       {hashed.length > 0 && (
-        <span title={hashed.map(({ name, parameters_sha256 }) => `${name}: ${parameters_sha256}`).join("\n")}>
+        <span className="parameters" title={hashed.map(({ name, parameters_sha256 }) => `${name}: ${parameters_sha256}`).join("\n")}>
           parameters{" "}
           {hashed.map(({ name, parameters_sha256 }) => (
             <code key={name}>

@@ -56,7 +56,12 @@ function Scan({ status, isThere, since }: HeaderProps & { status: Status }) {
       <div className="figures">
         <Figure name="events/s" value={state === "RUNNING" ? progress.rate.toFixed(1) : "–"} />
         <Figure name="behind" value={String(progress.lag)} title="events that came and are not analysed yet" />
-        <Figure name="age of the data" value={age === null ? "–" : lasting(age)} title="since the last document came" />
+        <Figure
+          name="age of the data"
+          label="age"
+          value={age === null ? "–" : lasting(age)}
+          title="age of the data: since the last document came"
+        />
         {isLive && (
           <Figure name="skipped" value={String(progress.skipped ?? 0)} title="frames that were overtaken" />
         )}
@@ -98,18 +103,20 @@ function Bar({ progress, isRunning }: { progress: Status["progress"]; isRunning:
 
 interface FigureProps {
   name: string;
+  /** What is written below the value, instead of the name. */
+  label?: string;
   value: string;
   isBad?: boolean;
   title?: string;
   onClick?: () => void;
 }
 
-function Figure({ name, value, isBad = false, title, onClick }: FigureProps) {
+function Figure({ name, label = name, value, isBad = false, title, onClick }: FigureProps) {
   const Kind = onClick ? "button" : "div";
   return (
     <Kind className={isBad ? "figure bad" : "figure"} title={title} data-testid={name} onClick={onClick}>
       <b>{value}</b>
-      <small>{name}</small>
+      <small>{label}</small>
     </Kind>
   );
 }

@@ -2,25 +2,23 @@
 
 import {
   DefaultInteractions,
-  getLinearGradient,
-  HeatmapMesh,
-  INTERPOLATORS,
   ResetZoomButton,
-  SvgElement,
   TooltipMesh,
   useCameraState,
   useVisCanvasContext,
   VisCanvas,
   type ColorScaleType,
-  type Domain,
 } from "@h5web/lib";
 import ndarray from "ndarray";
-import { useMemo, type ReactNode } from "react";
+import { useLayoutEffect, useMemo, useState, type ReactNode } from "react";
+import { createPortal } from "react-dom";
 import { Vector3 } from "three";
 
 import type { NamedArray } from "./arrays";
+import { ColorScale } from "./ColorScale";
 import { figure } from "./curves";
 import { frameOf, isSame, toScreen, type Frame } from "./frame";
+import { Heatmap } from "./Heatmap";
 import type { Point } from "./regions";
 import { domainOf, type Shade } from "./shade";
 
@@ -55,13 +53,14 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
   );
   const { scale, low, high, colorMap } = shade;
   const domain = useMemo(() => domainOf(values, { scale, low, high }), [values, scale, low, high]);
-  return (
-    <div className="image" role="group" aria-label={label}>
+  const [above, setAbove] = useState<Above>();
+  // WebGL draws anew whenever anything in its canvas is rendered: nothing is unless it looks otherwise.
+  const canvas = useMemo(
+    () => (
       <VisCanvas
         aspect="equal"
-        showAxes={false}
-        abscissaConfig={{ visDomain: [-0.5, columns - 0.5] }}
-        ordinateConfig={{ visDomain: [-0.5, rows - 0.5], flip: true }}
+        abscissaConfig={{ visDomain: [-0.5, columns - 0.5], formatTick: pixel }}
+        ordinateConfig={{ visDomain: [-0.5, rows - 0.5], formatTick: pixel, flip: true }}
       >
         <DefaultInteractions {...(isDrawing ? { pan: false, selectToZoom: false } : {})} />
         <ResetZoomButton />
@@ -77,42 +76,48 @@ export function ImageView({ label, image, shade, peaks, isDrawing, children }: I
             );
           }}
         />
-        <HeatmapMesh
+        <Heatmap
           values={texture}
           domain={domain ?? [0, 1]}
           colorMap={colorMap}
           scaleType={scale as ColorScaleType}
           scale={[1, -1, 1]}
         />
-        <Layer size={shape}>
-          {(frame) => (
-            <>
-              <Peaks frame={frame} peaks={peaks} />
-              {children(frame)}
-            </>
-          )}
-        </Layer>
+        <Camera rows={rows} columns={columns} onMove={setAbove} />
       </VisCanvas>
-      {domain ? <Scale domain={domain} shade={shade} /> : <p className="empty">No pixel of it has a value.</p>}
-    </div>
+    ),
+    [texture, values, domain, colorMap, scale, isDrawing, rows, columns],
   );
-}
-
-/** The colours with the values that they stand for. */
-function Scale({ domain: [least, greatest], shade: { colorMap, scale } }: { domain: Domain; shade: Shade }) {
   return (
-    <div className="scale" aria-label={`${colorMap} from ${figure(least)} to ${figure(greatest)}, ${scale}`} role="img">
-      <span>{figure(greatest, 3)}</span>
-      <i style={{ backgroundImage: getLinearGradient(INTERPOLATORS[colorMap], "top") }} />
-      <span>{figure(least, 3)}</span>
+    <div className="image" role="group" aria-label={label}>
+      {canvas}
+      {above &&
+        createPortal(
+          <>
+            <Peaks frame={above.frame} peaks={peaks} />
+            {children(above.frame)}
+          </>,
+          above.overlay,
+        )}
+      {domain ? <ColorScale domain={domain} shade={shade} /> : <p className="empty">No pixel of it has a value.</p>}
     </div>
   );
 }
 
-/** What is drawn above the image, where the camera is. */
-function Layer({ size, children }: { size: number[]; children: (frame: Frame) => ReactNode }) {
-  const { dataToHtml, canvasSize } = useVisCanvasContext();
-  const [rows = 1, columns = 1] = size;
+/** The number of a pixel, which is whole. */
+function pixel(value: number | { valueOf: () => number }): string {
+  return Number.isInteger(Number(value)) ? String(value) : "";
+}
+
+/** What lies above the canvas, and where the camera is. */
+interface Above {
+  overlay: SVGSVGElement;
+  frame: Frame;
+}
+
+/** Tells where the camera is. */
+function Camera({ rows, columns, onMove }: { rows: number; columns: number; onMove: (above: Above) => void }) {
+  const { dataToHtml, canvasSize, svgOverlay } = useVisCanvasContext();
   const frame = useCameraState(
     (camera) => {
       const ends: [Point, Point] = [
@@ -125,7 +130,12 @@ function Layer({ size, children }: { size: number[]; children: (frame: Frame) =>
     [dataToHtml, canvasSize, rows, columns],
     isSame,
   );
-  return <SvgElement>{children(frame)}</SvgElement>;
+  useLayoutEffect(() => {
+    if (svgOverlay) {
+      onMove({ overlay: svgOverlay, frame });
+    }
+  }, [svgOverlay, frame, onMove]);
+  return null;
 }
 
 function Peaks({ frame, peaks }: { frame: Frame; peaks: Peak[] }) {

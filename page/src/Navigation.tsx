@@ -1,7 +1,7 @@
 // The switches of the page: which scan and which layout are shown, notifications, settings, light and dark.
 
 import { useEffect, useRef, useState, type ReactNode } from "react";
-import { MdBrightnessAuto, MdClose, MdDarkMode, MdLightMode } from "react-icons/md";
+import { MdClose, MdContrast, MdDarkMode, MdLightMode, MdNotifications } from "react-icons/md";
 
 import { openLayout, removeLayout, resetLayout, saveLayout, arrange, useLayout } from "./arranged";
 import { choose, useChosen } from "./chosen";
@@ -38,7 +38,7 @@ export function Navigation({ view, onView, isSet, onSettings }: NavigationProps)
         Settings
       </button>
       <button type="button" className="icon" title={`colours: ${theme}`} aria-label={`colours of the page: ${theme}`} onClick={turnTheme}>
-        {{ system: <MdBrightnessAuto />, light: <MdLightMode />, dark: <MdDarkMode /> }[theme]}
+        {{ system: <MdContrast />, light: <MdLightMode />, dark: <MdDarkMode /> }[theme]}
       </button>
     </>
   );
@@ -81,7 +81,7 @@ function LayoutMenu() {
     setIsCopied(true);
   };
   return (
-    <Popup label={`Layout: ${name ?? (isDefault ? "default" : "own")}`} isBad={reason !== ""}>
+    <Popup name={`Layout: ${name ?? (isDefault ? "default" : "own")}`} isBad={reason !== ""}>
       {reason && <p className="bad">{reason}</p>}
       <ul className="names" aria-label="layouts">
         <li>
@@ -138,7 +138,12 @@ function Bell() {
   return (
     <>
       <Popup
-        label={fresh.length ? `Notifications ${fresh.length}` : "Notifications"}
+        name={fresh.length ? `Notifications, ${fresh.length} new` : "Notifications"}
+        label={
+          <>
+            <MdNotifications /> {fresh.length > 0 && fresh.length}
+          </>
+        }
         isBad={fresh.some(({ kind }) => isBad(kind))}
         onOpen={() => setSeen(last?.number ?? 0)}
       >
@@ -152,13 +157,15 @@ function Bell() {
 }
 
 interface PopupProps {
-  label: string;
+  name: string;
+  /** What is on the button, instead of the name. */
+  label?: ReactNode;
   isBad?: boolean;
   onOpen?: () => void;
   children: ReactNode;
 }
 
-function Popup({ label, isBad = false, onOpen, children }: PopupProps) {
+function Popup({ name, label = name, isBad = false, onOpen, children }: PopupProps) {
   const [isOpen, setIsOpen] = useState(false);
   const place = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -176,7 +183,7 @@ function Popup({ label, isBad = false, onOpen, children }: PopupProps) {
   };
   return (
     <div className="menu" ref={place} onKeyDown={({ key }) => key === "Escape" && setIsOpen(false)}>
-      <button type="button" className={isBad ? "bad" : ""} aria-expanded={isOpen} onClick={turn}>
+      <button type="button" className={isBad ? "bad" : ""} aria-label={name} title={name} aria-expanded={isOpen} onClick={turn}>
         {label}
       </button>
       {isOpen && <div className="popup">{children}</div>}

@@ -2,7 +2,7 @@
 
 import { lazy, Suspense, useEffect, useState } from "react";
 
-import { keepInAddress } from "./chosen";
+import { keepInAddress, useChosen } from "./chosen";
 import { Footer } from "./Footer";
 import { Header, useNow } from "./Header";
 import { useLive } from "./live";
@@ -24,6 +24,7 @@ export function Page() {
   const [kept, setKept] = useState(() => localStorage.getItem(SETTINGS));
   const { isThere, status, parameters } = useLive();
   const hasSettings = parameters.some(isTyped) || (status?.live ?? []).length > 0;
+  const isPast = useChosen(({ of }) => of !== null);
   const isSet = kept === null ? innerWidth >= WIDE && hasSettings : kept === "true";
   const show = (view: View): void => {
     setView(view);
@@ -43,7 +44,7 @@ export function Page() {
       <LiveHeader>
         <Navigation view={view} onView={show} isSet={isSet} onSettings={turnSettings} />
       </LiveHeader>
-      <main className={isThere ? "main" : "main gone"}>
+      <main className={`main ${isThere ? "" : "gone"} ${isPast && view === "live" ? "past-scan" : ""}`}>
         <Suspense fallback={<p className="empty">Reading …</p>}>{view === "live" ? <Tiles /> : <Viewer />}</Suspense>
         {isSet && (
           <aside className="aside" aria-label="settings">

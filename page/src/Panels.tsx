@@ -23,7 +23,7 @@ export function Stages({ status }: { status: Status }) {
     }
   };
   return (
-    <details>
+    <details open>
       <summary>Stages</summary>
       <table>
         <thead>

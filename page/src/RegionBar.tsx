@@ -11,7 +11,7 @@ const HINTS: Record<Kind, string> = {
   range: "Drag along the axis. Enter puts one in the middle, Escape leaves.",
 };
 
-const NONE = "Draw a region: the analysis takes it from the next point on.";
+const NONE = "Draw one: it counts from the next point on.";
 
 export interface RegionBarProps {
   kinds: Kind[];
@@ -62,32 +62,37 @@ export function RegionBar(props: RegionBarProps) {
             {name}
           </button>
         ))}
+        {tool ? (
+          <span className="hint">{HINTS[tool]}</span>
+        ) : (
+          regions.length === 0 && !reason && <span className="hint">{readOnly ?? NONE}</span>
+        )}
         {onUndo && readOnly === undefined && (
           <button type="button" className="plain" onClick={onUndo}>
             Undo
           </button>
         )}
       </div>
-      <div className="below">
-        {reason ? (
-          <span className="bad" role="alert">
-            {reason}
-          </span>
-        ) : tool ? (
-          <span className="hint">{HINTS[tool]}</span>
-        ) : region ? (
-          <Chosen
-            key={region.name}
-            region={region}
-            about={say(region)}
-            others={regions.filter((other) => other !== region)}
-            isFixed={readOnly !== undefined}
-            onChange={(changed) => onChange(region.name, changed)}
-          />
-        ) : (
-          <span className="hint">{readOnly ?? (regions.length ? "Choose a region to change it." : NONE)}</span>
-        )}
-      </div>
+      {(reason || regions.length > 0) && (
+        <div className="below">
+          {reason ? (
+            <span className="bad" role="alert">
+              {reason}
+            </span>
+          ) : region ? (
+            <Chosen
+              key={region.name}
+              region={region}
+              about={say(region)}
+              others={regions.filter((other) => other !== region)}
+              isFixed={readOnly !== undefined}
+              onChange={(changed) => onChange(region.name, changed)}
+            />
+          ) : (
+            <span className="hint">{readOnly ?? "Choose a region to change it."}</span>
+          )}
+        </div>
+      )}
     </section>
   );
 }

@@ -57,6 +57,7 @@ const SILENCE = 3000;
 const NOTICES = 1000;
 
 let heard = 0;
+let isListening = false;
 
 /** Follow the server, for as long as the page is there. */
 export function follow(): void {
@@ -77,12 +78,17 @@ export function follow(): void {
 
 function hear(news: News): void {
   if (news.kind === "gone") {
+    isListening = false;
     void ask(); // whether it is
     return;
   }
   heard = Date.now();
   if (news.kind === "status") {
     note(news.status, news.time);
+    if (!isListening) {
+      isListening = true;
+      void readNotices(); // those from now on are heard
+    }
   } else if (news.kind === "revision") {
     const { revision, run, latest } = news;
     if (run !== useLive.getState().run) {
@@ -104,7 +110,6 @@ function note(status: Status, time: number): void {
   if (!isThere || before === undefined) {
     void readParameters();
     void readLayouts();
-    void readNotices();
   }
   if (before && hashesOf(before) !== hashesOf(status)) {
     void readParameters(); // somebody set one in the process of the analysis

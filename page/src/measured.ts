@@ -17,10 +17,13 @@ function usePointVersion(seq: number | "latest", of: string | null | undefined):
   );
 }
 
+/** Milliseconds between two lists of maps: of many maps it takes longer by itself. */
+const MAPS_PERIOD = 300;
+
 /** Every map that is published, or that was when a run ended. */
 export function useMaps(of?: string | null): Shown<Maps> {
   const path = address("/api/v1/maps", { of });
-  return useResource(path, useVersion(of), async () => get<Maps>(path), 1000);
+  return useResource(path, useVersion(of), async () => get<Maps>(path), MAPS_PERIOD);
 }
 
 export interface MapHeader {

@@ -11,19 +11,22 @@ export interface Region {
   y: number[];
 }
 
+/** A region that has no name yet. */
+export type Shape = Omit<Region, "name">;
+
 export type Point = [x: number, y: number];
 
 /** How many characters a name has at most. */
 export const LONGEST = 50;
 
 /** A region between two corners, or, where there is no second axis, between two values. */
-export function drawn(type: "rectangle" | "range", [x0, y0]: Point, [x1, y1]: Point): Omit<Region, "name"> {
+export function drawn(type: "rectangle" | "range", [x0, y0]: Point, [x1, y1]: Point): Shape {
   const y = type === "range" ? [] : [Math.min(y0, y1), Math.max(y0, y1)];
   return rounded({ type, x: [Math.min(x0, x1), Math.max(x0, x1)], y });
 }
 
 /** The points by which a region is held: the corners, the vertices, or the ends (y is 0). */
-export function handlesOf({ type, x, y }: Omit<Region, "name">): Point[] {
+export function handlesOf({ type, x, y }: Shape): Point[] {
   const [x0 = 0, x1 = 0] = x;
   const [y0 = 0, y1 = 0] = y;
   switch (type) {
@@ -45,7 +48,7 @@ export function handlesOf({ type, x, y }: Omit<Region, "name">): Point[] {
 }
 
 /** The region with one of its handles at another point. */
-export function stretched<R extends Omit<Region, "name">>(region: R, handle: number, [x, y]: Point): R {
+export function stretched<R extends Shape>(region: R, handle: number, [x, y]: Point): R {
   if (region.type === "polygon") {
     return rounded({ ...region, x: replaced(region.x, handle, x), y: replaced(region.y, handle, y) });
   }
@@ -54,7 +57,7 @@ export function stretched<R extends Omit<Region, "name">>(region: R, handle: num
 }
 
 /** The region moved as a whole. */
-export function moved<R extends Omit<Region, "name">>(region: R, dx: number, dy: number): R {
+export function moved<R extends Shape>(region: R, dx: number, dy: number): R {
   return rounded({ ...region, x: region.x.map((at) => at + dx), y: region.y.map((at) => at + dy) });
 }
 
@@ -77,7 +80,7 @@ export function labelAt(region: Region): Point {
 }
 
 /** A region that is too small to be one: it was a click. */
-export function isTiny({ type, x, y }: Omit<Region, "name">, least: number): boolean {
+export function isTiny({ type, x, y }: Shape, least: number): boolean {
   const isNarrow = Math.max(...x) - Math.min(...x) < least;
   return isNarrow || (type !== "range" && Math.max(...y) - Math.min(...y) < least);
 }
@@ -116,7 +119,7 @@ export function described({ type, x, y }: Region): string {
 }
 
 /** As exact as one draws: to a tenth of a pixel, of a range to a thousandth of its length. */
-export function rounded<R extends Omit<Region, "name">>(region: R): R {
+export function rounded<R extends Shape>(region: R): R {
   const [from = 0, to = 0] = region.x;
   const least = region.type === "range" ? 10 ** Math.floor(Math.log10(Math.abs(to - from) || 1) - 3) : 0.1;
   const round = (value: number): number => Number((Math.round(value / least) * least).toPrecision(12));

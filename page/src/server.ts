@@ -147,6 +147,8 @@ export type Layouts = Record<string, { layout: unknown; revision: number }>;
 export interface Parameter {
   name: string;
   stage: string;
+  /** Another one whenever the value is another. */
+  tag: string;
   value: string | number | boolean | null | Region[];
   size?: number;
   kind: string | null;
@@ -160,7 +162,7 @@ export interface Parameter {
   kinds?: Kind[];
 }
 
-/** An answer that is no success: its code, and the reason that the server gives. */
+/** An answer without content: its code, and the reason that the server gives, or 204 where there is nothing yet. */
 export class Refused extends Error {
   constructor(
     readonly code: number,
@@ -187,11 +189,14 @@ export function onToken(listener: () => void): () => void {
   return () => removeEventListener(TOKEN, listener);
 }
 
-/** Send a request; Refused if the answer is no success, Absent if there is none. */
+/** Send a request; Refused if the answer has no content, Absent if there is none. */
 export async function send(path: string, options: RequestInit = {}): Promise<Response> {
   const answer = await fetch(path, options).catch((error: unknown) => {
     throw error instanceof TypeError ? new Absent("the server is not there") : error;
   });
+  if (answer.status === 204) {
+    throw new Refused(204, "nothing is measured yet");
+  }
   if (!answer.ok && answer.status !== 304) {
     throw new Refused(answer.status, reasonOf(await answer.text()) || answer.statusText);
   }
@@ -217,12 +222,13 @@ export function setUserName(name: string): void {
   localStorage.setItem(USER, name);
 }
 
-/** Change something; with the token and the user's name, if there are. */
-export async function change(method: string, path: string, body: BodyInit, type: string): Promise<Response> {
+/** Change something, with the token and the user's name, if there are; with a tag only if it is that still. */
+export async function change(method: string, path: string, body: BodyInit, type: string, tag?: string): Promise<Response> { // prettier-ignore
   const token = sessionStorage.getItem(TOKEN);
   const headers = {
     "content-type": type,
     authorization: `Bearer ${token ?? ""}`,
+    ...(tag && { "if-match": `"${tag}"` }),
     ...(userName() && { "x-user": encodeURIComponent(userName()) }), // a header holds no other letters
   };
   return send(path, { method, body, headers });

@@ -13,12 +13,9 @@ export interface Matched<Header> {
 }
 
 /** The arrays and their point; until that is known, the arrays and the point before. */
-export function useMatched<Header extends { seq_num: number; uid: string }>(
-  { data }: Shown<Arrays<Header>>,
-  of: string | null,
-): Matched<Header> {
+export function useMatched<Header extends { seq_num: number; uid: string }>({ data }: Shown<Arrays<Header>>): Matched<Header> {
   const matched = useRef<Matched<Header>>({});
-  const about = usePoint(data?.header.seq_num ?? null, of);
+  const about = usePoint(data?.header.seq_num ?? null, data?.header.uid);
   const isSame = about.data?.seq_num === data?.header.seq_num && about.data?.uid === data?.header.uid;
   if (data === undefined) {
     matched.current = {};
@@ -32,5 +29,5 @@ export function useMatched<Header extends { seq_num: number; uid: string }>(
 
 /** Whether it is to be said that something could not be had: what is not there yet is none of that. */
 export function isBad(error: Error | undefined): boolean {
-  return error !== undefined && !(error instanceof Refused && error.code === 404);
+  return error !== undefined && !(error instanceof Refused && [204, 404].includes(error.code));
 }

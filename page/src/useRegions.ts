@@ -34,22 +34,24 @@ export function useRegions(of: string | undefined): Regions | undefined {
   const [reason, setReason] = useState("");
   const [before, setBefore] = useState<Region[][]>([]);
   const sent = useRef(0);
+  const last = useRef<Promise<string>>(); // the tag of what was sent last, which the next change is made of
   if (!parameter) {
     return undefined;
   }
   const regions = pending ?? regionsOf(parameter);
   const set = async (next: Region[]): Promise<void> => {
     const number = ++sent.current;
-    const path = `/api/v1/parameter/${encodeURIComponent(parameter.name)}`;
     setPending(next);
+    last.current = put(parameter, next, last.current);
     try {
-      await change("PUT", address(path, { stage: parameter.stage }), JSON.stringify(next), "application/json");
+      await last.current;
       setReason("");
     } catch (error) {
       setReason(error instanceof Error ? error.message : String(error));
     }
     await readParameters();
     if (number === sent.current) {
+      last.current = undefined;
       setPending(undefined);
     }
   };
@@ -73,6 +75,14 @@ export function useRegions(of: string | undefined): Regions | undefined {
         }
       : undefined,
   };
+}
+
+/** Set the regions, if nobody else has since they were read, or since the change before; gives their tag. */
+async function put({ name, stage, tag }: Parameter, regions: Region[], before: Promise<string> | undefined): Promise<string> { // prettier-ignore
+  const known = (await before) ?? tag;
+  const path = address(`/api/v1/parameter/${encodeURIComponent(name)}`, { stage });
+  const answer = await change("PUT", path, JSON.stringify(regions), "application/json", known);
+  return ((await answer.json()) as Parameter).tag;
 }
 
 function regionsOf({ value }: Parameter): Region[] {

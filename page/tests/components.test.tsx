@@ -12,6 +12,7 @@ import { reasonOf, type Parameter, type Status } from "../src/server";
 const PARAMETER: Parameter = {
   name: "till_x",
   stage: "s",
+  tag: "0",
   value: 2,
   kind: "whole number",
   default: 2,

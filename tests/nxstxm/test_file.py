@@ -224,23 +224,20 @@ def test_a_prefix_does_not_lead_out_of_the_directory(stxm, tmp_path):
 
 
 def test_buffers_are_finished_at_the_stop(stxm, read):
-    case = stxm.make("stack")
-    first = uid(case.runs[0])
+    (docs,) = stxm.make("osa image").runs
     manager = MemoryBuffersManager()
-    for docs in case.runs:
-        artifacts = export(docs, manager, file_prefix="C1", first_uid=first)
-    assert artifacts == manager.artifacts
-    (buffer,) = manager.artifacts["all"]
-    found = read(buffer)
-    assert found["@default"] == "entry0"
-    for entry, expected in case.data.items():
-        np.testing.assert_array_equal(found[f"{entry}/counter0/data"], expected)
+    assert export(docs, manager, file_prefix="C1") == manager.artifacts
+    assert read(*manager.artifacts["all"])["@default"] == "entry0"
+    case = stxm.make("stack")
     other = MemoryBuffersManager()
     assert export_scan(case.runs, other, "C1") is other.artifacts["all"][0]
     writer = NXstxmWriter(MemoryBuffersManager())
     for docs in case.runs:
         stxm.feed(writer, docs)
-    np.testing.assert_array_equal(read(writer.artifacts["all"][0])["entry1/counter0/data"], case.data["entry1"])
+    for buffer in (*other.artifacts["all"], *writer.artifacts["all"]):
+        found = read(buffer)
+        for entry, expected in case.data.items():
+            np.testing.assert_array_equal(found[f"{entry}/counter0/data"], expected)
 
 
 def test_a_manager_of_files_is_a_directory(stxm, tmp_path, read):

@@ -1,6 +1,5 @@
 """The journal: what came before a kill, what can't be taken up, and what is left of it at the end."""
 
-import io
 import os
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import pytest
 
 from suitcase_nxstxm import Serializer, export, export_scan, finish_export
 from suitcase_nxstxm.errors import BusyError, JournalError
-from suitcase_nxstxm.journal import Journal
 
 PROGRAM = """
 import json, sys, time
@@ -45,54 +43,16 @@ def test_every_event_before_a_kill_is_there(stxm, read, tmp_path):
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".aside1"]
 
 
-@pytest.mark.parametrize("index", [False, True])
-def test_a_record_that_was_cut_off_is_left_out(stxm, read, tmp_path, index):
+def test_a_record_that_was_cut_off_is_left_out(stxm, read, tmp_path):
     case = stxm.make("osa image")
     (docs,) = case.runs
-    with Serializer(tmp_path, "C1") as serializer:
-        stxm.feed(serializer, docs[:-1])
-        (journal,) = tmp_path.glob("*.journal")
-        cut_off = journal.read_bytes()[:-3]
-    if index:
-        os.truncate(journal, journal.stat().st_size - 3)
-    else:
-        journal.write_bytes(cut_off)
+    export(docs[:-1], tmp_path, "C1")
+    (journal,) = tmp_path.glob("*.journal")
+    os.truncate(journal, journal.stat().st_size - 3)
     found = read(finish_export(tmp_path, "C1", docs[0][1]["uid"], set_aside=True))["entry0/counter0/data"]
     expected = case.data["entry0"].copy()
-    if not index:
-        expected[-1, -1] = np.nan
+    expected[-1, -1] = np.nan
     np.testing.assert_array_equal(found, expected)
-
-
-def test_rows_are_read_when_the_file_is_written_and_not_by_each_export(stxm, read, tmp_path):
-    """An export of one of many runs takes up the journal of the others."""
-    case = stxm.make("stack")
-    first = case.runs[0][0][1]["uid"]
-    for docs in case.runs[:-1]:
-        export(docs, tmp_path, "C1", first)
-    (path,) = tmp_path.glob("*.journal")
-    taken: list[tuple[int, int]] = []
-
-    class Counted(io.FileIO):
-        def readinto(self, buffer):
-            taken.append((self.tell(), len(memoryview(buffer))))
-            return super().readinto(buffer)
-
-        def read(self, size=-1):
-            taken.append((self.tell(), size))
-            return super().read(size)
-
-    with Counted(path, "rb+") as file:
-        journal = Journal(file, str(path), lambda *given: None, {})
-        streams = [stream for run in journal.runs.values() for stream in run.streams.values()]
-        for form, offset, number in (stretch for stream in streams for stretch in stream.stretches):
-            end = offset + number * form.dtype.itemsize
-            assert not [at for at, size in taken if at < end and at + size > offset]
-        assert sum(len(stream) for stream in streams) == sum(name == "event" for d in case.runs[:-1] for name, _ in d)
-    export(case.runs[-1], tmp_path, "C1", first)
-    found = read(finish_export(tmp_path, "C1", first))
-    for entry, expected in case.data.items():
-        np.testing.assert_array_equal(found[f"{entry}/counter0/data"], expected)
 
 
 @pytest.mark.parametrize("content", [b"NXstxm journal 99\n", b"something else\n"])

@@ -15,7 +15,7 @@ from suitcase.utils import MemoryBuffersManager
 from bluesky_ext.stxm import Endstation, sample_image_stack, tomography_scan
 from bluesky_ext.stxm.sim import stxm as microscope
 from suitcase_nxstxm import NXstxmWriter, export, export_scan, finish_export, scan
-from suitcase_nxstxm.errors import DuplicateRunError, UnfinishedError
+from suitcase_nxstxm.errors import DuplicateRunError, MetadataError, UnfinishedError
 
 X, Y, ENERGIES = np.linspace(0, 2, 3), np.linspace(10, 11, 2), [700.0, 701.0]
 WAVE = "counter0_wave"
@@ -329,36 +329,10 @@ def test_a_buffer_without_a_stop_document_is_not_finished(stxm):
         export_scan([docs[:-1]], MemoryBuffersManager(), "C1")
 
 
-def unplaced(stxm, order, *, energies_read=False, baseline_energy=None):
-    """The runs of a stack of three energies without img_idx_map, as they were measured, and the stack."""
-    energies = [700.0, 701.0, 702.0]
-    data = stxm.numbers(3, 2, 3)
-    asked = {"0": stxm.region(X, Y, energies)}
-    runs = []
-    for time, e in enumerate(order):
-        keys = wave(stxm) | ({"BL:ENERGY": stxm.key("BL:ENERGY", units="eV")} if energies_read else {})
-        events = [event | ({"BL:ENERGY": energies[e] + 0.02} if energies_read else {}) for event in lines(data[e])]
-        start = {"metadata": stxm.metadata(7, asked, None)}
-        runs.append(stxm.run(start, keys, events, baseline=False, time=1_700_000_000.0 + 100 * time))
-    return data, runs
-
-
-@each_in_turn(["order"], [((2, 1, 0),), ((1, 2, 0),), ((0, 2, 1),)])
-def test_runs_without_a_place_go_by_the_energy_that_was_read(stxm, tmp_path, read, how, order):
-    data, runs = unplaced(stxm, order, energies_read=True)
-    found = read(how(runs, tmp_path))
-    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
-
-
-@each_in_turn(["order"], [((2, 1, 0),), ((1, 2, 0),), ((0, 2, 1),)])
-def test_runs_without_a_place_go_by_the_time(stxm, tmp_path, read, how, order):
-    data, runs = unplaced(stxm, range(3))
-    found = read(how([runs[i] for i in order], tmp_path))
-    np.testing.assert_array_equal(found["entry0/counter0/data"], data)
-    np.testing.assert_array_equal(found["entry0/instrument/counter0/data"], data.ravel())
-    np.testing.assert_array_equal(found["entry0/instrument/monochromator/energy"], np.repeat([700.0, 701.0, 702.0], 6))
-    table = found["entry0/collection/runs"]
-    assert dict(zip(table["uid"], table["plane"], strict=True)) == {runs[i][0][1]["uid"].encode(): i for i in range(3)}
+def test_a_run_that_does_not_say_its_plane_is_refused(stxm, tmp_path):
+    docs = stack_run(stxm, stxm.numbers(2, 3), None)
+    with pytest.raises(MetadataError, match="has no 'img_idx_map', which alone tells for which of 2 energies it is"):
+        export_scan([docs], tmp_path, "C1")
 
 
 def test_a_run_without_a_place_that_is_all_of_the_stack(stxm, tmp_path, read):
@@ -367,12 +341,6 @@ def test_a_run_without_a_place_that_is_all_of_the_stack(stxm, tmp_path, read):
     writer = NXstxmWriter(tmp_path, "C1")
     stxm.feed(writer, docs)
     np.testing.assert_array_equal(read(writer.artifacts["all"][0])["entry0/counter0/data"], data)
-
-
-def test_more_runs_than_places_are_refused(stxm, tmp_path):
-    _, runs = unplaced(stxm, [0, 1, 2, 0])
-    with pytest.raises(DuplicateRunError, match="has no 'img_idx_map' and no energy was read"):
-        export_scan(runs, tmp_path, "C1")
 
 
 @each_in_turn(["single"], [(True,), (False,), (True,), (False,)])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from suitcase.utils import MemoryBuffersManager
+from suitcase.utils import MemoryBuffersManager, SuitcaseUtilsValueError
 
 from suitcase_nxstxm import NXstxmWriter, export_scan
 from suitcase_nxstxm.errors import FinalFileExistsError, UnfinishedError
@@ -141,7 +141,7 @@ def test_two_scans_do_not_go_to_one_buffer(stxm, read, overwrite):
     manager = MemoryBuffersManager()
     writer = NXstxmWriter(manager, "scan", overwrite=overwrite, on_error="raise")
     stxm.feed(writer, *one.runs)
-    with pytest.raises(FinalFileExistsError, match=r"^the buffer of 'scan' is that of another scan: give a file_pref"):
+    with pytest.raises(SuitcaseUtilsValueError, match=r"'scan\.hdf5' has already been used"):
         writer(*two.runs[0][0])
     (buffer,) = writer.artifacts["all"]
     np.testing.assert_array_equal(read(buffer)["entry0/counter0/data"], one.data["entry0"])

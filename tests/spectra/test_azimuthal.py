@@ -272,6 +272,7 @@ def test_a_region_without_a_peak_has_no_position_if_there_are_errors():
     counts[:, 20:23] += 2000
     brightness, positions = regions.measure(counts, np.sqrt(counts))
     np.testing.assert_array_equal((brightness, positions), regions.measure(counts))
+    np.testing.assert_allclose(brightness[0], counts.mean(axis=1))
     assert abs(positions.mean() - 21) < 0.1
 
 

@@ -130,3 +130,16 @@ def test_layouts_are_small_and_few(served, shows):
     assert client("DELETE", f"{path}5")[0] == 404
     assert client("DELETE", f"{path}6", origin="http://evil.example")[0] == 403
     assert len(client.get("/api/v1/layouts")) == 99
+
+
+def test_regions_that_somebody_else_changed_meanwhile_are_not_overwritten(served):
+    client = served(RegionMaps(KEY, [BOX]))
+    tag = f'"{client.get(REGIONS)["tag"]}"'
+    status, said = client.put(REGIONS, [BOX, TRIANGLE], if_match=tag, x_user="ada")
+    assert status == 200
+    status, refused = client.put(REGIONS, [], if_match=tag, x_user="bob")
+    assert status == 412
+    assert "ada has set" in refused["detail"]
+    assert client.get(REGIONS)["value"] == said["value"]
+    assert client.put(REGIONS, [], if_match=f'"{said["tag"]}"')[0] == 200
+    assert client.put(REGIONS, [BOX])[0] == 200  # without a tag the last one wins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import bluesky.plans as bp
@@ -230,7 +231,7 @@ def test_picture_of_the_page(documents_of, served, browser, request):
     page = browser(f"{served(cm, pt).url}?point=96")
     page.set_viewport_size({"width": 1280, "height": 800})
     for name, doc in docs[:230]:
-        pt(name, doc)
+        pt(name, {**doc, "time": time.time()})
         page.wait_for_timeout(20 if name == "event" else 0)  # as a scan goes
     page.expect(page.get_by_test_id("tile image")).to_contain_text("point 96")
     page.wait_for_timeout(2000)

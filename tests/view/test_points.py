@@ -271,8 +271,7 @@ def test_who_listens_hears_of_every_revision_and_of_what_others_change(served, s
     client.connection.request("GET", "/api/v1/changes")
     told = events_of(client.connection.getresponse(), "revision", "layout", "notification")
     kind, said = next(told)
-    assert (kind, said["kind"]) == ("notification", "run started")  # what there was before it listened
-    _, said = next(told)
+    assert kind == "revision"  # what there was to notice before it listened is read at its own path
     assert (said["run"], said["latest"]) == ("run", None)  # which began before the server
     stage.feed(1)
     _, later = next(told)
@@ -307,3 +306,46 @@ def test_what_fails_beside_a_stage_harms_neither_the_stage_nor_the_server(shows,
     assert client.get("/api/v1/point/latest")["seq_num"] == 2
     said = [one.getMessage() for one in caplog.records if "a broken watcher" in one.getMessage()]
     assert (stage.stats.failed, len(said)) == (0, 1)
+
+
+def test_a_page_of_events_gives_the_points_that_its_events_do(shows, served):
+    numbers, times = [1, 2, 3, 2], [1.0, 2.0, 3.0, 4.0]
+    columns = {"a": [1, 2.5, None, True], "text": ["1", "2", "3", "4"], "large": [1, 10**400, 3, 4]}
+    columns |= {"array": np.arange(4.0), "curve": np.arange(20.0).reshape(4, 5)}
+    found = []
+    for is_page in (True, False):
+        stage = shows(lambda n: {"n": n}, is_open=False)
+        stage.reduce_page = lambda state, stream, page: True
+        client = served(stage)
+        stage.open()
+        client("GET", "/api/v1/scalars?name=a")
+        about = {"descriptor": "d", "uid": ["e"] * 4, "seq_num": numbers, "time": times, "data": columns}
+        if is_page:
+            stage("event_page", {**about, "timestamps": dict.fromkeys(columns, times), "filled": {}})
+        for row in range(0 if is_page else 4):
+            data = {name: column[row] for name, column in columns.items()}
+            about = {"descriptor": "d", "uid": f"e{row}", "seq_num": numbers[row], "time": times[row], "data": data}
+            stage("event", {**about, "timestamps": dict.fromkeys(data, 1.0)})
+        _, arrays = client.arrays("/api/v1/scalars?name=a&name=large&name=array")
+        (curve,) = client.get("/api/v1/point/2")["curves"]
+        measured = client.arrays(f"/api/v1/point/2/curve?id={curve['id']}")[1]["value"]
+        found.append({**arrays, "curve": measured})
+    paged, single = found
+    expected = {"seq_num": [1, 2, 3], "time": [1, 4, 3], "a": [1, 1, np.nan], "large": [1, 4, 3], "array": [0, 3, 2]}
+    for name, values in {**expected, "curve": [15, 16, 17, 18, 19]}.items():
+        np.testing.assert_array_equal(paged[name], values)
+        np.testing.assert_array_equal(single[name], values)
+
+
+def test_what_is_not_measured_yet_is_no_error(shows, served):
+    stage = shows(lambda n: {"n": n}, is_open=False)
+    client = served(stage)
+    ways = ("scalars?name=a", "point/latest", "point/latest/curve?id=x", "point/latest/image?stage=shows")
+    for begin in (lambda: None, stage.open):
+        begin()
+        assert [client("GET", f"/api/v1/{way}") for way in ways] == [(204, b"")] * 4
+    assert client("GET", "/api/v1/map?id=/x") == (204, b"")  # it may come
+    stage.feed(1)
+    assert client.get("/api/v1/point/latest")["seq_num"] == 1
+    stage.end(primary=1)
+    assert client("GET", "/api/v1/map?id=/x")[0] == 404

@@ -152,7 +152,7 @@ def _path(uri: str) -> str:
             f"cannot read {uri!r}: only file:// URIs are read directly; "
             "give the run as stored by a server (bluesky_ext.storage) instead"
         )
-    return url2pathname(parts.path)
+    return url2pathname(parts.path.replace("#", "%23"))  # what Python 3.14 takes for a fragment
 
 
 def _files_per_event(parameters: Mapping[str, Any], shape: Sequence[int | None], mimetype: str) -> int:

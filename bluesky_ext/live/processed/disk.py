@@ -27,7 +27,11 @@ class Disk(io.RawIOBase):
         super().__init__()
         self.error: OSError | None = None
         self._path = path
-        self._descriptor = _locked(path)
+        try:
+            self._descriptor = _locked(path)
+        except OSError:
+            super().close()  # there is nothing to close, and whoever collects this is not to try
+            raise
         os.ftruncate(self._descriptor, 0)
         self._position = self._end = 0
 

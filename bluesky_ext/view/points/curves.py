@@ -42,15 +42,20 @@ def curves_of(kept: Kept, stages: Sequence[Stage], names: list[str]) -> list[dic
         stage = stages[number]
         if kind == TABLE or not _is_drawn(stage, key, kind) or key in found:
             continue
-        found[key] = {"id": f"{names[number]}/{key}", "label": _label(stage, key), "stage": names[number]}
+        found[key] = {"id": curve_id((number, key, kind), names), "label": _label(stage, key), "stage": names[number]}
     return list(found.values())
+
+
+def curve_id(place: tuple[int, str, str], names: list[str]) -> str:
+    """The id of the curve that is kept there."""
+    return f"{names[place[0]]}/{place[1]}"
 
 
 def curve(kept: Kept, stages: Sequence[Stage], names: list[str], id_: str) -> Curve:
     """The curve with an id; KeyError if the point has none such."""
     for (number, key, kind), value in kept.items():
         stage = stages[number]
-        if id_ == f"{names[number]}/{key}" and kind != TABLE and _is_drawn(stage, key, kind):
+        if id_ == curve_id((number, key, kind), names) and kind != TABLE and _is_drawn(stage, key, kind):
             values = np.asarray(value, float)
             if isinstance(stage, FluorescenceFit):
                 return _spectrum(values, stage.model, key)

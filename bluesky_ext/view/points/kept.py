@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,14 @@ class Kept:
         """What is kept of a point, by key."""
         with self._lock:
             return dict(self._points.get((uid, seq_num), {}))
+
+    def latest(self, uid: str, wanted: Callable[[Any], bool] = lambda key: True) -> tuple[int, dict[Any, Any]]:
+        """The number of the point of a scan that came last with a key that is wanted, and what is kept of it."""
+        with self._lock:
+            for (scan, seq_num), values in reversed(self._points.items()):
+                if scan == uid and any(map(wanted, values)):
+                    return seq_num, dict(values)
+        return 0, {}
 
     def drop(self, uid: str) -> None:
         """Let a scan go."""

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 SCANS, SCAN_BYTES = 20, 256 << 20
 #: What most readings are.
 _PLAIN = frozenset({float, int, bool, str, np.float64})
+#: What no array is.
+_SCALAR = int, float, str, np.generic, type(None)
 #: What an array of two dimensions has at least along each of them, to be an image and not some curves.
 LEAST = 9
 
@@ -151,7 +153,7 @@ class PointRecorder:
         self._on_change()
 
     def page(self, stage: Stage, stream: OpenStream, page: Mapping[str, Any]) -> None:
-        """See the rows of a frame; pages of events are taken one by one."""
+        """See the rows of a frame, or a page of events."""
         scan, data = self._scan(stream), page["data"]
         if scan is None:
             return
@@ -223,11 +225,19 @@ class PointRecorder:
             self.tables.put(scan.uid, seq_num, (number, key, kind), value)
 
     def _points(self, stage: Stage, scan: ScanRecord, stream: OpenStream, page: Mapping[str, Any]) -> None:
-        names = [*page["data"]]
-        columns = [page["data"][name] for name in names]
-        for row, (seq_num, time) in enumerate(zip(page["seq_num"], page["time"], strict=True)):
-            data = {name: column[row] for name, column in zip(names, columns, strict=True)}
-            self.event(stage, stream, {"seq_num": int(seq_num), "time": time, "data": data}, None)
+        """Take a page of events, column by column."""
+        if scan.stream != stream.name and not self._is_point(scan, stream.name):
+            return
+        self._describe(scan, stream)
+        number, seq_nums = self._numbers[id(stage)], list(map(int, page["seq_num"]))
+        readings: dict[str, Any] = {}
+        for key, column in page["data"].items():
+            if all(issubclass(kind, _SCALAR) for kind in {*map(type, column)}):
+                readings[str(key)] = column
+                continue
+            for seq_num, value in zip(seq_nums, column, strict=True):
+                self._keep(scan, seq_num, number, str(key), TAKEN, value)
+        scan.rows.put_page(seq_nums, page["time"], readings)
 
     def _forget_old(self) -> None:
         with self._lock:

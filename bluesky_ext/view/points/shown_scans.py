@@ -132,7 +132,8 @@ def _with_maps(snapshot: Snapshot, scan: ScanRecord | None) -> ShownScan:
     maps = {one.id: one for one in islice(found, MOST_MAPS)}
     plotted = snapshot.default
     first = next((one.id for one in maps.values() if plotted is not None and one.path == plotted.path), None)
-    default = next(iter(maps), None) if first is None else first
+    is_empty = plotted is not None and plotted.array is not None and plotted.array.ndim > 1 and not plotted.array.size
+    default = None if is_empty else next(iter(maps), None) if first is None else first  # it may have maps soon
     return ShownScan(scan, snapshot.generation, maps, default, sum(1 for _ in found))
 
 

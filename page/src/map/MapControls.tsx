@@ -121,19 +121,10 @@ const MapChoice = memo(
     };
     return (
       <span className="choice">
-        {maps.length >= MANY && (
-          <input
-            type="search"
-            size={8}
-            placeholder={`${maps.length} maps`}
-            aria-label={`find a ${label}`}
-            onChange={({ target }) => setPart(target.value.toLowerCase())}
-          />
-        )}
         <label>
           <span>{label}</span>
           <select value={id ?? ""} onChange={({ target }) => onChoose(target.value)}>
-            {id === null && <option value="">choose…</option>}
+            {id === null && <option value="">{maps.length > 0 ? "choose…" : "no map yet"}</option>}
             {stages.map((stage) => (
               <optgroup key={stage} label={stage}>
                 {found
@@ -156,6 +147,15 @@ const MapChoice = memo(
               <MdChevronRight />
             </button>
           </>
+        )}
+        {maps.length >= MANY && (
+          <input
+            type="search"
+            size={8}
+            placeholder={`${maps.length} maps`}
+            aria-label={`find a ${label}`}
+            onChange={({ target }) => setPart(target.value.toLowerCase())}
+          />
         )}
       </span>
     );

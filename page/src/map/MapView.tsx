@@ -1,6 +1,6 @@
 // A map that is looked at: its picture, what lies over it, and what is read from it.
 
-import { useMemo, useState } from "react";
+import { memo, useMemo, useState } from "react";
 
 import { figure } from "../curves";
 import { nearestPoint, pixelAt, stepOf, type Grid, type Pair, type Points } from "../maps";
@@ -15,7 +15,7 @@ export interface MapViewProps
   onChoose: (seqNum: number) => void;
 }
 
-export function MapView({ shown, rgb, shade, domain, isEqual, chosen, onChoose, ...overlay }: MapViewProps) {
+export const MapView = memo(function MapView({ shown, rgb, shade, domain, isEqual, chosen, onChoose, ...overlay }: MapViewProps) {
   const [hover, setHover] = useState<number | null>(null);
   const latest = useMemo(() => latestOf(shown), [shown]);
   const isGrid = "nx" in shown;
@@ -47,7 +47,7 @@ export function MapView({ shown, rgb, shade, domain, isEqual, chosen, onChoose, 
       </p>
     </>
   );
-}
+});
 
 /** Where the mouse is, or the chosen point, or else the latest one: its position, its value and its number. */
 function Reading({ shown, index, latest, chosen }: { shown: Grid | Points; index: number | null; latest?: number; chosen: number | null }) { // prettier-ignore

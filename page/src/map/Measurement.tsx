@@ -5,8 +5,11 @@ import { MdClose } from "react-icons/md";
 
 import { figure, labelled } from "../curves";
 import { histogramOf, profileOf, statisticsOf, valuesIn, type Grid, type Pair, type Points } from "../maps";
-import { Plot } from "../Plot";
+import { Plot } from "../plot/Plot";
 import type { Tool } from "./MapOverlay";
+
+/** Bins of a histogram. */
+const [LEAST_BINS, MOST_BINS] = [5, 40];
 
 export interface MeasurementProps {
   shown: Grid | Points;
@@ -44,8 +47,9 @@ function Profile({ grid, drawn }: { grid: Grid; drawn: [Pair, Pair] }) {
 function Distribution({ shown, drawn }: { shown: Grid | Points; drawn: [Pair, Pair] }) {
   const values = useMemo(() => valuesIn(shown, drawn), [shown, drawn]);
   const { count, missing, mean, deviation, smallest, largest, sum } = useMemo(() => statisticsOf(values), [values]);
-  const { middles, counts } = useMemo(() => histogramOf(values), [values]);
-  const curves = useMemo(() => [{ label: "pixels", values: counts, look: "filled" as const }], [counts]);
+  const bins = Math.max(LEAST_BINS, Math.min(MOST_BINS, Math.round(2 * Math.sqrt(values.length))));
+  const { middles, counts } = useMemo(() => framed(histogramOf(values, bins)), [values, bins]);
+  const curves = useMemo(() => [{ label: "pixels", values: counts, look: "bars" as const }], [counts]);
   const unit = shown.unit ?? "";
   if (count === 0) {
     return <p className="empty">No value in this rectangle: draw another one.</p>;
@@ -54,7 +58,7 @@ function Distribution({ shown, drawn }: { shown: Grid | Points; drawn: [Pair, Pa
     <>
       <dl className="statistics" data-testid="statistics">
         <Term name="mean" value={`${figure(mean)} ${unit}`} />
-        <Term name="± " value={`${figure(deviation)} ${unit}`} />
+        <Term name="std" value={`${figure(deviation)} ${unit}`} />
         <Term name="min" value={figure(smallest)} />
         <Term name="max" value={figure(largest)} />
         <Term name="sum" value={figure(sum)} />
@@ -69,6 +73,16 @@ function Distribution({ shown, drawn }: { shown: Grid | Points; drawn: [Pair, Pa
       />
     </>
   );
+}
+
+/** A histogram with an empty bin at either end, so that its bars are whole. */
+function framed({ middles, counts }: ReturnType<typeof histogramOf>): ReturnType<typeof histogramOf> {
+  const [first = 0, last = 0] = [middles[0], middles.at(-1)];
+  const width = (last - first) / (middles.length - 1) || 1;
+  return {
+    middles: Float64Array.of(first - width, ...middles, last + width),
+    counts: Float64Array.of(0, ...counts, 0),
+  };
 }
 
 function Term({ name, value }: { name: string; value: string }) {

@@ -1,11 +1,13 @@
 // A map as a picture: pixels of a grid, colours of three maps, or scattered points, over axes with units.
 
-import { ColorBar, DefaultInteractions, HeatmapMesh, ResetZoomButton, ScatterPoints, VisCanvas } from "@h5web/lib";
+import { DefaultInteractions, ResetZoomButton, ScatterPoints, VisCanvas } from "@h5web/lib";
 import { VisMesh, type AxisConfig, type ColorScaleType, type Domain } from "@h5web/lib";
 import { useEffect, useMemo, type ReactNode } from "react";
 import { DataTexture, SRGBColorSpace } from "three";
 
+import { ColorScale } from "../ColorScale";
 import { figure, labelled } from "../curves";
+import { Heatmap } from "../Heatmap";
 import { stepOf, type Grid, type Points } from "../maps";
 import ndarray from "../ndarray";
 import type { Quantity } from "../server";
@@ -28,11 +30,17 @@ export interface PictureProps {
 const TRANSPARENT = "rgba(0, 0, 0, 0)";
 /** Pixels of scattered points: the fewer they are, the larger; their sizes in a picture of so many pixels. */
 const [SMALLEST, LARGEST, PICTURE] = [4, 20, 500];
+/** The part of their extent that is left around scattered points. */
+const AROUND = 0.04;
 
 export function Picture({ shown, rgb, shade, domain = [0, 1], isEqual, isStill, children }: PictureProps) {
   const { colorMap } = shade;
   const scaleType = shade.scale as ColorScaleType;
-  const [x, y] = useMemo(() => [config(shown.x, shown.xAxis), config(shown.y ?? [], shown.yAxis)], [shown]);
+  const isGrid = "nx" in shown;
+  const [x, y] = useMemo(
+    () => [config(shown.x, isGrid, shown.xAxis), config(shown.y ?? [], isGrid, shown.yAxis)],
+    [shown, isGrid],
+  );
   const pixels = useMemo(() => ("nx" in shown ? ndarray(shown.values, [shown.ny, shown.nx]) : undefined), [shown]);
   return (
     <div className="picture">
@@ -42,7 +50,7 @@ export function Picture({ shown, rgb, shade, domain = [0, 1], isEqual, isStill, 
         {rgb && "nx" in shown ? (
           <Colours grid={shown} rgb={rgb} />
         ) : "nx" in shown ? (
-          <HeatmapMesh
+          <Heatmap
             values={pixels as never}
             domain={domain}
             colorMap={colorMap}
@@ -63,13 +71,7 @@ export function Picture({ shown, rgb, shade, domain = [0, 1], isEqual, isStill, 
         )}
         {children}
       </VisCanvas>
-      {!rgb && (
-        <div className="color-bar">
-          <span aria-label={`Max: ${figure(domain[1])}`}>{figure(domain[1], 4)}</span>
-          <ColorBar domain={domain} scaleType={scaleType} colorMap={colorMap} invertColorMap={false} />
-          <span aria-label={`Min: ${figure(domain[0])}`}>{figure(domain[0], 4)}</span>
-        </div>
-      )}
+      {!rgb && <ColorScale domain={domain} shade={shade} />}
     </div>
   );
 }
@@ -89,8 +91,8 @@ function Colours({ grid: { nx, ny }, rgb }: { grid: Grid; rgb: Uint8Array }) {
   );
 }
 
-/** An axis from edge to edge of its pixels: positions are those of their middles. */
-function config(values: ArrayLike<number>, axis: Quantity = { name: "" }): AxisConfig {
+/** An axis from edge to edge of its pixels, whose middles are the positions; or around scattered points. */
+function config(values: ArrayLike<number>, isGrid: boolean, axis: Quantity = { name: "" }): AxisConfig {
   let [least, greatest] = [Infinity, -Infinity];
   for (let at = 0; at < values.length; at++) {
     least = values[at]! < least ? values[at]! : least;
@@ -99,6 +101,10 @@ function config(values: ArrayLike<number>, axis: Quantity = { name: "" }): AxisC
   if (!(least <= greatest)) {
     [least, greatest] = [0, 1]; // no position is known
   }
-  const half = stepOf(values) / 2;
-  return { visDomain: [least - half, greatest + half], label: labelled(axis.name, axis.unit) };
+  const margin = isGrid ? stepOf(values) / 2 : AROUND * (greatest - least) || 1;
+  return {
+    visDomain: [least - margin, greatest + margin],
+    label: labelled(axis.name, axis.unit),
+    formatTick: (value) => figure(Number(value)),
+  };
 }

@@ -10,6 +10,7 @@ import { combined, gridOf, normalised, pointsOf, rgbOf, type Grid, type Points }
 import { useMap, useMaps, useScalars, type MapData } from "../measured";
 import type { MapAbout, Maps } from "../server";
 import { domainOf, type Shade } from "../shade";
+import { isBad } from "../useMatched";
 
 export type Comparison = "one" | "difference" | "ratio" | "rgb" | "previous" | "beside";
 
@@ -35,16 +36,26 @@ export interface ShownMap {
   beside?: Grid | Points;
   rgb?: Uint8Array;
   domain?: Domain;
-  /** The run that is shown. */
-  run: string | null;
+  /** Whether it is of a scan before the one that is looked at, which has none yet. */
   isStale: boolean;
   /** Why there is less than was asked for. */
   reason?: string;
 }
 
-/** The map that is shown where none is chosen: that which the stages say, or the first one. */
-function defaultOf(maps: MapAbout[]): MapAbout | undefined {
-  return maps.find((map) => map.default) ?? maps.find(({ kind }) => kind !== "line") ?? maps[0];
+/**
+ * The map that is shown where none is chosen: that which the stages say, or the first one.
+ *
+ * Of one stack it stays the one that it was: also when another peak becomes the brightest one, and while a scan has
+ * no peaks yet.
+ */
+function defaultOf(maps: MapAbout[], before: MapAbout | undefined, hasEnded: boolean): MapAbout | undefined {
+  const told = maps.find((map) => map.default);
+  if (!told && before && !hasEnded) {
+    return before;
+  }
+  const usual = told ?? maps.find(({ kind }) => kind !== "line") ?? maps[0];
+  const same = usual?.path === before?.path ? maps.find(({ id }) => id === before?.id) : undefined;
+  return same ?? usual;
 }
 
 export function useShownMap(options: Partial<MapOptions>, shade: Shade): ShownMap {
@@ -55,11 +66,12 @@ export function useShownMap(options: Partial<MapOptions>, shade: Shade): ShownMa
   const run = useLive((live) => of ?? live.run);
   const all = maps.data?.maps ?? [];
   const wanted = options.map ?? map;
-  const usual = useRef<string>(); // it stays when another peak becomes the brightest one
-  const about = all.find(({ id }) => id === (wanted ?? usual.current)) ?? (wanted === null ? defaultOf(all) : undefined);
+  const usual = useRef<MapAbout>();
+  const hasEnded = useLive(({ status, run }) => of !== null || (status?.state === "CLOSE" && status.run.uid === run));
+  const about = wanted === null ? defaultOf(all, usual.current, hasEnded) : all.find(({ id }) => id === wanted);
   useEffect(() => {
-    usual.current = about?.id;
-  }, [about?.id]);
+    usual.current = about;
+  }, [about]);
   const isRgb = comparison === "rgb";
   const isOfTwo = isRgb || comparison === "difference" || comparison === "ratio";
   const isOfRuns = comparison === "previous" || comparison === "beside";
@@ -85,9 +97,8 @@ export function useShownMap(options: Partial<MapOptions>, shade: Shade): ShownMa
     maps: maps.data,
     about,
     ...computed,
-    run: first.data?.header.run ?? run,
-    isStale: first.isStale,
-    reason: first.error?.message ?? lacks ?? second.error?.message ?? computed.reason,
+    isStale: first.data !== undefined && first.data.header.run !== run,
+    reason: (isBad(first.error) ? first.error?.message : undefined) ?? lacks ?? second.error?.message ?? computed.reason,
   };
 }
 

@@ -1,19 +1,19 @@
 // A curve of a point: its spectrum with the fit and the lines of the elements, its diffractogram, or another array.
 
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo } from "react";
 
 import type { Arrays } from "../arrays";
-import { choose, useChosen } from "../chosen";
+import { useChosen } from "../chosen";
 import { channelAt, figure, labelled, valueAt } from "../curves";
 import { useLive } from "../live";
 import { useCurve, usePoint, type CurveHeader } from "../measured";
-import { Plot, type Curve, type Look } from "../Plot";
+import type { Curve, Look } from "../plot/look";
+import { Plot } from "../plot/Plot";
 import { PointPicker } from "../PointPicker";
-import { RegionBar } from "../RegionBar";
-import { RegionLayer, type Shape } from "../RegionLayer";
-import { freeName, type Kind, type Region } from "../regions";
+import type { Kind, Region, Shape } from "../regions";
 import { isBad } from "../useMatched";
 import { useRegions } from "../useRegions";
+import { useRegionTools, type Scaled } from "../useRegionTools";
 import type { TileProps } from "./tile";
 
 export interface CurveOptions {
@@ -30,17 +30,18 @@ const LOOKS: Record<string, [Look, number]> = {
 };
 /** The unit of ranges whose ends are numbers of channels, whatever axis the curve is drawn over. */
 const CHANNEL = "channel";
+const RANGES: Kind[] = ["range"];
 const OTHERS = [2, 3, 5, 6, 4, 0];
 
 export function CurveTile({ options, setOptions, describe }: TileProps<CurveOptions>) {
-  const { point: chosen, of, region } = useChosen();
+  const { point: chosen, of } = useChosen();
   const run = useLive((live) => live.run);
-  const [tool, setTool] = useState<Kind>();
   const point = usePoint(chosen, of);
   const curves = point.data?.curves ?? [];
   const about = curves.find(({ id }) => id === options.curve) ?? curves[0];
   const { data, error } = useCurve(chosen, about?.id ?? null, of);
   const regions = useRegions(about?.id.slice(about.stage.length + 1)); // an id is STAGE/KEY
+  const tools = useRegionTools(regions, RANGES, data && scaledBy(data, regions?.unit !== CHANNEL));
   const lines = useMemo(() => (data ? linesOf(data) : []), [data]);
   const x = data?.arrays["x"]?.values;
   const title = data?.header.label ?? about?.label ?? "Curve";
@@ -60,21 +61,6 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
     );
   }
   const isLog = options.isLog ?? data.header.log;
-  const isOnAxis = regions?.unit !== CHANNEL;
-  const { first_channel: first } = data.header;
-  const onAxis = (range: Region): Region =>
-    isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel - first)) };
-  const fromAxis = <S extends Shape>(range: S): S =>
-    isOnAxis ? range : { ...range, x: range.x.map((value) => first + Math.round(10 * channelAt(x, value)) / 10) };
-  const ranges = (regions?.regions ?? []).filter(({ type }) => type === "range");
-  const finish = (shape: Shape | undefined): void => {
-    setTool(undefined);
-    if (shape && regions) {
-      const name = freeName(regions.regions, "range");
-      regions.put(name, { ...fromAxis(shape), name });
-      choose({ region: name });
-    }
-  };
   return (
     <div className={data?.header.uid === (of ?? run) ? "point-tile" : "point-tile stale"}>
       <div className="tools">
@@ -110,45 +96,9 @@ export function CurveTile({ options, setOptions, describe }: TileProps<CurveOpti
         curves={lines}
         isLog={isLog}
       >
-        {(frame) =>
-          regions && (
-            <RegionLayer
-              frame={frame}
-              regions={ranges.map(onAxis)}
-              tool={tool}
-              chosen={region ?? undefined}
-              step={Math.abs(valueAt(x, 1) - valueAt(x, 0))}
-              onChoose={(name) => choose({ region: name ?? null })}
-              onChange={
-                regions.readOnly ? undefined : (name, changed) => regions.put(name, changed && fromAxis(changed))
-              }
-              onDrawn={finish}
-            />
-          )
-        }
+        {tools.layer}
       </Plot>
-      {regions?.kinds.includes("range") && (
-        <RegionBar
-          kinds={["range"]}
-          regions={ranges}
-          tool={tool}
-          chosen={region ?? undefined}
-          readOnly={regions.readOnly}
-          reason={regions.reason}
-          say={(range) =>
-            `${onAxis(range)
-              .x.map((value) => figure(value, 4))
-              .join(" to ")} ${data.header.x_unit ?? ""}`
-          }
-          onTool={setTool}
-          onChoose={(name) => choose({ region: name ?? null })}
-          onChange={(name, changed) => {
-            regions.put(name, changed);
-            choose({ region: changed?.name ?? null });
-          }}
-          onUndo={regions.undo}
-        />
-      )}
+      {tools.bar}
     </div>
   );
 }
@@ -162,6 +112,22 @@ function linesOf({ arrays }: Arrays<CurveHeader>): Curve[] {
     const label = names.length === 1 ? name.replace(/ 0$/, "") : name;
     return { label, values: arrays[name]!.values, error: errorOf(arrays, name), look, color };
   });
+}
+
+/** How ranges lie on the axis of a curve: as they are, or, where their ends are channels, at those. */
+function scaledBy({ header, arrays }: Arrays<CurveHeader>, isOnAxis: boolean): Scaled {
+  const x = arrays["x"]!.values;
+  const { first_channel: first, x_unit: unit } = header;
+  const shown = (range: Region): Region =>
+    isOnAxis ? range : { ...range, x: range.x.map((channel) => valueAt(x, channel - first)) };
+  const stored = <S extends Shape>(range: S): S =>
+    isOnAxis ? range : { ...range, x: range.x.map((value) => first + Math.round(10 * channelAt(x, value)) / 10) };
+  return {
+    step: Math.abs(valueAt(x, 1) - valueAt(x, 0)),
+    shown,
+    stored,
+    say: (range) => `${shown(range).x.map((value) => figure(value, 4)).join(" to ")} ${unit ?? ""}`,
+  };
 }
 
 function errorOf(arrays: Arrays["arrays"], name: string): ArrayLike<number> | undefined {

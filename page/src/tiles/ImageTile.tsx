@@ -2,20 +2,19 @@
 
 import { useEffect, useMemo, useState } from "react";
 
-import { choose, useChosen } from "../chosen";
+import { useChosen } from "../chosen";
 import { figure } from "../curves";
 import { ImageView, type Peak } from "../ImageView";
 import { useLive } from "../live";
 import { useImage, usePoint } from "../measured";
 import { PointPicker } from "../PointPicker";
-import { RegionBar } from "../RegionBar";
-import { RegionLayer, type Shape } from "../RegionLayer";
-import { freeName, type Kind } from "../regions";
+import type { Kind } from "../regions";
 import type { ImageAbout, Point } from "../server";
 import type { Shade } from "../shade";
 import { ShadeControls } from "../ShadeControls";
 import { isBad, useMatched } from "../useMatched";
 import { useRegions } from "../useRegions";
+import { useRegionTools } from "../useRegionTools";
 import type { TileProps } from "./tile";
 
 export interface ImageOptions extends Shade {
@@ -26,25 +25,25 @@ export interface ImageOptions extends Shade {
 
 type Columns = Point["peaks"][string]["columns"];
 
+const AREAS: Kind[] = ["rectangle", "polygon"];
 const NONE = { stage: "", key: "", kind: "taken" } as const;
 const SHADE: Shade = { colorMap: "Viridis", scale: "log", low: 1, high: 99.9 };
 
 export function ImageTile({ options, setOptions, describe }: TileProps<ImageOptions>) {
-  const { point: chosen, of, region } = useChosen();
+  const { point: chosen, of } = useChosen();
   const run = useLive((live) => live.run);
-  const [tool, setTool] = useState<Kind>();
   const [isOpen, setIsOpen] = useState(false);
   const present = usePoint(chosen, of);
-  const images = present.data?.images ?? [];
+  const images = distinct(present.data, options.image);
   const about = images.find((one) => idOf(one) === options.image) ?? usual(images, present.data);
   const shown = useImage(about ? chosen : null, about ?? NONE, of);
-  const { arrays, point } = useMatched(shown, of);
-  const regions = useRegions(about?.key);
+  const { arrays, point } = useMatched(shown);
+  const tools = useRegionTools(useRegions(about?.key), AREAS);
   const hasPeaks = options.hasPeaks ?? true;
   const peaks = useMemo(() => (hasPeaks && point && about ? peaksOf(point, about) : []), [hasPeaks, point, about]);
   const shade: Shade = { ...SHADE, ...options };
   const image = arrays?.arrays["image"];
-  const title = about ? `${about.key}, ${about.kind === "made" ? "made" : "taken"} by ${about.stage}` : "Image";
+  const title = about ? nameOf(about) : "Image";
 
   useEffect(() => {
     const table = (): Record<string, ArrayLike<unknown>> => ({
@@ -54,14 +53,6 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
     });
     describe({ title, table: peaks.length > 0 ? table : undefined });
   }, [title, peaks, describe]);
-  const finish = (shape: Shape | undefined): void => {
-    setTool(undefined);
-    if (shape && regions) {
-      const name = freeName(regions.regions);
-      regions.put(name, { ...shape, name });
-      choose({ region: name });
-    }
-  };
   if (!image || !about) {
     return (
       <p className="empty">
@@ -87,7 +78,7 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
             >
               {images.map((one) => (
                 <option key={idOf(one)} value={idOf(one)}>
-                  {one.key} {one.kind} by {one.stage}
+                  {nameOf(one)}
                 </option>
               ))}
             </select>
@@ -116,45 +107,29 @@ export function ImageTile({ options, setOptions, describe }: TileProps<ImageOpti
         </span>
       </div>
       {isBad(shown.error) && <p className="bad note">{shown.error?.message}</p>}
-      <ImageView label={title} image={image} shade={shade} peaks={peaks} isDrawing={tool !== undefined}>
-        {(frame) =>
-          regions && (
-            <RegionLayer
-              frame={frame}
-              regions={regions.regions.filter(({ type }) => type !== "range")}
-              tool={tool}
-              chosen={region ?? undefined}
-              step={1}
-              onChoose={(name) => choose({ region: name ?? null })}
-              onChange={regions.readOnly ? undefined : regions.put}
-              onDrawn={finish}
-            />
-          )
-        }
+      <ImageView label={title} image={image} shade={shade} peaks={peaks} isDrawing={tools.isDrawing}>
+        {tools.layer}
       </ImageView>
-      {regions && (
-        <RegionBar
-          kinds={regions.kinds.filter((kind) => kind !== "range")}
-          regions={regions.regions}
-          tool={tool}
-          chosen={region ?? undefined}
-          readOnly={regions.readOnly}
-          reason={regions.reason}
-          onTool={setTool}
-          onChoose={(name) => choose({ region: name ?? null })}
-          onChange={(name, changed) => {
-            regions.put(name, changed);
-            choose({ region: changed?.name ?? null });
-          }}
-          onUndo={regions.undo}
-        />
-      )}
+      {tools.bar}
     </div>
   );
 }
 
 function idOf({ stage, key, kind }: ImageAbout): string {
   return JSON.stringify([stage, kind, key]);
+}
+
+function nameOf({ key, kind, stage }: ImageAbout): string {
+  return kind === "made" ? `${key}, by ${stage}` : key;
+}
+
+/** The images of a point, once each: as the stage has them that found peaks, or as they were chosen. */
+function distinct(point: Point | undefined, chosen: string | undefined): ImageAbout[] {
+  const rank = (one: ImageAbout): number => (idOf(one) === chosen ? 0 : point?.peaks[one.stage] ? 1 : 2);
+  const images = [...(point?.images ?? [])].sort((one, other) => rank(one) - rank(other));
+  const isSame = (one: ImageAbout, other: ImageAbout): boolean =>
+    one.key === other.key && one.kind === "taken" && other.kind === "taken" && one.available === other.available;
+  return images.filter((one, at) => !images.slice(0, at).some((other) => isSame(one, other)));
 }
 
 /** The image on which peaks were found, or else the first that is there. */

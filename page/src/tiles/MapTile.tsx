@@ -12,7 +12,7 @@ import { Measurement } from "../map/Measurement";
 import { useShownMap, type MapOptions } from "../map/use_shown_map";
 import { statisticsOf, tableOf, type Grid, type Pair, type Points, type Statistics } from "../maps";
 import { useScan } from "../measured";
-import { Plot } from "../Plot";
+import { Plot } from "../plot/Plot";
 import type { Shade } from "../shade";
 import type { TileProps } from "./tile";
 
@@ -27,9 +27,8 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
   const [tool, setTool] = useState<Tool>("point");
   const [drawn, setDrawn] = useState<[Pair, Pair] | null>(null);
   const { point, of, map } = useChosen();
-  const latest = useLive((live) => (of === null || of === live.run ? live.latest : null));
   const path = usePath(options.hasPath ?? false);
-  const title = shown ? labelled(shown.label, shown.unit) : "map";
+  const title = shown ? labelled(shown.label, shown.unit) : "Map";
   useEffect(() => describe({ title, table: shown && (() => tableOf(shown)) }), [title, shown, describe]);
   const onMap = (id: string): void => {
     choose({ map: id });
@@ -48,7 +47,7 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
     onDraw: setDrawn,
     path,
     chosen: point === "latest" ? null : point,
-    onChoose: (point: number) => choose({ point }),
+    onChoose: choosePoint,
   };
   return (
     <div className="map-tile">
@@ -63,41 +62,54 @@ export function MapTile({ options, setOptions, describe }: TileProps<MapOptions>
         setOptions={setOptions}
       />
       {reason && shown && <p className="note">{reason}</p>}
-      {shown && !isLine ? (
-        <div
-          className={isStale && reason ? "map stale" : "map"}
-          tabIndex={0}
-          role="application"
-          aria-label={`map of ${title}, ${seen(shown, statistics!)}; the arrow keys choose a point`}
-          data-testid="map"
-          data-number={statistics!.count}
-          onKeyDown={(event) => step(event, shown, point === "latest" ? latest : point)}
-        >
-          <div className="map-of-scan">
-            <MapView shown={shown} rgb={rgb} {...common} />
-            {statistics!.count === 0 && <p className="cover">{nothing(shown)}</p>}
-          </div>
-          {beside && (
-            <div className="map-of-scan" data-testid="scan before">
-              <MapView shown={beside} {...common} chosen={null} path={undefined} onChoose={ignore} />
-              <p className="caption">the scan before</p>
+      <div className="map-and-measurement">
+        {shown && !isLine ? (
+          <div
+            className={isStale ? "map stale" : "map"}
+            tabIndex={0}
+            role="application"
+            aria-label={`map of ${title}, ${seen(shown, statistics!)}; the arrow keys choose a point`}
+            data-testid="map"
+            data-number={statistics!.count}
+            onKeyDown={(event) => step(event, shown, point === "latest" ? latestOf(of) : point)}
+          >
+            <div className="map-of-scan">
+              <MapView shown={shown} rgb={rgb} {...common} />
+              {isStale && of === null && <p className="caption">the scan before</p>}
+              {statistics!.count === 0 && <p className="cover">{nothing(shown)}</p>}
             </div>
-          )}
-        </div>
-      ) : shown ? (
-        <Line points={shown as Points} count={statistics!.count} />
-      ) : (
-        <Empty wanted={map} maps={maps?.maps.length} isGone={maps !== undefined && about === undefined} reason={reason} />
-      )}
+            {beside && (
+              <div className="map-of-scan" data-testid="scan before">
+                <MapView shown={beside} {...common} chosen={null} path={undefined} onChoose={ignore} />
+                <p className="caption">the scan before</p>
+              </div>
+            )}
+          </div>
+        ) : shown ? (
+          <Line points={shown as Points} count={statistics!.count} />
+        ) : (
+          <Empty wanted={map} maps={maps?.maps.length} isGone={maps !== undefined && about === undefined} reason={reason} />
+        )}
+        {shown && drawn && !isLine && (
+          <Measurement shown={shown} tool={tool} drawn={drawn} onClose={() => setDrawn(null)} />
+        )}
+      </div>
       {maps && maps.truncated > 0 && <p className="note">{maps.truncated} more maps are in Browse</p>}
-      {shown && drawn && !isLine && (
-        <Measurement shown={shown} tool={tool} drawn={drawn} onClose={() => setDrawn(null)} />
-      )}
     </div>
   );
 }
 
 const NONE: never[] = [];
+
+function choosePoint(point: number): void {
+  choose({ point });
+}
+
+/** The number of the latest point of a run, where that goes on. */
+function latestOf(of: string | null): number | null {
+  const { run, latest } = useLive.getState();
+  return of === null || of === run ? latest : null;
+}
 
 function ignore(): void {
   // The points of another scan are not chosen.

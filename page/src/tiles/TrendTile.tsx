@@ -7,7 +7,8 @@ import { choose, useChosen } from "../chosen";
 import { firstWithin, labelled, sortedPlaces, thinned } from "../curves";
 import { useLive } from "../live";
 import { useScalars, useScan } from "../measured";
-import { Plot, type Curve } from "../Plot";
+import type { Curve } from "../plot/look";
+import { Plot } from "../plot/Plot";
 import type { Quantity } from "../server";
 import type { TileProps } from "./tile";
 
@@ -41,7 +42,11 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
   const names = [...new Set([...y, ...(x === null ? [] : [x])])];
   const { data, error } = useScalars(names, of);
   const seconds = options.seconds ?? null;
-  const shown = useMemo(() => (data ? trendOf(data, x, y, seconds) : undefined), [data, x, y.join("\n"), seconds]);
+  const start = useLive(({ runs }) => runs.find(({ uid }) => uid === data?.header.uid)?.time);
+  const shown = useMemo(
+    () => (data ? trendOf(data, { x, y, seconds, start }) : undefined),
+    [data, x, y.join("\n"), seconds, start],
+  );
   const unitOf = (name: string): string => labelled(name, known.get(name)?.unit);
   const title = y.length > 0 ? `${y.join(", ")} against ${x ?? "time"}` : "Trend";
 
@@ -130,7 +135,7 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
       <Plot
         label={title}
         x={shown.x}
-        xLabel={x === null ? "time since start / s" : unitOf(x)}
+        xLabel={x === null ? `time since start / ${shown.unit}` : unitOf(x)}
         yLabel={known.get(y[0]!)?.unit ?? ""}
         curves={shown.curves}
         mark={point === "latest" ? undefined : shown.x[shown.points.indexOf(point)]}
@@ -142,21 +147,39 @@ export function TrendTile({ options, setOptions, describe }: TileProps<TrendOpti
 
 interface Trend {
   x: number[];
+  /** Of the time. */
+  unit: string;
   curves: Curve[];
   /** The number of the point of each. */
   points: number[];
 }
 
+interface Wanted extends TrendOptions {
+  /** When the scan began, in s; else the time of its first point. */
+  start: number | undefined;
+}
+
+/** Units of time, and how long a scan lasts that has them, in s. */
+const UNITS: [unit: string, seconds: number, from: number][] = [
+  ["h", 3600, 3 * 3600],
+  ["min", 60, 300],
+  ["s", 1, 0],
+];
+
 /** What is drawn of columns of readings. */
-function trendOf({ arrays }: Arrays, x: string | null, y: string[], seconds: number | null): Trend {
+function trendOf({ arrays }: Arrays, { x, y, seconds, start }: Wanted): Trend {
   const column = (name: string): ArrayLike<number> => arrays[name]?.values ?? [];
   const [times, points] = [column("time"), column("seq_num")];
   const first = seconds === null ? 0 : firstWithin(times, seconds);
   const curves = y.map(column);
   const places = x === null ? thinned(curves, first, MOST_POINTS) : sortedPlaces(column(x), first, MOST_POINTS);
-  const across = x === null ? (at: number) => times[at]! - times[0]! : (at: number) => column(x)[at]!;
+  const zero = start !== undefined && start <= times[0]! ? start : times[0]!;
+  const lasting = times.length ? times[times.length - 1]! - zero : 0;
+  const [unit, size] = UNITS.find(([, , from]) => lasting >= from) ?? UNITS.at(-1)!;
+  const across = x === null ? (at: number) => (times[at]! - zero) / size : (at: number) => column(x)[at]!;
   return {
     x: places.map(across),
+    unit,
     curves: curves.map((values, number) => ({
       label: y[number]!,
       values: places.map((at) => values[at]!),
