@@ -144,7 +144,6 @@ def say_received(options: argparse.Namespace, stats: Received) -> None:
 #: The counts of a dispatcher that are losses, in words.
 _LOSSES = {
     "lost": "events never came",
-    "missed": "documents were published and not received",
     "dropped": "documents were dropped",
     "malformed": "messages were no documents",
     "refused": "documents were refused",

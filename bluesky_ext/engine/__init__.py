@@ -9,7 +9,7 @@ Stages are built on `Map` and `Reduce`; everything else here is what these stand
     executors/in_flight.py     the tasks under way, at once or in an executor (pool.py, lanes.py)
     executors/kernel.py        where the task is done: frames are read there, and the kernel is called
     documents/derived_run.py   DerivedRun: the derived event, its descriptor, and what counts in the sha256 (digest.py)
-    stages/subscribers.py      the next stage, or a sink
+    stages/emitter.py          the next stage, or a sink
 
 A stage is added as a `Map` or `Reduce` in ``callbacks``; a source or a sink in ``storage/adapters.py``; another way in
 which events refer to images as a `FrameReference` in ``frames``, which `Joiner` makes.

@@ -12,6 +12,7 @@ from bluesky_ext.engine.documents.live_runs import is_live
 from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.stages.reduce import Published
 from bluesky_ext.engine.stages.run import StageRun
+from bluesky_ext.engine.stages.watchers import tell
 from bluesky_ext.live.errors import UserError, said_of
 from bluesky_ext.live.events import Event, events_of
 from bluesky_ext.live.join import Join
@@ -250,7 +251,8 @@ class LiveAnalysis(Reduce):
         """Hand an event to a worker."""
         if stream.wanted:
             self.reduce(stream.run.state, stream.name, event)
-            self.show_watchers(stream, event)
+            if self.watchers:
+                tell(self, "event", stream, event, None)
             self._report(stream.run)
 
     def reduce(self, state: PairRun, stream: str, event: Mapping[str, Any]) -> None:

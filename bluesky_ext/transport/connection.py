@@ -17,8 +17,8 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.queue import RESERVE
 from bluesky_ext.transport.socket import SLICE, Socket, wait_for
-from bluesky_ext.transport.tally import Teller
-from bluesky_ext.transport.wire import BLOCKING, COUNTS, ECHO, MARK, PASSING, PROXY, STALLED
+from bluesky_ext.transport.stops import PublishedRuns
+from bluesky_ext.transport.wire import AGAIN, BLOCKING, ECHO, MARK, PASSING, PROXY, STALLED
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,12 @@ class Connection:
         self.stats = Published()
         self.complaints = Complaints(log)
         self.lock = threading.Lock()
-        self.runs: set[str] = set()
-        self.teller = Teller(self.prefix)
+        self.runs = PublishedRuns(self.prefix)
         self.present = False
         self.stalls = 0
         self._header = self.prefix + b" "
         self._topics: set[bytes] = set()  # the beginnings of the messages that somebody wants
         self._breaks = 0
-        self._told_at = 0.0  # when it was told last how many documents there were
         self._moved = 0.0  # when the proxy said last that it passes on documents
         self._question = b""
         self._large: deque[tuple[zmq.MessageTracker, int]] = deque()  # messages that 0MQ has, and their bytes
@@ -102,16 +100,17 @@ class Connection:
         self._breaks += list(self._socket.events()).count(zmq.Event.DISCONNECTED)
         self._take_subscriptions()
         if self._breaks > breaks:
+            self.runs.is_due = True
             # 0MQ takes back the subscriptions of a connection that ended, and gives those of the next, step by step.
             for _ in range(5):
                 self._socket.zmq.poll(10)
                 self._take_subscriptions()
         self.present = self._socket.connected and any(map(self._is_ours, self._topics))
-        if self.runs and before and (self._breaks > breaks or not self.present):
+        if self.runs.open and before and (self._breaks > breaks or not self.present):
             lost = "the last listener left" if self._topics else "the connection was lost"
-            runs = ", ".join(map(printable, sorted(self.runs)))
+            runs = ", ".join(map(printable, sorted(self.runs.open)))
             message = f"{self.address}: {lost} in the middle of run {runs}: replay it"
-            self.runs.clear()
+            self.runs.open.clear()
             log.warning("%s", message)
             if self.patience is not None:
                 raise ConnectionError(message)
@@ -165,7 +164,6 @@ class Connection:
             self._topics.add(topic) if wants else self._topics.discard(topic)
             if not wants:
                 continue
-            self.teller.hear(topic)
             if topic == PASSING:
                 self._moved = time.monotonic()
             elif topic == self._question:
@@ -188,16 +186,10 @@ class Connection:
             self.stats.dropped += 1
             self.complaints("dropped", "%s does not keep up: documents are dropped, and counted", self.address)
 
-    def tell(self, *, every: float = 0.0) -> None:
-        """Tell those who ask for it how many documents there were of the latest runs, behind all that waits.
-
-        What was dropped or not heard counts as well: so listeners know what they miss, be it the end of a run. Given
-        ``every``, it does nothing before so many seconds have passed since the last time, nor while there is no room.
-        """
-        now = time.monotonic()
-        if not every or (now >= self._told_at + every and not self._waiting):
-            self._told_at = now
-            if (message := self.teller.message(self._topics)) is not None:
+    def say_stops(self) -> None:
+        """Say the latest stop documents again, if they may be lost; called when somebody listens."""
+        if self.runs.is_due and PROXY in self._topics:
+            for message in self.runs.again():
                 self.send(message, keep=True)
 
     def close(self) -> bool:
@@ -206,7 +198,7 @@ class Connection:
             end = time.monotonic() + self.linger
             with suppress(ConnectionError):  # which has been logged
                 self.update()
-            self.runs.clear()
+            self.runs.open.clear()
             breaks = self._breaks
             arrived = self._wait_until_arrived(end)
             self._closed.set()
@@ -288,4 +280,4 @@ class Connection:
 
 
 def _is_document(message: bytes) -> bool:
-    return not message.startswith(COUNTS)
+    return not message.startswith(AGAIN)

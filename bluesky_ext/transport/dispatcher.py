@@ -23,12 +23,12 @@ from bluesky_ext.engine.documents.open_runs import DAY, MAX_OPEN_RUNS
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.engine.frames.limits import Limits, Refused
 from bluesky_ext.engine.frames.readable import Readable, reading
-from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
+from bluesky_ext.engine.stages.emitter import Emitter
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.address import Address, connect_address
 from bluesky_ext.transport.overtaking import Overtaking
 from bluesky_ext.transport.queue import DocumentQueue, Policy
-from bluesky_ext.transport.receiver import TALLY, Message, Received, Receiver
+from bluesky_ext.transport.receiver import Message, Received, Receiver
 from bluesky_ext.transport.runs import ReceivedRuns
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import Socket
@@ -36,7 +36,6 @@ from bluesky_ext.transport.wire import LISTENER, MAX_BYTES, Deserializer, check_
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve
-    from event_model import DocumentNames
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ _LIMITS = Limits()
 _GRACE = 0.5  # s, for what is under way when no more documents are handed on
 
 
-class RemoteDispatcher:
+class RemoteDispatcher(Emitter):
     """Receives documents from a 0MQ proxy and hands them to callbacks, one after another, in the thread of `start`.
 
     It lives through whatever comes: frames that are no documents, callbacks that raise, a proxy that goes and comes.
@@ -135,17 +134,17 @@ class RemoteDispatcher:
         if not stale_after > 0:
             raise ValueError(f"stale_after={stale_after!r}: give a time in seconds above 0")
         check_prefix(prefix)
-        self.stats = Received()
+        stats = Received()
+        super().__init__(repr(self), stats, Complaints(log))
+        self.stats: Received = stats
         self.closed = False
         self._deserializer = codec_of(deserializer, loads, pickle.loads, self.address)
         self._loads = partial(loads, max_plain=limits.plain, max_objects=limits.objects)
         self._readable = Readable.below(readable_roots)
         self._limits = limits
         passed = None if store is None else lambda uid: filter(self._passes, as_source(store(uid)))
-        self._complaints = Complaints(log)
-        self._subscribers = Subscribers(repr(self), self.stats, self._complaints)
         self._queue: DocumentQueue[Message] = DocumentQueue(max_documents, max_queue, policy)
-        self._overtaking = Overtaking(self._subscribers.emit, self._queue.__len__)
+        self._overtaking = Overtaking(self.emit, self._queue.__len__)
         self._runs = ReceivedRuns(
             *(repr(self), self._overtaking, self.stats),
             *(passed, store_patience, close_incomplete, stale_after, max_open_runs),
@@ -162,17 +161,6 @@ class RemoteDispatcher:
     def open_runs(self) -> list[str]:
         """The uids of the runs that have started and not stopped."""
         return self._runs.uids
-
-    def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
-        """Have ``callback(name, document)`` called with documents of this kind; return a token for `unsubscribe`.
-
-        A callback that raises is reported, and does not keep the document from the others.
-        """
-        return self._subscribers.add(callback, name)
-
-    def unsubscribe(self, token: int) -> None:
-        """Stop calling the callback that this token was given for."""
-        self._subscribers.remove(token)
 
     def start(self) -> None:
         """Hand documents to the callbacks until `stop` is called, or SIGINT or SIGTERM comes.
@@ -239,32 +227,29 @@ class RemoteDispatcher:
             self._limits.check(*pair, self._readable)
         except Refused as error:
             self.stats.refused += 1
-            self._complaints(
+            self.complaints(
                 f"{pair[0]} {error.kind}", "%s: a %s is refused: %s", self.address, pair[0], printable(str(error), 500)
             )
             return False
         return True
 
-    def _process(self, name: str, payload: memoryview) -> None:
+    def _process(self, name: str, payload: memoryview, must_have_come: bool | None) -> None:
         """Hand a document to the callbacks; what is none is counted and reported."""
         is_ours = self._deserializer is loads
         try:
-            if name == TALLY:
-                self._runs.compare(bytes(payload), self._receiver.word)
-                return
             doc = self._loads(payload) if is_ours else self._deserializer(bytes(payload))
             if not isinstance(doc, Mapping):
                 raise TypeError(f"{type(doc).__name__} instead of a document")
+            if must_have_come is not None and self._runs.is_known_over(doc, must_have_come):
+                return
             if self._passes((name, doc)):
                 self._runs.take(name, doc)
                 self.stats.received += 1
-            else:
-                self._runs.tally.note(name, doc)
         except Exception as error:  # whatever a deserializer raises at bytes from anyone, and odd documents cause
-            self.stats.malformed += name != TALLY
+            self.stats.malformed += 1
             if is_ours and payload[:1] == b"\x80" and payload[-1:] == b".":  # as a pickle of protocol 2 or later has
                 self.stats.pickles += 1
-                self._complaints(
+                self.complaints(
                     "pickle",
                     "%s: a pickle came, and is not read, since that could run any program: "
                     "give its sender serializer=bluesky_ext.transport.dumps, or, if you trust all who can send there, "
@@ -273,4 +258,4 @@ class RemoteDispatcher:
                 )
                 return
             kind, what = f"{name}: {type(error).__name__}", printable(" ".join(str(error).split()), 200)
-            self._complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)
+            self.complaints(kind, "%s: what came is no %s: %s", self.address, kind, what)

@@ -16,8 +16,8 @@ from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.transport.address import Address, bind_address, connect_address
 from bluesky_ext.transport.signals import interruptible
 from bluesky_ext.transport.socket import REFUSALS, SLICE, Socket, wait_for
-from bluesky_ext.transport.tally import Notices
-from bluesky_ext.transport.wire import BLOCKING, COUNTS, ECHO, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, STALLED
+from bluesky_ext.transport.stops import Again, Stops
+from bluesky_ext.transport.wire import AGAIN, BLOCKING, ECHO, LISTENER, MARK, MAX_BYTES, PASSING, PROXY, STALLED
 
 if TYPE_CHECKING:
     from bluesky.callbacks.zmq import ClientCurve, ServerCurve
@@ -105,7 +105,7 @@ class Proxy:
         self._linger = linger
         self._complaints = Complaints(log)
         self._topics: set[bytes] = set()
-        self._notices = Notices()
+        self._stops = Stops()
         self._stopping = False
         self._give_up = float("inf")
         self._passing_at = 0.0
@@ -201,7 +201,7 @@ class Proxy:
             elif topic.startswith(ECHO) and wants and b"" not in self._topics:
                 # Those of Bluesky that listen to everything would get it too, and may not survive what is no document.
                 with suppress(zmq.Again):
-                    self._out.zmq.send(topic, zmq.NOBLOCK)
+                    self._out.zmq.send(b"%b %b %d" % (topic, self._stops.name, self._stops.count), zmq.NOBLOCK)
 
     def _pass_messages(self) -> int:
         """Pass on the messages that have come, but not too many at once; return how many that were."""
@@ -213,25 +213,27 @@ class Proxy:
                 if now < self._give_up:
                     self._subscribe_for_a_moment(parts[0].bytes)
                 continue
-            if parts[0].buffer[: len(COUNTS)] == COUNTS:
-                self._notices.take(parts[0].bytes)
-                self._tell()
+            if parts[0].buffer[: len(AGAIN)] == AGAIN:
+                self._stops.take(Again.of(parts[0].bytes))
                 continue
             self.stats.messages += 1
             self.stats.lost += not self._send(parts)
+            self._stops.note(parts[0])
+            self._tell()
             if now > self._passing_at:
                 self._passing_at = now + 1.0
                 self._subscribe_for_a_moment(PASSING)
         return count
 
     def _tell(self) -> None:
-        """Tell what publishers had of their runs, if all listeners survive it."""
+        """Say again which runs are over, if all listeners survive it."""
         if b"" not in self._topics:
-            self._notices.tell(self._send_at_once)
+            self._stops.tell(self._send_at_once)
 
-    def _send_at_once(self, notice: bytes) -> bool:
+    def _send_at_once(self, message: bytes) -> bool:
         try:
-            self._out.zmq.send(notice, zmq.NOBLOCK)  # past a listener that is full, the next document would be lost too
+            # Past a listener that is full, the next document would be lost too.
+            self._out.zmq.send(message, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True

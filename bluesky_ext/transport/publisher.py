@@ -127,30 +127,31 @@ class Publisher:
             if not self._finalize.alive:
                 raise RuntimeError(f"the publisher to {self.address} has been closed: make a new one")
             connection.update()
-            connection.tell(every=1.0)
-            connection.teller.tally.note(name, doc)
-            if name == "start" and len(connection.runs) < 1000:
-                connection.runs.add(str(doc.get("uid")))
-            elif name == "stop":
-                connection.runs.discard(str(doc.get("run_start")))
-            if not connection.wait_for_listener():
+            if name == "start":
+                connection.runs.begin(str(doc.get("uid")))
+            is_heard = connection.wait_for_listener()
+            if is_heard:
+                complaints.counts.pop("unheard", None)
+                connection.say_stops()
+            else:
                 self.stats.unheard += 1
                 complaints("unheard", "%s", connection.why_nobody())
-                return
-            complaints.counts.pop("unheard", None)
+                if name != "stop":
+                    return
             try:
                 message = pack(b"%b %b " % (self._prefix, name.encode()), doc, self._serializer)
                 if len(message) > self._max_bytes:
                     raise ValueError(f"it has {len(message)} bytes: no more than max_bytes={self._max_bytes} are sent")
             except Exception as error:  # whatever a serializer raises: the scan goes on
-                self.stats.failed += 1
+                self.stats.failed += is_heard
                 if self.raises:
                     raise
                 complaints(f"{name} {type(error).__name__}", "%s: a document %r: %s", self.address, name, error)
                 return
-            connection.send(message, keep=name not in MANY)
-            if name in ("start", "stop"):
-                connection.tell()
+            if name == "stop":
+                connection.runs.end(str(doc.get("run_start")), message.split(b" ", 2)[2], is_heard=is_heard)
+            if is_heard:
+                connection.send(message, keep=name not in MANY)
 
     def close(self, linger: float | None = None) -> None:
         """Send what is waiting for as long as it was made for, or ``linger`` seconds, and close the connection.

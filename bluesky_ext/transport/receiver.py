@@ -16,17 +16,17 @@ from bluesky_ext.engine.documents.complaints import Complaints
 from bluesky_ext.engine.documents.stats import Stats
 from bluesky_ext.transport.queue import DocumentQueue
 from bluesky_ext.transport.socket import Socket, wait_for
-from bluesky_ext.transport.tally import LONGEST
-from bluesky_ext.transport.wire import ALL, COUNTS, ECHO, JOINED, MARK
+from bluesky_ext.transport.stops import Again
+from bluesky_ext.transport.wire import AGAIN, ALL, ECHO, MARK
 
 log = logging.getLogger(__name__)
 
 _NAMES = {name.name.encode(): name.name for name in DocumentNames}
-TALLY = "tally"
 
 _SETTLE = 1.0  # s, in which a proxy of ours answers
 WARN_AFTER = 5.0  # s, in which nobody answers
 _NEVER = float("inf")
+_SAID = 1000
 
 
 @dataclass
@@ -36,9 +36,8 @@ class Received(Stats):
     Beside those of `bluesky_ext.engine.Stats`: the ``messages`` that came, and how many of them were ``malformed``,
     ``refused`` (beyond the limits, or of files that may not be read), of an ``unknown`` name, or ``dropped``, since the
     callbacks did not keep up or the dispatcher was stopped; the ``pickles`` among the malformed; the runs ``joined`` in
-    the middle, and those ``replayed`` from the store; the ``connections`` that were made. ``missed`` are the documents
-    that a publisher of ours says it had, and that did not come, or without the descriptor of their run, or were dropped
-    here. ``received`` counts the documents that came, without those of the store, ``lost`` the events that never came.
+    the middle, and those ``replayed`` from the store; the ``connections`` that were made. ``received`` counts the
+    documents that came, without those of the store, ``lost`` the events that never came.
     """
 
     kind: ClassVar[str] = "dispatcher"
@@ -51,12 +50,12 @@ class Received(Stats):
     dropped: int = 0
     joined: int = 0
     replayed: int = 0
-    missed: int = 0
     connections: int = 0
 
 
-#: A document as it came: its name, and its payload; or `TALLY` and what a publisher tells of its runs.
-Message: TypeAlias = tuple[str, memoryview]
+#: A document as it came: its name, its payload, and, if it is a stop document that was said again, whether its run must
+#: have come.
+Message: TypeAlias = tuple[str, memoryview, bool | None]
 
 
 @dataclass(eq=False, repr=False)
@@ -82,9 +81,10 @@ class Receiver(threading.Thread):
         self._answer_by = _NEVER  # when to take the proxy's answer for granted
         self._nobody_at = _NEVER  # when to say that nobody answers
         ends = b" " if self.prefix else b""
-        self.word = uuid.uuid4().hex  # by which publishers know when it joined
+        self._joined = b"", 0  # the proxy, and which stop document was the last there when this listened
+        self._said: dict[tuple[bytes, int], None] = {}  # the stop documents that were said again
         documents = [self.prefix + ends] if self.prefix else ALL
-        for topic in (*documents, COUNTS + self.prefix + ends, JOINED + self.word.encode()):
+        for topic in (*documents, AGAIN + self.prefix + ends):
             self.socket.zmq.subscribe(topic)
 
     def run(self) -> None:
@@ -98,9 +98,8 @@ class Receiver(threading.Thread):
                 for frames in self.socket.messages(100):
                     if frames[0].buffer[: len(MARK)] == MARK:
                         self._take_answer(frames[0].bytes)
-                    elif frames[0].buffer[: len(COUNTS)] == COUNTS:
-                        if len(frames[0]) <= LONGEST:  # behind the documents that it tells of
-                            self.queue.put(TALLY, (TALLY, frames[0].buffer), len(frames[0]))
+                    elif frames[0].buffer[: len(AGAIN)] == AGAIN:
+                        self._take_again(Again.of(frames[0].bytes))
                     else:
                         self._take([frame.buffer for frame in frames])
                     if self._stopping:
@@ -140,7 +139,7 @@ class Receiver(threading.Thread):
             self._complaints("unknown", "%s: there are no documents named %r: it is left out", self.address, name[:40])
             return
         payload = first[len(prefix) + len(name) + 2 :]
-        if not self.queue.put(_NAMES[name], (_NAMES[name], payload), len(first)):
+        if not self.queue.put(_NAMES[name], (_NAMES[name], payload, None), len(first)):
             self.stats.dropped += 1
             why = "it was stopped" if self._stopping else "the callbacks do not keep up"
             self._complaints("dropped", "%s: %s: documents are dropped, and counted", self.address, why)
@@ -166,13 +165,28 @@ class Receiver(threading.Thread):
                 raise ConnectionError(reason)
             self._complaints("refused", "%s", reason)
 
+    def _take_again(self, again: Again | None) -> None:
+        """Take a stop document that is said again, once: behind the documents of its run."""
+        if again is None or (again.proxy, again.number) in self._said:
+            return
+        self._said[again.proxy, again.number] = None
+        if len(self._said) > _SAID:
+            del self._said[next(iter(self._said))]
+        proxy, last = self._joined
+        is_due = again.proxy == proxy and again.number > last
+        self.queue.put("stop", ("stop", memoryview(again.payload), is_due), len(again.payload))
+
     def _take_answer(self, message: bytes) -> None:
-        if self._question and message == self._question:
-            self.socket.zmq.unsubscribe(message)
-            self._question = b""
-            self._answer_by = _NEVER
-            self.listening.set()
-            log.info("listening at %s", self.address)
+        question, *about = message.rsplit(b" ", 2)
+        if not self._question or self._question not in (message, question):
+            return
+        if question == self._question and about[1].isdigit() and about[0] != self._joined[0]:
+            self._joined = about[0], int(about[1])
+        self.socket.zmq.unsubscribe(self._question)
+        self._question = b""
+        self._answer_by = _NEVER
+        self.listening.set()
+        log.info("listening at %s", self.address)
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()

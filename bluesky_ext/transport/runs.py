@@ -14,13 +14,11 @@ from bluesky_ext.engine.documents.open_runs import PARENT, OpenRun, OpenRuns, Op
 from bluesky_ext.engine.documents.printable import printable
 from bluesky_ext.storage.adapters import as_source
 from bluesky_ext.transport.receiver import Received
-from bluesky_ext.transport.tally import Tally, read_message
 
 log = logging.getLogger(__name__)
 
 _TICK = 0.5  # s
-_PUBLISHERS = 100  # those that are known; the one that was heard of least recently is forgotten first
-_CLOSED = 256  # runs that were closed without a stop, of which it is known what was lost, should their stop come later
+_OVER = 1000  # runs that were over last, of which it is known what was lost, should a stop come (again)
 
 
 @dataclass(eq=False)
@@ -33,15 +31,6 @@ class ReceivedRun(OpenRun):
 
     held: bool = False
     lost_so_far: int = 0
-
-
-@dataclass
-class _Missed:
-    """How many documents of a run were missed so far, whether any came, and whether the publisher said its end."""
-
-    documents: int = 0
-    has_come: bool = False
-    is_over: bool = False
 
 
 @dataclass(eq=False)
@@ -63,12 +52,9 @@ class ReceivedRuns:
     def __post_init__(self, max_open_runs: int) -> None:
         options: Any = {"name": self.name, "log": log, "stats": self.stats, "max_open_runs": max_open_runs}
         self._runs: OpenRuns[ReceivedRun] = OpenRuns(self._close_run, **options, stale_after=float("inf"))
-        self._closed: dict[str, ReceivedRun] = {}
+        #: By uid; those that had a stop need no more to be known of.
+        self._over: dict[str, ReceivedRun | None] = {}
         self._wanted: dict[str, float] = {}  # from the store, and until when to ask for it
-        #: What came, also of documents that nobody gets.
-        self.tally = Tally()
-        #: By the name of a publisher, and the number of a run of its.
-        self._publishers: dict[bytes, dict[int, _Missed]] = {}
         self._look_at = 0.0
 
     @property
@@ -78,39 +64,16 @@ class ReceivedRuns:
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document; KeyError, TypeError or ValueError if it is not what its name says."""
-        self.tally.note(name, doc)
         if name not in PARENT or self._follow(name, doc):
             self.emit(name, doc)
 
-    def compare(self, message: bytes, listener: str) -> None:
-        """Compare what a publisher had of its latest runs with what came, and say at once what never will.
+    def is_known_over(self, stop: Mapping[str, Any], must_have_come: bool) -> bool:
+        """Whether a stop document that is said again has nothing to tell: that of a run that is over here, or was then.
 
-        It comes behind the documents that it tells of. A run that is over there and open here has lost its stop
-        document, and is closed. Of runs that were published before this listener joined, only those are looked at whose
-        start came. ValueError if it is no such message.
+        One that ended since this listened ``must_have_come``: if it is not known, all of it was lost.
         """
-        publisher, joined, told = read_message(message, listener)
-        before = self._publishers.pop(publisher, {})
-        after = self._publishers[publisher] = {}
-        if len(self._publishers) > _PUBLISHERS:
-            del self._publishers[next(iter(self._publishers))]
-        for number, uid, documents, is_over in told:
-            state = after[number] = before.get(number) or _Missed()
-            if state.is_over:
-                continue
-            came = self.tally.of(uid)
-            if came is None:
-                is_due = number > joined and not state.has_come  # else it is one that was forgotten since
-            else:
-                state.has_come = True
-                is_due = number > joined or came.is_whole
-            missed = documents - (0 if came is None else came.documents)
-            if is_due and missed > state.documents:
-                self._miss(uid, documents, missed, missed - state.documents)
-                state.documents = missed
-            state.is_over = is_over
-            if is_over and (run := self._runs.get(uid)) is not None:
-                self._end_without_stop(run)
+        uid = stop["run_start"]
+        return self._runs.get(uid) is None and (self._over.get(uid, self) is None or not must_have_come)
 
     def look_around(self) -> None:
         """Now and then, close the runs that were silent for too long, and ask the store for those that it has."""
@@ -138,10 +101,11 @@ class ReceivedRuns:
             return not stream.run.held
         if name == "start":
             self._runs.open(ReceivedRun(doc))
-            self._closed.pop(doc["uid"], None)
+            self._over.pop(doc["uid"], None)
         elif name == "stop":
             run = self._runs.get(doc["run_start"]) or self._join(doc["run_start"])
             self._runs.drop(run)
+            self._note_over(run.uid, None)
             if run.held:
                 self._want(run)
             else:
@@ -154,7 +118,7 @@ class ReceivedRuns:
 
     def _join(self, uid: str) -> ReceivedRun:
         """A run that goes on, and had no start, or was closed since."""
-        run = self._closed.pop(uid, None)
+        run = self._over.pop(uid, None)
         if run is None:
             self.stats.joined += 1
             what = "its beginning is lost" if self.store is None else "it is replayed from the store when it is over"
@@ -162,21 +126,6 @@ class ReceivedRuns:
             run = ReceivedRun({"uid": uid})
         run.held = self.store is not None
         return run
-
-    def _miss(self, uid: str, published: int, missed: int, count: int) -> None:
-        self.stats.missed += count
-        what = f"{missed} of the {published} documents that were published so far did not come"
-        if missed == published:
-            what = f"none of the {published} documents that were published so far came"
-        self._runs.complaints(f"missed {uid}", "run %s: %s", uid, what)
-
-    def _end_without_stop(self, run: ReceivedRun) -> None:
-        """Close a run whose stop document will not come, or take it from the store."""
-        if run.held:
-            self._runs.drop(run)
-            self._want(run)
-        else:
-            self._runs.close(run, "its stop document was lost on its way")
 
     def _want(self, run: ReceivedRun) -> None:
         self._wanted[run.uid] = time.monotonic() + self.store_patience
@@ -211,13 +160,16 @@ class ReceivedRuns:
         if run.held:
             return
         self._count_lost(run, {})
-        self._closed[run.uid] = run
-        if len(self._closed) > _CLOSED:
-            del self._closed[next(iter(self._closed))]
+        self._note_over(run.uid, run)
         if self.close_incomplete:
             stop = {"uid": str(uuid.uuid4()), "time": time.time(), "run_start": run.uid, "exit_status": "abort"}
             counts = {stream: len(received) for stream, received in run.received.items()}
             self.emit("stop", {**stop, "reason": reason, "num_events": counts, "incomplete": reason})
+
+    def _note_over(self, uid: str, run: ReceivedRun | None) -> None:
+        self._over[uid] = run
+        if len(self._over) > _OVER:
+            del self._over[next(iter(self._over))]
 
     # Runs from the store
 

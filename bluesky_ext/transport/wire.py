@@ -46,14 +46,10 @@ STALLED = b"\0bluesky-ext-stalled"
 #: What they subscribe to for a moment, every second while documents come: a publisher that waits knows that they go on.
 PASSING = b"\0bluesky-ext-passing"
 
-#: What a listener of ours subscribes to with the prefix that it listens to, so that publishers tell how many documents
-#: they had of their latest runs, and a proxy tells it again. Both are silent where somebody subscribed to everything,
-#: as Bluesky's listeners do, some of which do not survive what is no document.
-COUNTS = b"\0bluesky-ext-counts:"
-
-#: What a listener of ours subscribes to beside that, with a word of its own behind it, so that a publisher can say
-#: which of its runs were published since.
-JOINED = b"\0bluesky-ext-joined:"
+#: What a listener of ours subscribes to with the prefix that it listens to, so that proxies of ours say stop documents
+#: again, for which it may have had no room. They are silent where somebody subscribed to everything, as Bluesky's
+#: listeners do, some of which do not survive what is no document.
+AGAIN = b"\0bluesky-ext-again:"
 
 #: What a listener of ours subscribes to if it wants all documents: all but what begins with a zero byte.
 ALL = [bytes([byte]) for byte in range(1, 256)]

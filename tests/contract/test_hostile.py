@@ -378,7 +378,8 @@ def test_what_comes_from_a_network(place: Path, listener: Listener) -> None:
             payload = dumps(doc)
         except (TypeError, ValueError, OverflowError, RecursionError):
             return  # what no frame can hold comes from no network
-        dispatcher._process(str(name), memoryview(payload))  # noqa: SLF001
+        for said_again in (None, True)[: 1 + (name == "stop")]:
+            dispatcher._process(str(name), memoryview(payload), said_again)  # noqa: SLF001
 
     attack = Attack(place, listener, runs)
 

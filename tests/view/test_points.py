@@ -294,8 +294,13 @@ def test_what_fails_beside_a_stage_harms_neither_the_stage_nor_the_server(shows,
         def event(self, *about):
             raise RuntimeError("a broken watcher")
 
+        def begin(self, *about):
+            pass
+
+        end = begin
+
     stage = shows(lambda n: {"n": n})
-    stage.watchers.add(Broken())
+    stage.add_watcher(Broken())
     client = served(stage)
     stage.feed(1, 2)
     assert client.get("/api/v1/point/latest")["seq_num"] == 2

@@ -163,7 +163,7 @@ class Diffractograms(PointMap):
         keys = ("intensity", "sigma")[: 1 + ("error_model" in state.about)]
         arrays = [event["data"][f"{self.data_key}_{key}"] for key in keys]
         if not state.stack.put(event["seq_num"], arrays):
-            self._complaints(
+            self.complaints(
                 f"stack of {state.start['uid']}",
                 "%s: the stack of run %s is full (max_bytes=%d): diffractograms from event %d on are left out of it",
                 *(self.name, state.start["uid"], self._max_bytes, event["seq_num"]),

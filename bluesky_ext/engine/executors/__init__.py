@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from bluesky_ext.engine.executors.kernel import TOLD, Kernel, hears
 from bluesky_ext.engine.executors.lanes import Lanes
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks
-from bluesky_ext.engine.executors.shared import SharedBlocks
+from bluesky_ext.engine.executors.shared import SharedArrays
 
 #: What a map takes as its executor, beside None.
 ExecutorLike: TypeAlias = Executor | Lanes | Callable[[], Executor | Lanes]
@@ -32,4 +32,4 @@ def open_tasks(pool: Pool, kernel: Kernel) -> list[PoolTasks]:
     if not isinstance(executor, Executor):
         raise TypeError(f"executor= made a {type(executor).__name__}: a concurrent.futures.Executor or Lanes is needed")
     check_executor(executor, kernel)
-    return [PoolTasks(pool, kernel, SharedBlocks() if isinstance(executor, ProcessPoolExecutor) else None)]
+    return [PoolTasks(pool, kernel, SharedArrays() if isinstance(executor, ProcessPoolExecutor) else None)]

@@ -25,16 +25,18 @@ _numbers = count()
 def perform(kernel: Kernel, data: Mapping[str, Any], seq_num: int, inputs: tuple = ()) -> Any:
     """The kernel's result for one event; what is only referred to (a frame in a file, a shared array) is read here.
 
-    A kernel with ``takes_blocks`` is given what is in files and more than a block in parts, and reads each by itself,
-    by `image_blocks`; what it returns in parts is read here.
+    A kernel with ``takes_blocks`` is given what is in files and more than a block in blocks, and reads each by itself,
+    by `image_blocks`; what it returns in blocks is read here.
     """
     for key, value in data.items():
         if hasattr(value, "read"):
-            parts = value.parts() if hasattr(value, "parts") and _takes_blocks(kernel) else ()
-            data = {**data, key: parts if len(parts) > 1 else value.read()}
+            blocks = value.blocks() if hasattr(value, "blocks") and _takes_blocks(kernel) else ()
+            data = {**data, key: blocks if len(blocks) > 1 else value.read()}
     result = kernel(data, seq_num, *(inputs and [item.read() if hasattr(item, "read") else item for item in inputs]))
-    if isinstance(result, dict) and any(hasattr(value, "read") for value in result.values()):
-        return {key: value.read() if hasattr(value, "read") else value for key, value in result.items()}
+    if isinstance(result, dict):
+        for key, value in result.items():
+            if hasattr(value, "read"):
+                result = {**result, key: value.read()}
     return result
 
 
@@ -122,7 +124,7 @@ def perform_there(token: str, sent: Any, told: News | None, call: tuple | None) 
         if kernel is None:
             if sent is None:
                 return Unknown()
-            if isinstance(sent, SharedArray):  # the block is ours alone (mode 0600), as the pipe is by which tasks come
+            if isinstance(sent, SharedArray):  # its directory is ours alone, as the pipe is by which tasks come
                 sent = sent.read().tobytes()
             sent = pickle.loads(sent) if isinstance(sent, bytes) else sent
             kernel = sent if told is None else StatefulKernel(sent)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from bluesky_ext.engine.executors.kernel import Kernel
 from bluesky_ext.engine.executors.pool import Pool, PoolTasks
-from bluesky_ext.engine.executors.shared import SharedBlocks
+from bluesky_ext.engine.executors.shared import SharedArrays
 from bluesky_ext.engine.executors.worker_process import process_pool
 
 
@@ -32,7 +32,7 @@ class Lanes:
         Tells whether the worker of a lane, given by its number, still exists, where a death does not show as an
         exception and tasks are not always done in their order, as on a cluster.
     local : bool
-        Whether the workers are processes of this machine: then images go to them through shared memory.
+        Whether the workers are processes of this machine: then images go to them by files in memory.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Lanes:
 
     def open(self, kernel: Kernel) -> list[PoolTasks]:
         """The tasks of a kernel in each lane, for one run."""
-        blocks = SharedBlocks(copied=True) if self.is_local else None
+        arrays = SharedArrays() if self.is_local else None
         in_lane = getattr(kernel, "in_lane", lambda number: kernel)
-        return [PoolTasks(lane, in_lane(number), blocks) for number, lane in enumerate(self._lanes)]
+        return [PoolTasks(lane, in_lane(number), arrays) for number, lane in enumerate(self._lanes)]
 
     def close(self) -> None:
         """Let the workers go, when they have done what they were given."""

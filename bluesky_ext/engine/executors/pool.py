@@ -30,7 +30,7 @@ from bluesky_ext.engine.executors.kernel import (
     perform,
     perform_there,
 )
-from bluesky_ext.engine.executors.shared import WORTH_SHARING, SharedArray, SharedBlocks
+from bluesky_ext.engine.executors.shared import WORTH_SHARING, SharedArray, SharedArrays
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class PoolTasks:
     """The tasks of a kernel for one run in one pool.
 
     Threads share our memory; other workers get by pickle what they need. A kernel may hold a subtrahend of 32 MB: a
-    large one lies in shared memory for processes, and to a cluster it is sent with every task until the first result
+    large one lies in a file in memory for processes, and to a cluster it is sent with every task until the first result
     is back, and then again when a worker answers that it has not met it. A worker that has met an equal kernel, be it
     in another run, has it already. Of one with a state, each pool has a copy for each run.
 
@@ -153,10 +153,10 @@ class PoolTasks:
     failed if that one breaks too.
     """
 
-    def __init__(self, pool: Pool, kernel: Kernel, blocks: SharedBlocks | None = None) -> None:
+    def __init__(self, pool: Pool, kernel: Kernel, arrays: SharedArrays | None = None) -> None:
         self.pool = pool
         self._kernel = kernel
-        self._blocks = blocks
+        self._arrays = arrays
         self._told: News | None = () if hears(kernel, *TOLD) else None
         self._open: list[Task] = []
         self._is_known = False
@@ -176,8 +176,8 @@ class PoolTasks:
     def submit(self, data: Mapping[str, Any], seq_num: int, inputs: tuple) -> Task:
         """Have an event worked on; whatever goes wrong is in the task."""
         task = Task(self, self._told)
-        if self._blocks is not None:
-            data, inputs = self._blocks.pack(task, data, inputs)
+        if self._arrays is not None:
+            data, inputs = self._arrays.pack(task, data, inputs)
         task.call = (data, seq_num, inputs)
         return self._begin(task)
 
@@ -200,8 +200,8 @@ class PoolTasks:
             self.mend(self.pool.lack() if is_late else "")
         if task in self._open:  # the first time that it is asked for
             self._open.remove(task)
-            if self._blocks is not None:
-                self._blocks.unpack(task)
+            if self._arrays is not None:
+                self._arrays.unpack(task)
         return True
 
     def mend(self, lack: str = "") -> None:
@@ -240,8 +240,8 @@ class PoolTasks:
         for task in self._open:
             task.sent.cancel()
         self._open.clear()
-        if self._blocks is not None:
-            self._blocks.close()
+        if self._arrays is not None:
+            self._arrays.close()
 
     def _is_lost(self, task: Task, never_comes: bool) -> bool:
         return self.pool.has_died(trouble_of(task.sent)) if task.sent.done() else never_comes
@@ -284,7 +284,7 @@ class PoolTasks:
         if pickled and self._told is None:
             token = hashlib.sha256(pickled).hexdigest()
         is_large = len(pickled) >= WORTH_SHARING
-        if self._blocks is None:
+        if self._arrays is None:
             return token, self._kernel, bool(pickled) and not is_large
-        shared = self._blocks.share(np.frombuffer(pickled, np.uint8)) if is_large else None
+        shared = self._arrays.share(np.frombuffer(pickled, np.uint8)) if is_large else None
         return token, shared if isinstance(shared, SharedArray) else pickled, True

@@ -21,7 +21,7 @@ from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import BLOCK, open_hdf5
 from bluesky_ext.engine.frames.hdf5_links import Links
 from bluesky_ext.engine.frames.readable import Readable, Unreadable
-from bluesky_ext.engine.frames.references import FrameReference, Parts, Told
+from bluesky_ext.engine.frames.references import Blocks, FrameReference, Told
 from bluesky_ext.engine.frames.tiff import check_tiff
 
 logger = logging.getLogger(__name__)
@@ -52,16 +52,16 @@ class DatumReference(FrameReference):
         """The path that the handler is given; a handler of file sequences adds to it."""
         return os.path.join(self.resource.get("root") or "", self.resource["resource_path"])
 
-    def parts(self) -> Parts:
-        """Return references to some of the frames each, if the handler gives a dask array, which is read in pieces."""
+    def blocks(self) -> Blocks:
+        """Return some of the frames at a time, if the handler gives a dask array, which is read in pieces."""
         kwargs = self.resource["resource_kwargs"]
         if max(kwargs.get("frame_per_point", 1), kwargs.get("images_per_file", 1)) < 2:
-            return Parts([self])  # as nearly all: the file is not looked at twice
+            return Blocks([self])  # as nearly all: the file is not looked at twice
         shape, dtype = self._waited(partial(self._read, _lazy_shape))
         if len(shape) < 3:
-            return Parts([self])
+            return Blocks([self])
         step = max(1, BLOCK // max(1, math.prod(shape[1:]) * dtype.itemsize))
-        return Parts(replace(self, part=(first, min(shape[0], first + step))) for first in range(0, shape[0], step))
+        return Blocks([replace(self, part=(at, min(shape[0], at + step))) for at in range(0, shape[0], step)])
 
     def _read(self, take: Callable[[Any, int], Any] | None = None) -> Any:
         handler = self.handler or handler_class(self.resource["spec"])

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -130,12 +130,12 @@ class FrameReference(ABC):
         told before, by the uids of resources: this adds to it.
         """
 
-    def parts(self) -> Parts:
-        """Return references to some of the frames each, in order: an event may have more than fit into memory.
+    def blocks(self) -> Blocks:
+        """Return the frames some at a time: an event may have more than fit into memory.
 
         The file of a resource may have to be looked at for that; this waits and raises as `read` does.
         """
-        return Parts([self])
+        return Blocks([self])
 
     def read(self, patience: float | None = None) -> np.ndarray:
         """Return the frames: an array whose shape and dtype are those of the data key.
@@ -165,32 +165,33 @@ class FrameReference(ABC):
         return f"{self.data_key}{event}"
 
 
-class Parts(tuple):
-    """The frames of one event, some of them at a time: references, or what has their `read`, in order."""
-
-    def then(self, function: Callable[[np.ndarray], np.ndarray]) -> Parts:
-        """Return the parts of what a function makes of the frames, each of which stays one."""
-        return Parts(_Then(part, function) for part in self)
-
-    def read(self) -> np.ndarray:
-        """Return all frames, with no more than a part of them in memory twice."""
-        count, frames = 0, np.empty(0)
-        for number, part in enumerate(self):
-            some = part.read()
-            if not number:
-                frames = np.empty((len(some) * len(self), *some.shape[1:]), some.dtype)  # the last part may be shorter
-            frames[count : count + len(some)] = some
-            count += len(some)
-        return frames[:count]
-
-
 @dataclass(frozen=True, slots=True)
-class _Then:
-    part: Any
-    function: Callable[[np.ndarray], np.ndarray]
+class Blocks:
+    """The frames of one event, some of them at a time: an array for each of the references, in order."""
+
+    references: Sequence[FrameReference]
+    #: What is made of each array, one after the other; frames stay frames.
+    steps: tuple[Callable[[np.ndarray], np.ndarray], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for reference in self.references:
+            block = reference.read()
+            for step in self.steps:
+                block = step(block)
+            yield block
 
     def read(self) -> np.ndarray:
-        return self.function(self.part.read())
+        """Return all frames, with no more than a block of them in memory twice."""
+        count, frames = 0, np.empty(0)
+        for block in self:
+            if not count:
+                frames = np.empty((len(block) * len(self), *block.shape[1:]), block.dtype)  # the last is short
+            frames[count : count + len(block)] = block
+            count += len(block)
+        return frames[:count]
 
 
 def as_image(value: Any, patience: float | None = None) -> np.ndarray:
@@ -201,7 +202,7 @@ def as_image(value: Any, patience: float | None = None) -> np.ndarray:
     """
     if isinstance(value, FrameReference):
         value = value.read(patience)
-    elif isinstance(value, Parts | _Then):
+    elif isinstance(value, Blocks):
         value = value.read()
     if isinstance(value, str):
         raise ValueError(f"{value!r} is no image: a datum id whose datum and resource were not joined to it")
@@ -230,18 +231,21 @@ def image_of(data: Mapping[str, Any], data_key: str) -> np.ndarray:
 def image_blocks(data: Mapping[str, Any], data_key: str) -> Iterator[np.ndarray]:
     """Yield what `image_of` returns, in blocks of up to 64 MiB along its first axis where its files allow that."""
     value = data[data_key]
-    parts = value.parts() if isinstance(value, FrameReference) else value if isinstance(value, Parts) else [value]
-    for part in parts:
-        yield image_of({data_key: part}, data_key)
+    if isinstance(value, FrameReference):
+        value = value.blocks()
+    for block in value if isinstance(value, Blocks) else [value]:
+        yield image_of({data_key: block}, data_key)
 
 
 def with_images(data: Mapping[str, Any], data_key: str, function: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Return what a function makes of the image of an event's data, which works on each frame by itself.
 
-    Of an image that is in parts, it is the parts of that.
+    Of an image in blocks, it is in blocks too.
     """
     value = data[data_key]
-    return value.then(function) if isinstance(value, Parts) else function(image_of(data, data_key))
+    if isinstance(value, Blocks):
+        return Blocks(value.references, (*value.steps, function))
+    return function(image_of(data, data_key))
 
 
 def _one_line(error: BaseException) -> str:

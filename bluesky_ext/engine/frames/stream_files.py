@@ -22,7 +22,7 @@ from bluesky_ext.engine.documents.file_name import check_sequence
 from bluesky_ext.engine.documents.intervals import Intervals
 from bluesky_ext.engine.documents.provenance import new_uid, plain_copy
 from bluesky_ext.engine.frames.hdf5 import AHEAD, BLOCK, read_hdf5
-from bluesky_ext.engine.frames.references import SILENCES, FrameReference, Parts, Told
+from bluesky_ext.engine.frames.references import SILENCES, Blocks, FrameReference, Told
 from bluesky_ext.engine.frames.tiff import read_tiff
 
 HDF5 = "application/x-hdf5"
@@ -54,15 +54,15 @@ class StreamReference(FrameReference):
         except ValueError:  # a property for messages does not raise: read() says what is wrong
             return self.resource["uri"]
 
-    def parts(self) -> Parts:
-        """Return references to some of the frames each, if they are in an HDF5 file, or in several files."""
+    def blocks(self) -> Blocks:
+        """Return some of the frames at a time, if they are in an HDF5 file, or in several files."""
         count, *frame = self._shape() or (None,)
         if len(frame) < 2 or not count or None in frame:
-            return Parts([self])
+            return Blocks([self])
         least = 1 if self.resource["mimetype"] == HDF5 else count // len(self._files())  # a file is read as a whole
         step = max(1, BLOCK // (math.prod(frame) * np.dtype(self.description.get("dtype_numpy", "f8")).itemsize))  # pyright: ignore
         step = max(least, step // least * least)
-        return Parts(replace(self, part=(first, min(count, first + step))) for first in range(0, count, step))
+        return Blocks([replace(self, part=(at, min(count, at + step))) for at in range(0, count, step)])
 
     def documents(self, run: str, descriptor: str, seq_num: int, told: dict[str, Any]) -> Told:
         """Return the stream_resource and the stream_datum, each if it was not told of yet; the event lacks the key."""

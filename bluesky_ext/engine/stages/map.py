@@ -13,6 +13,7 @@ from bluesky_ext.engine.executors.pool import Pool
 from bluesky_ext.engine.stages.rows import SCALARS, Rows, frames_of
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
+from bluesky_ext.engine.stages.watchers import tell
 
 _Input: TypeAlias = tuple[OpenStream, Mapping[str, Any]]  # an event and its stream
 
@@ -214,7 +215,7 @@ class Map(Stage):
         if trouble is not None:
             run.fail(stream.name, (event["seq_num"],), trouble)
         if self.watchers and stream.wanted:
-            self.watchers.tell("event", self, stream, event, None if trouble else result)
+            tell(self, "event", stream, event, None if trouble else result)
 
     def _emit_rows(self, stream: OpenStream, event: Mapping[str, Any], rows: Any) -> None:
         if not isinstance(rows, Rows):

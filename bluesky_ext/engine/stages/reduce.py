@@ -12,7 +12,7 @@ from bluesky_ext.engine.documents.open_runs import OpenStream
 from bluesky_ext.engine.documents.valid import LARGEST, check_seq_nums
 from bluesky_ext.engine.stages.run import StageRun
 from bluesky_ext.engine.stages.stage import Stage
-from bluesky_ext.engine.stages.watchers import Watcher
+from bluesky_ext.engine.stages.watchers import Watcher, tell
 
 
 class Published(NamedTuple):
@@ -125,12 +125,8 @@ class Reduce(Stage, ABC):
         if stream.wanted:
             if self.reduce(stream.run.state, stream.name, event) is not False:
                 stream.run.revision += 1
-            self.show_watchers(stream, event)
-
-    def show_watchers(self, stream: OpenStream, event: Mapping[str, Any]) -> None:
-        """Show the watchers an event that was taken."""
-        if self.watchers:
-            self.watchers.tell("event", self, stream, event, None)
+            if self.watchers:
+                tell(self, "event", stream, event, None)
 
     def _accept_page(self, stream: OpenStream, page: Mapping[str, Any]) -> None:
         run: StageRun = stream.run
@@ -154,7 +150,7 @@ class Reduce(Stage, ABC):
                 for seq_num in seq_nums:
                     run.failed[stream.name].discard(seq_num, seq_num + 1)
             if self.watchers:
-                self.watchers.tell("page", self, stream, page)
+                tell(self, "page", stream, page)
         self._open_runs.note_all(stream, seq_nums)
 
     def finish_run(self, run: StageRun, stop: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from bluesky_ext.engine.executors.in_flight import Latest
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import reading
 from bluesky_ext.engine.frames.streams import has_image
+from bluesky_ext.engine.stages.watchers import tell
 
 if TYPE_CHECKING:
     from bluesky_ext.engine.stages.stage import Stage
@@ -149,7 +150,7 @@ class StageRun(OpenRun):
             self.derived = DerivedRun(stage.emit, self.start, stage.provenance, about)
             for stream in self.streams.values():
                 stage.describe_stream(self, stream)
-            stage.watchers.tell("begin", stage, self)
+            tell(stage, "begin", self)
         except Exception as error:
             self.refusal = error.with_traceback(None)  # which would keep all that the callers of this hold
             self.incomplete = f"{type(error).__name__}: {error}"
@@ -191,7 +192,7 @@ class StageRun(OpenRun):
                 self._end(stop, closed=closed)
         finally:
             if self.derived is not None:
-                self.stage.watchers.tell("end", self.stage, self, stop, closed)
+                tell(self.stage, "end", self, stop, closed)
             self.stage.end_run(self)
 
     def _end(self, stop: Mapping[str, Any], *, closed: bool) -> None:

@@ -17,16 +17,16 @@ from bluesky_ext.engine.documents.valid import LARGEST, with_seq_num
 from bluesky_ext.engine.frames.join import Joiner
 from bluesky_ext.engine.frames.readable import Readable
 from bluesky_ext.engine.frames.references import PATIENCE
+from bluesky_ext.engine.stages.emitter import Emitter
 from bluesky_ext.engine.stages.recorded import Recorded
 from bluesky_ext.engine.stages.run import Progress, StageRun
-from bluesky_ext.engine.stages.subscribers import Subscriber, Subscribers
-from bluesky_ext.engine.stages.watchers import Watcher, Watchers
+from bluesky_ext.engine.stages.watchers import Watcher
 
 if TYPE_CHECKING:
     from bluesky_ext._compile import Task
 
 
-class Stage(Recorded):
+class Stage(Recorded, Emitter):
     """The base of all stages: subscribing, the documents of several runs at once, and what goes wrong with them.
 
     A stage is a Bluesky callback: subscribe it to a RunEngine, a RemoteDispatcher or another stage, feed it from a
@@ -87,7 +87,7 @@ class Stage(Recorded):
             raise TypeError(f"data_keys={data_keys!r}: give a collection of keys, as in ({data_keys!r},)")
         if not 0 <= patience < float("inf"):
             raise ValueError(f"patience={patience!r}: give a time in seconds, 0 or more")
-        super().__init__(name, parameters, hash_images=hash_images)
+        Recorded.__init__(self, name, parameters, hash_images=hash_images)
         self.data_keys = tuple(data_keys)
         self.handlers, self.root_map = handlers, root_map
         self.patience = patience
@@ -96,16 +96,12 @@ class Stage(Recorded):
         self._open_runs: OpenRuns[StageRun] = OpenRuns(
             self._close_run, name=self.name, log=self._log, max_open_runs=max_open_runs, stale_after=stale_after
         )
-        self.stats = self._open_runs.stats
+        Emitter.__init__(self, self.name, self._open_runs.stats, self._open_runs.complaints, on_error)
         #: How far it came with the run that ended last.
         self.ended: Progress | None = None
         self._streams = self._open_runs.streams
-        self._complaints = self._open_runs.complaints
-        self._subscribers = Subscribers(self.name, self.stats, self._complaints, on_error)
         #: What sees its events beside the subscribers, which see those that it emits.
-        self.watchers = Watchers(self.name, self._complaints)
-        self.emit = self._subscribers.emit
-        self.note_error = self._subscribers.note  # until the document is through; then it is raised, if that is wanted
+        self.watchers: tuple[Watcher, ...] = ()
         self._routes: dict[str, Callable[[Any], object]] = {
             "start": self._open,
             "descriptor": self._on_descriptor,
@@ -114,32 +110,17 @@ class Stage(Recorded):
             **{kind: partial(self._on_reference, kind) for kind in REFERENCES},
         }
 
-    def subscribe(self, callback: Subscriber, name: str | DocumentNames = "all") -> int:
-        """Have ``callback(name, doc)`` called with the documents of the derived runs; return a token for `unsubscribe`.
-
-        They are those of one kind, or "all". A table is emitted as one ``event_page``: that is what "all" sees, and a
-        subscriber to "event" gets its rows one by one.
-        """
-        if callback is self:
-            raise ValueError(f"{self.name} can't be subscribed to itself: its runs would have no end")
-        return self._subscribers.add(callback, name)
-
-    def unsubscribe(self, token: int) -> None:
-        """Stop calling the callback that this token was given for."""
-        self._subscribers.remove(token)
-
     def add_watcher(self, watcher: Watcher) -> None:
         """Have a watcher see the runs that it works on and their events; those that are open it sees begin now."""
         with self._open_runs.lock:
             for run in self._open_runs:
                 if run.derived is not None and run.refusal is None:
                     watcher.begin(self, run)
-            self.watchers.add(watcher)
+            self.watchers = (*self.watchers, watcher)
 
-    @property
-    def raises(self) -> bool:
-        """Whether this stage, or one that it feeds, was told to raise its errors: then the scan is to stop for them."""
-        return self._subscribers.raises
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Let a watcher go."""
+        self.watchers = tuple(one for one in self.watchers if one is not watcher)
 
     @property
     def open_runs(self) -> list[str]:
@@ -184,13 +165,13 @@ class Stage(Recorded):
                 route(doc)
             except Exception as error:  # the scan does not die of its analysis; on_error="raise" is below
                 self.stats.failed += 1
-                self._complaints.failure(self.name, name, error)
+                self.complaints.failure(self.name, name, error)
                 self.note_error(error)
-            if self._subscribers.error is not None:
+            if self._error is not None:
                 self._raise_error()
 
     def _raise_error(self) -> None:
-        error, self._subscribers.error = self._subscribers.error, None
+        error, self._error = self._error, None
         if error is not None:
             raise error
 

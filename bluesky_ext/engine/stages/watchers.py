@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bluesky_ext.engine.documents.complaints import Complaints
-
 if TYPE_CHECKING:
     from bluesky_ext.engine.documents.open_runs import OpenStream
     from bluesky_ext.engine.stages.run import StageRun
@@ -33,34 +31,12 @@ class Watcher(Protocol):
         ...
 
 
-class Watchers:
-    """The watchers of one stage. What fails in one of them is said in the log, and harms nothing else."""
-
-    def __init__(self, owner: str, complaints: Complaints) -> None:
-        self._owner = owner
-        self._complaints = complaints
-        self._all: tuple[Watcher, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
-
-    def add(self, watcher: Watcher) -> None:
-        """Have a watcher see what comes from now on."""
-        self._all = (*self._all, watcher)
-
-    def remove(self, watcher: Watcher) -> None:
-        """Let a watcher go."""
-        self._all = tuple(one for one in self._all if one is not watcher)
-
-    def tell(self, what: str, *about: Any) -> None:
-        """Call a method of all watchers."""
-        for watcher in self._all:
-            try:
-                getattr(watcher, what)(*about)
-            except Exception as error:
-                self._complaints(
-                    f"watcher {what} {type(error).__name__}",
-                    "%s: what watches it failed: %s: %s",
-                    *(self._owner, type(error).__name__, error),
-                    exc_info=error,
-                )
+def tell(stage: Stage, what: str, *about: Any) -> None:
+    """Call a method of all watchers of a stage. What fails in one is said in the log, and harms nothing else."""
+    for watcher in stage.watchers:
+        try:
+            getattr(watcher, what)(stage, *about)
+        except Exception as error:
+            kind = type(error).__name__
+            message = "%s: what watches it failed: %s: %s"
+            stage.complaints(f"watcher {what} {kind}", message, stage.name, kind, error, exc_info=error)

@@ -78,7 +78,7 @@ class PointRecorder:
     def close(self) -> None:
         """See nothing more."""
         for stage in self._stages:
-            stage.watchers.remove(self)
+            stage.remove_watcher(self)
         self._settling.shutdown()
 
     @property
